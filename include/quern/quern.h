@@ -1,0 +1,400 @@
+/* quern.h - the public interface of libquern, a persistent key-value store.
+ *
+ *     struct quern *db;
+ *     struct quern_error err;
+ *     struct quern_value value = {0};
+ *
+ *     if (quern_open("/srv/db", NULL, &db, &err))
+ *         errx(1, "%s", err.text);
+ *     if (quern_put(db, QUERN_STR("key1"), QUERN_STR("value1"), NULL, &err))
+ *         errx(1, "%s", err.text);
+ *     if (quern_get(db, QUERN_STR("key1"), NULL, &value, &err) == QUERN_OK)
+ *         printf("%.*s\n", (int)value.len, (const char *)value.data);
+ *     quern_value_done(&value);
+ *     quern_close(db, &err);
+ *
+ * What holds for every function:
+ *   errors   the result is an enum quern_code, QUERN_OK (0) on success; the last argument receives
+ *            the story of a failure and may be NULL
+ *   bytes    keys are 1 to 65536 bytes, values 0 to 1 GiB; any byte may stand in either
+ *   options  NULL means the defaults, and a struct of zeros means them too
+ *   threads  any number may use one handle at once, unless the function says otherwise; an iterator, a
+ *            batch and a value belong to one thread at a time
+ *   fork     a child must not use a handle of its parent; it gets INVALID
+ *
+ * Durability. A write survives the end of the process (kill -9) from the moment the call returns.
+ * It survives the loss of power from the moment that a write with `sync`, or quern_sync(), that
+ * began after it, has returned. What survives is always a prefix of the order in which writes were
+ * acknowledged, with every batch whole or absent. docs/design/10-write-path.md. */
+#ifndef QUERN_H
+#define QUERN_H
+
+#include <quern/types.h>
+
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QUERN_API __attribute__((visibility("default")))
+#define QUERN_CHECK __attribute__((warn_unused_result))
+
+#define QUERN_KEY_BYTES_MAX 65536u
+#define QUERN_VALUE_BYTES_MAX (UINT32_C(1) << 30)
+/* All operations of one batch together. */
+#define QUERN_BATCH_BYTES_MAX (UINT32_C(2) << 30)
+
+/* A slice over a C string, without its zero. */
+#define QUERN_STR(s) ((struct quern_slice){(s), strlen(s)})
+
+/* "0.1.0" of the library in use. Constant. */
+QUERN_API const char *quern_version(void);
+/* A code in words: "not found", "corrupt", ... Constant. */
+QUERN_API const char *quern_code_name(enum quern_code code);
+
+/* ------------------------------------------------------------------ open and close -- */
+
+struct quern; /* an open store */
+
+enum quern_compression {
+    QUERN_COMPRESS_DEFAULT = 0, /* LZ4 for the bottom run, none above */
+    QUERN_COMPRESS_NONE,
+    QUERN_COMPRESS_LZ4,  /* every table */
+    QUERN_COMPRESS_ZSTD, /* zstd for the bottom run, LZ4 above */
+};
+
+/* What to do when the log does not end cleanly. */
+enum quern_recover {
+    QUERN_RECOVER_TAIL = 0,      /* cut what a crash left torn; refuse damage to durable writes */
+    QUERN_RECOVER_STRICT,        /* refuse a torn tail as well */
+    QUERN_RECOVER_POINT_IN_TIME, /* stop at the first damage, and lose what follows: the user knows */
+};
+
+enum quern_event_kind {
+    QUERN_EVENT_OPENED,       /* text says what was recovered */
+    QUERN_EVENT_TORN_TAIL,    /* a crash left an unacknowledged tail in the log; it was cut */
+    QUERN_EVENT_FLUSHED,      /* a MemDB became tables */
+    QUERN_EVENT_COMPACTED,    /* tables were merged or moved */
+    QUERN_EVENT_SLOWED,       /* writers are being slowed: the background is behind */
+    QUERN_EVENT_NO_SPACE,     /* background work waits for disk space; writes may be refused */
+    QUERN_EVENT_RESUMED,      /* it goes on */
+    QUERN_EVENT_CORRUPT,      /* a damaged block was met; the rest is served */
+    QUERN_EVENT_FAILED,       /* writes are refused from now on until a reopen */
+    QUERN_EVENT_CLOSED,
+};
+
+/* Something an operator may want to know. Valid during the call only. */
+struct quern_event {
+    enum quern_event_kind kind;
+    const char *text; /* one line, no newline */
+    uint64_t bytes_in, bytes_out, duration_us; /* of a flush or compaction */
+};
+
+/* Called from background threads and from calls on the handle, one at a time. It must not call back into
+ * the store. */
+typedef void (*quern_event_fn)(void *arg, const struct quern_event *event);
+
+struct quern_options {
+    uint64_t memory_bytes;        /* budget of MemDBs, cache, indexes and filters; 256 MiB */
+    uint64_t memdb_bytes;         /* a MemDB is flushed at this size; min(64 MiB, budget / 4) */
+    uint32_t flush_interval_ms;   /* oldest unflushed write becomes a table after this; 60 000 */
+    uint32_t compact_interval_ms; /* how often to look for compaction work when idle; 10 000 */
+    enum quern_compression compression;
+    enum quern_recover recover;
+    bool must_exist;  /* do not create: NO_STORE instead */
+    bool must_create; /* EXISTS if there is a store already */
+    bool read_only;   /* write nothing at all, not even a lock; others must not be writing */
+    quern_event_fn on_event;
+    void *on_event_arg;
+
+    /* For tests and experiments; leave 0. */
+    uint32_t block_bytes;      /* 4096 */
+    uint32_t filter_bits;      /* per key; 10; UINT32_MAX: no filters */
+    uint64_t table_bytes;      /* 32 MiB */
+    uint32_t tier_runs;        /* runs of one tier that make a merge due; 4 */
+    uint64_t log_segment_bytes; /* 64 MiB */
+};
+
+/* Open the store in directory `path`, creating directory and store if missing.
+ *   owns     on success *out is the caller's until quern_close(); on failure it is untouched
+ *   errors   NO_STORE, EXISTS, LOCKED (held by another process or handle), DENIED, CORRUPT (file,
+ *            offset, reason), UNSUPPORTED (a newer format), INVALID (options), IO, NO_SPACE, NO_MEMORY
+ *   source   src/engine/open.c; docs/design/70-recovery.md */
+QUERN_API QUERN_CHECK enum quern_code quern_open(const char *path,
+                                                 const struct quern_options *options,
+                                                 struct quern **out, struct quern_error *err);
+
+/* Finish what was begun, flush the MemDB, sync, close. The handle is gone in any case; all is durable
+ * when it returns OK. No other call may be running or follow; iterators and snapshots are freed before.
+ *   errors   IO, NO_SPACE, UNKNOWN: what was acknowledged is still in the log, a reopen replays it
+ *   source   src/engine/open.c */
+QUERN_API enum quern_code quern_close(struct quern *db, struct quern_error *err);
+
+/* ------------------------------------------------------------------ writing -- */
+
+struct quern_write_opts {
+    bool sync; /* survive power loss at return, this write and all before it */
+};
+
+/* Store `value` under `key`, replacing any older value.
+ *   owns     nothing is kept: both slices are copied before return. Memory: a value is copied
+ *            once into the log and once into the MemDB, which holds it until it is flushed; a value larger
+ *            than the MemDB makes one of its own size for that time
+ *   order    every read that begins after return sees it
+ *   errors   INVALID (size), READ_ONLY, NO_SPACE, UNKNOWN (sync failed), IO, NO_MEMORY, BUSY
+ *   source   src/engine/write.c; docs/design/10-write-path.md */
+QUERN_API QUERN_CHECK enum quern_code quern_put(struct quern *db, struct quern_slice key,
+                                                struct quern_slice value,
+                                                const struct quern_write_opts *opts,
+                                                struct quern_error *err);
+
+/* Remove `key`; it need not be there. As quern_put() otherwise. */
+QUERN_API QUERN_CHECK enum quern_code quern_delete(struct quern *db, struct quern_slice key,
+                                                   const struct quern_write_opts *opts,
+                                                   struct quern_error *err);
+
+/* Several operations that happen together or not at all. Of two on one key the later wins. */
+struct quern_batch;
+
+QUERN_API struct quern_batch *quern_batch_new(void); /* NULL: no memory */
+QUERN_API void quern_batch_free(struct quern_batch *batch); /* NULL is fine */
+QUERN_API void quern_batch_clear(struct quern_batch *batch); /* keeps memory for the next use */
+/* Copies key and value. Errors: INVALID (size; batch over QUERN_BATCH_BYTES_MAX), NO_MEMORY: then nothing
+ * was added. */
+QUERN_API QUERN_CHECK enum quern_code quern_batch_put(struct quern_batch *batch,
+                                                      struct quern_slice key,
+                                                      struct quern_slice value,
+                                                      struct quern_error *err);
+QUERN_API QUERN_CHECK enum quern_code quern_batch_delete(struct quern_batch *batch,
+                                                         struct quern_slice key,
+                                                         struct quern_error *err);
+QUERN_API uint32_t quern_batch_count(const struct quern_batch *batch); /* operations */
+QUERN_API size_t quern_batch_bytes(const struct quern_batch *batch);
+
+/* Write a batch; an empty one does nothing (with `sync` it syncs). `batch` is not changed.
+ * Errors as quern_put(). */
+QUERN_API QUERN_CHECK enum quern_code quern_write(struct quern *db, const struct quern_batch *batch,
+                                                  const struct quern_write_opts *opts,
+                                                  struct quern_error *err);
+
+/* What quern_write_async() reports to: the caller's memory, which stays until completion. Fill in
+ * `done`, `arg` and `event_fd`; the rest is quern's. */
+struct quern_completion {
+    /* Called once, from a thread of quern's, or before quern_write_async() returns from its own.
+     * It must be quick and must not wait for the store. NULL: none. */
+    void (*done)(void *arg, struct quern_completion *c);
+    void *arg;
+    int event_fd; /* an eventfd that gets 1 added at completion; 0 or less: none */
+
+    /* Valid in done(), or once quern_completion_ready() says so. */
+    quern_seq seq;
+    enum quern_code code;
+    struct quern_error error;
+
+    /* Internal. */
+    int state_;
+    struct quern_write_opts opts_;
+    const struct quern_batch *batch_;
+    struct quern_completion *next_;
+};
+
+/* Hand a batch over and return at once, without waiting for a lock on the disk or for a sync. At
+ * completion the write is visible to all reads, and durable if `opts->sync`. Completions come in the
+ * order of the calls of one thread. Bounded: BUSY when too much is under way already.
+ *   owns     `batch` and `completion` are borrowed until completion
+ *   errors   at once: INVALID, BUSY, CLOSED, READ_ONLY; then completion is not called.
+ *            In completion->code: those of quern_put()
+ *   source   src/engine/write.c */
+QUERN_API QUERN_CHECK enum quern_code quern_write_async(struct quern *db,
+                                                        const struct quern_batch *batch,
+                                                        const struct quern_write_opts *opts,
+                                                        struct quern_completion *completion,
+                                                        struct quern_error *err);
+QUERN_API bool quern_completion_ready(const struct quern_completion *c);
+
+/* Make every write that has returned durable. Errors: UNKNOWN, READ_ONLY. */
+QUERN_API QUERN_CHECK enum quern_code quern_sync(struct quern *db, struct quern_error *err);
+
+/* ------------------------------------------------------------------ reading -- */
+
+/* The store as it was at one moment. It keeps old versions from being dropped: free it soon. */
+struct quern_snapshot;
+QUERN_API QUERN_CHECK enum quern_code quern_snapshot_new(struct quern *db,
+                                                         struct quern_snapshot **out,
+                                                         struct quern_error *err);
+QUERN_API void quern_snapshot_free(struct quern_snapshot *s); /* NULL is fine */
+QUERN_API quern_seq quern_snapshot_seq(const struct quern_snapshot *s);
+
+/* A value that was read: the caller's, reusable. Begin with zeros; each read replaces what was there and
+ * keeps the memory; quern_value_done() gives the memory back. Values of many MiB are read from disk
+ * straight into it, without a further copy. */
+struct quern_value {
+    const void *data;
+    size_t len;
+    quern_seq seq; /* number of the write it came with */
+    /* Internal. */
+    void *memory_;
+    size_t memory_bytes_;
+};
+QUERN_API void quern_value_done(struct quern_value *value);
+
+struct quern_read_opts {
+    const struct quern_snapshot *snapshot; /* NULL: now */
+};
+
+/* Read the value of `key` into *value.
+ *   returns  OK, or NOT_FOUND (then *value is empty and err untouched)
+ *   errors   CORRUPT (names table and offset: this key cannot be told; others can), IO, INVALID, NO_MEMORY
+ *   source   src/engine/read.c; docs/design/00-tour.md */
+QUERN_API QUERN_CHECK enum quern_code quern_get(struct quern *db, struct quern_slice key,
+                                                const struct quern_read_opts *opts,
+                                                struct quern_value *value, struct quern_error *err);
+
+/* Read `n` keys as of one moment, faster than one by one: their cache misses overlap. For each i codes[i]
+ * is OK, NOT_FOUND or the error that concerned this key alone, with the story of the first such
+ * error in `err`. Returns OK, or the first error. */
+QUERN_API QUERN_CHECK enum quern_code quern_multi_get(struct quern *db,
+                                                      const struct quern_slice *keys, size_t n,
+                                                      const struct quern_read_opts *opts,
+                                                      struct quern_value *values,
+                                                      enum quern_code *codes,
+                                                      struct quern_error *err);
+
+/* The keys from `start` (inclusive; empty: from the first) up to `end` (exclusive; empty: to the last). */
+struct quern_range {
+    struct quern_slice start, end;
+};
+
+struct quern_iter;
+struct quern_iter_opts {
+    const struct quern_snapshot *snapshot; /* NULL: as of now */
+    struct quern_range range;              /* the iterator never leaves it; copied */
+    struct quern_slice prefix;             /* if not empty: only keys that begin so; narrows `range` */
+    bool bulk; /* a long scan: read ahead, and leave the cache to others */
+};
+
+/* An iterator over a view that does not change; it stands nowhere until moved.
+ *   owns     *out is the caller's until quern_iter_free(); free it before closing the store
+ *   errors   NO_MEMORY, IO, CORRUPT
+ *   source   src/engine/scan.c */
+QUERN_API QUERN_CHECK enum quern_code quern_iter_new(struct quern *db,
+                                                     const struct quern_iter_opts *opts,
+                                                     struct quern_iter **out,
+                                                     struct quern_error *err);
+QUERN_API void quern_iter_free(struct quern_iter *it); /* NULL is fine */
+
+/* Each moves and tells whether the iterator stands on an entry now; false: the end, or a failure
+ * (quern_iter_error()). next and prev only when it stood on one. */
+QUERN_API bool quern_iter_first(struct quern_iter *it);
+QUERN_API bool quern_iter_last(struct quern_iter *it);
+QUERN_API bool quern_iter_seek(struct quern_iter *it, struct quern_slice key);  /* first >= key */
+QUERN_API bool quern_iter_seek_back(struct quern_iter *it, struct quern_slice key); /* last <= key */
+QUERN_API bool quern_iter_next(struct quern_iter *it);
+QUERN_API bool quern_iter_prev(struct quern_iter *it);
+QUERN_API bool quern_iter_valid(const struct quern_iter *it);
+/* Of the entry it stands on; borrowed until the next move. */
+QUERN_API struct quern_slice quern_iter_key(const struct quern_iter *it);
+QUERN_API struct quern_slice quern_iter_value(const struct quern_iter *it);
+QUERN_API quern_seq quern_iter_seq(const struct quern_iter *it);
+/* OK, or why the iterator stopped. */
+QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
+
+/* How many keys live in `range` (NULL: all), exactly. Uses the tables' running counts where it can. */
+QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
+                                                  const struct quern_read_opts *opts,
+                                                  uint64_t *count, struct quern_error *err);
+
+/* ------------------------------------------------------------------ care -- */
+
+/* Write the MemDB out as tables now. */
+QUERN_API QUERN_CHECK enum quern_code quern_flush(struct quern *db, struct quern_error *err);
+
+/* Flush, and merge all that touches `range` (NULL: everything) into the bottom run, dropping what is
+ * overwritten or deleted and not held by a snapshot. `progress` may be NULL. */
+typedef void (*quern_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
+                                                    const struct quern_range *range,
+                                                    quern_progress_fn progress, void *progress_arg,
+                                                    struct quern_error *err);
+
+/* A copy of the store as of now in the new directory `path` (same file system): tables are hard links,
+ * so it takes moments. Opens like any store. Errors: EXISTS, NO_SPACE, IO, ... */
+QUERN_API QUERN_CHECK enum quern_code quern_checkpoint(struct quern *db, const char *path,
+                                                       struct quern_error *err);
+
+/* One place that is damaged. Valid during the call only. */
+struct quern_damage {
+    const char *file;
+    uint64_t offset;
+    struct quern_slice first_key, last_key; /* keys that may be concerned; empty: unknown */
+    const char *what;
+};
+typedef void (*quern_damage_fn)(void *arg, const struct quern_damage *damage);
+
+struct quern_verify_opts {
+    quern_damage_fn on_damage;
+    void *on_damage_arg;
+    quern_progress_fn on_progress;
+    void *on_progress_arg;
+};
+struct quern_verify_report {
+    uint64_t tables, bytes, entries, damages;
+};
+/* Read every byte of every table and check every checksum, order, count and hash.
+ * Returns OK when all is sound, CORRUPT with the first damage otherwise; *report may be NULL. */
+QUERN_API QUERN_CHECK enum quern_code quern_verify(struct quern *db,
+                                                   const struct quern_verify_opts *opts,
+                                                   struct quern_verify_report *report,
+                                                   struct quern_error *err);
+
+/* ------------------------------------------------------------------ statistics -- */
+
+#define QUERN_TIERS_MAX 8
+
+struct quern_tier_stats {
+    uint32_t runs, tables;
+    uint64_t bytes, entries, tombstones;
+};
+
+struct quern_stats {
+    /* state */
+    quern_seq visible_seq, durable_seq;
+    bool read_only;          /* writes are refused */
+    bool no_space;           /* background work waits for disk space */
+    char failure[304];       /* why writes are refused, or "" */
+    uint32_t snapshots, iterators;
+    /* memory, bytes */
+    uint64_t memory_budget, memdb_bytes, memdb_sealed, cache_bytes, cache_block_bytes,
+        cache_index_bytes, cache_filter_bytes;
+    uint64_t memdb_entries;
+    /* disk, bytes */
+    uint64_t disk_bytes, log_bytes, log_segments, table_bytes, tables, table_entries,
+        table_tombstones;
+    uint32_t tiers; /* rows of `tier` in use; the last one is the bottom run */
+    struct quern_tier_stats tier[QUERN_TIERS_MAX];
+    /* since open */
+    uint64_t puts, deletes, batches, gets, gets_found, seeks, user_bytes; /* keys + values put */
+    uint64_t log_bytes_written, log_syncs, log_sync_ns_total, log_sync_ns_max, log_groups;
+    uint64_t flushes, flush_bytes, flush_ns;
+    uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
+    uint64_t slowed_writes, slowed_ns; /* writers made to wait, smoothly */
+    uint64_t cache_hits, cache_misses, cache_evictions, disk_read_bytes;
+    uint64_t corrupt_blocks;
+    /* periods */
+    uint32_t flush_interval_ms, compact_interval_ms;
+    uint64_t last_flush_ms_ago, last_compact_ms_ago; /* UINT64_MAX: not yet */
+    /* recovery at open */
+    uint64_t recovered_batches, recovered_log_bytes, recovery_us;
+    bool recovered_torn_tail;
+};
+QUERN_API void quern_stats(struct quern *db, struct quern_stats *out);
+
+/* The same as one JSON object, every field under its name. The string is the caller's: free().
+ * NULL: no memory. */
+QUERN_API char *quern_stats_json(const struct quern_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

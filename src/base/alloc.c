@@ -1,0 +1,87 @@
+/* alloc.c - the one door to the heap; see alloc.h. */
+#include "base/alloc.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* Calls left before failure; negative: never fail. One relaxed load per allocation. */
+static _Atomic int64_t calls_left = -1;
+
+static bool must_fail(void)
+{
+    if (LIKELY(atomic_load_explicit(&calls_left, memory_order_relaxed) < 0))
+        return false;
+    if (atomic_fetch_sub(&calls_left, 1) > 0)
+        return false;
+    atomic_store(&calls_left, 0);
+    return true;
+}
+
+void alloc_fail_after(uint64_t calls)
+{
+    atomic_store(&calls_left, (int64_t)calls);
+}
+
+void alloc_fail_never(void)
+{
+    atomic_store(&calls_left, -1);
+}
+
+void *alloc_bytes(size_t bytes)
+{
+    return must_fail() ? NULL : malloc(bytes ? bytes : 1);
+}
+
+void *alloc_zeroed(size_t bytes)
+{
+    return must_fail() ? NULL : calloc(1, bytes ? bytes : 1);
+}
+
+void *alloc_array(size_t count, size_t each)
+{
+    size_t bytes;
+
+    if (__builtin_mul_overflow(count, each, &bytes))
+        return NULL;
+    return alloc_zeroed(bytes);
+}
+
+void *alloc_resize(void *old, size_t bytes)
+{
+    return must_fail() ? NULL : realloc(old, bytes ? bytes : 1);
+}
+
+void *alloc_aligned(size_t alignment, size_t bytes)
+{
+    void *p = NULL;
+
+    if (must_fail() || posix_memalign(&p, alignment, bytes ? bytes : 1) != 0)
+        return NULL;
+    return p;
+}
+
+void alloc_free(void *p)
+{
+    free(p);
+}
+
+void *alloc_pages(size_t bytes)
+{
+    void *p;
+
+    if (must_fail())
+        return NULL;
+    p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+             0);
+    if (p == MAP_FAILED)
+        return NULL;
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
+    return p;
+}
+
+void alloc_pages_free(void *p, size_t bytes)
+{
+    if (p != NULL)
+        (void)munmap(p, bytes);
+}

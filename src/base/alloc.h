@@ -1,0 +1,34 @@
+/* alloc.h - the one door to the heap: sizes multiply with a check, NULL means no memory,
+ * and a test can make the n-th call fail.
+ *
+ * Every function returns NULL when memory ran out; the caller turns that into
+ * err_memory(). alloc_free(NULL) is fine. Threads: any. */
+#ifndef BASE_ALLOC_H
+#define BASE_ALLOC_H
+
+#include "base/attr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+MUST_USE void *alloc_bytes(size_t bytes);                      /* contents undefined */
+MUST_USE void *alloc_zeroed(size_t bytes);                     /* all zero */
+MUST_USE void *alloc_array(size_t count, size_t each);         /* zeroed; overflow is NULL */
+MUST_USE void *alloc_resize(void *old, size_t bytes);          /* on NULL `old` still stands */
+MUST_USE void *alloc_aligned(size_t alignment, size_t bytes);  /* alloc_free() frees it */
+void alloc_free(void *p);
+OWNER(alloc_free, void *);
+
+/* Whole pages straight from the kernel, zeroed, huge pages where the kernel has them.
+ * Address space is taken at once, memory only as pages are touched. */
+MUST_USE void *alloc_pages(size_t bytes);
+void alloc_pages_free(void *p, size_t bytes);
+
+/* Tests: let `calls` more allocations succeed, then fail every one until alloc_fail_never(). */
+void alloc_fail_after(uint64_t calls);
+void alloc_fail_never(void);
+
+#define NEW(type) ((type *)alloc_zeroed(sizeof(type)))
+
+#endif

@@ -1,0 +1,86 @@
+/* entry.h - one entry, the same all the way from the door to the lowest level; and how keys
+ * compare: as bytes, a prefix before what it begins. */
+#ifndef BASE_ENTRY_H
+#define BASE_ENTRY_H
+
+#include "base/codec.h"
+
+#include <quern/types.h>
+
+/* On disk, do not renumber. */
+enum entry_kind {
+    ENTRY_PUT = 1,
+    ENTRY_DELETE = 2,       /* a tombstone: value is empty */
+    ENTRY_RANGE_DELETE = 3, /* from key up to but without `value`, the end key */
+};
+
+/* Keys inside may be a little longer than a user's (QUERN_KEY_BYTES_MAX): room for prefixes. */
+#define ENTRY_KEY_BYTES_MAX (65536u + 64u)
+#define ENTRY_VALUE_BYTES_MAX (UINT32_C(1) << 30)
+
+struct entry {
+    struct quern_slice key;
+    struct quern_slice value;
+    quern_seq seq;
+    uint64_t expires_ms; /* wall clock, milliseconds since 1970; 0: never */
+    enum entry_kind kind;
+};
+
+static inline struct quern_slice slice_of(const void *data, size_t len)
+{
+    return (struct quern_slice){data, len};
+}
+
+static inline int key_compare(struct quern_slice a, struct quern_slice b)
+{
+    size_t shorter = a.len < b.len ? a.len : b.len;
+    int order = shorter == 0 ? 0 : memcmp(a.data, b.data, shorter);
+
+    if (order != 0)
+        return order;
+    return (a.len > b.len) - (a.len < b.len);
+}
+
+static inline bool key_equal(struct quern_slice a, struct quern_slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+/* The head of a key: the 8 bytes from `skip` on as one big-endian number, zeros where the key
+ * ends sooner. For keys that share their first `skip` bytes, unequal heads order the keys;
+ * equal heads decide nothing: compare the keys. */
+static inline uint64_t key_head(struct quern_slice key, size_t skip)
+{
+    uint64_t head = 0;
+
+    if (LIKELY(key.len >= skip + 8))
+        return get_u64be((const uint8_t *)key.data + skip);
+    if (key.len > skip) {
+        memcpy(&head, (const uint8_t *)key.data + skip, key.len - skip);
+        head = be64toh(head);
+    }
+    return head;
+}
+
+static inline size_t key_common_prefix(struct quern_slice a, struct quern_slice b)
+{
+    size_t shorter = a.len < b.len ? a.len : b.len;
+    const uint8_t *x = a.data, *y = b.data;
+    size_t n = 0;
+
+    while (n < shorter && x[n] == y[n])
+        n++;
+    return n;
+}
+
+/* The order of entries inside the store: keys rise; of one key the newest comes first. */
+static inline int entry_compare(const struct entry *a, const struct entry *b)
+{
+    int order = key_compare(a->key, b->key);
+
+    if (order != 0)
+        return order;
+    return (a->seq < b->seq) - (a->seq > b->seq);
+}
+
+#endif

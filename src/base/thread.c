@@ -1,0 +1,87 @@
+/* thread.c - locks, conditions, threads; see thread.h. */
+#include "base/thread.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+void mutex_init(struct mutex *m)
+{
+    (void)pthread_mutex_init(&m->os, NULL);
+    m->held = false;
+}
+
+void mutex_done(struct mutex *m)
+{
+    (void)pthread_mutex_destroy(&m->os);
+}
+
+void cond_init(struct cond *c)
+{
+    pthread_condattr_t attr;
+
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&c->os, &attr);
+    (void)pthread_condattr_destroy(&attr);
+}
+
+void cond_done(struct cond *c)
+{
+    (void)pthread_cond_destroy(&c->os);
+}
+
+static void holder_leaves(struct mutex *m)
+{
+    mutex_assert_held(m);
+    m->held = false;
+}
+
+static void holder_returns(struct mutex *m)
+{
+    m->holder = pthread_self();
+    m->held = true;
+}
+
+void cond_wait(struct cond *c, struct mutex *m)
+{
+    holder_leaves(m);
+    (void)pthread_cond_wait(&c->os, &m->os);
+    holder_returns(m);
+}
+
+bool cond_wait_ms(struct cond *c, struct mutex *m, uint64_t ms)
+{
+    struct timespec until;
+    int rc;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)(ms / 1000);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    holder_leaves(m);
+    rc = pthread_cond_timedwait(&c->os, &m->os, &until);
+    holder_returns(m);
+    return rc != ETIMEDOUT;
+}
+
+enum quern_code thread_start(pthread_t *out, const char *name, void *(*body)(void *), void *arg,
+                             struct quern_error *err)
+{
+    sigset_t all, before;
+    int rc;
+
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(out, NULL, body, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0)
+        return err_sys(err, rc, "start thread %s", name);
+    (void)pthread_setname_np(*out, name);
+    return QUERN_OK;
+}

@@ -1,0 +1,68 @@
+/* thread.h - locks that know their holder, conditions with a deadline, and threads. */
+#ifndef BASE_THREAD_H
+#define BASE_THREAD_H
+
+#include "base/attr.h"
+
+#include <quern/types.h>
+
+#include <assert.h>
+#include <pthread.h>
+
+struct mutex {
+    pthread_mutex_t os;
+    pthread_t holder; /* meaningful while held; guarded by os */
+    bool held;
+};
+
+struct cond {
+    pthread_cond_t os; /* waits on the monotonic clock */
+};
+
+void mutex_init(struct mutex *m);
+void mutex_done(struct mutex *m);
+void cond_init(struct cond *c);
+void cond_done(struct cond *c);
+
+static inline void mutex_lock(struct mutex *m)
+{
+    (void)pthread_mutex_lock(&m->os);
+#ifndef NDEBUG
+    m->holder = pthread_self();
+    m->held = true;
+#endif
+}
+
+static inline void mutex_unlock(struct mutex *m)
+{
+#ifndef NDEBUG
+    m->held = false;
+#endif
+    (void)pthread_mutex_unlock(&m->os);
+}
+
+static inline void mutex_assert_held(const struct mutex *m)
+{
+    assert(m->held && pthread_equal(m->holder, pthread_self()));
+    (void)m;
+}
+
+void cond_wait(struct cond *c, struct mutex *m);
+/* True when woken, false when `ms` went by first. Both may come without cause: look again. */
+bool cond_wait_ms(struct cond *c, struct mutex *m, uint64_t ms);
+
+static inline void cond_signal(struct cond *c)
+{
+    (void)pthread_cond_signal(&c->os);
+}
+
+static inline void cond_broadcast(struct cond *c)
+{
+    (void)pthread_cond_broadcast(&c->os);
+}
+
+/* Start a thread with every signal blocked. `name` has at most 15 letters. Errors: NO_MEMORY. */
+MUST_USE enum quern_code thread_start(pthread_t *out, const char *name, void *(*body)(void *),
+                                      void *arg, struct quern_error *err);
+
+#endif

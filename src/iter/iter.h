@@ -1,0 +1,82 @@
+/* iter.h - one cursor shape for everything that is sorted: MemDBs, tables, runs, merges.
+ *
+ * A cursor stands on an entry (`valid`) or nowhere. It walks *all* versions: keys rise, and of
+ * one key the newest comes first (entry_compare()). `at` is borrowed until the next move.
+ * When `valid` is false after a move, look at `err.code`: OK means the end was reached.
+ *
+ * Threads: one at a time per cursor. */
+#ifndef ITER_ITER_H
+#define ITER_ITER_H
+
+#include "base/entry.h"
+#include "base/error.h"
+
+struct iter;
+
+struct iter_ops {
+    void (*first)(struct iter *it);
+    void (*last)(struct iter *it);
+    /* To the first entry (newest version) with key >= `key`. */
+    void (*seek)(struct iter *it, struct quern_slice key);
+    /* To the last entry (oldest version) with key < `key`. */
+    void (*seek_below)(struct iter *it, struct quern_slice key);
+    void (*next)(struct iter *it); /* only when valid */
+    void (*prev)(struct iter *it); /* only when valid */
+    void (*free)(struct iter *it);
+};
+
+struct iter {
+    const struct iter_ops *ops;
+    bool valid;
+    uint64_t head; /* key_head(at.key, 0): merges compare this first */
+    struct entry at;
+    struct quern_error err;
+};
+
+static inline void iter_first(struct iter *it)
+{
+    it->ops->first(it);
+}
+
+static inline void iter_last(struct iter *it)
+{
+    it->ops->last(it);
+}
+
+static inline void iter_seek(struct iter *it, struct quern_slice key)
+{
+    it->ops->seek(it, key);
+}
+
+static inline void iter_seek_below(struct iter *it, struct quern_slice key)
+{
+    it->ops->seek_below(it, key);
+}
+
+static inline void iter_next(struct iter *it)
+{
+    it->ops->next(it);
+}
+
+static inline void iter_prev(struct iter *it)
+{
+    it->ops->prev(it);
+}
+
+static inline void iter_free(struct iter *it)
+{
+    if (it != NULL)
+        it->ops->free(it);
+}
+OWNER(iter_free, struct iter *);
+
+/* Merge `n` cursors into one. Takes them all: on success they go with the merge, on failure they
+ * are freed too. Equal (key, seq) pairs come in the order of the inputs: put newer ones first.
+ * With n == 1 the input itself is returned. Errors: NO_MEMORY. */
+MUST_USE enum quern_code iter_merge(struct iter **inputs, size_t n, struct iter **out,
+                                    struct quern_error *err);
+
+/* A cursor over nothing. */
+MUST_USE enum quern_code iter_empty(struct iter **out, struct quern_error *err);
+
+#endif

@@ -1,0 +1,106 @@
+/* manifest.h - which tables are the store right now: a log of edits, one per flush or compaction.
+ * Bytes on disk: docs/design/60-manifest.md.
+ *
+ * MANIFEST-NNNNNN holds edits in the record framing (record/record.h), each numbered and chained to
+ * the one before; it begins with a snapshot of the whole state. CURRENT names it, with a
+ * checksum, and is replaced atomically. When the log has grown past a few times its live size a
+ * new manifest is written and CURRENT moved; the one before is kept until then.
+ *
+ * Threads: manifest_apply() and the manifest_take_*() functions lock for themselves and may be
+ * called by any thread. manifest_state() is for the one thread that applies table edits. */
+#ifndef MANIFEST_MANIFEST_H
+#define MANIFEST_MANIFEST_H
+
+#include "base/table_meta.h"
+#include "os/os.h"
+
+struct manifest;
+
+/* One sorted run: tables whose key ranges do not overlap, in key order. Runs of one tier are in
+ * order of age by `run_no` (higher is newer). Tier TIER_BOTTOM has at most one run. Every
+ * entry of a lower tier is newer than those with the same key in a higher one. */
+#define TIER_COUNT_MAX 8
+#define TIER_BOTTOM (TIER_COUNT_MAX - 1)
+
+struct manifest_table {
+    uint32_t tier;
+    uint64_t run_no;
+    struct table_meta meta; /* owned; meta.smallest may have been raised by a trim: keys below it
+                             * have moved on and must not be seen in this table any more */
+};
+
+/* A change of state, all or nothing. All pointers are borrowed. */
+struct manifest_trim {
+    uint64_t table_no;
+    struct quern_slice smallest; /* the new, higher lower bound, inclusive */
+};
+
+struct manifest_edit {
+    const uint64_t *remove;                /* table numbers */
+    size_t remove_count;
+    const struct manifest_table *add;
+    size_t add_count;
+    const struct manifest_trim *trim;
+    size_t trim_count;
+    /* Moves a table to another run without touching its file: a remove and an add of one number. */
+    bool set_log_first;                    /* segments below are not needed any more */
+    uint64_t log_first;
+    bool set_log_last;                     /* this segment begins */
+    uint64_t log_last;
+    bool set_flushed_seq;                  /* every batch up to this one is in tables */
+    quern_seq flushed_seq;
+};
+
+/* The whole state. Tables are sorted by (tier, run_no falling, smallest). */
+struct manifest_state {
+    uint64_t store_id;
+    uint64_t created_ms;
+    uint64_t log_first, log_last;  /* segments that replay must find; first > last: none */
+    quern_seq flushed_seq;
+    struct manifest_table *tables; /* owned by the manifest */
+    size_t table_count;
+};
+
+/* Is there a store in `dir`? A directory with any quern file but no valid CURRENT is an error,
+ * never a fresh directory: CORRUPT, and says what is missing. *found is false for a directory
+ * without quern files (foreign files do not matter). */
+MUST_USE enum quern_code manifest_find(struct os_dir *dir, bool *found, struct quern_error *err);
+
+/* Make the manifest of an empty store: durable at return. Errors: EXISTS, NO_SPACE, IO, ... */
+MUST_USE enum quern_code manifest_create(struct os_dir *dir, struct manifest **out,
+                                         struct quern_error *err);
+/* The same for a copy: `state` with its tables becomes the first snapshot (for checkpoints; the
+ * store gets a fresh store_id). */
+MUST_USE enum quern_code manifest_create_from(struct os_dir *dir, const struct manifest_state *state,
+                                              struct manifest **out, struct quern_error *err);
+
+/* Read CURRENT and the manifest it names. Torn or damaged bytes at its end that follow the last
+ * synced edit are cut (an edit is acknowledged only after its sync); damage before valid edits is
+ * CORRUPT. Unless `read_only`, a new manifest is then written and published: nothing is ever
+ * appended to a file that a crash has touched. Errors: NO_STORE, CORRUPT, UNSUPPORTED, IO. */
+MUST_USE enum quern_code manifest_open(struct os_dir *dir, bool read_only, struct manifest **out,
+                                       struct quern_error *err);
+void manifest_close(struct manifest *m); /* NULL is fine */
+OWNER(manifest_close, struct manifest *);
+
+/* Append the edit, sync, and take it into the state. On failure the state is as it was; after a failed
+ * sync the manifest is poisoned and refuses (READ_ONLY). An edit that does not fit the state
+ * (removes what is not there, adds a number twice, overlaps within a run) is INVALID and is
+ * not written. */
+MUST_USE enum quern_code manifest_apply(struct manifest *m, const struct manifest_edit *edit,
+                                        struct quern_error *err);
+
+const struct manifest_state *manifest_state(const struct manifest *m);
+
+/* A number no file, and no run, has had before; unique across crashes because files that are no
+ * part of the state are removed at open and numbers start above all that the state and the
+ * directory know. */
+uint64_t manifest_take_file_no(struct manifest *m);
+/* Files in the directory use numbers below this one: the engine tells after listing it. */
+void manifest_skip_file_no(struct manifest *m, uint64_t above);
+
+uint64_t manifest_bytes(const struct manifest *m); /* of the file now */
+/* The names of this manifest's own files, so that open can tell orphans. */
+bool manifest_owns_name(const struct manifest *m, const char *name);
+
+#endif

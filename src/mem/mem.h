@@ -1,0 +1,61 @@
+/* mem.h - the MemDB: what was written and is not in a table yet, sorted, in memory.
+ *
+ * A B+tree in one arena: nodes of a few cache lines whose slots are an 8-byte key head (the bytes
+ * after the node's common prefix) and an arena reference; entries never move or change; the
+ * newest version of a key comes first and points at the older ones. Page: docs/design/30-memtable.md.
+ *
+ * Threads: one writer at a time (mem_apply()); any number of readers at once, without locks:
+ * a reader checks the versions of the nodes it passed and starts over when one has changed.
+ * A reader sees every batch that was applied before it was told of the batch's number; of
+ * batches still being applied it may see part, so readers filter by sequence number. */
+#ifndef MEM_MEM_H
+#define MEM_MEM_H
+
+#include "base/batch.h"
+#include "iter/iter.h"
+
+struct mem; /* opaque */
+
+/* A MemDB with room for at least `arena_bytes_max` bytes of entries and nodes; address space is taken
+ * at once, memory as it fills. *out has one reference. Errors: NO_MEMORY. */
+MUST_USE enum quern_code mem_new(uint64_t arena_bytes_max, struct mem **out,
+                                 struct quern_error *err);
+void mem_ref(struct mem *m);
+void mem_unref(struct mem *m); /* the last one frees; NULL is fine */
+OWNER(mem_unref, struct mem *);
+
+/* Arena bytes that applying this batch takes at the very most: what mem_new() must have for it to
+ * fit an empty MemDB is this much. */
+uint64_t mem_bytes_needed(const struct batch_ref *batch);
+
+/* Will a further `needed` bytes (a sum of mem_bytes_needed()) surely fit? */
+bool mem_fits(const struct mem *m, uint64_t needed);
+
+/* Insert all operations of a batch under number `seq`, which is above all before. Cannot fail: the
+ * caller has asked mem_fits(). The ops must parse (they come from our own encoder or were
+ * checked by replay). Of two operations on one key in one batch the later wins. */
+void mem_apply(struct mem *m, const struct batch_ref *batch, quern_seq seq);
+
+/* The newest version of `key` with a number <= `seq`: true, and *out borrows from the arena while
+ * the caller holds a reference (or an RCU section that keeps it). Tombstones are found too.
+ * `hash` is hash_key(key). */
+bool mem_get(const struct mem *m, struct quern_slice key, uint64_t hash, quern_seq seq,
+             struct entry *out);
+
+/* Touch what a mem_get() of this key will need first, without waiting for it. */
+void mem_prefetch(const struct mem *m, uint64_t hash);
+
+/* A cursor over all versions; holds a reference. It sees at least what was applied before it was
+ * made; use it with a snapshot number. Within one (key, seq) only the last written is shown.
+ * Errors: NO_MEMORY. */
+MUST_USE enum quern_code mem_iter(struct mem *m, struct iter **out, struct quern_error *err);
+
+struct mem_info {
+    uint64_t entry_count;   /* operations applied */
+    uint64_t tombstone_count;
+    uint64_t arena_bytes;   /* used */
+    quern_seq seq_min, seq_max; /* 0 when empty */
+};
+void mem_info(const struct mem *m, struct mem_info *out); /* any thread; counters may lag */
+
+#endif

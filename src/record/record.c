@@ -1,0 +1,50 @@
+/* record.c - the checksummed framing; see record.h. */
+#include "record/record.h"
+
+#include "base/codec.h"
+#include "base/hash.h"
+
+uint64_t record_start(uint64_t offset)
+{
+    uint64_t left;
+
+    offset = round_up(offset, 8);
+    left = RECORD_PAGE_BYTES - offset % RECORD_PAGE_BYTES;
+    return left < RECORD_HEAD_BYTES ? offset + left : offset;
+}
+
+void record_seal(uint8_t *at, const struct record *r, uint64_t salt, uint64_t offset)
+{
+    size_t end = RECORD_HEAD_BYTES + r->payload.len;
+
+    put_u32le(at + 8, (uint32_t)r->payload.len);
+    put_u32le(at + 12, (uint32_t)r->type);
+    put_u64le(at + 16, r->first_seq);
+    put_u64le(at + 24, r->count);
+    put_u64le(at + 32, r->durable_seq);
+    memset(at + end, 0, record_bytes(r->payload.len) - end);
+    put_u64le(at, hash_placed(at + 8, end - 8, salt, offset));
+}
+
+bool record_read(const uint8_t *at, uint64_t avail, uint64_t salt, uint64_t offset,
+                 struct record *r)
+{
+    uint32_t length, type;
+
+    if (avail < RECORD_HEAD_BYTES)
+        return false;
+    length = get_u32le(at + 8);
+    type = get_u32le(at + 12);
+    if (length > avail - RECORD_HEAD_BYTES || record_bytes(length) > avail)
+        return false;
+    if (type < RECORD_GROUP || type > RECORD_EDIT)
+        return false;
+    if (get_u64le(at) != hash_placed(at + 8, RECORD_HEAD_BYTES - 8 + (size_t)length, salt, offset))
+        return false;
+    r->type = (enum record_type)type;
+    r->first_seq = get_u64le(at + 16);
+    r->count = get_u32le(at + 24);
+    r->durable_seq = get_u64le(at + 32);
+    r->payload = (struct quern_slice){at + RECORD_HEAD_BYTES, length};
+    return true;
+}

@@ -1,0 +1,136 @@
+/* sst.h - sorted string tables: written once front to back, immutable, every block under a
+ * checksum bound to its file and offset; and the cache through which they are read.
+ * Bytes on disk: docs/design/40-sstable.md.
+ *
+ *     data block ... | filter | range-delete block (empty so far) | index | properties | footer
+ *
+ * A table's index and filter are held by the cache too, read on first use and evictable, so that
+ * opening a store of any size is quick and one budget covers all. A table is at most a few tens
+ * of MiB (unless one value is larger), which makes each table one partition of the index.
+ *
+ * Threads: a writer belongs to one thread. Tables may be read by any number of threads at once.
+ * Point reads must run inside an RCU section (base/rcu.h): slices they return stay valid until
+ * rcu_leave(). Cursors hold references on their blocks and need no section. */
+#ifndef SST_SST_H
+#define SST_SST_H
+
+#include "base/table_meta.h"
+#include "iter/iter.h"
+#include "os/os.h"
+
+/* ---- cache: blocks, indexes and filters under one budget; CLOCK ---- */
+
+struct sst_cache;
+
+MUST_USE enum quern_code sst_cache_new(uint64_t capacity_bytes, struct sst_cache **out,
+                                       struct quern_error *err);
+void sst_cache_free(struct sst_cache *c); /* all tables are closed; NULL is fine */
+OWNER(sst_cache_free, struct sst_cache *);
+/* Any thread; shrinking evicts at once. */
+void sst_cache_set_capacity(struct sst_cache *c, uint64_t capacity_bytes);
+
+struct sst_cache_stats {
+    uint64_t capacity_bytes, used_bytes;           /* frames waiting to be freed included */
+    uint64_t block_bytes, index_bytes, filter_bytes; /* used_bytes by kind */
+    uint64_t hits, misses, evictions;              /* of data blocks; sampled counters may lag */
+    uint64_t read_bytes;                           /* from disk */
+};
+void sst_cache_stats(struct sst_cache *c, struct sst_cache_stats *out);
+
+/* ---- writing ---- */
+
+/* On disk, do not renumber. */
+enum sst_codec { SST_PLAIN = 0, SST_LZ4 = 1, SST_ZSTD = 2 };
+
+struct sst_write_config {
+    uint64_t table_no;
+    uint32_t block_bytes;      /* target of a data block before compression; 4096 by default */
+    uint32_t filter_bits;      /* per key; 0: no filter */
+    enum sst_codec codec;      /* a block that does not shrink by an eighth is stored plain */
+    uint64_t created_ms;
+};
+
+struct sst_writer;
+
+/* Create NNNNNN.sst, which must not exist. `dir` is borrowed. */
+MUST_USE enum quern_code sst_writer_open(struct os_dir *dir, const struct sst_write_config *config,
+                                         struct sst_writer **out, struct quern_error *err);
+/* Add the next entry: entry_compare() rises strictly (ensured). Nothing is kept of `e`. */
+MUST_USE enum quern_code sst_writer_add(struct sst_writer *w, const struct entry *e,
+                                        struct quern_error *err);
+/* File bytes so far, the open block included. */
+uint64_t sst_writer_bytes(const struct sst_writer *w);
+uint64_t sst_writer_entries(const struct sst_writer *w);
+/* Write what remains and sync the file; the caller syncs the directory before naming the table in
+ * the manifest. *meta is the caller's (table_meta_done()). `w` is gone in any case; on failure
+ * the file is removed. At least one entry was added. */
+MUST_USE enum quern_code sst_writer_finish(struct sst_writer *w, struct table_meta *meta,
+                                           struct quern_error *err);
+void sst_writer_drop(struct sst_writer *w); /* abandon and remove the file; NULL is fine */
+OWNER(sst_writer_drop, struct sst_writer *);
+
+/* ---- reading ---- */
+
+struct sst;
+
+/* Open the table that `meta` describes: reads the footer and properties and compares them with `meta`
+ * (size, unique id, content hash, counts), so that a missing, cut, swapped or older file is caught
+ * here. `dir` and `cache` are borrowed and outlive it. *out has one reference.
+ * Errors: CORRUPT, IO, NO_MEMORY, UNSUPPORTED. */
+MUST_USE enum quern_code sst_open(struct os_dir *dir, const struct table_meta *meta,
+                                  struct sst_cache *cache, struct sst **out,
+                                  struct quern_error *err);
+void sst_ref(struct sst *t);
+void sst_unref(struct sst *t); /* the last one closes the file; NULL is fine */
+OWNER(sst_unref, struct sst *);
+/* The file is not part of the store any more: remove it when the last reference goes. */
+void sst_condemn(struct sst *t);
+const struct table_meta *sst_meta(const struct sst *t);
+
+/* A point read of one key in one table. The caller fills the first part. */
+struct sst_lookup {
+    struct quern_slice key;
+    uint64_t hash;  /* hash_key(key) */
+    quern_seq seq;  /* versions above it are not seen */
+
+    bool found;     /* out: `entry` holds the newest version <= seq, a tombstone perhaps */
+    struct entry entry; /* out: borrows from the cache until rcu_leave(), or from `owned` */
+    void *owned;    /* out: a block too large for the cache, which the caller frees with
+                     * alloc_free(); else NULL */
+};
+
+/* Errors: CORRUPT (names table, offset and reason), IO, NO_MEMORY. */
+MUST_USE enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error *err);
+
+/* The same for `n` lookups that are all in this table, in stages with prefetches between, so that
+ * their cache misses overlap. A failure concerns one lookup: codes[i] and errs[i] are set for each.
+ * `n` is at most SST_LOOKUPS_MAX. */
+#define SST_LOOKUPS_MAX 64
+void sst_get_many(struct sst *t, struct sst_lookup **lookups, size_t n, enum quern_code *codes,
+                  struct quern_error *errs);
+
+/* Touch the filter line for `hash`, without waiting. Inside an RCU section. */
+void sst_prefetch(struct sst *t, uint64_t hash);
+
+/* A cursor over all entries with smallest <= key <= largest of `t`. Holds a reference. With `bulk` the
+ * blocks read on the way do not enter the cache (compaction, verify, long scans) and are read
+ * ahead in large pieces. Errors: NO_MEMORY, IO, CORRUPT. */
+MUST_USE enum quern_code sst_iter(struct sst *t, bool bulk, struct iter **out,
+                                  struct quern_error *err);
+
+/* How many entries (all kinds, all versions) have a key < `key`: from the index's running counts
+ * and one block. */
+MUST_USE enum quern_code sst_rank(struct sst *t, struct quern_slice key, uint64_t *rank,
+                                  struct quern_error *err);
+
+/* Read every byte and check all that can be checked: each block's checksum and its copy in the
+ * index, order, counts, key range, entry hash, content hash, filter (no false negative). `damage` is
+ * called for each finding, with the offset and the keys it may concern; reading goes on.
+ * Returns OK when the table is sound, else CORRUPT with the first finding (or IO, NO_MEMORY). */
+typedef void (*sst_damage_fn)(void *arg, uint64_t table_no, uint64_t offset,
+                              struct quern_slice first_key, struct quern_slice last_key,
+                              const char *what);
+MUST_USE enum quern_code sst_verify(struct sst *t, sst_damage_fn damage, void *arg,
+                                    uint64_t *bytes_read, struct quern_error *err);
+
+#endif

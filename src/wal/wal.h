@@ -1,0 +1,127 @@
+/* wal.h - the write-ahead log: a batch is in the log before it is visible, and durable before it
+ * is acknowledged if that was asked for. Bytes on disk: docs/design/20-wal.md.
+ *
+ * The log is a row of segments NNNNNN.wal, numbered without gaps. Exactly one is open for
+ * writing; those whose entries have all reached tables are handed back by wal_release() and
+ * written again under a new number ("recycled"): their blocks are allocated, so appending needs
+ * no journal commit and cannot meet a full disk.
+ *
+ * Two ways to write, one format, chosen per group:
+ *   mapped   memcpy into a mapping of the segment; if a sync is wanted, fdatasync. For streams
+ *            that do not sync: no system call at all.
+ *   direct   one O_DIRECT|O_DSYNC write of the group in whole pages, taken when a sync is wanted
+ *            and nothing before it is unsynced: no acknowledged page is ever written again.
+ * Where the file system has no mapping or no direct writes, plain writes and fdatasync.
+ *
+ * Threads: one caller at a time for everything that takes a `struct wal *`, except
+ * wal_release() and wal_stats(), which any thread may call at any time. The engine's commit
+ * queue sees to it. A failed sync poisons the log: every later append is refused (READ_ONLY). */
+#ifndef WAL_WAL_H
+#define WAL_WAL_H
+
+#include "base/batch.h"
+#include "os/os.h"
+
+struct wal; /* opaque: the fields live in wal_priv.h */
+
+#define WAL_SEGMENT_BYTES_DEFAULT (UINT64_C(64) << 20)
+
+/* Tell the manifest that segment `segment_no` begins, before anything is written into it, so
+ * that a lost file is noticed. Called from wal_append() and wal_open(). */
+typedef enum quern_code (*wal_begin_fn)(void *arg, uint64_t segment_no, struct quern_error *err);
+
+struct wal_config {
+    uint64_t store_id;
+    uint64_t segment_bytes;  /* a group that does not fit gets a segment of its own size */
+    uint64_t first_segment;  /* number of the segment to create; none of it or above may exist */
+    quern_seq last_seq;      /* numbers given so far: the first append is above it */
+    wal_begin_fn on_begin;
+    void *on_begin_arg;
+};
+
+/* Start a log: creates segment `first_segment`, durable in name and header at return. `dir` is
+ * borrowed and must outlive it. On failure *out is untouched. Errors: NO_SPACE, IO, DENIED,
+ * NO_MEMORY, and what on_begin returns. */
+MUST_USE enum quern_code wal_open(struct os_dir *dir, const struct wal_config *config,
+                                  struct wal **out, struct quern_error *err);
+
+/* Append 1 or more batches as one group with numbers first_seq, first_seq + 1, ...: after a crash
+ * all batches of the group are there or none. On return the group survives the process; with
+ * `sync` it, and all before it, survives the machine too.
+ * On failure nothing of the group will be replayed and the log stands as before, except
+ * UNKNOWN (the sync failed: it may be replayed or not; the log is poisoned).
+ * Errors: NO_SPACE, IO, READ_ONLY (poisoned earlier), NO_MEMORY, UNKNOWN. */
+MUST_USE enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_t n,
+                                    quern_seq first_seq, bool sync, struct quern_error *err);
+
+/* Make all appended so far durable. Errors: UNKNOWN (poisoned now), READ_ONLY (poisoned earlier). */
+MUST_USE enum quern_code wal_sync(struct wal *w, struct quern_error *err);
+
+/* When everything is durable and the log does not say so yet: append a small unsynced record
+ * that does, so that damage to the last group can be told from a torn tail. */
+MUST_USE enum quern_code wal_mark(struct wal *w, struct quern_error *err);
+
+/* The segment that the next append may go to, or a later one: a MemDB that opens now needs
+ * segments from this one on. */
+uint64_t wal_segment_no(const struct wal *w);
+quern_seq wal_durable_seq(const struct wal *w); /* any thread */
+
+/* No segment below `segment_no` is needed any more: recycle or remove them. The manifest says so
+ * durably already. Any thread. Failures are kept to themselves: the files go at the next open. */
+void wal_release(struct wal *w, uint64_t segment_no);
+
+struct wal_stats {
+    uint64_t segments_live, segments_spare, bytes_on_disk;
+    uint64_t groups, batches, bytes_appended; /* payload and heads */
+    uint64_t bytes_padded;                    /* to whole pages, for direct writes */
+    uint64_t syncs, sync_ns_total, sync_ns_max;
+    uint64_t groups_direct, groups_mapped;
+    bool poisoned;
+};
+void wal_stats(struct wal *w, struct wal_stats *out);
+
+/* Sync and close. The segments stay. Errors: as wal_sync(). `w` is gone in any case. */
+enum quern_code wal_close(struct wal *w, struct quern_error *err);
+void wal_drop(struct wal *w); /* close without a sync, for failures; NULL is fine */
+OWNER(wal_drop, struct wal *);
+
+/* ---- replay ---- */
+
+/* What to do about a log that does not end cleanly. */
+enum wal_recover {
+    WAL_TAIL = 0,   /* default: cut a torn tail; refuse anything that was proven durable */
+    WAL_STRICT,     /* refuse a torn tail too */
+    WAL_POINT_IN_TIME, /* stop at the first bad record, whatever it was */
+};
+
+struct wal_replay {
+    uint64_t segments, groups, batches, bytes;
+    quern_seq last_seq;        /* the last number replayed, or config's after_seq */
+    uint64_t next_segment;     /* the first number that no file of the directory has */
+    bool torn;                 /* a tail was cut: */
+    uint64_t torn_segment, torn_offset, torn_bytes; /* where; how much of it looked like records */
+    char torn_text[200];       /* one line for the log */
+};
+
+/* Called once per batch in order; a non-OK return ends the replay with it. `segment_no` holds it. */
+typedef enum quern_code (*wal_batch_fn)(void *arg, const struct batch_ref *batch, quern_seq seq,
+                                        uint64_t segment_no, struct quern_error *err);
+
+/* Read segments `first_segment`..`last_segment` (those the manifest says must exist) in order and
+ * hand every batch above `after_seq` to `see`. Writes nothing. Errors: CORRUPT (file, offset and
+ * reason), IO, NO_MEMORY, UNSUPPORTED (a newer format), and what `see` returns. */
+MUST_USE enum quern_code wal_replay(struct os_dir *dir, uint64_t store_id, uint64_t first_segment,
+                                    uint64_t last_segment, quern_seq after_seq,
+                                    enum wal_recover mode, wal_batch_fn see, void *arg,
+                                    struct wal_replay *out, struct quern_error *err);
+
+/* Give the files of segments first..last to `w` as spares for recycling (they must be below its
+ * first_segment and no longer needed). After replay, instead of deleting them. */
+void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment);
+
+#define WAL_NAME_BYTES 32
+void wal_name(char name[WAL_NAME_BYTES], uint64_t segment_no);
+/* The number in a name like "000012.wal"; false for any other name. */
+bool wal_name_parse(const char *name, uint64_t *segment_no);
+
+#endif
