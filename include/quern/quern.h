@@ -192,11 +192,8 @@ struct quern_completion {
     enum quern_code code;
     struct quern_error error;
 
-    /* Internal. */
-    int state_;
-    struct quern_write_opts opts_;
-    const struct quern_batch *batch_;
-    struct quern_completion *next_;
+    int ready_;               /* internal */
+    uint64_t internal_[24];
 };
 
 /* Hand a batch over and return at once, without waiting for a lock on the disk or for a sync. At

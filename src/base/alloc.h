@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 MUST_USE void *alloc_bytes(size_t bytes);                      /* contents undefined */
 MUST_USE void *alloc_zeroed(size_t bytes);                     /* all zero */
@@ -18,7 +19,14 @@ MUST_USE void *alloc_array(size_t count, size_t each);         /* zeroed; overfl
 MUST_USE void *alloc_resize(void *old, size_t bytes);          /* on NULL `old` still stands */
 MUST_USE void *alloc_aligned(size_t alignment, size_t bytes);  /* alloc_free() frees it */
 void alloc_free(void *p);
-OWNER(alloc_free, void *);
+/* By hand instead of OWNER, so that a local of any pointer type can be OWNED(alloc_free). */
+static inline void alloc_free_owned(void *local)
+{
+    void *p;
+
+    memcpy(&p, local, sizeof(p));
+    alloc_free(p);
+}
 
 /* Whole pages straight from the kernel, zeroed, huge pages where the kernel has them.
  * Address space is taken at once, memory only as pages are touched. */

@@ -6,6 +6,12 @@
 #define PRINTF_LIKE(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* For the rare call whose failure changes nothing: say beside it why. */
+#define IGNORE(call)                                                                               \
+    do {                                                                                           \
+        __typeof__(call) ignored_ = (call);                                                        \
+        (void)ignored_;                                                                            \
+    } while (0)
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 /* OWNER(f, T) beside the destructor f(T) lets a local say `T x OWNED(f) = NULL;`:

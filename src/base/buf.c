@@ -13,9 +13,9 @@ enum quern_code buf_reserve(struct buf *b, size_t more, struct quern_error *err)
 
     if (more <= b->capacity - b->len)
         return QUERN_OK;
-    if (__builtin_add_overflow(b->len, more, &need))
+    if (__builtin_add_overflow(b->len, more, &need) ||
+        __builtin_add_overflow(need, need / 2, &capacity))
         return err_memory(err, "a buffer");
-    capacity = need + need / 2;
     data = alloc_resize(b->data, capacity);
     if (data == NULL)
         return err_memory(err, "a buffer");

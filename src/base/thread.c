@@ -85,3 +85,11 @@ enum quern_code thread_start(pthread_t *out, const char *name, void *(*body)(voi
     (void)pthread_setname_np(*out, name);
     return QUERN_OK;
 }
+
+void thread_sleep_ns(uint64_t ns)
+{
+    struct timespec left = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
+        continue;
+}

@@ -65,4 +65,6 @@ static inline void cond_broadcast(struct cond *c)
 MUST_USE enum quern_code thread_start(pthread_t *out, const char *name, void *(*body)(void *),
                                       void *arg, struct quern_error *err);
 
+void thread_sleep_ns(uint64_t ns); /* signals do not cut it short */
+
 #endif

@@ -16,9 +16,9 @@
 
 struct manifest;
 
-/* One sorted run: tables whose key ranges do not overlap, in key order. Runs of one tier are in
- * order of age by `run_no` (higher is newer). Tier TIER_BOTTOM has at most one run. Every
- * entry of a lower tier is newer than those with the same key in a higher one. */
+/* One sorted run: tables whose key ranges do not overlap, in key order. Tier TIER_BOTTOM has at most
+ * one run, the oldest. Above it a higher `run_no` is newer, across tiers too: a merge takes the number
+ * of its target when it begins, so runs that come while it goes on have higher ones. */
 #define TIER_COUNT_MAX 8
 #define TIER_BOTTOM (TIER_COUNT_MAX - 1)
 
@@ -36,18 +36,18 @@ struct manifest_trim {
 };
 
 struct manifest_edit {
-    const uint64_t *remove;                /* table numbers */
+    const uint64_t *remove; /* table numbers */
     size_t remove_count;
     const struct manifest_table *add;
     size_t add_count;
     const struct manifest_trim *trim;
     size_t trim_count;
     /* Moves a table to another run without touching its file: a remove and an add of one number. */
-    bool set_log_first;                    /* segments below are not needed any more */
+    bool set_log_first; /* segments below are not needed any more */
     uint64_t log_first;
-    bool set_log_last;                     /* this segment begins */
+    bool set_log_last; /* this segment begins */
     uint64_t log_last;
-    bool set_flushed_seq;                  /* every batch up to this one is in tables */
+    bool set_flushed_seq; /* every batch up to this one is in tables */
     quern_seq flushed_seq;
 };
 
@@ -55,7 +55,7 @@ struct manifest_edit {
 struct manifest_state {
     uint64_t store_id;
     uint64_t created_ms;
-    uint64_t log_first, log_last;  /* segments that replay must find; first > last: none */
+    uint64_t log_first, log_last; /* segments that replay must find; first > last: none */
     quern_seq flushed_seq;
     struct manifest_table *tables; /* owned by the manifest */
     size_t table_count;
@@ -71,25 +71,32 @@ MUST_USE enum quern_code manifest_create(struct os_dir *dir, struct manifest **o
                                          struct quern_error *err);
 /* The same for a copy: `state` with its tables becomes the first snapshot (for checkpoints; the
  * store gets a fresh store_id). */
-MUST_USE enum quern_code manifest_create_from(struct os_dir *dir, const struct manifest_state *state,
+MUST_USE enum quern_code manifest_create_from(struct os_dir *dir,
+                                              const struct manifest_state *state,
                                               struct manifest **out, struct quern_error *err);
 
 /* Read CURRENT and the manifest it names. Torn or damaged bytes at its end that follow the last
  * synced edit are cut (an edit is acknowledged only after its sync); damage before valid edits is
  * CORRUPT. Unless `read_only`, a new manifest is then written and published: nothing is ever
- * appended to a file that a crash has touched. Errors: NO_STORE, CORRUPT, UNSUPPORTED, IO. */
+ * appended to a file that a crash has touched. On a full disk that is put off until the first
+ * manifest_apply(). Errors: NO_STORE, CORRUPT, UNSUPPORTED, IO, DENIED, NO_MEMORY. */
 MUST_USE enum quern_code manifest_open(struct os_dir *dir, bool read_only, struct manifest **out,
                                        struct quern_error *err);
 void manifest_close(struct manifest *m); /* NULL is fine */
 OWNER(manifest_close, struct manifest *);
 
-/* Append the edit, sync, and take it into the state. On failure the state is as it was; after a failed
- * sync the manifest is poisoned and refuses (READ_ONLY). An edit that does not fit the state
- * (removes what is not there, adds a number twice, overlaps within a run) is INVALID and is
- * not written. */
+/* Append the edit, sync, and take it into the state. On failure the state is as it was.
+ * INVALID      the edit does not fit the state (removes what is not there, adds a number twice,
+ * overlaps within a run, lets a number fall, begins a segment below log_first) NO_SPACE, IO,
+ * NO_MEMORY   nothing of it is left in the file; a later call may succeed UNKNOWN      a sync
+ * failed, or a failed write could not be cut off: a reopen finds the edit whole or absent; the
+ * manifest is poisoned, and later calls are READ_ONLY Of one number an edit may say one thing, or
+ * remove and add it. */
 MUST_USE enum quern_code manifest_apply(struct manifest *m, const struct manifest_edit *edit,
                                         struct quern_error *err);
 
+/* Its tables stay as they are until the next edit that touches tables, which frees what it removes;
+ * its three numbers may change under an edit of another thread. */
 const struct manifest_state *manifest_state(const struct manifest *m);
 
 /* A number no file, and no run, has had before; unique across crashes because files that are no

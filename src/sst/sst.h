@@ -69,13 +69,19 @@ MUST_USE enum quern_code sst_writer_finish(struct sst_writer *w, struct table_me
 void sst_writer_drop(struct sst_writer *w); /* abandon and remove the file; NULL is fine */
 OWNER(sst_writer_drop, struct sst_writer *);
 
+/* The hash of one entry. A table's meta.entry_hash is their wrapping sum, so that what goes into a
+ * merge can be held against what comes out. Quick when the value follows its key in memory, as it does in
+ * entries read from a table. */
+uint64_t sst_entry_hash(const struct entry *e);
+
 /* ---- reading ---- */
 
 struct sst;
 
 /* Open the table that `meta` describes: reads the footer and properties and compares them with `meta`
  * (size, unique id, content hash, counts), so that a missing, cut, swapped or older file is caught
- * here. `dir` and `cache` are borrowed and outlive it. *out has one reference.
+ * here. meta->smallest may be above the file's own first key (a trim); sst_meta() then tells the
+ * file's own, and what lies below the trim is for the caller to hide. `dir` and `cache` are borrowed and outlive it. *out has one reference.
  * Errors: CORRUPT, IO, NO_MEMORY, UNSUPPORTED. */
 MUST_USE enum quern_code sst_open(struct os_dir *dir, const struct table_meta *meta,
                                   struct sst_cache *cache, struct sst **out,
@@ -89,6 +95,7 @@ const struct table_meta *sst_meta(const struct sst *t);
 
 /* A point read of one key in one table. The caller fills the first part. */
 struct sst_lookup {
+    struct sst *table; /* for sst_get_many(); sst_get() takes it as an argument */
     struct quern_slice key;
     uint64_t hash;  /* hash_key(key) */
     quern_seq seq;  /* versions above it are not seen */
@@ -102,11 +109,11 @@ struct sst_lookup {
 /* Errors: CORRUPT (names table, offset and reason), IO, NO_MEMORY. */
 MUST_USE enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error *err);
 
-/* The same for `n` lookups that are all in this table, in stages with prefetches between, so that
- * their cache misses overlap. A failure concerns one lookup: codes[i] and errs[i] are set for each.
- * `n` is at most SST_LOOKUPS_MAX. */
+/* The same for `n` lookups, each in its own l->table (often the same, often neighbours of one run), in
+ * stages with prefetches between, so that the cache misses of all of them overlap. A failure
+ * concerns one lookup: codes[i] is set for each, errs[i] where codes[i] is not OK. `n` is at most SST_LOOKUPS_MAX. */
 #define SST_LOOKUPS_MAX 64
-void sst_get_many(struct sst *t, struct sst_lookup **lookups, size_t n, enum quern_code *codes,
+void sst_get_many(struct sst_lookup **lookups, size_t n, enum quern_code *codes,
                   struct quern_error *errs);
 
 /* Touch the filter line for `hash`, without waiting. Inside an RCU section. */

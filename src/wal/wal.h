@@ -34,7 +34,8 @@ struct wal_config {
     uint64_t store_id;
     uint64_t segment_bytes;  /* a group that does not fit gets a segment of its own size */
     uint64_t first_segment;  /* number of the segment to create; none of it or above may exist */
-    quern_seq last_seq;      /* numbers given so far: the first append is above it */
+    quern_seq last_seq;      /* numbers given so far, all durable in tables: what was replayed is
+                              * flushed before a new log begins. The first append is above it */
     wal_begin_fn on_begin;
     void *on_begin_arg;
 };

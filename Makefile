@@ -1,0 +1,49 @@
+# The front door; Meson does the work. Each target keeps its own build directory.
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-print-directory
+BENCH_ARGS ?=
+STRESS_SECONDS ?= 60
+
+all: build/build.ninja ## build everything, release, into build/
+	@ninja -C build
+
+check: ## every check: lint, tests plain and under sanitizers, short fuzz runs
+	@./check
+asan: ## all tests under AddressSanitizer and UBSan
+	@./check asan
+tsan: ## the concurrent tests under ThreadSanitizer
+	@./check tsan
+fuzz: ## every parser against libFuzzer, FUZZ_SECONDS (60) in all
+	@./check fuzz
+stress: all ## the random tests with new seeds, for STRESS_SECONDS (60)
+	@tools/stress $(STRESS_SECONDS)
+bench: build-bench/build.ninja ## measure quern beside RocksDB, LevelDB and LMDB (BENCH_ARGS="--num 1M")
+	@ninja -C build-bench bench/quern-bench
+	@build-bench/bench/quern-bench --json build-bench/bench.json \
+		--commit "$$(git describe --always --dirty)" $(BENCH_ARGS)
+bench-quick: ## the same in about two minutes
+	@$(MAKE) bench BENCH_ARGS="--quick $(BENCH_ARGS)"
+lint: build/build.ninja ## the floors of the house, then clang-tidy
+	@tools/setup check
+	@tools/lint-floors
+	@tools/tidy build
+format: ## rewrite all C files with clang-format
+	@find bench include src test -name '*.[ch]' -exec clang-format -i '{}' +
+hooks: ## look at floors and format before each commit
+	@printf '#!/bin/sh\nexec ./check lint\n' > .git/hooks/pre-commit
+	@chmod +x .git/hooks/pre-commit
+install: all ## install libquern, quern and quernd (DESTDIR is heeded)
+	@meson install -C build --no-rebuild
+clean: ## remove all build directories
+	@rm -rf build build-asan build-tsan build-fuzz build-bench build-lint
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+
+build/build.ninja:
+	@tools/setup build
+	@meson setup build
+build-bench/build.ninja:
+	@tools/setup build bench
+	@meson setup -Dbench=true build-bench
+
+.PHONY: all check asan tsan fuzz stress bench bench-quick lint format hooks install clean help

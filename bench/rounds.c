@@ -1,0 +1,198 @@
+/* rounds.c - the engines in turns: each in a child process with a directory of its own.
+ *
+ *     round 1   quern  rocksdb  leveldb  lmdb
+ *     round 2   rocksdb  leveldb  lmdb  quern       the first one rotates
+ *     round 3   leveldb  lmdb  quern  rocksdb
+ *
+ * A child sends its rows through a pipe. One that dies or takes too long loses its round for that
+ * engine, and the run ends with status 1. Whatever happens the directory is removed, on SIGINT and
+ * SIGTERM too. Time is bounded: no round is begun that would end after --limit-seconds if it took
+ * as long as the longest before it. */
+#include "bench.h"
+
+#include "clock.h"
+#include "report.h"
+#include "usage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHILD_OUT_FD 3
+#define CHILD_ARGS 8
+
+static volatile sig_atomic_t told_to_stop;
+
+static void on_signal(int signal_no)
+{
+    (void)signal_no;
+    told_to_stop = 1;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal}; /* without SA_RESTART: poll() wakes */
+
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+/* Start this program again as the child that measures `engine`; *rows_fd is the pipe's reading end.
+ */
+static pid_t child_start(const struct engine *engine, const char *dir, unsigned round, int argc,
+                         char **argv, int *rows_fd)
+{
+    char round_text[16];
+    char **args = must_alloc(((size_t)argc + CHILD_ARGS) * sizeof(*args));
+    char *more[] = {"--child",       (char *)(uintptr_t)engine->name,
+                    "--child-dir",   (char *)(uintptr_t)dir,
+                    "--child-round", round_text};
+    int fds[2];
+    pid_t pid;
+
+    (void)snprintf(round_text, sizeof(round_text), "%u", round);
+    memcpy(args, argv, (size_t)argc * sizeof(*args));
+    memcpy(args + argc, more, sizeof(more));
+    if (pipe2(fds, O_CLOEXEC) != 0)
+        die("pipe: %s", strerror(errno));
+    (void)fflush(NULL);
+    pid = fork();
+    if (pid < 0)
+        die("fork: %s", strerror(errno));
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (fds[1] == CHILD_OUT_FD)
+            (void)fcntl(CHILD_OUT_FD, F_SETFD, 0);
+        else
+            (void)dup2(fds[1], CHILD_OUT_FD);
+        (void)execv("/proc/self/exe", args);
+        _exit(127);
+    }
+    (void)close(fds[1]);
+    free(args);
+    *rows_fd = fds[0];
+    return pid;
+}
+
+/* One row, whole. False: the child has no more to say, or its time is over, or a signal came. */
+static bool next_row(int fd, uint64_t deadline_ns, struct row *row)
+{
+    size_t have = 0;
+
+    while (have < sizeof(*row)) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        uint64_t now = clock_ns();
+        ssize_t got;
+
+        if (told_to_stop || now >= deadline_ns)
+            return false;
+        if (poll(&p, 1, (int)((deadline_ns - now) / 1000000) + 1) <= 0)
+            continue;
+        got = read(fd, (uint8_t *)row + have, sizeof(*row) - have);
+        if (got <= 0)
+            return false;
+        have += (size_t)got;
+    }
+    return row->workload < W_COUNT;
+}
+
+static bool child_reap(pid_t pid, uint64_t deadline_ns, const char *name)
+{
+    int status = 0;
+
+    /* The pipe is at its end, so the child is about to exit, or overdue. */
+    if (told_to_stop || clock_ns() >= deadline_ns) {
+        if (!told_to_stop)
+            (void)fprintf(stderr, "quern-bench: %s took too long and was ended\n", name);
+        (void)kill(pid, SIGKILL);
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        if (told_to_stop)
+            (void)kill(pid, SIGKILL);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* One engine's turn. False: it failed, and has no rows in this round. */
+static bool turn(struct results *r, unsigned round, unsigned e, const char *base, int argc,
+                 char **argv)
+{
+    const struct config *c = r->config;
+    const struct engine *engine = c->engine[e];
+    uint64_t deadline = clock_ns() + (uint64_t)(c->child_seconds * 1e9);
+    char dir[512];
+    struct row row;
+    pid_t pid;
+    int fd;
+    bool good;
+
+    (void)snprintf(dir, sizeof(dir), "%s/%s", base, engine->name);
+    if (mkdir(dir, 0755) != 0)
+        die("%s: %s", dir, strerror(errno));
+    (void)fprintf(stderr, "round %u, %s:", round + 1, engine->name);
+    pid = child_start(engine, dir, round, argc, argv, &fd);
+    while (next_row(fd, deadline, &row)) {
+        r->row[round][e][row.workload] = row;
+        r->have[round][e][row.workload] = true;
+        (void)fprintf(stderr, " %s %.1fk", workload_names[row.workload], row.ops_per_s / 1e3);
+    }
+    good = child_reap(pid, deadline, engine->name);
+    (void)fprintf(stderr, "%s\n", good ? "" : " FAILED");
+    if (!good)
+        memset(r->have[round][e], 0, sizeof(r->have[round][e]));
+    (void)close(fd);
+    usage_remove_tree(dir);
+    return good;
+}
+
+int rounds_run(const struct config *config, int argc, char **argv)
+{
+    struct results *r = must_alloc(sizeof(*r));
+    uint64_t begun = clock_ns(), longest = 0;
+    char base[400];
+    bool good = true;
+
+    r->config = config;
+    if (snprintf(base, sizeof(base), "%s/quern-bench-XXXXXX", config->dir) >= (int)sizeof(base))
+        die("--dir is too long");
+    if (mkdtemp(base) == NULL)
+        die("%s: %s", base, strerror(errno));
+    catch_signals();
+    usage_machine(base, r->machine, sizeof(r->machine));
+    report_calibrate(r);
+    report_head(r);
+    while (r->rounds < config->rounds && !told_to_stop) {
+        uint64_t round_begun = clock_ns(), took;
+
+        if (r->rounds > 0 &&
+            (double)(round_begun - begun + longest) / 1e9 > config->limit_seconds) {
+            (void)fprintf(stderr, "quern-bench: another round would pass --limit-seconds\n");
+            break;
+        }
+        for (unsigned i = 0; i < config->engine_count && !told_to_stop; i++) {
+            unsigned e = (i + r->rounds) % config->engine_count;
+
+            good = turn(r, r->rounds, e, base, argc, argv) && good;
+        }
+        took = clock_ns() - round_begun;
+        longest = took > longest ? took : longest;
+        r->rounds++;
+    }
+    usage_remove_tree(base);
+    if (told_to_stop) {
+        free(r);
+        return 130;
+    }
+    report_table(r);
+    (void)printf("\n%.0f seconds in all\n", (double)(clock_ns() - begun) / 1e9);
+    good = report_json(r) && good;
+    free(r);
+    return good ? 0 : 1;
+}

@@ -1,0 +1,131 @@
+/* dump.c - writes the lines of a dump; what they look like stands in dump_line.c.
+ *
+ * A dump to a file is written under FILE.tmp, synced, renamed, and the directory synced: FILE is
+ * either whole or not there. */
+#include "cli/dump_priv.h"
+
+#include "cli/dump_line_priv.h"
+#include "cli/progress_priv.h"
+
+#include "base/error.h"
+#include "base/hash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct dump {
+    FILE *to;
+    XXH3_state_t hash;
+    uint64_t entries;
+    struct buf line;
+};
+
+static enum quern_code write_line(struct dump *d, struct quern_error *err)
+{
+    if (fwrite(d->line.data, 1, d->line.len, d->to) != d->line.len)
+        return err_sys(err, errno, "write");
+    return QUERN_OK;
+}
+
+static enum quern_code write_entries(struct dump *d, struct quern_iter *it, uint64_t total,
+                                     struct quern_error *err)
+{
+    struct progress bar = progress_of("dump", PROGRESS_ENTRIES);
+    enum quern_code code = QUERN_OK;
+
+    for (bool on = quern_iter_first(it); on && code == QUERN_OK; on = quern_iter_next(it)) {
+        struct quern_slice value = quern_iter_value(it);
+
+        buf_clear(&d->line);
+        if (cli_interrupted())
+            code = err_set(err, QUERN_CLOSED, "interrupted");
+        else if (dump_line_entry(quern_iter_key(it), &value, &d->line, err) || write_line(d, err))
+            code = err->code;
+        (void)XXH3_64bits_update(&d->hash, d->line.data, d->line.len);
+        d->entries++;
+        progress_at(&bar, d->entries, total);
+    }
+    progress_wipe(&bar);
+    return code != QUERN_OK ? code : quern_iter_error(it, err);
+}
+
+static enum quern_code write_all(struct dump *d, struct quern_iter *it, uint64_t total,
+                                 struct quern_error *err)
+{
+    if (write_entries(d, it, total, err))
+        return err->code;
+    buf_clear(&d->line);
+    if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), &d->line, err) ||
+        write_line(d, err))
+        return err->code;
+    if (fflush(d->to) != 0)
+        return err_sys(err, errno, "write");
+    return QUERN_OK;
+}
+
+/* Give the finished file its name for good. */
+static enum quern_code publish(FILE *file, const char *from, const char *to,
+                               struct quern_error *err)
+{
+    char *copy = strdup(to);
+    int dir = copy != NULL ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    enum quern_code code = QUERN_OK;
+
+    if (fsync(fileno(file)) != 0)
+        code = err_sys(err, errno, "sync %s", from);
+    else if (rename(from, to) != 0)
+        code = err_sys(err, errno, "rename %s", from);
+    else if (dir < 0 || fsync(dir) != 0)
+        code = err_sys(err, errno, "sync the directory of %s", to);
+    if (dir >= 0)
+        (void)close(dir);
+    free(copy);
+    return code;
+}
+
+static enum quern_code dump_to_file(struct dump *d, struct quern_iter *it, uint64_t total,
+                                    const char *path, struct quern_error *err)
+{
+    struct buf temporary OWNED_BUF = {0};
+    enum quern_code code;
+    const char *name;
+
+    if (buf_append(&temporary, path, strlen(path), err) || buf_append(&temporary, ".tmp", 5, err))
+        return err->code;
+    name = (const char *)temporary.data;
+    d->to = fopen(name, "we");
+    if (d->to == NULL)
+        return err_sys(err, errno, "%s", name);
+    code = write_all(d, it, total, err);
+    if (code == QUERN_OK)
+        code = publish(d->to, name, path, err);
+    if (fclose(d->to) != 0 && code == QUERN_OK)
+        code = err_sys(err, errno, "close %s", path);
+    if (code != QUERN_OK)
+        (void)unlink(name);
+    return code;
+}
+
+enum cli_exit dump_run(const struct cli_args *args, struct quern_iter *it, uint64_t total)
+{
+    bool to_file = args->word_count == 1 && strcmp(args->words[0], "-") != 0;
+    struct dump d = {.to = stdout};
+    struct quern_error err = {0};
+    enum quern_code code;
+
+    XXH3_INITSTATE(&d.hash);
+    (void)XXH3_64bits_reset(&d.hash);
+    code = to_file ? dump_to_file(&d, it, total, args->words[0], &err)
+                   : write_all(&d, it, total, &err);
+    buf_done(&d.line);
+    if (code == QUERN_OK)
+        return EXIT_GOOD;
+    if (err.sys_errno == EPIPE) /* the reader went away; it knows */
+        return EXIT_REFUSED;
+    (void)err_in(&err, "dump");
+    return cli_fail(&err, false);
+}

@@ -1,0 +1,213 @@
+/* dump_line.c - the lines of a dump: JSON, one entry each, and a last line that proves it whole.
+ *
+ *     {"key":"fruit","value":"apple"}
+ *     {"key_b64":"/wA=","value":""}                   bytes that are no UTF-8, in base64
+ *     {"end":true,"count":2,"xxh3":"0123456789abcdef"}
+ *
+ * The hash is XXH3 (64 bits, seed 0) over every byte before the last line. A line holds each name
+ * once and no name that is not listed here: a member that a later version adds must not be dropped
+ * in silence. */
+#include "cli/dump_line_priv.h"
+
+#include "cli/bytes_priv.h"
+
+#include "base/alloc.h"
+#include "base/entry.h"
+#include "base/error.h"
+
+#include <quern/quern.h>
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+
+static void json_free(json_t *json)
+{
+    json_decref(json);
+}
+OWNER(json_free, json_t *);
+
+void dump_line_done(struct dump_line *line)
+{
+    buf_done(&line->key);
+    buf_done(&line->value);
+}
+
+/* Copy the string member `json` into `out`, from base64 if it is that. */
+static enum quern_code take_bytes(const json_t *json, bool base64, size_t bytes_max,
+                                  struct buf *out, struct quern_error *err)
+{
+    struct quern_slice text;
+
+    if (!json_is_string(json))
+        return err_set(err, QUERN_INVALID, "not a string");
+    text = slice_of(json_string_value(json), json_string_length(json));
+    if (base64 ? bytes_of_base64(text, out, err) : buf_append(out, text.data, text.len, err))
+        return err->code;
+    if (out->len > bytes_max)
+        return err_set(err, QUERN_INVALID, "%zu bytes, at most %zu fit", out->len, bytes_max);
+    return QUERN_OK;
+}
+
+/* Sixteen hexadecimal digits. */
+static enum quern_code take_hash(const json_t *json, uint64_t *hash, struct quern_error *err)
+{
+    struct buf bytes OWNED_BUF = {0};
+
+    if (!json_is_string(json) || json_string_length(json) != 16)
+        return err_set(err, QUERN_INVALID, "not 16 hex digits");
+    if (bytes_of_hex(slice_of(json_string_value(json), 16), &bytes, err))
+        return err->code;
+    *hash = get_u64be(bytes.data);
+    return QUERN_OK;
+}
+
+static enum quern_code parse_entry(json_t *json, struct dump_line *line, struct quern_error *err)
+{
+    const char *name;
+    json_t *member;
+    bool key = false, value = false;
+
+    json_object_foreach(json, name, member)
+    {
+        bool base64 = strcmp(name, "key_b64") == 0 || strcmp(name, "value_b64") == 0;
+
+        if (!key && (strcmp(name, "key") == 0 || strcmp(name, "key_b64") == 0)) {
+            key = true;
+            if (take_bytes(member, base64, QUERN_KEY_BYTES_MAX, &line->key, err))
+                return err_in(err, "%s", name);
+        } else if (!value && (strcmp(name, "value") == 0 || strcmp(name, "value_b64") == 0)) {
+            value = true;
+            if (take_bytes(member, base64, QUERN_VALUE_BYTES_MAX, &line->value, err))
+                return err_in(err, "%s", name);
+        } else {
+            return err_set(err, QUERN_INVALID, "member \"%.40s\" is not expected here", name);
+        }
+    }
+    if (!key || !value)
+        return err_set(err, QUERN_INVALID, "there is no \"%s\"", key ? "value" : "key");
+    if (line->key.len == 0)
+        return err_set(err, QUERN_INVALID, "an empty key");
+    return QUERN_OK;
+}
+
+static enum quern_code parse_end(json_t *json, struct dump_line *line, struct quern_error *err)
+{
+    const json_t *count = json_object_get(json, "count");
+
+    if (json_object_size(json) != 3 || !json_is_true(json_object_get(json, "end")))
+        return err_set(err, QUERN_INVALID, "an end line has \"end\":true, \"count\" and \"xxh3\"");
+    if (!json_is_integer(count) || json_integer_value(count) < 0)
+        return err_set(err, QUERN_INVALID, "count: not a number");
+    line->end = true;
+    line->count = (uint64_t)json_integer_value(count);
+    if (take_hash(json_object_get(json, "xxh3"), &line->hash, err))
+        return err_in(err, "xxh3");
+    return QUERN_OK;
+}
+
+enum quern_code dump_line_parse(struct quern_slice text, struct dump_line *line,
+                                struct quern_error *err)
+{
+    json_t *json OWNED(json_free) = NULL;
+    json_error_t why;
+
+    line->end = false;
+    buf_clear(&line->key);
+    buf_clear(&line->value);
+    json = json_loadb(text.len != 0 ? text.data : "", text.len,
+                      JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+    if (json == NULL && json_error_code(&why) == json_error_out_of_memory)
+        return err_memory(err, "a line of JSON");
+    if (json == NULL)
+        return err_set(err, QUERN_INVALID, "not JSON: %s", why.text);
+    if (!json_is_object(json))
+        return err_set(err, QUERN_INVALID, "not a JSON object");
+    if (json_object_get(json, "end") != NULL)
+        return parse_end(json, line, err);
+    return parse_entry(json, line, err);
+}
+
+/* How many bytes `c`, of ASCII, takes in a JSON string. */
+static size_t escaped_bytes(uint8_t c)
+{
+    return c < 0x20 ? 6 : c == '"' || c == '\\' ? 2 : 1;
+}
+
+/* The bytes that `s` takes in a JSON string; false when it is no UTF-8. */
+static bool escaped_length(struct quern_slice s, size_t *length)
+{
+    const uint8_t *at = s.data;
+    size_t total = 0;
+
+    for (size_t i = 0, step; i < s.len; i += step) {
+        step = utf8_length(at + i, at + s.len);
+        if (step == 0)
+            return false;
+        total += step == 1 ? escaped_bytes(at[i]) : step;
+    }
+    *length = total;
+    return true;
+}
+
+static uint8_t *put_escaped(uint8_t *to, struct quern_slice s)
+{
+    const uint8_t *at = s.data;
+
+    for (size_t i = 0; i < s.len; i++) {
+        size_t bytes = at[i] < 0x80 ? escaped_bytes(at[i]) : 1;
+
+        if (bytes == 6) {
+            memcpy(to, "\\u00", 4);
+            to[4] = (uint8_t)('0' + (at[i] >> 4));
+            to[5] = (uint8_t) "0123456789abcdef"[at[i] & 15];
+        } else {
+            to[0] = '\\';
+            to[bytes - 1] = at[i];
+        }
+        to += bytes;
+    }
+    return to;
+}
+
+/* Append  "name":"bytes"  or, when they are no UTF-8,  "name_b64":"base64".  Written by hand, since
+ * a dump is as fast as this. */
+static enum quern_code append_member(struct buf *out, const char *name, struct quern_slice bytes,
+                                     struct quern_error *err)
+{
+    size_t length;
+    bool text = escaped_length(bytes, &length);
+
+    if (buf_append(out, "\"", 1, err) || buf_append(out, name, strlen(name), err) ||
+        buf_append(out, text ? "\":\"" : "_b64\":\"", text ? 3 : 7, err))
+        return err->code;
+    if (text) {
+        if (buf_reserve(out, length, err))
+            return err->code;
+        out->len = (size_t)(put_escaped(out->data + out->len, bytes) - out->data);
+    } else if (bytes_to_base64(bytes, out, err)) {
+        return err->code;
+    }
+    return buf_append(out, "\"", 1, err);
+}
+
+enum quern_code dump_line_entry(struct quern_slice key, const struct quern_slice *value,
+                                struct buf *out, struct quern_error *err)
+{
+    if (buf_append(out, "{", 1, err) || append_member(out, "key", key, err))
+        return err->code;
+    if (value != NULL && (buf_append(out, ",", 1, err) || append_member(out, "value", *value, err)))
+        return err->code;
+    return buf_append(out, "}\n", 2, err);
+}
+
+enum quern_code dump_line_end(uint64_t count, uint64_t hash, struct buf *out,
+                              struct quern_error *err)
+{
+    char line[128];
+    int len =
+        snprintf(line, sizeof(line),
+                 "{\"end\":true,\"count\":%" PRIu64 ",\"xxh3\":\"%016" PRIx64 "\"}\n", count, hash);
+
+    return buf_append(out, line, (size_t)len, err);
+}

@@ -1,0 +1,28 @@
+/* dump_line_priv.h - one line of a dump as bytes: pure functions, fuzzed. The format stands in
+ * dump_line.c. */
+#ifndef CLI_DUMP_LINE_PRIV_H
+#define CLI_DUMP_LINE_PRIV_H
+
+#include "base/buf.h"
+
+/* A line, understood. Zero-initialised is empty; reuse keeps the memory. */
+struct dump_line {
+    bool end;              /* the last line: `count` and `hash` hold */
+    uint64_t count;        /* entries before it */
+    uint64_t hash;         /* XXH3 of all bytes before it, newlines included */
+    struct buf key, value; /* otherwise: the entry */
+};
+
+/* Read a line (without its newline). Errors: INVALID (what is wrong with it), NO_MEMORY. */
+MUST_USE enum quern_code dump_line_parse(struct quern_slice text, struct dump_line *line,
+                                         struct quern_error *err);
+void dump_line_done(struct dump_line *line);
+#define OWNED_DUMP_LINE __attribute__((cleanup(dump_line_done)))
+
+/* Append the line of an entry, newline included; `value` NULL: the key alone. */
+MUST_USE enum quern_code dump_line_entry(struct quern_slice key, const struct quern_slice *value,
+                                         struct buf *out, struct quern_error *err);
+MUST_USE enum quern_code dump_line_end(uint64_t count, uint64_t hash, struct buf *out,
+                                       struct quern_error *err);
+
+#endif

@@ -1,0 +1,219 @@
+/* help.c - the words of `quern --help` and `quern VERB --help`. */
+#include "cli/cli_priv.h"
+
+static const char overview[] =
+    "quern - look into a quern store, change it, care for it\n"
+    "\n"
+    "    quern [--db DIR | --url URL] VERB [WORDS] [OPTIONS]\n"
+    "\n"
+    "One entry\n"
+    "    get KEY             write the value to standard output, byte for byte\n"
+    "    set KEY VALUE       store it; VALUE may be - (standard input) or @FILE\n"
+    "    del KEY             remove it\n"
+    "Many entries\n"
+    "    scan                list entries in key order\n"
+    "    count               tell how many there are\n"
+    "    dump [FILE]         write all as JSON lines, sealed by a checksum\n"
+    "    load [FILE]         read such lines back\n"
+    "Care\n"
+    "    stats               what the store holds and has done\n"
+    "    verify              read every byte and check every checksum\n"
+    "    compact             merge everything into one sorted run\n"
+    "    checkpoint DIR      a copy in moments, by hard links\n"
+    "\n"
+    "Where the store is\n"
+    "    --db DIR            the directory; no other process may have it open\n"
+    "    --url URL           a running quernd, such as http://127.0.0.1:8080\n"
+    "                        (get, set, del, stats and load)\n"
+    "    Without either: QUERN_URL from the environment, else QUERN_DB, else ./data\n"
+    "\n"
+    "For every verb\n"
+    "    --json              answer in JSON\n"
+    "    --help, -h          help of the verb\n"
+    "    --version, -V       version of the program\n"
+    "    --                  what follows is no option: quern get -- -key\n"
+    "\n"
+    "Exit codes\n"
+    "    0    done\n"
+    "    1    not found\n"
+    "    2    the command line is wrong\n"
+    "    3    cannot connect to the server, or cannot open the store\n"
+    "    4    a write was refused, or the server or the disk failed\n"
+    "    5    (reserved: a precondition failed)\n"
+    "    6    damage was found, in the store or in a dump\n"
+    "    130  interrupted\n"
+    "\n"
+    "    quern set fruit apple && quern get fruit\n"
+    "    quern scan --prefix user/ --limit 10\n"
+    "    quern dump | gzip > backup.gz;  zcat backup.gz | quern --db other load\n";
+
+static const char range_help[] = "    --prefix P          only keys that begin with P\n"
+                                 "    --start K           from K on (inclusive)\n"
+                                 "    --end K             up to K (exclusive)\n"
+                                 "    --hex               P and K are written in hex: 00ff\n";
+
+static const char get_help[] =
+    "quern get KEY - write the value of KEY to standard output\n"
+    "\n"
+    "The bytes are written as they are; only on a terminal a newline is added.\n"
+    "Exit code 1 when there is no such key.\n"
+    "\n"
+    "    --hex               KEY is written in hex: 00ff\n"
+    "    --json              {\"key\":...,\"value\":...}; bytes that are no UTF-8 appear as\n"
+    "                        key_b64 and value_b64, in base64\n"
+    "    --read-only         with --db: write nothing, not even a lock file\n"
+    "\n"
+    "    quern get photo > photo.jpg\n";
+
+static const char set_help[] =
+    "quern set KEY VALUE - store VALUE under KEY, replacing what was there\n"
+    "\n"
+    "VALUE is taken as it stands, or is - for standard input, or @FILE for the bytes of a file.\n"
+    "(A value that itself is - or begins with @ comes through standard input.)\n"
+    "\n"
+    "    --sync              return when it survives loss of power; a directory is in any case\n"
+    "                        synced before the command ends, a server follows its own level\n"
+    "    --hex               KEY is written in hex: 00ff\n"
+    "\n"
+    "    quern set photo @photo.jpg\n";
+
+static const char del_help[] = "quern del KEY - remove KEY\n"
+                               "\n"
+                               "Exit code 1 when there is no such key.\n"
+                               "\n"
+                               "    --sync              return when it survives loss of power\n"
+                               "    --hex               KEY is written in hex: 00ff\n";
+
+static const char scan_help[] =
+    "quern scan - list entries in key order: KEY, a tab, VALUE, one line each\n"
+    "\n"
+    "Control characters, backslashes and bytes that are no UTF-8 are shown as \\xNN, so that a "
+    "line\n"
+    "stays a line. For exact bytes take --json or -0.\n"
+    "\n";
+static const char scan_more_help[] =
+    "    --limit N           stop after N entries\n"
+    "    --reverse           from the last key down\n"
+    "    --keys-only         leave the values out\n"
+    "    -0, --null          raw bytes, each key and each value ended by a zero byte\n"
+    "    --json              {\"key\":...,\"value\":...} a line, as dump writes them\n"
+    "    --read-only         write nothing, not even a lock file\n"
+    "\n"
+    "    quern scan --prefix user/ --keys-only --limit 10\n";
+
+static const char count_help[] = "quern count - tell how many keys there are, exactly\n"
+                                 "\n";
+static const char count_more_help[] =
+    "    --json              {\"count\":N}\n"
+    "    --read-only         write nothing, not even a lock file\n";
+
+static const char stats_help[] =
+    "quern stats - what the store holds and has done since it was opened\n"
+    "\n"
+    "    --json              one JSON object\n"
+    "    --read-only         with --db: write nothing, not even a lock file\n";
+
+static const char verify_help[] =
+    "quern verify - read every byte of every table and check every checksum\n"
+    "\n"
+    "Each damaged place is one line: file, offset, what is wrong. Exit code 6 when there was one.\n"
+    "Nothing is changed.\n"
+    "\n"
+    "    --json              {\"ok\":...,\"tables\":...,\"damages\":[...]}\n"
+    "    --read-only         write nothing, not even a lock file\n";
+
+static const char compact_help[] =
+    "quern compact - merge everything, or a range, into one sorted run\n"
+    "\n"
+    "What was overwritten or deleted gives its space back. A store does this by itself in time.\n"
+    "\n";
+static const char compact_more_help[] = "    --json              table bytes before and after\n";
+
+static const char checkpoint_help[] =
+    "quern checkpoint DIR - a copy of the store as of now in the new directory DIR\n"
+    "\n"
+    "Tables are hard links, so it takes moments and hardly any space; DIR must be on the same "
+    "file\n"
+    "system and must not exist. It opens like any store: quern --db DIR count\n";
+
+static const char dump_help[] =
+    "quern dump [FILE] - write all entries as JSON lines, in key order, as of one moment\n"
+    "\n"
+    "    {\"key\":\"a\",\"value\":\"1\"}\n"
+    "    {\"key_b64\":\"/w==\",\"value\":\"\"}                     bytes that are no UTF-8, in "
+    "base64\n"
+    "    {\"end\":true,\"count\":2,\"xxh3\":\"0123456789abcdef\"}  the last line seals what is "
+    "before\n"
+    "\n"
+    "To standard output, or to FILE, which gets its name only when it is whole and on disk.\n"
+    "\n";
+static const char dump_more_help[] =
+    "    --read-only         write nothing to the store, not even a lock file\n"
+    "\n"
+    "    quern dump | gzip > backup.gz\n";
+
+static const char load_help[] =
+    "quern load [FILE] - read the lines of a dump into the store\n"
+    "\n"
+    "From standard input, or from FILE. Entries replace what is there under the same key. A file\n"
+    "that was cut short or changed is an error (exit code 6), after saying how many entries were\n"
+    "loaded until then.\n"
+    "\n"
+    "    --no-end            lines made by hand: do without the last line's count and checksum\n"
+    "    --sync              sync after each batch of about 1000; in any case all is synced\n"
+    "                        at the end\n"
+    "    --json              {\"loaded\":N}\n"
+    "\n"
+    "    zcat backup.gz | quern --db other load\n";
+
+void help_print(enum cli_verb verb, FILE *to)
+{
+    const char *before = overview, *after = "";
+
+    switch (verb) {
+    case VERB_NONE:
+        break;
+    case VERB_GET:
+        before = get_help;
+        break;
+    case VERB_SET:
+        before = set_help;
+        break;
+    case VERB_DEL:
+        before = del_help;
+        break;
+    case VERB_SCAN:
+        before = scan_help;
+        after = scan_more_help;
+        break;
+    case VERB_COUNT:
+        before = count_help;
+        after = count_more_help;
+        break;
+    case VERB_STATS:
+        before = stats_help;
+        break;
+    case VERB_VERIFY:
+        before = verify_help;
+        break;
+    case VERB_COMPACT:
+        before = compact_help;
+        after = compact_more_help;
+        break;
+    case VERB_CHECKPOINT:
+        before = checkpoint_help;
+        break;
+    case VERB_DUMP:
+        before = dump_help;
+        after = dump_more_help;
+        break;
+    case VERB_LOAD:
+        before = load_help;
+        break;
+    }
+    (void)fputs(before, to);
+    if (after[0] != '\0') {
+        (void)fputs(range_help, to);
+        (void)fputs(after, to);
+    }
+}

@@ -1,0 +1,486 @@
+/* local.c - the verbs on a store directory, through the public interface of libquern.
+ *
+ *     local_run: prepare -> open -> verb -> close -> what the close has to say
+ *
+ * The store is opened for writing even to read, since only then do two processes keep out of each
+ * other's way; --read-only, or a directory that cannot be written, opens it without a lock. */
+#include "cli/bytes_priv.h"
+#include "cli/cli_priv.h"
+#include "cli/dump_priv.h"
+#include "cli/load_priv.h"
+#include "cli/progress_priv.h"
+
+#include "base/entry.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+OWNER(quern_iter_free, struct quern_iter *);
+OWNER(quern_batch_free, struct quern_batch *);
+
+/* A batch of load is written when it has so many entries or bytes. */
+#define LOAD_ENTRIES 1000
+#define LOAD_BYTES (4u << 20)
+
+struct local {
+    const struct cli_args *args;
+    struct quern *db;
+    struct quern_error err;
+    struct buf range_end;     /* the end of a prefix */
+    struct quern_slice value; /* of set; borrows from the command line or from value_memory */
+    struct buf value_memory;
+};
+
+static enum cli_exit fail(struct local *l)
+{
+    return cli_fail(&l->err, false);
+}
+
+/* ---- opening ---- */
+
+/* What an operator must not miss, on standard error. */
+static void on_event(void *arg, const struct quern_event *event)
+{
+    (void)arg;
+    switch (event->kind) {
+    case QUERN_EVENT_TORN_TAIL:
+    case QUERN_EVENT_NO_SPACE:
+    case QUERN_EVENT_CORRUPT:
+    case QUERN_EVENT_FAILED:
+        fprintf(stderr, "quern: %s\n", event->text);
+        break;
+    default:
+        break;
+    }
+}
+
+static bool only_reads(enum cli_verb verb)
+{
+    return (verb & (VERB_GET | VERB_SCAN | VERB_COUNT | VERB_STATS | VERB_VERIFY | VERB_DUMP)) != 0;
+}
+
+static enum cli_exit local_open(struct local *l)
+{
+    const struct cli_args *args = l->args;
+    bool denied = access(args->db, W_OK) != 0 && (errno == EACCES || errno == EROFS);
+    struct quern_options options = {
+        .must_exist = (args->verb & (VERB_SET | VERB_LOAD)) == 0,
+        .read_only = args->read_only || (denied && only_reads(args->verb)),
+        .on_event = on_event,
+    };
+
+    if (quern_open(args->db, &options, &l->db, &l->err) == QUERN_OK)
+        return EXIT_GOOD;
+    (void)cli_fail(&l->err, true);
+    if (l->err.code == QUERN_LOCKED)
+        fprintf(stderr, "quern: the store is open in another process (a running quernd?): use "
+                        "--url http://127.0.0.1:8080\n");
+    if (l->err.code == QUERN_NO_STORE)
+        fprintf(stderr, "quern: --db DIR or QUERN_DB says where the store is, --url URL which "
+                        "server to ask; set and load make a new store\n");
+    return exit_of(l->err.code, true);
+}
+
+/* ---- one entry ---- */
+
+static enum cli_exit local_get(struct local *l)
+{
+    struct quern_value value = {0};
+    struct quern_slice bytes;
+    enum quern_code code = quern_get(l->db, l->args->key, NULL, &value, &l->err);
+
+    bytes = slice_of(value.data, value.len);
+    if (code == QUERN_OK && l->args->json)
+        code = out_entry_json(l->args->key, &bytes, &l->err);
+    else if (code == QUERN_OK)
+        out_bytes(bytes);
+    if (code == QUERN_OK && !l->args->json && isatty(STDOUT_FILENO) == 1)
+        out_text("\n");
+    quern_value_done(&value);
+    if (code == QUERN_NOT_FOUND)
+        return out_not_found(l->args);
+    return code == QUERN_OK ? EXIT_GOOD : fail(l);
+}
+
+static enum cli_exit local_set(struct local *l)
+{
+    const struct quern_write_opts synced = {.sync = true};
+
+    if (quern_put(l->db, l->args->key, l->value, &synced, &l->err))
+        return fail(l);
+    if (l->args->json)
+        out_text("{\"ok\":true,\"durability\":\"synced\"}\n");
+    return EXIT_GOOD;
+}
+
+static enum cli_exit local_del(struct local *l)
+{
+    const struct quern_write_opts synced = {.sync = true};
+    struct quern_value value = {0};
+    /* Nobody else writes meanwhile: this process holds the lock. */
+    enum quern_code code = quern_get(l->db, l->args->key, NULL, &value, &l->err);
+
+    quern_value_done(&value);
+    if (code == QUERN_NOT_FOUND)
+        return out_not_found(l->args);
+    if (code == QUERN_OK)
+        code = quern_delete(l->db, l->args->key, &synced, &l->err);
+    if (code != QUERN_OK)
+        return fail(l);
+    if (l->args->json)
+        out_text("{\"ok\":true,\"durability\":\"synced\"}\n");
+    return EXIT_GOOD;
+}
+
+/* ---- many entries ---- */
+
+/* The range that --start, --end and --prefix leave; borrows from args and l->range_end. */
+static enum quern_code range_of(struct local *l, struct quern_range *range)
+{
+    const struct cli_args *args = l->args;
+    struct quern_slice end;
+    bool bounded;
+
+    *range = (struct quern_range){args->start, args->end};
+    if (args->prefix.len == 0)
+        return QUERN_OK;
+    if (key_compare(args->prefix, range->start) > 0)
+        range->start = args->prefix;
+    if (prefix_end(args->prefix, &l->range_end, &bounded, &l->err))
+        return l->err.code;
+    end = buf_slice(&l->range_end);
+    if (bounded && (range->end.len == 0 || key_compare(end, range->end) < 0))
+        range->end = end;
+    return QUERN_OK;
+}
+
+static bool range_is_empty(const struct quern_range *range)
+{
+    return range->end.len != 0 && key_compare(range->start, range->end) >= 0;
+}
+
+static enum quern_code print_entry(struct local *l, struct quern_iter *it)
+{
+    const struct cli_args *args = l->args;
+    struct quern_slice key = quern_iter_key(it), value = {0};
+    struct quern_slice zero = slice_of("", 1);
+
+    if (!args->keys_only)
+        value = quern_iter_value(it);
+    if (args->json)
+        return out_entry_json(key, args->keys_only ? NULL : &value, &l->err);
+    if (args->nul) {
+        out_bytes(key);
+        out_bytes(zero);
+        out_bytes(value);
+        if (!args->keys_only)
+            out_bytes(zero);
+        return QUERN_OK;
+    }
+    out_escaped(key);
+    if (!args->keys_only) {
+        out_text("\t");
+        out_escaped(value);
+    }
+    out_text("\n");
+    return QUERN_OK;
+}
+
+static enum cli_exit local_scan(struct local *l)
+{
+    const struct cli_args *args = l->args;
+    struct quern_iter_opts opts = {
+        .range = {args->start, args->end},
+        .prefix = args->prefix,
+        .bulk = args->limit == UINT64_MAX,
+    };
+    struct quern_iter *it OWNED(quern_iter_free) = NULL;
+    uint64_t left = args->limit;
+
+    if (quern_iter_new(l->db, &opts, &it, &l->err))
+        return fail(l);
+    for (bool on = args->reverse ? quern_iter_last(it) : quern_iter_first(it);
+         on && left > 0 && out_good() && !cli_interrupted();
+         on = args->reverse ? quern_iter_prev(it) : quern_iter_next(it), left--)
+        if (print_entry(l, it))
+            return fail(l);
+    if (cli_interrupted())
+        return EXIT_INTERRUPTED;
+    return quern_iter_error(it, &l->err) == QUERN_OK ? EXIT_GOOD : fail(l);
+}
+
+static enum cli_exit local_count(struct local *l)
+{
+    struct quern_range range;
+    uint64_t count = 0;
+
+    if (range_of(l, &range) ||
+        (!range_is_empty(&range) && quern_count(l->db, &range, NULL, &count, &l->err)))
+        return fail(l);
+    out_text(l->args->json ? "{\"count\":%" PRIu64 "}\n" : "%" PRIu64 "\n", count);
+    return EXIT_GOOD;
+}
+
+static enum cli_exit local_dump(struct local *l)
+{
+    const struct cli_args *args = l->args;
+    struct quern_iter_opts opts = {
+        .range = {args->start, args->end}, .prefix = args->prefix, .bulk = true};
+    struct quern_iter *it OWNED(quern_iter_free) = NULL;
+    struct quern_range range;
+    uint64_t total = 0;
+
+    /* The bar wants a total; without a terminal nobody looks. */
+    if (range_of(l, &range) || (isatty(STDERR_FILENO) == 1 && !range_is_empty(&range) &&
+                                quern_count(l->db, &range, NULL, &total, &l->err)))
+        return fail(l);
+    if (quern_iter_new(l->db, &opts, &it, &l->err))
+        return fail(l);
+    return dump_run(args, it, total);
+}
+
+struct local_sink {
+    struct load_sink sink; /* first: the callbacks cast back */
+    struct local *l;
+    struct quern_batch *batch;
+};
+
+static enum quern_code sink_write(struct local_sink *s, bool sync, struct quern_error *err)
+{
+    const struct quern_write_opts opts = {.sync = sync};
+
+    if (quern_write(s->l->db, s->batch, &opts, err))
+        return err->code;
+    s->sink.loaded += quern_batch_count(s->batch);
+    quern_batch_clear(s->batch);
+    return QUERN_OK;
+}
+
+static enum quern_code sink_put(struct load_sink *sink, struct quern_slice key,
+                                struct quern_slice value, struct quern_error *err)
+{
+    struct local_sink *s = (struct local_sink *)sink;
+
+    if (quern_batch_put(s->batch, key, value, err))
+        return err->code;
+    if (quern_batch_count(s->batch) < LOAD_ENTRIES && quern_batch_bytes(s->batch) < LOAD_BYTES)
+        return QUERN_OK;
+    return sink_write(s, s->l->args->sync, err);
+}
+
+/* The last batch syncs, and with it all before it. */
+static enum quern_code sink_commit(struct load_sink *sink, struct quern_error *err)
+{
+    return sink_write((struct local_sink *)sink, true, err);
+}
+
+static enum cli_exit local_load(struct local *l)
+{
+    struct quern_batch *batch OWNED(quern_batch_free) = quern_batch_new();
+    struct local_sink sink = {.sink = {.put = sink_put, .commit = sink_commit}, .l = l};
+
+    if (batch == NULL) {
+        (void)err_memory(&l->err, "a batch");
+        return fail(l);
+    }
+    sink.batch = batch;
+    return load_run(l->args, &sink.sink);
+}
+
+/* ---- care ---- */
+
+static enum cli_exit local_stats(struct local *l)
+{
+    struct quern_stats stats;
+    enum quern_code code;
+    char *json;
+
+    quern_stats(l->db, &stats);
+    json = quern_stats_json(&stats);
+    code = json != NULL ? out_stats(QUERN_STR(json), l->args->json, &l->err)
+                        : err_memory(&l->err, "statistics");
+    free(json);
+    return code == QUERN_OK ? EXIT_GOOD : fail(l);
+}
+
+/* Where verify reports to. */
+struct verify_output {
+    struct progress bar;
+    json_t *damages; /* an array, or NULL without --json */
+};
+
+static void on_damage(void *arg, const struct quern_damage *damage)
+{
+    struct verify_output *output = arg;
+
+    progress_wipe(&output->bar);
+    if (output->damages != NULL) {
+        (void)json_array_append_new(output->damages,
+                                    json_pack("{s:s, s:I, s:s}", "file", damage->file, "offset",
+                                              (json_int_t)damage->offset, "what", damage->what));
+        return;
+    }
+    out_text("damaged: %s at %" PRIu64 ": %s", damage->file, damage->offset, damage->what);
+    if (damage->first_key.len != 0) {
+        out_text("; keys from ");
+        out_escaped(damage->first_key);
+        out_text(" to ");
+        out_escaped(damage->last_key);
+    }
+    out_text("\n");
+}
+
+static void print_report(const struct verify_output *output, bool sound,
+                         const struct quern_verify_report *report)
+{
+    char *text;
+
+    if (output->damages == NULL) {
+        out_text("%s: %" PRIu64 " tables, %" PRIu64 " entries, %" PRIu64 " bytes, %" PRIu64
+                 " damages\n",
+                 sound ? "sound" : "DAMAGED", report->tables, report->entries, report->bytes,
+                 report->damages);
+        return;
+    }
+    text = json_dumps(output->damages, JSON_COMPACT);
+    out_text("{\"ok\":%s,\"tables\":%" PRIu64 ",\"entries\":%" PRIu64 ",\"bytes\":%" PRIu64
+             ",\"damage_count\":%" PRIu64 ",\"damages\":%s}\n",
+             sound ? "true" : "false", report->tables, report->entries, report->bytes,
+             report->damages, text != NULL ? text : "[]");
+    free(text);
+}
+
+static enum cli_exit local_verify(struct local *l)
+{
+    struct quern_verify_report report = {0};
+    struct verify_output output = {
+        .bar = progress_of("verify", PROGRESS_BYTES),
+        .damages = l->args->json ? json_array() : NULL,
+    };
+    struct quern_verify_opts opts = {
+        .on_damage = on_damage,
+        .on_damage_arg = &output,
+        .on_progress = progress_call,
+        .on_progress_arg = &output.bar,
+    };
+    enum quern_code code = quern_verify(l->db, &opts, &report, &l->err);
+
+    progress_wipe(&output.bar);
+    if (code == QUERN_OK || code == QUERN_CORRUPT)
+        print_report(&output, code == QUERN_OK, &report);
+    json_decref(output.damages);
+    return code == QUERN_OK ? EXIT_GOOD : fail(l);
+}
+
+static enum cli_exit local_compact(struct local *l)
+{
+    struct progress bar = progress_of("compact", PROGRESS_BYTES);
+    struct quern_stats before, after;
+    struct quern_range range;
+    enum quern_code code;
+
+    if (range_of(l, &range) || quern_flush(l->db, &l->err))
+        return fail(l);
+    quern_stats(l->db, &before);
+    code = range_is_empty(&range) ? QUERN_OK
+                                  : quern_compact(l->db, &range, progress_call, &bar, &l->err);
+    progress_wipe(&bar);
+    if (code != QUERN_OK)
+        return fail(l);
+    quern_stats(l->db, &after);
+    out_text(l->args->json ? "{\"table_bytes_before\":%" PRIu64 ",\"table_bytes_after\":%" PRIu64
+                             "}\n"
+                           : "table bytes: %" PRIu64 " before, %" PRIu64 " after\n",
+             before.table_bytes, after.table_bytes);
+    return EXIT_GOOD;
+}
+
+static enum cli_exit local_checkpoint(struct local *l)
+{
+    if (quern_checkpoint(l->db, l->args->words[0], &l->err))
+        return fail(l);
+    if (l->args->json)
+        out_text("{\"ok\":true}\n");
+    return EXIT_GOOD;
+}
+
+/* ---- the way through ---- */
+
+static enum cli_exit run_verb(struct local *l)
+{
+    switch (l->args->verb) {
+    case VERB_GET:
+        return local_get(l);
+    case VERB_SET:
+        return local_set(l);
+    case VERB_DEL:
+        return local_del(l);
+    case VERB_SCAN:
+        return local_scan(l);
+    case VERB_COUNT:
+        return local_count(l);
+    case VERB_STATS:
+        return local_stats(l);
+    case VERB_VERIFY:
+        return local_verify(l);
+    case VERB_COMPACT:
+        return local_compact(l);
+    case VERB_CHECKPOINT:
+        return local_checkpoint(l);
+    case VERB_DUMP:
+        return local_dump(l);
+    case VERB_LOAD:
+        return local_load(l);
+    case VERB_NONE:
+        break;
+    }
+    return EXIT_USAGE;
+}
+
+/* The value of set is read before the store is opened: whoever writes it into our pipe may be
+ * reading the same store, and should be done with it first. */
+static enum cli_exit prepare(struct local *l)
+{
+    if (l->args->verb != VERB_SET)
+        return EXIT_GOOD;
+    if (value_from_word(l->args->words[1], &l->value_memory, &l->value, &l->err) == QUERN_OK)
+        return EXIT_GOOD;
+    (void)fail(l);
+    return EXIT_USAGE;
+}
+
+static enum cli_exit run_open(struct local *l)
+{
+    enum cli_exit result = local_open(l);
+
+    if (result != EXIT_GOOD)
+        return result;
+    /* These look for an interrupt between entries and then close the store in order; the others may
+     * be cut off at any moment, like by kill -9. */
+    cli_interruptible((l->args->verb & (VERB_SCAN | VERB_DUMP | VERB_LOAD)) != 0);
+    result = run_verb(l);
+    cli_interruptible(true);
+    if (quern_close(l->db, &l->err) != QUERN_OK) {
+        (void)err_in(&l->err, "close %s", l->args->db);
+        (void)fail(l);
+        if (result == EXIT_GOOD)
+            result = exit_of(l->err.code, false);
+    }
+    return result;
+}
+
+enum cli_exit local_run(const struct cli_args *args)
+{
+    struct local l = {.args = args};
+    enum cli_exit result = prepare(&l);
+
+    if (result == EXIT_GOOD)
+        result = run_open(&l);
+    buf_done(&l.range_end);
+    buf_done(&l.value_memory);
+    return result;
+}

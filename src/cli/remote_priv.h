@@ -1,0 +1,41 @@
+/* remote_priv.h - requests to a quernd. What an answer means: 200 is done, 404 is "no such key",
+ * anything else is a refusal whose body says why. */
+#ifndef CLI_REMOTE_PRIV_H
+#define CLI_REMOTE_PRIV_H
+
+#include "cli/cli_priv.h"
+
+#include <curl/curl.h>
+
+/* One connection and the request on it. */
+struct remote {
+    const struct cli_args *args;
+    CURL *easy;
+    struct curl_slist *headers;
+    struct buf url, body; /* of the request; of the answer */
+    char durability[24];  /* what the answer says was done */
+    struct quern_error err;
+};
+
+/* remote_done() is due in both cases. Errors, here and below in r->err: NO_MEMORY. */
+MUST_USE enum quern_code remote_init(struct remote *r, const struct cli_args *args);
+void remote_done(struct remote *r);
+
+/* Set the URL to the server's, `route` and, unless the key is empty, "?key=" and the key. */
+MUST_USE enum quern_code remote_url(struct remote *r, const char *route, struct quern_slice key);
+/* Make the request ready; `body` NULL: none. Its bytes must stay until the answer. */
+MUST_USE enum quern_code remote_prepare(struct remote *r, const char *method,
+                                        const struct quern_slice *body);
+MUST_USE enum quern_code remote_prepare_put(struct remote *r, struct quern_slice key,
+                                            struct quern_slice value);
+/* What came of a request that ended with `code`; a failure is printed. */
+MUST_USE enum cli_exit remote_judge(struct remote *r, CURLcode code);
+/* All three: prepare, send and wait, judge. */
+MUST_USE enum cli_exit remote_exchange(struct remote *r, const char *method,
+                                       const struct quern_slice *body);
+/* Say that a 404 came where no key is asked for; returns the exit code for it. */
+enum cli_exit remote_no_quernd(struct remote *r);
+
+MUST_USE enum cli_exit remote_load(const struct cli_args *args);
+
+#endif

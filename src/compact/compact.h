@@ -1,0 +1,122 @@
+/* compact.h - moves entries down, no more: which tables to merge next (a pure function over the
+ * shape of the store), and the merge itself (cursors in, tables out). Page:
+ * docs/design/50-compaction.md.
+ *
+ * The shape: every flush makes a run in tier 0. K runs of a tier merge into one run of the next;
+ * when the runs above the bottom hold half as much as the bottom, all of them merge into it. Every
+ * merge is a *job* that goes through the key space slice by slice; each slice is one manifest edit,
+ * so that temporary space stays small and a crash costs one slice.
+ *
+ * Threads: none of its own; one caller at a time per object. */
+#ifndef COMPACT_COMPACT_H
+#define COMPACT_COMPACT_H
+
+#include "base/table_meta.h"
+#include "iter/iter.h"
+#include "manifest/manifest.h"
+#include "sst/sst.h"
+
+/* ---- which tables: jobs and slices ---- */
+
+struct compact_config {
+    uint32_t tier_runs;   /* K */
+    uint64_t table_bytes; /* target size of one table */
+    bool compress_moved;  /* tables that look uncompressed are rewritten on the way to the bottom */
+};
+
+/* A merge under way: every run in `run_no[]` goes into run `target_run` of `target_tier`. The
+ * sources are consecutive in age and older than every run that is not part of it; the part of them
+ * below `position` has gone there already. Kept in memory only: after a restart the shape is as
+ * good a start as any. */
+#define JOB_RUNS_MAX 64
+struct compact_job {
+    bool active;
+    bool rewrite; /* bottom tables with tombstones or duplicates are rewritten even if nothing
+                     overlaps */
+    uint32_t source_tier; /* R2: the tier it empties; R1: TIER_BOTTOM */
+    uint32_t target_tier;
+    uint64_t target_run;
+    uint64_t run_no[JOB_RUNS_MAX]; /* sources, without the target */
+    size_t run_count;
+    struct buf position; /* keys below are done; empty: none */
+    struct buf end;      /* exclusive; empty: to the last key */
+};
+
+/* Up to one job for each source tier; [TIER_BOTTOM] is the job into the bottom run. */
+struct compact_jobs {
+    struct compact_job job[TIER_COUNT_MAX];
+};
+void compact_jobs_done(struct compact_jobs *jobs);
+
+enum compact_urge {
+    COMPACT_NORMAL, /* only what the shape demands */
+    COMPACT_IDLE,   /* nothing was written for a while: settle */
+};
+
+/* Look at the shape and, if a merge is due that has not begun, begin it (fills a job in `jobs`; no
+ * I/O). Returns the job to work on next, the most urgent one under way, or NULL when all is well.
+ */
+struct compact_job *compact_pick(const struct manifest_state *state, struct compact_jobs *jobs,
+                                 const struct compact_config *config, enum compact_urge urge,
+                                 struct manifest *numbers);
+
+/* Begin the user's compaction: everything that touches [start, end) (empty: open) goes to the
+ * bottom; tables that are cut by the range widen it. NULL when there is nothing to do, or a job is
+ * under way that must end first
+ * (*wait is set then). */
+struct compact_job *compact_pick_range(const struct manifest_state *state,
+                                       struct compact_jobs *jobs, struct quern_slice start,
+                                       struct quern_slice end, struct manifest *numbers,
+                                       bool *wait);
+
+/* The next slice of a job. */
+struct compact_slice {
+    bool done;      /* nothing is left: the job is over */
+    bool move;      /* the source tables go to the target run as they are, unread */
+    struct buf end; /* exclusive; empty: to the last key. The job's position after the slice */
+    struct quern_slice start; /* inclusive; borrowed from `state` */
+    /* Tables with entries in the slice, as indexes into state->tables: sources, and tables of the
+     * target run that must be merged with them. */
+    size_t *table;
+    size_t table_count;
+    uint64_t bytes_in; /* estimate */
+};
+MUST_USE enum quern_code compact_next_slice(const struct manifest_state *state,
+                                            const struct compact_job *job,
+                                            const struct compact_config *config,
+                                            struct compact_slice *out, struct quern_error *err);
+void compact_slice_done(struct compact_slice *s);
+
+/* ---- the merge ---- */
+
+struct compact_output {
+    struct table_meta *tables; /* owned, in key order */
+    size_t count;
+    uint64_t bytes_written;
+    uint64_t entries_in, entries_out;
+};
+void compact_output_done(struct compact_output *o); /* frees the metas; the files stay */
+
+struct compact_rules {
+    const quern_seq
+        *snapshots; /* live, rising: for each the newest version at or below it is kept */
+    size_t snapshot_count;
+    bool bottom; /* nothing older lies below the output: tombstones may go */
+    uint64_t table_bytes;
+    uint32_t block_bytes, filter_bits;
+    enum sst_codec codec;
+    /* Called about every MiB of input, to let more urgent work go first. Non-OK ends the merge. */
+    enum quern_code (*yield)(void *arg, struct quern_error *err);
+    void *yield_arg;
+};
+
+/* Write what the rules keep of the entries of `in`, from where it stands up to keys < `end` (empty:
+ * to its end), as tables in `dir`. The caller positions `in` and keeps it. Tables are synced, the
+ * directory is too. On failure no file remains. Output may be empty. Errors: those of the cursor,
+ * NO_SPACE, IO, NO_MEMORY. */
+MUST_USE enum quern_code compact_merge(struct os_dir *dir, struct manifest *numbers,
+                                       struct iter *in, struct quern_slice end,
+                                       const struct compact_rules *rules,
+                                       struct compact_output *out, struct quern_error *err);
+
+#endif

@@ -1,0 +1,168 @@
+/* merge.c - cursors in, tables out: which versions live on, and where one table ends.
+ *
+ *   versions of one key, newest first:   90   75   60   42   10
+ *   snapshots:                               80        50      20
+ *   seen by              now: 90  | 80: 75 | 50: 42 | 20: 10
+ *   so 60 can be seen by nobody and goes.
+ *
+ * A stratum is what lies between two neighbouring snapshots; of each key the newest version in
+ * every stratum is kept. A tombstone in the lowest stratum hides only what the same merge drops, if
+ * nothing older lies below the output; then it goes too. Invariants: (1) all versions of a key land
+ * in one table, so a point read looks into one table per run; (2) entries in = entries out +
+ * entries dropped; (3) the files are synced, and their names too, before the caller hears of them.
+ */
+#include "compact/compact.h"
+
+#include "base/alloc.h"
+
+#define YIELD_BYTES (UINT64_C(1) << 20)
+
+struct merge {
+    struct os_dir *dir;
+    struct manifest *numbers;
+    const struct compact_rules *rules;
+    struct compact_output *out;
+    size_t capacity; /* of out->tables */
+    struct sst_writer *writer;
+    struct buf key; /* user key of the last entry seen */
+    bool key_known;
+    size_t stratum; /* of the last entry kept of that key */
+    uint64_t since_yield;
+};
+
+/* Which stratum a number lies in: how many snapshots are below it. */
+static size_t stratum_of(const struct compact_rules *rules, quern_seq seq)
+{
+    size_t low = 0, high = rules->snapshot_count;
+
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+
+        if (rules->snapshots[mid] < seq)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static enum quern_code finish_table(struct merge *m, struct quern_error *err)
+{
+    struct table_meta meta = {0};
+
+    if (m->out->count == m->capacity) {
+        size_t capacity = m->capacity ? 2 * m->capacity : 8;
+        struct table_meta *more = alloc_resize(m->out->tables, capacity * sizeof(*more));
+
+        if (more == NULL)
+            return err_memory(err, "the list of new tables");
+        m->out->tables = more;
+        m->capacity = capacity;
+    }
+    if (sst_writer_finish(GIVE(m->writer), &meta, err))
+        return err->code;
+    m->out->tables[m->out->count++] = meta;
+    m->out->bytes_written += meta.file_bytes;
+    return QUERN_OK;
+}
+
+static enum quern_code open_table(struct merge *m, struct quern_error *err)
+{
+    struct sst_write_config config = {
+        .table_no = manifest_take_file_no(m->numbers),
+        .block_bytes = m->rules->block_bytes,
+        .filter_bits = m->rules->filter_bits,
+        .codec = m->rules->codec,
+        .created_ms = os_wall_ms(os_of(m->dir)),
+    };
+
+    return sst_writer_open(m->dir, &config, &m->writer, err);
+}
+
+/* Keep one entry of the input or drop it. */
+static enum quern_code merge_entry(struct merge *m, const struct entry *e, struct quern_error *err)
+{
+    size_t stratum = stratum_of(m->rules, e->seq);
+    bool new_key = !m->key_known || !key_equal(buf_slice(&m->key), e->key);
+
+    m->out->entries_in++;
+    if (!new_key && stratum == m->stratum)
+        return QUERN_OK; /* hidden by a newer version for everyone */
+    if (new_key) {
+        buf_clear(&m->key);
+        if (buf_append(&m->key, e->key.data, e->key.len, err))
+            return err->code;
+        m->key_known = true;
+    }
+    m->stratum = stratum;
+    if (e->kind == ENTRY_DELETE && m->rules->bottom && stratum == 0)
+        return QUERN_OK;
+    if (new_key && m->writer != NULL && sst_writer_bytes(m->writer) >= m->rules->table_bytes &&
+        finish_table(m, err))
+        return err->code;
+    if (m->writer == NULL && open_table(m, err))
+        return err->code;
+    m->out->entries_out++;
+    return sst_writer_add(m->writer, e, err);
+}
+
+static enum quern_code merge_all(struct merge *m, struct iter *in, struct quern_slice end,
+                                 struct quern_error *err)
+{
+    for (; in->valid; iter_next(in)) {
+        if (end.len != 0 && key_compare(in->at.key, end) >= 0)
+            break;
+        m->since_yield += in->at.key.len + in->at.value.len;
+        if (m->since_yield >= YIELD_BYTES && m->rules->yield != NULL) {
+            m->since_yield = 0;
+            if (m->rules->yield(m->rules->yield_arg, err))
+                return err->code;
+        }
+        if (merge_entry(m, &in->at, err))
+            return err->code;
+    }
+    if (in->err.code != QUERN_OK) {
+        *err = in->err;
+        return err->code;
+    }
+    if (m->writer != NULL && finish_table(m, err))
+        return err->code;
+    return m->out->count != 0 ? os_dir_sync(m->dir, err) : QUERN_OK;
+}
+
+void compact_output_done(struct compact_output *o)
+{
+    for (size_t i = 0; i < o->count; i++)
+        table_meta_done(&o->tables[i]);
+    alloc_free(o->tables);
+    *o = (struct compact_output){0};
+}
+
+static void remove_files(struct os_dir *dir, const struct compact_output *o)
+{
+    for (size_t i = 0; i < o->count; i++) {
+        char name[TABLE_NAME_BYTES];
+        struct quern_error ignored;
+
+        table_name(name, o->tables[i].table_no);
+        IGNORE(os_dir_remove(dir, name, &ignored)); /* else it goes at the next open */
+    }
+}
+
+enum quern_code compact_merge(struct os_dir *dir, struct manifest *numbers, struct iter *in,
+                              struct quern_slice end, const struct compact_rules *rules,
+                              struct compact_output *out, struct quern_error *err)
+{
+    struct merge m = {.dir = dir, .numbers = numbers, .rules = rules, .out = out};
+    enum quern_code code;
+
+    *out = (struct compact_output){0};
+    code = merge_all(&m, in, end, err);
+    buf_done(&m.key);
+    sst_writer_drop(m.writer);
+    if (code != QUERN_OK) {
+        remove_files(dir, out);
+        compact_output_done(out);
+    }
+    return code;
+}

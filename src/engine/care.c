@@ -1,0 +1,115 @@
+/* care.c - what a user may ask for: flush, compact, checkpoint, verify. */
+#include "engine/engine_priv.h"
+
+/* Close the MemDB, so that the worker has all that was acknowledged so far, and hand it the
+ * request. */
+static enum quern_code seal_and_ask(struct quern *db, struct request *r, struct quern_error *err)
+{
+    struct waiter seal = {.seal = true, .err = err};
+
+    if (engine_check(db, err) || engine_refusal(db, err) || engine_commit(db, &seal))
+        return err->code;
+    r->err = err;
+    return engine_ask(db, r);
+}
+
+enum quern_code quern_flush(struct quern *db, struct quern_error *err)
+{
+    struct request r = {.kind = REQUEST_FLUSH};
+    struct quern_error local;
+
+    return seal_and_ask(db, &r, ERR_OR(err, local));
+}
+
+enum quern_code quern_compact(struct quern *db, const struct quern_range *range,
+                              quern_progress_fn progress, void *progress_arg,
+                              struct quern_error *err)
+{
+    struct request r = {
+        .kind = REQUEST_COMPACT, .progress = progress, .progress_arg = progress_arg};
+    struct quern_error local;
+
+    if (range != NULL)
+        r.range = *range;
+    return seal_and_ask(db, &r, ERR_OR(err, local));
+}
+
+enum quern_code quern_checkpoint(struct quern *db, const char *path, struct quern_error *err)
+{
+    struct request r = {.kind = REQUEST_CHECKPOINT, .path = path};
+    struct quern_error local;
+
+    err = ERR_OR(err, local);
+    if (path == NULL || path[0] == '\0')
+        return err_set(err, QUERN_INVALID, "the path of the checkpoint is empty");
+    if (seal_and_ask(db, &r, err))
+        return err_in(err, "checkpoint to %s", path);
+    return QUERN_OK;
+}
+
+/* ---- verify ---- */
+
+struct verify {
+    const struct quern_verify_opts *opts;
+    struct quern_verify_report report;
+};
+
+static void on_damage(void *arg, uint64_t table_no, uint64_t offset, struct quern_slice first_key,
+                      struct quern_slice last_key, const char *what)
+{
+    struct verify *v = arg;
+    char name[TABLE_NAME_BYTES];
+    struct quern_damage damage = {name, offset, first_key, last_key, what};
+
+    v->report.damages++;
+    table_name(name, table_no);
+    if (v->opts != NULL && v->opts->on_damage != NULL)
+        v->opts->on_damage(v->opts->on_damage_arg, &damage);
+}
+
+static uint64_t version_bytes(const struct version *version)
+{
+    uint64_t bytes = 0;
+
+    for (size_t r = 0; r < version->run_count; r++)
+        for (size_t i = 0; i < version->runs[r].count; i++)
+            bytes += sst_meta(version->runs[r].tables[i]->sst)->file_bytes;
+    return bytes;
+}
+
+static void verify_table(struct verify *v, struct sst *sst, struct quern_error *first)
+{
+    struct quern_error err;
+    uint64_t bytes = 0;
+
+    if (sst_verify(sst, on_damage, v, &bytes, &err) && first->code == QUERN_OK)
+        *first = err;
+    v->report.tables++;
+    v->report.bytes += bytes;
+    v->report.entries += sst_meta(sst)->entry_count;
+}
+
+enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *opts,
+                             struct quern_verify_report *report, struct quern_error *err)
+{
+    struct verify v = {.opts = opts};
+    struct view *view OWNED(view_unref) = NULL;
+    struct quern_error local;
+    uint64_t total;
+
+    err = ERR_OR(err, local);
+    if (engine_check(db, err))
+        return err->code;
+    err_clear(err);
+    view = engine_view(db);
+    total = version_bytes(view->version);
+    for (size_t r = 0; r < view->version->run_count; r++)
+        for (size_t i = 0; i < view->version->runs[r].count; i++) {
+            verify_table(&v, view->version->runs[r].tables[i]->sst, err);
+            if (opts != NULL && opts->on_progress != NULL)
+                opts->on_progress(opts->on_progress_arg, v.report.bytes, total);
+        }
+    if (report != NULL)
+        *report = v.report;
+    return err->code;
+}

@@ -1,0 +1,132 @@
+/* count.c - how many keys live in a range, exactly.
+ *
+ * Where a single run holds all there is in the range, and its tables have one living version of
+ * each key, the difference of two ranks is the answer: the index knows running counts. Otherwise
+ * the range is walked, without looking at values. */
+#include "engine/scan_priv.h"
+
+static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it, bool *touches,
+                                   struct quern_error *err)
+{
+    struct iter *in OWNED(iter_free) = NULL;
+
+    if (*touches || mem == NULL)
+        return QUERN_OK;
+    if (mem_iter(mem, &in, err))
+        return err->code;
+    if (it->lower.len != 0)
+        iter_seek(in, buf_slice(&it->lower));
+    else
+        iter_first(in);
+    *touches =
+        in->valid && (it->upper.len == 0 || key_compare(in->at.key, buf_slice(&it->upper)) < 0);
+    return QUERN_OK;
+}
+
+static bool table_touches(const struct table *t, const struct quern_iter *it)
+{
+    return key_compare(buf_slice(&t->largest), buf_slice(&it->lower)) >= 0 &&
+           (it->upper.len == 0 || key_compare(buf_slice(&t->smallest), buf_slice(&it->upper)) < 0);
+}
+
+static bool table_is_plain(const struct table *t, quern_seq seq)
+{
+    const struct table_meta *meta = sst_meta(t->sst);
+
+    return meta->tombstone_count == 0 && meta->duplicate_count == 0 && meta->seq_max <= seq &&
+           meta->expires_min_ms == 0;
+}
+
+/* The only run with tables in the range. *only is NULL when there is none; false: ranks cannot
+ * answer. */
+static bool only_run(const struct quern_iter *it, const struct run **only)
+{
+    const struct version *version = it->view->version;
+
+    *only = NULL;
+    for (size_t r = 0; r < version->run_count; r++) {
+        const struct run *run = &version->runs[r];
+
+        for (size_t i = 0; i < run->count; i++) {
+            if (!table_touches(run->tables[i], it))
+                continue;
+            if (!table_is_plain(run->tables[i], it->pin.seq) || (*only != NULL && *only != run))
+                return false;
+            *only = run;
+        }
+    }
+    return true;
+}
+
+/* Entries of `t` that may be seen and lie in the range. */
+static enum quern_code count_table(const struct table *t, const struct quern_iter *it,
+                                   uint64_t *count, struct quern_error *err)
+{
+    struct quern_slice from = buf_slice(&t->smallest), lower = buf_slice(&it->lower);
+    uint64_t below = 0, above = sst_meta(t->sst)->entry_count;
+    bool cut = t->trimmed;
+
+    if (key_compare(lower, from) > 0) {
+        from = lower;
+        cut = true;
+    }
+    if (cut && sst_rank(t->sst, from, &below, err))
+        return err->code;
+    if (it->upper.len != 0 && key_compare(buf_slice(&t->largest), buf_slice(&it->upper)) >= 0 &&
+        sst_rank(t->sst, buf_slice(&it->upper), &above, err))
+        return err->code;
+    *count += above - below;
+    return QUERN_OK;
+}
+
+static enum quern_code count_by_rank(const struct quern_iter *it, bool *answered, uint64_t *count,
+                                     struct quern_error *err)
+{
+    const struct view *view = it->view;
+    const struct run *run = NULL;
+    bool touches = false;
+
+    *answered = false;
+    if (mem_touches(view->mem, it, &touches, err))
+        return err->code;
+    for (size_t i = 0; i < view->sealed_count; i++)
+        if (mem_touches(view->sealed[i], it, &touches, err))
+            return err->code;
+    if (touches || !only_run(it, &run))
+        return QUERN_OK;
+    *answered = true;
+    for (size_t i = 0; run != NULL && i < run->count; i++)
+        if (table_touches(run->tables[i], it) && count_table(run->tables[i], it, count, err))
+            return err->code;
+    return QUERN_OK;
+}
+
+OWNER(quern_iter_free, struct quern_iter *);
+
+enum quern_code quern_count(struct quern *db, const struct quern_range *range,
+                            const struct quern_read_opts *opts, uint64_t *count,
+                            struct quern_error *err)
+{
+    struct quern_iter_opts how = {.bulk = true};
+    struct quern_iter *it OWNED(quern_iter_free) = NULL;
+    struct quern_error local;
+    bool answered;
+
+    err = ERR_OR(err, local);
+    if (range != NULL)
+        how.range = *range;
+    if (opts != NULL)
+        how.snapshot = opts->snapshot;
+    if (quern_iter_new(db, &how, &it, err))
+        return err->code;
+    *count = 0;
+    if (it->upper.len != 0 && key_compare(buf_slice(&it->lower), buf_slice(&it->upper)) >= 0)
+        return QUERN_OK;
+    if (count_by_rank(it, &answered, count, err))
+        return err->code;
+    if (answered)
+        return QUERN_OK;
+    for (bool more = quern_iter_first(it); more; more = quern_iter_next(it))
+        ++*count;
+    return quern_iter_error(it, err);
+}

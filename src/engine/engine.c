@@ -1,0 +1,176 @@
+/* engine.c - small things that all parts of the engine share: checks, events, failures, views. */
+#include "engine/engine_priv.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+const char *quern_version(void)
+{
+    return QUERN_VERSION;
+}
+
+const char *quern_code_name(enum quern_code code)
+{
+    return err_code_name(code);
+}
+
+/* ---- forks: a child has the handle but not the threads behind it ---- */
+
+static _Atomic uint32_t fork_generation;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void count_fork(void)
+{
+    atomic_fetch_add(&fork_generation, 1);
+}
+
+static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, count_fork);
+}
+
+void engine_forks_watch(void)
+{
+    (void)pthread_once(&fork_once, watch_forks);
+}
+
+uint32_t engine_fork_generation(void)
+{
+    return atomic_load_explicit(&fork_generation, memory_order_relaxed);
+}
+
+/* ---- checks ---- */
+
+enum quern_code engine_check(const struct quern *db, struct quern_error *err)
+{
+    if (UNLIKELY(db == NULL))
+        return err_set(err, QUERN_INVALID, "the store handle is NULL");
+    if (UNLIKELY(db->fork_generation != engine_fork_generation()))
+        return err_set(err, QUERN_INVALID,
+                       "the store was opened by the parent process; open it again in the child");
+    return QUERN_OK;
+}
+
+enum quern_code check_key(struct quern_slice key, struct quern_error *err)
+{
+    if (UNLIKELY(key.len == 0))
+        return err_set(err, QUERN_INVALID, "the key is empty; keys are 1 to %u bytes",
+                       QUERN_KEY_BYTES_MAX);
+    if (UNLIKELY(key.len > QUERN_KEY_BYTES_MAX))
+        return err_set(err, QUERN_INVALID, "the key has %zu bytes; keys are 1 to %u bytes", key.len,
+                       QUERN_KEY_BYTES_MAX);
+    return QUERN_OK;
+}
+
+/* ---- events and failures ---- */
+
+void engine_event(struct quern *db, enum quern_event_kind kind, uint64_t bytes_in,
+                  uint64_t bytes_out, uint64_t duration_ns, const char *format, ...)
+{
+    char text[512];
+    struct quern_event event = {.kind = kind,
+                                .text = text,
+                                .bytes_in = bytes_in,
+                                .bytes_out = bytes_out,
+                                .duration_us = duration_ns / 1000};
+    va_list args;
+
+    if (db->options.on_event == NULL)
+        return;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    mutex_lock(&db->event_mu);
+    db->options.on_event(db->options.on_event_arg, &event);
+    mutex_unlock(&db->event_mu);
+}
+
+void engine_fail(struct quern *db, const struct quern_error *why)
+{
+    bool first;
+
+    mutex_lock(&db->mu);
+    first = db->failure.code == QUERN_OK;
+    if (first)
+        db->failure = *why;
+    atomic_store(&db->failed, true);
+    cond_broadcast(&db->flushed);
+    mutex_unlock(&db->mu);
+    if (first)
+        engine_event(db, QUERN_EVENT_FAILED, 0, 0, 0,
+                     "writes are refused until the store is opened again: %s", why->text);
+}
+
+enum quern_code engine_refusal(struct quern *db, struct quern_error *err)
+{
+    if (LIKELY(!atomic_load_explicit(&db->failed, memory_order_relaxed)))
+        return QUERN_OK;
+    mutex_lock(&db->mu);
+    *err = db->failure;
+    mutex_unlock(&db->mu);
+    if (err->code != QUERN_READ_ONLY)
+        (void)err_in(err, "writes are refused since an earlier failure; open the store again");
+    return err->code = QUERN_READ_ONLY;
+}
+
+/* ---- counters ---- */
+
+struct counters *engine_counters(struct quern *db)
+{
+    static _Atomic unsigned next_stripe;
+    static __thread unsigned stripe; /* 0: this thread has none yet */
+
+    if (UNLIKELY(stripe == 0))
+        stripe = 1 + atomic_fetch_add(&next_stripe, 1) % COUNTER_STRIPES;
+    return &db->counters[stripe - 1];
+}
+
+/* ---- views ---- */
+
+static void view_retire(struct rcu_node *node)
+{
+    view_unref((struct view *)node);
+}
+
+enum quern_code engine_publish_locked(struct quern *db, struct version *version,
+                                      struct quern_error *err)
+{
+    struct view *old = atomic_load_explicit(&db->view, memory_order_relaxed), *now;
+    struct mem *sealed[SEALED_MAX];
+
+    mutex_assert_held(&db->mu);
+    for (size_t i = 0; i < db->sealed_count; i++)
+        sealed[i] = db->sealed[i].mem;
+    if (view_new(db->active.mem, sealed, db->sealed_count, version != NULL ? version : old->version,
+                 &now, err))
+        return err->code;
+    atomic_store_explicit(&db->view, now, memory_order_release);
+    if (old != NULL)
+        rcu_retire(&old->retire, view_retire);
+    return QUERN_OK;
+}
+
+struct view *engine_view(struct quern *db)
+{
+    struct view *view;
+
+    rcu_enter();
+    view = atomic_load_explicit(&db->view, memory_order_acquire);
+    view_ref(view); /* its published reference lasts at least until rcu_leave() */
+    rcu_leave();
+    return view;
+}
+
+void engine_share_memory(struct quern *db)
+{
+    uint64_t mems, budget = db->options.memory_bytes;
+
+    mutex_lock(&db->mu);
+    mems = db->active.capacity;
+    for (size_t i = 0; i < db->sealed_count; i++)
+        mems += db->sealed[i].capacity;
+    mutex_unlock(&db->mu);
+    /* A huge value may take more than the budget for a while; the cache keeps a working minimum. */
+    sst_cache_set_capacity(db->cache, mems + budget / 16 < budget ? budget - mems : budget / 16);
+}

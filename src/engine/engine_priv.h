@@ -1,0 +1,227 @@
+/* engine_priv.h - the store as a whole: what its parts share, and who guards what.
+ *
+ *   write.c     commit queue: one leader at a time encodes, logs, applies, publishes
+ *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
+ *   work.c      the worker thread: flush, compaction, periods; the only one that changes the
+ * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
+ * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
+ *
+ * Locks, in the order in which they may be taken: queue_mu, then mu, then the manifest's own. None
+ * is held across I/O. Leading the commit queue is a role, not a lock: it may do I/O. */
+#ifndef ENGINE_ENGINE_PRIV_H
+#define ENGINE_ENGINE_PRIV_H
+
+#include "base/alloc.h"
+#include "base/thread.h"
+#include "compact/compact.h"
+#include "engine/version.h"
+#include "wal/wal.h"
+
+#include <quern/quern.h>
+
+#include <stdatomic.h>
+
+/* MemDBs that may wait to be flushed; when all wait, writers do too. */
+#define SEALED_MAX 2
+#define COUNTER_STRIPES 16
+
+/* A MemDB and the log segments that hold it. */
+struct memdb {
+    struct mem *mem;
+    uint64_t log_first; /* its first entry is in this segment or a later one */
+    uint64_t capacity;  /* bytes it was made for */
+    uint64_t born_ns;   /* when its first entry came; 0: none yet */
+};
+
+/* One write on its way through the commit queue. Lives on the stack of the caller, or in a
+ * quern_completion's shadow for asynchronous ones. */
+struct waiter {
+    struct batch_ref batch;
+    bool sync;
+    bool seal; /* close the MemDB after this, if it holds anything */
+    bool lead; /* guarded by queue_mu: this one is to lead now */
+    bool done; /* guarded by queue_mu */
+    quern_seq seq;
+    enum quern_code code;
+    struct quern_error *err; /* the caller's; NULL for asynchronous writes */
+    struct quern_completion *async;
+    struct cond wake; /* initialised only when it has to wait */
+    struct waiter *next;
+};
+
+/* Counted by readers without sharing lines: each thread has a stripe. */
+struct counters {
+    _Alignas(64) _Atomic uint64_t gets;
+    _Atomic uint64_t gets_found, seeks;
+};
+
+/* Something that holds a number: a snapshot or a cursor. */
+struct pin {
+    quern_seq seq;
+    struct pin *prev, *next;
+};
+
+/* Work that a user waits for; done by the worker. */
+struct request {
+    enum { REQUEST_FLUSH, REQUEST_COMPACT, REQUEST_CHECKPOINT } kind;
+    struct quern_range range;
+    const char *path;
+    quern_progress_fn progress;
+    void *progress_arg;
+    bool done;
+    enum quern_code code;
+    struct quern_error *err;
+    struct request *next;
+};
+
+struct quern {
+    /* Set in open, constant after. */
+    struct os *os;
+    struct os_dir *dir;
+    struct os_lock *lock;
+    struct quern_options options; /* with every default filled in */
+    struct manifest *manifest;    /* locks itself; table edits are the worker's alone */
+    struct sst_cache *cache;
+    struct compact_config compact_config;
+    uint32_t fork_generation;
+    uint64_t opened_ns;
+
+    _Atomic(struct view *) view;   /* published under mu, read under RCU */
+    _Atomic quern_seq visible_seq; /* the leader releases, readers acquire */
+
+    /* ---- the commit queue ---- */
+    struct mutex queue_mu;
+    struct waiter *queue_head, *queue_tail;
+    bool leading;            /* somebody leads */
+    size_t async_pending;    /* asynchronous writes not completed */
+    bool closing;            /* no new writes */
+    struct cond commit_work; /* the commit thread has something to lead, or must end */
+    struct cond queue_idle;  /* the queue ran empty */
+    pthread_t commit_thread;
+    bool commit_thread_runs;
+
+    /* ---- the leader's own: nobody else touches these ---- */
+    struct wal *wal;
+    quern_seq last_seq;
+    double slow_debt_ns; /* delay owed and not yet slept */
+    uint64_t marked_seq;
+
+    /* ---- guarded by mu ---- */
+    struct mutex mu;
+    struct memdb active;             /* takes writes; changed by the leader */
+    struct memdb sealed[SEALED_MAX]; /* oldest first; added by the leader, removed by the worker */
+    size_t sealed_count;
+    struct pin pins; /* list head: snapshots and cursors */
+    uint32_t snapshot_count, iterator_count;
+    struct request *requests;
+    bool stop;           /* the worker is to end */
+    bool no_space;       /* background work waits for space */
+    struct cond work;    /* something for the worker */
+    struct cond flushed; /* a sealed MemDB is gone, a request is done, or failed/no_space is set */
+    struct quern_error failure; /* first failure that forbids writing; QUERN_OK: none */
+    _Atomic bool failed;        /* failure.code != OK, for a look without the lock */
+    _Atomic bool seal_wanted;   /* the next leader closes the MemDB */
+
+    /* ---- the worker's own ---- */
+    pthread_t worker;
+    bool worker_runs;
+    struct compact_jobs jobs;
+    uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
+    uint64_t last_tick_seq;  /* visible_seq at the last idle check */
+
+    /* ---- statistics: relaxed ---- */
+    struct counters counters[COUNTER_STRIPES];
+    _Atomic uint64_t puts, deletes, batches, user_bytes;
+    _Atomic uint64_t flushes, flush_bytes, flush_ns;
+    _Atomic uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
+    _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;
+    _Atomic uint64_t
+        flush_rate; /* bytes of MemDB a second that the last flushes managed; 0: unknown */
+    _Atomic uint64_t last_flush_ns, last_compact_ns; /* when; 0: not yet */
+    _Atomic uint32_t tier0_runs;
+    struct wal_replay recovery;
+    uint64_t recovery_us;
+    struct mutex event_mu; /* one event at a time; taken last */
+};
+
+/* ---- engine.c: small things all share ---- */
+/* The error to write into when the caller gave none. */
+#define ERR_OR(err, local) ((err) != NULL ? (err) : &(local))
+/* A handle is used in the process that opened it, and is not NULL. */
+MUST_USE enum quern_code engine_check(const struct quern *db, struct quern_error *err);
+MUST_USE enum quern_code check_key(struct quern_slice key, struct quern_error *err);
+void engine_event(struct quern *db, enum quern_event_kind kind, uint64_t bytes_in,
+                  uint64_t bytes_out, uint64_t duration_ns, const char *format, ...)
+    PRINTF_LIKE(6, 7);
+/* The first failure stays; later writes are refused with it. */
+void engine_fail(struct quern *db, const struct quern_error *why);
+/* Why writes are refused, into `err`; QUERN_OK when they are not. */
+MUST_USE enum quern_code engine_refusal(struct quern *db, struct quern_error *err);
+struct counters *engine_counters(struct quern *db);
+void engine_forks_watch(void); /* pthread_atfork, once */
+uint32_t engine_fork_generation(void);
+
+/* ---- views ---- */
+/* Make the view of what mu guards, with this version (NULL: the present one), and publish it. */
+MUST_USE enum quern_code engine_publish_locked(struct quern *db, struct version *version,
+                                               struct quern_error *err);
+/* The present view with a reference. */
+struct view *engine_view(struct quern *db);
+/* Cache capacity is what MemDBs leave of the budget. */
+void engine_share_memory(struct quern *db);
+
+/* ---- open.c ---- */
+/* quern_open() in any world: the tests have a disk of their own. */
+MUST_USE enum quern_code engine_open(struct os *os, const char *path,
+                                     const struct quern_options *options, struct quern **out,
+                                     struct quern_error *err);
+
+/* ---- write.c ---- */
+/* Pass through the commit queue; fills seq and code. */
+enum quern_code engine_commit(struct quern *db, struct waiter *w);
+/* Lead if nobody does and nothing waits: the worker's way to seal and to mark without waiting. */
+bool engine_try_lead(struct quern *db);
+void engine_stop_leading(struct quern *db);
+/* Leader: close the active MemDB and open another of at least `bytes`. Waits for a place among the
+ * sealed if `wait`, else BUSY. */
+MUST_USE enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait,
+                                     struct quern_error *err);
+void engine_writes_end(struct quern *db); /* close: no more writes, all completed, thread gone */
+
+/* ---- work.c ---- */
+MUST_USE enum quern_code engine_worker_start(struct quern *db, struct quern_error *err);
+void engine_worker_stop(struct quern *db);
+/* Hand a request to the worker and wait for it. */
+enum quern_code engine_ask(struct quern *db, struct request *r);
+/* Write `memdb` out as a run of tier 0 and drop it from the sealed. Worker; or open, before there
+ * is one. */
+MUST_USE enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
+                                          bool recovering, struct quern_error *err);
+/* Apply an edit and publish the version that follows. Worker. `flushed`: the oldest sealed MemDB
+ * goes with it. */
+MUST_USE enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit,
+                                           bool flushed, struct quern_error *err);
+/* Live snapshots and cursors, rising, each number once. *out is the caller's (alloc_free). */
+MUST_USE enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
+                                     struct quern_error *err);
+void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq);
+void pin_remove_locked(struct pin *p);
+
+/* ---- pressure.c ---- */
+/* Leader: wait as long as a group of `bytes` should, so that writers match what the worker manages.
+ */
+void pressure_wait(struct quern *db, uint64_t bytes);
+
+/* ---- batch.c ---- */
+struct quern_batch {
+    struct buf ops;
+    uint32_t count, puts;
+    uint64_t user_bytes;
+};
+
+struct quern_snapshot {
+    struct quern *db;
+    struct pin pin;
+};
+
+#endif

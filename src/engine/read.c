@@ -1,0 +1,253 @@
+/* read.c - point reads: newest first, from the MemDB down to the bottom run.
+ *
+ *   hash the key once
+ *   rcu_enter
+ *     view, then the number to read at        (version.h says why in this order)
+ *     prefetch the filter lines of MemDB and every run's table that may hold the key
+ *     MemDB, sealed MemDBs newest first, runs newest first: the first version found decides
+ *     copy the value out                      (or take over a block too large for the cache)
+ *   rcu_leave
+ *
+ * No lock, no count, no shared line is written on the way. A read that misses the cache does its
+ * pread inside the section; that only delays the freeing of what was retired meanwhile. */
+#include "engine/engine_priv.h"
+
+#include "base/hash.h"
+
+#define LOOKUPS_MAX SST_LOOKUPS_MAX
+
+/* ---- values ---- */
+
+void quern_value_done(struct quern_value *value)
+{
+    alloc_free(value->memory_);
+    *value = (struct quern_value){0};
+}
+
+static enum quern_code value_copy(struct quern_value *value, const struct entry *e,
+                                  struct quern_error *err)
+{
+    if (UNLIKELY(value->memory_bytes_ < e->value.len || value->memory_ == NULL)) {
+        size_t bytes = e->value.len < 64 ? 64 : e->value.len;
+        void *memory = alloc_bytes(bytes);
+
+        if (memory == NULL)
+            return err_memory(err, "a value");
+        alloc_free(value->memory_);
+        value->memory_ = memory;
+        value->memory_bytes_ = bytes;
+    }
+    if (e->value.len != 0)
+        memcpy(value->memory_, e->value.data, e->value.len);
+    value->data = value->memory_;
+    value->len = e->value.len;
+    value->seq = e->seq;
+    return QUERN_OK;
+}
+
+/* The value lies in a block of its own: take the block instead of copying. */
+static void value_take(struct quern_value *value, struct sst_lookup *l)
+{
+    alloc_free(value->memory_);
+    value->memory_ = GIVE(l->owned);
+    value->memory_bytes_ = 0; /* its size is not known here: the next read allocates anew */
+    value->data = l->entry.value.data;
+    value->len = l->entry.value.len;
+    value->seq = l->entry.seq;
+}
+
+static void value_clear(struct quern_value *value)
+{
+    value->data = NULL;
+    value->len = 0;
+    value->seq = 0;
+}
+
+/* ---- one key ---- */
+
+static bool search_mems(const struct view *view, struct sst_lookup *l)
+{
+    if (view->mem != NULL && mem_get(view->mem, l->key, l->hash, l->seq, &l->entry))
+        return true;
+    for (size_t i = view->sealed_count; i-- > 0;)
+        if (mem_get(view->sealed[i], l->key, l->hash, l->seq, &l->entry))
+            return true;
+    return false;
+}
+
+static void note_corruption(struct quern *db, const struct quern_error *err)
+{
+    if (err->code != QUERN_CORRUPT)
+        return;
+    atomic_fetch_add(&db->corrupt_blocks, 1);
+    engine_event(db, QUERN_EVENT_CORRUPT, 0, 0, 0, "%s", err->text);
+}
+
+static enum quern_code search_tables(const struct version *version, struct sst_lookup *l,
+                                     struct quern_error *err)
+{
+    for (size_t r = 0; r < version->run_count && !l->found; r++) {
+        struct table *t = run_find(&version->runs[r], l->key);
+
+        if (t != NULL && sst_get(t->sst, l, err))
+            return err->code;
+    }
+    return QUERN_OK;
+}
+
+static quern_seq read_seq(struct quern *db, const struct quern_read_opts *opts)
+{
+    if (opts != NULL && opts->snapshot != NULL)
+        return opts->snapshot->pin.seq;
+    return atomic_load_explicit(&db->visible_seq, memory_order_acquire);
+}
+
+/* Turn what a lookup found into the caller's value. */
+static enum quern_code deliver(struct sst_lookup *l, struct quern_value *value,
+                               struct quern_error *err)
+{
+    enum quern_code code = QUERN_NOT_FOUND;
+
+    if (l->found && l->entry.kind == ENTRY_PUT) {
+        if (l->owned != NULL) {
+            value_take(value, l);
+            return QUERN_OK;
+        }
+        return value_copy(value, &l->entry, err);
+    }
+    alloc_free(GIVE(l->owned));
+    value_clear(value);
+    return code;
+}
+
+enum quern_code quern_get(struct quern *db, struct quern_slice key,
+                          const struct quern_read_opts *opts, struct quern_value *value,
+                          struct quern_error *err)
+{
+    struct sst_lookup l = {.key = key};
+    struct quern_error local;
+    struct counters *counters;
+    const struct view *view;
+    enum quern_code code = QUERN_OK;
+
+    err = ERR_OR(err, local);
+    if (engine_check(db, err) || check_key(key, err))
+        return err->code;
+    l.hash = hash_key(key);
+    rcu_enter();
+    view = atomic_load_explicit(&db->view, memory_order_acquire);
+    l.seq = read_seq(db, opts);
+    if (view->mem != NULL)
+        mem_prefetch(view->mem, l.hash);
+    l.found = search_mems(view, &l);
+    if (!l.found)
+        code = search_tables(view->version, &l, err);
+    if (LIKELY(code == QUERN_OK))
+        code = deliver(&l, value, err);
+    rcu_leave();
+    counters = engine_counters(db);
+    atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed);
+    if (code == QUERN_OK)
+        atomic_fetch_add_explicit(&counters->gets_found, 1, memory_order_relaxed);
+    else if (code != QUERN_NOT_FOUND)
+        note_corruption(db, err);
+    return code;
+}
+
+/* ---- many keys ---- */
+
+struct many {
+    struct sst_lookup lookup[LOOKUPS_MAX];
+    enum quern_code code[LOOKUPS_MAX];   /* of the search so far */
+    struct quern_error err[LOOKUPS_MAX]; /* meaningful where code is not OK */
+};
+
+/* One run: every key that is still open goes to the table that may hold it, all together. */
+static void search_run(const struct run *run, struct many *m, size_t n)
+{
+    struct sst_lookup *open[LOOKUPS_MAX];
+    struct quern_error errs[LOOKUPS_MAX];
+    enum quern_code codes[LOOKUPS_MAX];
+    size_t at[LOOKUPS_MAX], count = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct table *t;
+
+        if (m->lookup[i].found || m->code[i] != QUERN_OK)
+            continue;
+        t = run_find(run, m->lookup[i].key);
+        if (t == NULL)
+            continue;
+        m->lookup[i].table = t->sst;
+        at[count] = i;
+        open[count++] = &m->lookup[i];
+    }
+    if (count == 0)
+        return;
+    sst_get_many(open, count, codes, errs);
+    for (size_t i = 0; i < count; i++) {
+        m->code[at[i]] = codes[i];
+        if (codes[i] != QUERN_OK)
+            m->err[at[i]] = errs[i];
+    }
+}
+
+/* Up to LOOKUPS_MAX keys in one view at one number. */
+static void get_some(const struct view *view, const struct quern_slice *keys, size_t n,
+                     quern_seq seq, struct many *m)
+{
+    for (size_t i = 0; i < n; i++) {
+        m->lookup[i] = (struct sst_lookup){.key = keys[i], .seq = seq};
+        m->code[i] = check_key(keys[i], &m->err[i]);
+        m->lookup[i].hash = hash_key(keys[i]);
+        if (view->mem != NULL)
+            mem_prefetch(view->mem, m->lookup[i].hash);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (m->code[i] == QUERN_OK)
+            m->lookup[i].found = search_mems(view, &m->lookup[i]);
+    for (size_t r = 0; r < view->version->run_count; r++)
+        search_run(&view->version->runs[r], m, n);
+}
+
+enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
+                                const struct quern_read_opts *opts, struct quern_value *values,
+                                enum quern_code *codes, struct quern_error *err)
+{
+    struct quern_error local;
+    struct counters *counters;
+    const struct view *view;
+    uint64_t found = 0;
+    quern_seq seq;
+
+    err = ERR_OR(err, local);
+    err_clear(err);
+    if (engine_check(db, err))
+        return err->code;
+    rcu_enter();
+    view = atomic_load_explicit(&db->view, memory_order_acquire);
+    seq = read_seq(db, opts);
+    for (size_t done = 0; done < n; done += LOOKUPS_MAX) {
+        struct many m;
+        size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
+
+        get_some(view, keys + done, some, seq, &m);
+        for (size_t i = 0; i < some; i++) {
+            enum quern_code code = m.code[i];
+
+            if (code == QUERN_OK)
+                code = deliver(&m.lookup[i], &values[done + i], &m.err[i]);
+            codes[done + i] = code;
+            found += code == QUERN_OK;
+            if (code != QUERN_OK && code != QUERN_NOT_FOUND && err->code == QUERN_OK)
+                *err = m.err[i];
+        }
+    }
+    rcu_leave();
+    counters = engine_counters(db);
+    atomic_fetch_add_explicit(&counters->gets, n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counters->gets_found, found, memory_order_relaxed);
+    if (err->code != QUERN_OK)
+        note_corruption(db, err);
+    return err->code;
+}

@@ -1,0 +1,93 @@
+/* version.h - which tables make up the store, open and searchable; and with the MemDBs before them:
+ * the view that a reader sees.
+ *
+ *     view --> mem            takes writes
+ *         '--> sealed[n-1..0] being flushed, newest last
+ *         '--> version        runs, newest first; immutable, shared by views
+ *
+ * One pointer, engine->view, is published by RCU. A point read loads it inside
+ * rcu_enter()..rcu_leave() and needs neither lock nor count. Who stays longer (a cursor, a verify)
+ * takes a reference inside the section.
+ *
+ * Order that keeps reads right: load the view first, the visible number second. Everything
+ * acknowledged before the read began is in that view; what the view lacks is newer than all it has.
+ */
+#ifndef ENGINE_VERSION_H
+#define ENGINE_VERSION_H
+
+#include "base/rcu.h"
+#include "manifest/manifest.h"
+#include "mem/mem.h"
+#include "sst/sst.h"
+
+#include <stdatomic.h>
+
+/* One table of a version: the open file, and the key range that may be seen in it. */
+struct table {
+    _Atomic uint32_t refs;
+    struct sst *sst;
+    struct buf smallest, largest; /* inclusive; smallest may be above the file's own (a trim) */
+    bool trimmed;
+};
+
+struct run {
+    uint32_t tier;
+    uint64_t run_no;
+    size_t count;
+    struct table **tables; /* key order, disjoint */
+    uint64_t *heads;       /* of each table's largest key, after `skip` bytes */
+    size_t skip;           /* bytes that every key between the run's first and last one shares */
+};
+
+struct version {
+    _Atomic uint32_t refs;
+    size_t run_count;
+    struct run runs[]; /* newest first */
+};
+
+/* Open what `state` names: tables that `old` (may be NULL) has are shared with it. *out has one
+ * reference. Errors: CORRUPT, IO, NO_MEMORY. */
+MUST_USE enum quern_code version_build(struct os_dir *dir, struct sst_cache *cache,
+                                       const struct manifest_state *state,
+                                       const struct version *old, struct version **out,
+                                       struct quern_error *err);
+void version_ref(struct version *v);
+void version_unref(struct version *v); /* NULL is fine */
+OWNER(version_unref, struct version *);
+/* Tables of `old` that `now` has not: their files go when the last reader does. */
+void version_condemn(const struct version *old, const struct version *now);
+/* Does `v` have a table whose range touches [start, end) (empty: open)? Counts them, at most `max`.
+ */
+bool version_has_table(const struct version *v, uint64_t table_no);
+
+/* The table of a run that may hold `key`, or NULL. */
+struct table *run_find(const struct run *run, struct quern_slice key);
+/* Index of the first table whose largest key is >= `key`; run->count if none. */
+size_t run_lower(const struct run *run, struct quern_slice key);
+
+/* A cursor over a whole run, trims respected; the caller keeps the version alive while it lives.
+ * Errors: NO_MEMORY. */
+MUST_USE enum quern_code run_iter(const struct run *run, bool bulk, struct iter **out,
+                                  struct quern_error *err);
+/* The same over some tables, disjoint and in key order; takes no references of its own. */
+MUST_USE enum quern_code tables_iter(struct table *const *tables, size_t count, bool bulk,
+                                     struct iter **out, struct quern_error *err);
+
+struct view {
+    struct rcu_node retire; /* first */
+    _Atomic uint32_t refs;
+    struct mem *mem; /* NULL in a store opened read-only */
+    struct version *version;
+    size_t sealed_count;
+    struct mem *sealed[]; /* oldest first */
+};
+
+/* A view with one reference; takes references of its own on all it is given. Errors: NO_MEMORY. */
+MUST_USE enum quern_code view_new(struct mem *mem, struct mem *const *sealed, size_t sealed_count,
+                                  struct version *version, struct view **out,
+                                  struct quern_error *err);
+void view_ref(struct view *v);
+void view_unref(struct view *v); /* NULL is fine */
+OWNER(view_unref, struct view *);
+
+#endif

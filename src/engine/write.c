@@ -1,0 +1,543 @@
+/* write.c - the commit queue: writers line up, one leads.
+ *
+ *      put, write            write_async
+ *          |                      |
+ *          v                      v
+ *   +--> [ queue of waiters, oldest first ] --- nobody leads and the head is asynchronous:
+ *   |      |                                      the commit thread leads
+ *   |      | leader takes a group (collect)
+ *   |      v
+ *   |    room in the MemDB (engine_seal)      may wait for the worker
+ *   |    pressure_wait                        the smooth slow-down
+ *   |    wal_append                           once for the group; with a sync if one asks
+ *   |    mem_apply                            batch by batch
+ *   |    visible_seq = last                   release: readers see the whole group
+ *   |    complete                             wake the group, call back
+ *   '--- hand over to the new head
+ *
+ * A writer that finds the queue empty and nobody leading leads at once: no hand-over, no system
+ * call. While a leader waits in a sync the next group gathers behind it. A group without a sync
+ * never takes in a writer that wants one, so nobody waits for a sync in vain. Durable before
+ * visible: a group that syncs is applied after its sync (docs/decisions/0006). */
+#include "engine/engine_priv.h"
+
+#include <inttypes.h>
+#include <unistd.h>
+
+#define GROUP_COUNT_MAX 256
+#define GROUP_BYTES_MAX (UINT64_C(1) << 20)
+#define ASYNC_PENDING_MAX 65536
+
+/* ---- making room ---- */
+
+static bool mem_is_empty(const struct mem *mem)
+{
+    struct mem_info info;
+
+    mem_info(mem, &info);
+    return info.entry_count == 0;
+}
+
+/* Wait until fewer than SEALED_MAX MemDBs wait for the worker. */
+static enum quern_code wait_for_place_locked(struct quern *db, bool wait, struct quern_error *err)
+{
+    uint64_t began;
+
+    if (db->sealed_count < SEALED_MAX)
+        return QUERN_OK;
+    if (!wait)
+        return err_set(err, QUERN_BUSY, "the MemDBs before this one are still being flushed");
+    began = os_now_ns(db->os);
+    while (db->sealed_count == SEALED_MAX) {
+        if (db->failure.code != QUERN_OK) {
+            *err = db->failure;
+            return err->code = QUERN_READ_ONLY;
+        }
+        if (db->no_space)
+            return err_set(err, QUERN_NO_SPACE,
+                           "the disk is full: nothing was written; writing resumes by itself when "
+                           "there is space");
+        cond_wait(&db->flushed, &db->mu);
+    }
+    atomic_fetch_add(&db->slowed_writes, 1);
+    atomic_fetch_add(&db->slowed_ns, os_now_ns(db->os) - began);
+    return QUERN_OK;
+}
+
+/* Put `fresh` in the place of the active MemDB; what was active waits for the worker. */
+static enum quern_code replace_active(struct quern *db, struct mem *fresh, uint64_t capacity,
+                                      bool wait, struct quern_error *err)
+{
+    struct memdb before, now = {fresh, wal_segment_no(db->wal), capacity, 0};
+    bool empty = mem_is_empty(db->active.mem);
+
+    mutex_lock(&db->mu);
+    if (!empty && wait_for_place_locked(db, wait, err)) {
+        mutex_unlock(&db->mu);
+        return err->code;
+    }
+    before = db->active;
+    db->active = now;
+    if (!empty)
+        db->sealed[db->sealed_count++] = before;
+    if (engine_publish_locked(db, NULL, err)) {
+        db->sealed_count -= !empty;
+        db->active = before;
+        mutex_unlock(&db->mu);
+        return err->code;
+    }
+    mem_ref(fresh); /* the caller drops its own */
+    cond_signal(&db->work);
+    mutex_unlock(&db->mu);
+    if (empty)
+        mem_unref(before.mem);
+    return QUERN_OK;
+}
+
+enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait, struct quern_error *err)
+{
+    struct mem *fresh OWNED(mem_unref) = NULL;
+    uint64_t capacity = db->options.memdb_bytes;
+
+    if (mem_is_empty(db->active.mem) && mem_fits(db->active.mem, bytes))
+        return QUERN_OK;
+    if (bytes > capacity)
+        capacity = bytes;
+    if (mem_new(capacity, &fresh, err) || replace_active(db, fresh, capacity, wait, err))
+        return err->code;
+    engine_share_memory(db);
+    return QUERN_OK;
+}
+
+/* ---- a group ---- */
+
+/* Take the next group off the queue. The head is there. */
+static struct waiter *collect_locked(struct quern *db)
+{
+    struct waiter *first = db->queue_head, *last = first;
+    uint64_t bytes = batch_bytes(&first->batch);
+    bool sync = first->sync;
+
+    for (size_t count = 1; last->next != NULL && count < GROUP_COUNT_MAX; count++) {
+        const struct waiter *next = last->next;
+
+        bytes += batch_bytes(&next->batch);
+        if (bytes > GROUP_BYTES_MAX || (next->sync && !sync))
+            break;
+        if (first->seal || next->seal)
+            break; /* closing a MemDB may fail where the writes around it do not */
+        last = last->next;
+    }
+    db->queue_head = last->next;
+    if (db->queue_head == NULL)
+        db->queue_tail = NULL;
+    last->next = NULL;
+    return first;
+}
+
+struct group {
+    struct batch_ref batches[GROUP_COUNT_MAX];
+    size_t count;
+    uint64_t bytes, mem_bytes;
+    bool sync, seal;
+};
+
+static void sum_up(struct group *g, const struct waiter *first)
+{
+    g->count = 0;
+    g->bytes = g->mem_bytes = 0;
+    g->sync = g->seal = false;
+    for (const struct waiter *w = first; w != NULL; w = w->next) {
+        g->sync |= w->sync;
+        g->seal |= w->seal;
+        if (w->batch.op_count == 0)
+            continue;
+        g->batches[g->count++] = w->batch;
+        g->bytes += batch_bytes(&w->batch);
+        g->mem_bytes += mem_bytes_needed(&w->batch);
+    }
+}
+
+static enum quern_code log_group(struct quern *db, const struct group *g, struct quern_error *err)
+{
+    enum quern_code code;
+
+    if (g->count != 0)
+        code = wal_append(db->wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
+    else
+        code = g->sync ? wal_sync(db->wal, err) : QUERN_OK;
+    if (code == QUERN_UNKNOWN)
+        engine_fail(db, err);
+    return code;
+}
+
+static void apply_group(struct quern *db, const struct group *g)
+{
+    struct mem *mem = db->active.mem;
+
+    if (db->active.born_ns == 0) {
+        mutex_lock(&db->mu);
+        db->active.born_ns = os_now_ns(db->os);
+        mutex_unlock(&db->mu);
+    }
+    for (size_t i = 0; i < g->count; i++)
+        mem_apply(mem, &g->batches[i], ++db->last_seq);
+    atomic_store_explicit(&db->visible_seq, db->last_seq, memory_order_release);
+}
+
+/* Everything from the queue to visible, for the waiters from `first` on. The caller leads. */
+static enum quern_code run_group(struct quern *db, struct waiter *first, struct quern_error *err)
+{
+    struct group g;
+    quern_seq seq = db->last_seq;
+
+    sum_up(&g, first);
+    if (engine_refusal(db, err))
+        return err->code;
+    if (g.count != 0) {
+        pressure_wait(db, g.bytes);
+        if (!mem_fits(db->active.mem, g.mem_bytes) && engine_seal(db, g.mem_bytes, true, err))
+            return err->code;
+    }
+    if (log_group(db, &g, err))
+        return err->code;
+    if (g.count != 0)
+        apply_group(db, &g);
+    for (struct waiter *w = first; w != NULL; w = w->next) {
+        seq += w->batch.op_count != 0;
+        w->seq = seq;
+    }
+    if (g.seal)
+        return engine_seal(db, 0, true, err);
+    if (UNLIKELY(atomic_load_explicit(&db->seal_wanted, memory_order_relaxed))) {
+        struct quern_error later;
+
+        atomic_store(&db->seal_wanted, false);
+        IGNORE(engine_seal(db, 0, false, &later)); /* BUSY: the worker has enough to do */
+    }
+    return QUERN_OK;
+}
+
+/* Tell asynchronous writers. The memory behind `c` may be gone as soon as it is told. */
+static void complete_async(struct waiter *w, enum quern_code code, const struct quern_error *err)
+{
+    struct quern_completion *c = w->async;
+    void (*done)(void *, struct quern_completion *) = c->done;
+    void *arg = c->arg;
+    int event_fd = c->event_fd;
+
+    c->seq = w->seq;
+    c->code = code;
+    if (code != QUERN_OK)
+        c->error = *err;
+    __atomic_store_n(&c->ready_, 1, __ATOMIC_RELEASE);
+    if (event_fd > 0) {
+        uint64_t one = 1;
+
+        IGNORE(write(event_fd, &one, sizeof(one))); /* a full counter is readable already */
+    }
+    if (done != NULL)
+        done(arg, c);
+}
+
+/* Hand out the result. Asynchronous ones first, in order, while nobody else can lead. Returns how
+ * many they were. */
+static size_t tell_async(struct waiter **first, enum quern_code code, const struct quern_error *err)
+{
+    struct waiter **link = first;
+    size_t count = 0;
+
+    while (*link != NULL) {
+        struct waiter *w = *link;
+
+        if (w->async == NULL) {
+            link = &w->next;
+            continue;
+        }
+        *link = w->next;
+        complete_async(w, code, err);
+        count++;
+    }
+    return count;
+}
+
+/* Wake the blocking ones and pass the lead on. */
+static void finish_locked(struct quern *db, struct waiter *first, struct waiter *self,
+                          enum quern_code code, const struct quern_error *err)
+{
+    while (first != NULL) {
+        struct waiter *next = first->next;
+
+        first->code = code;
+        if (code != QUERN_OK)
+            *first->err = *err;
+        first->done = true;
+        if (first != self)
+            cond_signal(&first->wake);
+        first = next;
+    }
+    if (self != NULL && !self->done)
+        return; /* its turn has not come yet: it goes on leading */
+    if (db->queue_head != NULL && db->queue_head->async == NULL) {
+        db->queue_head->lead = true; /* `leading` stays: it is handed over */
+        cond_signal(&db->queue_head->wake);
+        return;
+    }
+    db->leading = false;
+    if (db->queue_head != NULL)
+        cond_signal(&db->commit_work);
+    else if (db->closing)
+        cond_broadcast(&db->queue_idle);
+}
+
+/* Lead: groups from the queue until the own waiter (or, without one, a single group) is done. */
+static void lead_locked(struct quern *db, struct waiter *self)
+{
+    do {
+        struct waiter *first = collect_locked(db);
+        struct quern_error err;
+        enum quern_code code;
+        size_t told;
+
+        mutex_unlock(&db->queue_mu);
+        code = run_group(db, first, &err);
+        told = tell_async(&first, code, &err);
+        mutex_lock(&db->queue_mu);
+        db->async_pending -= told;
+        finish_locked(db, first, self, code, &err);
+    } while (self != NULL && !self->done);
+}
+
+static void enqueue_locked(struct quern *db, struct waiter *w)
+{
+    w->next = NULL;
+    if (db->queue_tail != NULL)
+        db->queue_tail->next = w;
+    else
+        db->queue_head = w;
+    db->queue_tail = w;
+}
+
+enum quern_code engine_commit(struct quern *db, struct waiter *w)
+{
+    mutex_lock(&db->queue_mu);
+    if (UNLIKELY(db->closing)) {
+        mutex_unlock(&db->queue_mu);
+        return err_set(w->err, QUERN_CLOSED, "the store is being closed");
+    }
+    enqueue_locked(db, w);
+    if (db->leading) {
+        cond_init(&w->wake);
+        while (!w->done && !w->lead)
+            cond_wait(&w->wake, &db->queue_mu);
+        if (!w->done)
+            lead_locked(db, w);
+        mutex_unlock(&db->queue_mu);
+        cond_done(&w->wake);
+        return w->code;
+    }
+    db->leading = true;
+    lead_locked(db, w);
+    mutex_unlock(&db->queue_mu);
+    return w->code;
+}
+
+bool engine_try_lead(struct quern *db)
+{
+    bool mine;
+
+    mutex_lock(&db->queue_mu);
+    mine = !db->leading && db->queue_head == NULL && !db->closing;
+    if (mine)
+        db->leading = true;
+    mutex_unlock(&db->queue_mu);
+    return mine;
+}
+
+void engine_stop_leading(struct quern *db)
+{
+    mutex_lock(&db->queue_mu);
+    finish_locked(db, NULL, NULL, QUERN_OK, NULL);
+    mutex_unlock(&db->queue_mu);
+}
+
+/* ---- the commit thread: leads for those who do not wait ---- */
+
+static void *commit_thread(void *arg)
+{
+    struct quern *db = arg;
+
+    mutex_lock(&db->queue_mu);
+    for (;;) {
+        if (!db->leading && db->queue_head != NULL) {
+            db->leading = true;
+            lead_locked(db, NULL);
+        } else if (db->closing && db->queue_head == NULL) {
+            break;
+        } else {
+            cond_wait(&db->commit_work, &db->queue_mu);
+        }
+    }
+    mutex_unlock(&db->queue_mu);
+    return NULL;
+}
+
+static enum quern_code need_commit_thread_locked(struct quern *db, struct quern_error *err)
+{
+    if (LIKELY(db->commit_thread_runs))
+        return QUERN_OK;
+    if (thread_start(&db->commit_thread, "quern-commit", commit_thread, db, err))
+        return err->code;
+    db->commit_thread_runs = true;
+    return QUERN_OK;
+}
+
+void engine_writes_end(struct quern *db)
+{
+    bool join;
+
+    mutex_lock(&db->queue_mu);
+    db->closing = true;
+    while (db->leading || db->queue_head != NULL || db->async_pending != 0)
+        cond_wait(&db->queue_idle, &db->queue_mu);
+    join = db->commit_thread_runs;
+    db->commit_thread_runs = false;
+    cond_broadcast(&db->commit_work);
+    mutex_unlock(&db->queue_mu);
+    if (join)
+        (void)pthread_join(db->commit_thread, NULL);
+}
+
+/* ---- the public doors ---- */
+
+static void count_write(struct quern *db, uint64_t puts, uint64_t deletes, uint64_t bytes)
+{
+    atomic_fetch_add_explicit(&db->batches, 1, memory_order_relaxed);
+    if (puts != 0)
+        atomic_fetch_add_explicit(&db->puts, puts, memory_order_relaxed);
+    if (deletes != 0)
+        atomic_fetch_add_explicit(&db->deletes, deletes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->user_bytes, bytes, memory_order_relaxed);
+}
+
+/* One operation: its head and key are put together on the stack when small; the value stays where
+ * it is. */
+static enum quern_code write_one(struct quern *db, enum entry_kind kind, struct quern_slice key,
+                                 struct quern_slice value, const struct quern_write_opts *opts,
+                                 struct quern_error *err)
+{
+    uint8_t small[512];
+    void *large OWNED(alloc_free) = NULL;
+    uint8_t *ops = small, *at;
+    struct waiter w = {.sync = opts != NULL && opts->sync, .err = err};
+
+    if (engine_check(db, err) || check_key(key, err))
+        return err->code;
+    if (value.len > QUERN_VALUE_BYTES_MAX)
+        return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
+                       value.len, QUERN_VALUE_BYTES_MAX);
+    if (OP_HEAD_BYTES_MAX + key.len > sizeof(small)) {
+        large = alloc_bytes(OP_HEAD_BYTES_MAX + key.len);
+        if (large == NULL)
+            return err_memory(err, "a key");
+        ops = large;
+    }
+    at = op_put_head(ops, kind, key.len, value.len, 0);
+    memcpy(at, key.data, key.len);
+    w.batch = (struct batch_ref){slice_of(ops, (size_t)(at - ops) + key.len), value, 1};
+    if (engine_commit(db, &w))
+        return err->code;
+    count_write(db, kind == ENTRY_PUT, kind == ENTRY_DELETE, key.len + value.len);
+    return QUERN_OK;
+}
+
+enum quern_code quern_put(struct quern *db, struct quern_slice key, struct quern_slice value,
+                          const struct quern_write_opts *opts, struct quern_error *err)
+{
+    struct quern_error local;
+
+    return write_one(db, ENTRY_PUT, key, value, opts, ERR_OR(err, local));
+}
+
+enum quern_code quern_delete(struct quern *db, struct quern_slice key,
+                             const struct quern_write_opts *opts, struct quern_error *err)
+{
+    struct quern_error local;
+
+    return write_one(db, ENTRY_DELETE, key, slice_of(NULL, 0), opts, ERR_OR(err, local));
+}
+
+static struct batch_ref ref_of(const struct quern_batch *batch)
+{
+    return (struct batch_ref){buf_slice(&batch->ops), {NULL, 0}, batch->count};
+}
+
+enum quern_code quern_write(struct quern *db, const struct quern_batch *batch,
+                            const struct quern_write_opts *opts, struct quern_error *err)
+{
+    struct quern_error local;
+    struct waiter w = {.sync = opts != NULL && opts->sync, .err = ERR_OR(err, local)};
+
+    if (engine_check(db, w.err))
+        return w.err->code;
+    w.batch = ref_of(batch);
+    if (batch->count == 0 && !w.sync)
+        return QUERN_OK;
+    if (engine_commit(db, &w))
+        return w.err->code;
+    if (batch->count != 0)
+        count_write(db, batch->puts, batch->count - batch->puts, batch->user_bytes);
+    return QUERN_OK;
+}
+
+enum quern_code quern_sync(struct quern *db, struct quern_error *err)
+{
+    struct quern_error local;
+    struct waiter w = {.sync = true, .err = ERR_OR(err, local)};
+
+    if (engine_check(db, w.err))
+        return w.err->code;
+    return engine_commit(db, &w);
+}
+
+_Static_assert(sizeof(struct waiter) <= sizeof(((struct quern_completion *)0)->internal_),
+               "a waiter fits into a completion");
+
+enum quern_code quern_write_async(struct quern *db, const struct quern_batch *batch,
+                                  const struct quern_write_opts *opts,
+                                  struct quern_completion *completion, struct quern_error *err)
+{
+    struct quern_error local;
+    struct waiter *w = (struct waiter *)completion->internal_;
+
+    err = ERR_OR(err, local);
+    if (engine_check(db, err) || engine_refusal(db, err))
+        return err->code;
+    completion->ready_ = 0;
+    *w = (struct waiter){.sync = opts != NULL && opts->sync, .async = completion};
+    w->batch = ref_of(batch);
+    mutex_lock(&db->queue_mu);
+    if (db->closing)
+        (void)err_set(err, QUERN_CLOSED, "the store is being closed");
+    else if (db->async_pending >= ASYNC_PENDING_MAX)
+        (void)err_set(err, QUERN_BUSY, "%d writes are under way already; try again a little later",
+                      ASYNC_PENDING_MAX);
+    else
+        err_clear(err);
+    if (err->code != QUERN_OK || need_commit_thread_locked(db, err)) {
+        mutex_unlock(&db->queue_mu);
+        return err->code;
+    }
+    enqueue_locked(db, w);
+    db->async_pending++;
+    if (!db->leading)
+        cond_signal(&db->commit_work);
+    count_write(db, batch->puts, batch->count - batch->puts, batch->user_bytes);
+    mutex_unlock(&db->queue_mu);
+    return QUERN_OK;
+}
+
+bool quern_completion_ready(const struct quern_completion *c)
+{
+    return __atomic_load_n(&c->ready_, __ATOMIC_ACQUIRE) != 0;
+}

@@ -1,0 +1,221 @@
+/* mem.c - the MemDB as others see it: its arena and filter, batches in, versions out.
+ *
+ * The filter is a blocked Bloom filter: a key's bits all lie in one cache line. It is sized for
+ * the arena full of 100-byte values; it only ever says "not here" or "perhaps", so a reader that
+ * runs beside the writer may miss a key whose batch it was not told of, and no other. */
+#include "mem/mem_priv.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+
+#define FILTER_BLOCK_BYTES 64u
+#define FILTER_PROBES 6
+/* An entry with a 100-byte value takes some 160 bytes with its share of nodes: 10 bits for each. */
+#define ARENA_BYTES_PER_FILTER_BYTE 128u
+#define FILTER_BYTES_MAX (UINT64_C(16) << 20)
+
+/* ---- filter ---- */
+
+static _Atomic uint64_t *filter_block(const struct mem *m, uint64_t hash)
+{
+    uint64_t block = (hash >> 32) * m->filter_blocks >> 32;
+
+    return (_Atomic uint64_t *)(void *)(m->base + block * FILTER_BLOCK_BYTES);
+}
+
+/* Nine bits at a time choose a bit of the block. */
+static uint64_t filter_bits(uint64_t hash)
+{
+    return (hash & UINT32_MAX) * UINT64_C(0x9E3779B97F4A7C15);
+}
+
+static void filter_add(struct mem *m, uint64_t hash)
+{
+    _Atomic uint64_t *block = filter_block(m, hash);
+    uint64_t bits = filter_bits(hash);
+
+    for (int i = 0; i < FILTER_PROBES; i++, bits <<= 9) {
+        _Atomic uint64_t *word = &block[bits >> 61];
+
+        COUNTER_SET(*word, COUNTER(*word) | UINT64_C(1) << (bits >> 55 & 63));
+    }
+}
+
+static bool filter_may_have(const struct mem *m, uint64_t hash)
+{
+    _Atomic uint64_t *block = filter_block(m, hash);
+    uint64_t bits = filter_bits(hash);
+
+    for (int i = 0; i < FILTER_PROBES; i++, bits <<= 9)
+        if ((COUNTER(block[bits >> 61]) >> (bits >> 55 & 63) & 1) == 0)
+            return false;
+    return true;
+}
+
+void mem_prefetch(const struct mem *m, uint64_t hash)
+{
+    __builtin_prefetch((const void *)filter_block(m, hash));
+}
+
+/* ---- life ---- */
+
+enum quern_code mem_new(uint64_t arena_bytes_max, struct mem **out, struct quern_error *err)
+{
+    uint64_t filter_blocks, capacity;
+    struct mem *m;
+
+    if (arena_bytes_max / UNIT_BYTES > UINT32_MAX - (UINT32_C(1) << 24))
+        return err_memory(err, "MemDB above 31 GiB");
+    filter_blocks = arena_bytes_max / ARENA_BYTES_PER_FILTER_BYTE;
+    if (filter_blocks > FILTER_BYTES_MAX)
+        filter_blocks = FILTER_BYTES_MAX;
+    filter_blocks = filter_blocks / FILTER_BLOCK_BYTES + 1;
+    /* One block more: ref 0 is none, even for the first entry. */
+    capacity = (filter_blocks + 1) * FILTER_BLOCK_BYTES + round_up(arena_bytes_max, 64) +
+               round_up(NODE_BYTES_BASE, 64);
+    m = NEW(struct mem);
+    if (m == NULL)
+        return err_memory(err, "MemDB");
+    m->base = alloc_pages(capacity);
+    if (m->base == NULL) {
+        alloc_free(m);
+        return err_memory(err, "MemDB arena");
+    }
+    m->capacity = capacity;
+    m->filter_blocks = filter_blocks;
+    m->entries_end = (filter_blocks + 1) * FILTER_BLOCK_BYTES;
+    m->nodes_begin = capacity;
+    COUNTER_SET(m->references, 1);
+    tree_init(m);
+    *out = m;
+    return QUERN_OK;
+}
+
+void mem_ref(struct mem *m)
+{
+    atomic_fetch_add_explicit(&m->references, 1, memory_order_relaxed);
+}
+
+void mem_unref(struct mem *m)
+{
+    if (m == NULL || atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1)
+        return;
+    alloc_pages_free(m->base, m->capacity);
+    alloc_free(m);
+}
+
+/* ---- room ---- */
+
+uint64_t mem_bytes_needed(const struct batch_ref *batch)
+{
+    /* An op is no shorter than its key and value. */
+    return batch_bytes(batch) +
+           (uint64_t)batch->op_count * (ENTRY_HEAD_BYTES + 8 + UNIT_BYTES - 1 + NODE_BYTES_PER_KEY);
+}
+
+/* Nodes are charged at their worst for the keys there are, not as they stand: what a further key
+ * takes is then bounded, though one insert may split a node on every level. */
+bool mem_fits(const struct mem *m, uint64_t needed)
+{
+    uint64_t charged = COUNTER(m->entry_bytes) + COUNTER(m->key_count) * NODE_BYTES_PER_KEY;
+    uint64_t room = m->capacity - (m->filter_blocks + 1) * FILTER_BLOCK_BYTES - NODE_BYTES_BASE;
+
+    return charged <= room && needed <= room - charged;
+}
+
+/* ---- in ---- */
+
+static arena_ref entry_write(struct mem *m, const struct entry *e, quern_seq seq)
+{
+    size_t expiry = e->expires_ms != 0 ? 8 : 0;
+    uint64_t bytes = round_up(ENTRY_HEAD_BYTES + expiry + e->key.len + e->value.len, UNIT_BYTES);
+    struct mem_entry *to = (struct mem_entry *)(void *)(m->base + m->entries_end);
+    arena_ref ref = (arena_ref)(m->entries_end / UNIT_BYTES);
+    uint8_t *at = to->bytes;
+
+    ensure(m->nodes_begin - m->entries_end >= bytes); /* mem_fits() was asked */
+    m->entries_end += bytes;
+    COUNTER_SET(m->entry_bytes, COUNTER(m->entry_bytes) + bytes);
+    to->seq = seq;
+    to->older = 0;
+    to->value_len = (uint32_t)e->value.len;
+    to->key_len_kind =
+        (uint32_t)e->key.len | (uint32_t)e->kind << 24 | (expiry ? ENTRY_EXPIRES : 0);
+    if (expiry) {
+        put_u64le(at, e->expires_ms);
+        at += 8;
+    }
+    if (e->key.len != 0)
+        memcpy(at, e->key.data, e->key.len);
+    if (e->value.len != 0)
+        memcpy(at + e->key.len, e->value.data, e->value.len);
+    return ref;
+}
+
+void mem_apply(struct mem *m, const struct batch_ref *batch, quern_seq seq)
+{
+    struct op_cursor ops = op_cursor_of(batch);
+    uint64_t applied = 0, tombstones = 0;
+    struct entry e;
+
+    while (op_next(&ops, &e)) {
+        uint64_t hash = hash_key(e.key);
+        arena_ref ref;
+
+        mem_prefetch(m, hash);
+        ref = entry_write(m, &e, seq);
+        tree_insert(m, ref);
+        filter_add(m, hash); /* its line has come by now */
+        applied++;
+        tombstones += e.kind != ENTRY_PUT;
+    }
+    ensure(!ops.bad);
+    if (applied == 0)
+        return;
+    if (COUNTER(m->seq_min) == 0)
+        COUNTER_SET(m->seq_min, seq);
+    COUNTER_SET(m->seq_max, seq);
+    COUNTER_SET(m->entry_count, COUNTER(m->entry_count) + applied);
+    COUNTER_SET(m->tombstone_count, COUNTER(m->tombstone_count) + tombstones);
+}
+
+/* ---- out ---- */
+
+bool mem_get(const struct mem *m, struct quern_slice key, uint64_t hash, quern_seq seq,
+             struct entry *out)
+{
+    arena_ref ref;
+
+    if (!filter_may_have(m, hash))
+        return false;
+    for (;;) {
+        uint64_t version;
+        const struct node *leaf = tree_descend(m, TO_KEY, key, &version);
+        bool found;
+        uint32_t at = node_find(m, leaf, key, &found);
+
+        ref = found ? LOAD(leaf->refs[at]) : 0;
+        if (node_unchanged(leaf, version))
+            break;
+    }
+    for (; ref != 0; ref = mem_entry(m, ref)->older) {
+        const struct mem_entry *e = mem_entry(m, ref);
+
+        if (e->seq <= seq) {
+            mem_entry_read(e, out);
+            return true;
+        }
+    }
+    return false;
+}
+
+void mem_info(const struct mem *m, struct mem_info *out)
+{
+    *out = (struct mem_info){
+        .entry_count = COUNTER(m->entry_count),
+        .tombstone_count = COUNTER(m->tombstone_count),
+        .arena_bytes = COUNTER(m->entry_bytes) + COUNTER(m->node_bytes),
+        .seq_min = COUNTER(m->seq_min),
+        .seq_max = COUNTER(m->seq_max),
+    };
+}

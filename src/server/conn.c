@@ -1,0 +1,665 @@
+/* conn.c - the life of a connection.
+ *
+ *      +-------------------------- keep-alive -------------------------------+
+ *      v                                                                     |
+ *     HEAD --whole head--> BODY --whole body--> READY --carried out----------+
+ *      |  '--no body-------------------------->  ^  '--last reply--> linger --> closed
+ *      |  '--not to be done, no body ------------'
+ *      +--malformed, too large, too slow--> REFUSED --answered-----> linger
+ *
+ * Replies leave in the order of the requests. Writes are handed to the store and stand in `ops`
+ * until they complete; further writes may follow them at once, while any other request waits until
+ * `ops` is empty, so it sees what its connection wrote before.
+ *
+ * What bounds memory, per connection:
+ *   in      a head (48 KiB), or what has arrived of a body (never what was announced), or 64 KiB of
+ *           requests that wait; beyond that the socket is not read
+ *   ops     1024 writes or 1 MiB of keys and values, or one write of any allowed size
+ *   out     1 MiB of replies, or one value: beyond that no request is begun until the client reads
+ *
+ * Linger: after a last reply the sending side is shut, and what the client still sends is read and
+ * dropped for a moment. Closing at once would make the kernel send a reset that may overtake the
+ * reply. */
+#include "server/conn.h"
+
+#include "server/serve.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define IN_BYTES_FIRST 16384u
+#define IN_BYTES_WAITING_MAX 65536u
+#define IN_BYTES_KEPT_MAX 262144u /* larger buffers are given back after use */
+#define OUT_BYTES_MAX (1u << 20)
+#define OPS_MAX 1024u
+#define OPS_BYTES_MAX (1u << 20)
+#define OP_BATCH_KEPT_BYTES_MAX 65536u
+#define SPARE_CONNS_MAX 64u
+#define SPARE_OPS_MAX 1024u
+#define LINGER_MS 2000u
+#define LINGER_DRAIN_MS 200u
+#define BODY_RATE_BYTES_PER_S 1024u
+
+/* ------------------------------------------------------------------ memory -- */
+
+static void conn_free(struct conn *c)
+{
+    buf_done(&c->in);
+    buf_done(&c->body);
+    buf_done(&c->out);
+    buf_done(&c->sending);
+    quern_value_done(&c->big);
+    alloc_free(c);
+}
+
+static void give_back(struct buf *b)
+{
+    buf_clear(b);
+    if (b->capacity > IN_BYTES_KEPT_MAX)
+        buf_done(b);
+}
+
+/* Closed, and no write of its own under way: keep the memory for the next one. */
+static void conn_recycle(struct conn *c)
+{
+    struct loop *loop = c->loop;
+
+    if (loop->spare_conn_count == SPARE_CONNS_MAX || loop->quitting) {
+        conn_free(c);
+        return;
+    }
+    give_back(&c->in);
+    give_back(&c->body);
+    give_back(&c->out);
+    give_back(&c->sending);
+    quern_value_done(&c->big);
+    c->next = loop->spare_conns;
+    loop->spare_conns = c;
+    loop->spare_conn_count++;
+}
+
+static struct conn *conn_take(struct loop *loop)
+{
+    struct conn *c = loop->spare_conns;
+    struct buf in, body, out, sending;
+
+    if (c == NULL)
+        return NEW(struct conn);
+    loop->spare_conns = c->next;
+    loop->spare_conn_count--;
+    in = c->in;
+    body = c->body;
+    out = c->out;
+    sending = c->sending;
+    memset(c, 0, sizeof(*c));
+    c->in = in;
+    c->body = body;
+    c->out = out;
+    c->sending = sending;
+    return c;
+}
+
+static void op_free(struct write_op *op)
+{
+    quern_batch_free(op->batch);
+    buf_done(&op->key);
+    alloc_free(op);
+}
+
+struct write_op *conn_op_new(struct conn *c)
+{
+    struct loop *loop = c->loop;
+    struct write_op *op = loop->spare_ops;
+    struct quern_batch *batch;
+    struct buf key = {0};
+
+    if (op != NULL) {
+        loop->spare_ops = op->next;
+        loop->spare_op_count--;
+        batch = op->batch;
+        key = op->key;
+        quern_batch_clear(batch);
+        buf_clear(&key);
+    } else {
+        op = NEW(struct write_op);
+        batch = quern_batch_new();
+        if (op == NULL || batch == NULL) {
+            alloc_free(op);
+            quern_batch_free(batch);
+            return NULL;
+        }
+    }
+    memset(op, 0, sizeof(*op));
+    op->batch = batch;
+    op->key = key;
+    op->conn = c;
+    *c->ops_last = op;
+    c->ops_last = &op->next;
+    c->op_count++;
+    atomic_fetch_add(&loop->server->writes, 1);
+    return op;
+}
+
+/* Take the oldest op out of the queue; it has finished. */
+static void op_retire(struct conn *c)
+{
+    struct loop *loop = c->loop;
+    struct write_op *op = c->ops;
+
+    c->ops = op->next;
+    if (c->ops == NULL)
+        c->ops_last = &c->ops;
+    c->op_count--;
+    c->op_bytes -= op->bytes;
+    if (loop->spare_op_count == SPARE_OPS_MAX || op->bytes > OP_BATCH_KEPT_BYTES_MAX) {
+        op_free(op);
+    } else {
+        op->next = loop->spare_ops;
+        loop->spare_ops = op;
+        loop->spare_op_count++;
+    }
+    atomic_fetch_sub(&loop->server->writes, 1);
+}
+
+void conn_free_spares(struct loop *loop)
+{
+    while (loop->spare_conns != NULL) {
+        struct conn *c = loop->spare_conns;
+
+        loop->spare_conns = c->next;
+        conn_free(c);
+    }
+    while (loop->spare_ops != NULL) {
+        struct write_op *op = loop->spare_ops;
+
+        loop->spare_ops = op->next;
+        op_free(op);
+    }
+}
+
+/* ------------------------------------------------------------------ open and close -- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct conn *c = handle->data;
+    struct server *server = c->loop->server;
+
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        c->loop->conns = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    c->closed = true;
+    if (c->watching)
+        atomic_fetch_sub(&server->watchers, 1);
+    atomic_fetch_sub(&server->connections, 1);
+    if (!c->dirty && c->ops == NULL)
+        conn_recycle(c);
+}
+
+void conn_cut(struct conn *c)
+{
+    if (c->closing)
+        return;
+    c->closing = true;
+    uv_close((uv_handle_t *)&c->tcp, on_closed);
+}
+
+/* ------------------------------------------------------------------ input -- */
+
+static size_t arrived(const struct conn *c)
+{
+    return c->in.len - c->in_at;
+}
+
+static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
+{
+    struct conn *c = handle->data;
+    struct quern_error err;
+
+    (void)suggested;
+    if (c->lingering || c->in_at == c->in.len) {
+        c->in_at = 0;
+        give_back(&c->in);
+    }
+    if (c->in.capacity - c->in.len < 2048 && c->in_at > 0) {
+        memmove(c->in.data, c->in.data + c->in_at, arrived(c));
+        c->in.len -= c->in_at;
+        c->in_at = 0;
+    }
+    if (c->in.capacity - c->in.len < 2048 &&
+        buf_reserve(&c->in, c->in.len < IN_BYTES_FIRST ? IN_BYTES_FIRST : c->in.len / 4, &err)) {
+        *room = uv_buf_init(NULL, 0); /* libuv reports ENOBUFS, and the connection is cut */
+        return;
+    }
+    *room =
+        uv_buf_init((char *)c->in.data + c->in.len,
+                    (unsigned)(c->in.capacity - c->in.len < (1u << 30) ? c->in.capacity - c->in.len
+                                                                       : 1u << 30));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
+{
+    struct conn *c = stream->data;
+
+    (void)room;
+    if (n == 0)
+        return;
+    if (n == UV_EOF) {
+        c->eof = true;
+        (void)uv_read_stop(stream);
+        c->reading = false;
+        loop_mark(c->loop, c);
+        return;
+    }
+    if (n < 0) {
+        conn_cut(c);
+        return;
+    }
+    count(&c->loop->server->counters.bytes_in, (uint64_t)n);
+    if (c->lingering || c->watching || c->last)
+        return; /* read and dropped */
+    c->in.len += (size_t)n;
+    if (c->phase == CONN_BODY)
+        c->body_bytes += (uint64_t)n;
+    loop_mark(c->loop, c);
+}
+
+static void refuse(struct conn *c, struct http_bad bad)
+{
+    c->refusal = (struct refusal){bad, NULL};
+    c->phase = CONN_REFUSED;
+}
+
+static void refuse_large(struct conn *c)
+{
+    refuse(c, (struct http_bad){413, "value_too_large",
+                                "the body is larger than this server takes (--max-value)"});
+}
+
+/* The client waits to hear whether it may send the body. */
+static void send_continue(struct conn *c)
+{
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct quern_error err;
+
+    if (!c->request.expect_continue || c->continued || c->ops != NULL)
+        return;
+    c->continued = true;
+    if (arrived(c) <= c->request.head_bytes &&
+        buf_append(&c->out, interim, sizeof(interim) - 1, &err) != QUERN_OK)
+        conn_cut(c);
+}
+
+/* Decode what has arrived of a chunked body. */
+static bool read_chunks(struct conn *c)
+{
+    struct quern_error err;
+
+    while (c->used < arrived(c)) {
+        struct quern_slice piece;
+        size_t n;
+        enum http_verdict verdict = http_chunked_read(&c->chunked, conn_request_bytes(c) + c->used,
+                                                      arrived(c) - c->used, &n, &piece);
+
+        c->used += n;
+        if (verdict == HTTP_BAD) {
+            refuse(c, c->chunked.bad);
+            return true;
+        }
+        if (c->chunked.left > c->body_max ||
+            c->body.len + piece.len > c->body_max - c->chunked.left) {
+            refuse_large(c);
+            return true;
+        }
+        if (buf_append(&c->body, piece.data, piece.len, &err) != QUERN_OK) {
+            conn_cut(c);
+            return false;
+        }
+        if (verdict == HTTP_DONE) {
+            c->phase = CONN_READY;
+            return true;
+        }
+    }
+    c->in.len = c->in_at + c->request.head_bytes; /* the framing was read; only the head stays */
+    c->used = c->request.head_bytes;
+    return false;
+}
+
+static bool read_body(struct conn *c)
+{
+    send_continue(c);
+    if (c->request.chunked)
+        return read_chunks(c);
+    if (arrived(c) - c->request.head_bytes < c->request.content_length)
+        return false;
+    c->used = c->request.head_bytes + (size_t)c->request.content_length;
+    c->phase = CONN_READY;
+    return true;
+}
+
+static bool read_head(struct conn *c)
+{
+    struct http_request *r = &c->request;
+
+    if (arrived(c) == 0)
+        return false;
+    switch (http_request_read(r, conn_request_bytes(c), arrived(c))) {
+    case HTTP_MORE:
+        return false;
+    case HTTP_BAD:
+        refuse(c, r->bad);
+        return true;
+    default:
+        break;
+    }
+    c->used = r->head_bytes;
+    c->body_bytes = 0;
+    c->continued = false;
+    buf_clear(&c->body);
+    memset(&c->chunked, 0, sizeof(c->chunked));
+    c->refusal.bad.status = 0;
+    serve_begin(c);
+    if (!r->chunked && r->content_length == 0) {
+        c->phase = CONN_READY; /* a refusal is answered in its turn, and the connection stays */
+    } else if (c->refusal.bad.status != 0) {
+        c->phase = CONN_REFUSED; /* the body is not wanted: answer and close */
+    } else if (r->content_length > c->body_max) {
+        refuse_large(c);
+    } else {
+        c->phase = CONN_BODY;
+    }
+    return true;
+}
+
+static bool carry_out(struct conn *c)
+{
+    struct quern_slice body = buf_slice(&c->body);
+
+    if (c->ops != NULL && (!serve_may_join(c) || c->op_count >= OPS_MAX ||
+                           c->op_bytes + c->request.content_length + c->body.len > OPS_BYTES_MAX))
+        return false;
+    if (!c->request.chunked)
+        body = (struct quern_slice){conn_request_bytes(c) + c->request.head_bytes,
+                                    (size_t)c->request.content_length};
+    if (!serve_request(c, body))
+        return false;
+    c->in_at += c->used;
+    c->used = 0;
+    if (c->body.capacity > IN_BYTES_KEPT_MAX)
+        buf_done(&c->body);
+    memset(&c->request, 0, sizeof(c->request));
+    c->phase = CONN_HEAD;
+    return true;
+}
+
+static bool output_is_full(const struct conn *c)
+{
+    return c->big.len > 0 || c->out.len + (c->writing ? c->sending.len : 0) >= OUT_BYTES_MAX;
+}
+
+/* One step of the drawing above; false when it must wait. */
+static bool step(struct conn *c)
+{
+    if (c->last || c->closing || c->watching || output_is_full(c))
+        return false;
+    switch (c->phase) {
+    case CONN_HEAD:
+        return read_head(c);
+    case CONN_BODY:
+        return read_body(c);
+    case CONN_READY:
+        return carry_out(c);
+    default:
+        if (c->ops != NULL)
+            return false;
+        serve_refusal(c);
+        return true;
+    }
+}
+
+/* Answer the writes that completed, in order. */
+static void reap(struct conn *c)
+{
+    while (c->ops != NULL && c->ops->finished) {
+        serve_completed(c->ops);
+        op_retire(c);
+    }
+}
+
+/* ------------------------------------------------------------------ output -- */
+
+static void on_written(uv_write_t *write, int status)
+{
+    struct conn *c = write->data;
+
+    c->writing = false;
+    buf_clear(&c->sending);
+    quern_value_done(&c->big);
+    if (status < 0)
+        conn_cut(c);
+    else
+        loop_mark(c->loop, c);
+}
+
+static unsigned pieces(const struct buf *head, const struct quern_value *big, size_t skip,
+                       uv_buf_t out[2])
+{
+    unsigned n = 0;
+
+    if (skip < head->len) {
+        out[n++] = uv_buf_init((char *)head->data + skip, (unsigned)(head->len - skip));
+        skip = 0;
+    } else {
+        skip -= head->len;
+    }
+    if (big->len > skip)
+        out[n++] = uv_buf_init((char *)(uintptr_t)big->data + skip, (unsigned)(big->len - skip));
+    return n;
+}
+
+static void flush(struct conn *c)
+{
+    size_t all = c->out.len + c->big.len;
+    uv_buf_t parts[2];
+    struct buf swap;
+    int sent;
+
+    if (c->writing || all == 0)
+        return;
+    sent = uv_try_write((uv_stream_t *)&c->tcp, parts, pieces(&c->out, &c->big, 0, parts));
+    if (sent == UV_EAGAIN)
+        sent = 0;
+    if (sent < 0) {
+        conn_cut(c);
+        return;
+    }
+    count(&c->loop->server->counters.bytes_out, all);
+    if ((size_t)sent == all) {
+        give_back(&c->out);
+        quern_value_done(&c->big);
+        return;
+    }
+    swap = c->sending;
+    c->sending = c->out;
+    c->out = swap;
+    c->writing = true;
+    c->left_unsent = all - (size_t)sent;
+    c->progress_at = uv_now(&c->loop->uv);
+    c->write.data = c;
+    if (uv_write(&c->write, (uv_stream_t *)&c->tcp, parts,
+                 pieces(&c->sending, &c->big, (size_t)sent, parts), on_written) != 0) {
+        c->writing = false;
+        conn_cut(c);
+    }
+}
+
+/* ------------------------------------------------------------------ what to wait for -- */
+
+static void linger(struct conn *c)
+{
+    if (c->eof || uv_shutdown(&c->fin, (uv_stream_t *)&c->tcp, NULL) != 0) {
+        conn_cut(c);
+        return;
+    }
+    c->lingering = true;
+    c->wait_since = uv_now(&c->loop->uv);
+}
+
+/* Everything said, nothing pending: is this the end? */
+static void see_to_the_end(struct conn *c)
+{
+    bool draining = atomic_load(&c->loop->server->draining);
+
+    if (c->closing || c->writing || c->ops != NULL || c->out.len > 0 || c->big.len > 0)
+        return;
+    if (c->lingering) {
+        if (c->eof)
+            conn_cut(c);
+    } else if (c->last && c->watching) {
+        conn_cut(c); /* it said nothing more: what was sent arrives, and the process may end */
+    } else if (c->last) {
+        linger(c);
+    } else if (!c->watching && c->phase == CONN_HEAD && (c->eof || draining)) {
+        conn_cut(c); /* between requests, or in a head that is of no use any more */
+    } else if (c->eof && c->phase == CONN_BODY) {
+        conn_cut(c);
+    }
+}
+
+static void choose_wait(struct conn *c, bool progressed)
+{
+    enum conn_wait wait = WAIT_OTHERS;
+
+    if (!output_is_full(c) && !c->watching && !c->last) {
+        if (c->phase == CONN_BODY)
+            wait = WAIT_BODY;
+        else if (c->phase == CONN_HEAD && c->ops == NULL && !c->writing)
+            wait = arrived(c) == 0 ? WAIT_IDLE : WAIT_HEAD;
+    }
+    if (!c->lingering && (wait != c->wait || progressed))
+        c->wait_since = uv_now(&c->loop->uv);
+    c->wait = wait;
+}
+
+static void choose_reading(struct conn *c)
+{
+    bool want =
+        !c->eof &&
+        (c->lingering || c->watching || c->last ||
+         (!output_is_full(c) && (c->wait != WAIT_OTHERS || arrived(c) < IN_BYTES_WAITING_MAX)));
+
+    if (want == c->reading)
+        return;
+    c->reading = want;
+    if (!want)
+        (void)uv_read_stop((uv_stream_t *)&c->tcp);
+    else if (uv_read_start((uv_stream_t *)&c->tcp, on_room, on_read) != 0)
+        conn_cut(c);
+}
+
+void conn_run(struct conn *c)
+{
+    bool progressed = false, was_full;
+
+    reap(c);
+    if (c->closing) {
+        if (c->closed && c->ops == NULL)
+            conn_recycle(c);
+        return;
+    }
+    do { /* what was too much output may leave at once: then there is more to do, and nobody to say
+            so */
+        while (step(c)) {
+            progressed = true;
+            reap(c);
+        }
+        if (c->closing)
+            return;
+        if (c->watching && !c->last)
+            serve_words(c);
+        was_full = output_is_full(c);
+        flush(c);
+    } while (was_full && !c->closing && !output_is_full(c));
+    see_to_the_end(c);
+    if (c->closing)
+        return;
+    choose_wait(c, progressed);
+    choose_reading(c);
+}
+
+/* The client is too slow with its request: say so, and end. */
+static void too_slow(struct conn *c, const char *detail)
+{
+    count(&c->loop->server->counters.timeouts, 1);
+    refuse(c, (struct http_bad){408, "request_timeout", detail});
+    loop_mark(c->loop, c);
+}
+
+void conn_check_time(struct conn *c, uint64_t now)
+{
+    const struct server_options *o = c->loop->server->options;
+    uint64_t waited = now > c->wait_since ? now - c->wait_since : 0;
+
+    if (c->closing)
+        return;
+    if (c->writing) {
+        size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
+
+        if (left != c->left_unsent) {
+            c->left_unsent = left;
+            c->progress_at = now;
+        } else if (now > c->progress_at && now - c->progress_at > o->idle_ms) {
+            count(&c->loop->server->counters.timeouts, 1);
+            conn_cut(c);
+            return;
+        }
+    }
+    if (c->lingering) {
+        if (waited > (atomic_load(&c->loop->server->draining) ? LINGER_DRAIN_MS : LINGER_MS))
+            conn_cut(c);
+    } else if (c->wait == WAIT_IDLE) {
+        if (waited > o->idle_ms)
+            conn_cut(c);
+    } else if (c->wait == WAIT_HEAD && c->phase == CONN_HEAD) {
+        if (waited > o->header_ms)
+            too_slow(c, "the request head did not arrive in time");
+    } else if (c->wait == WAIT_BODY && c->phase == CONN_BODY) {
+        if (waited > o->header_ms &&
+            c->body_bytes < (waited - o->header_ms) * BODY_RATE_BYTES_PER_S / 1000 + 1)
+            too_slow(c, "the request body arrives at less than 1 KiB a second");
+    }
+}
+
+bool conn_open(struct loop *loop, int fd)
+{
+    struct conn *c = conn_take(loop);
+
+    if (c == NULL)
+        return false;
+    c->loop = loop;
+    c->ops_last = &c->ops;
+    if (uv_tcp_init(&loop->uv, &c->tcp) != 0) {
+        conn_free(c);
+        return false;
+    }
+    c->tcp.data = c;
+    c->next = loop->conns;
+    if (c->next != NULL)
+        c->next->prev = c;
+    loop->conns = c;
+    c->wait_since = uv_now(&loop->uv);
+    if (uv_tcp_open(&c->tcp, fd) != 0) {
+        /* Not a socket of ours after all: it counts as a connection until on_closed(). */
+        (void)close(fd);
+        conn_cut(c);
+        return true;
+    }
+    (void)uv_tcp_nodelay(&c->tcp, 1);
+    loop_mark(loop, c);
+    return true;
+}

@@ -1,0 +1,112 @@
+/* conn.h - one connection: bytes in, requests carried out in order, replies out.
+ *
+ * All of it belongs to its loop's thread. */
+#ifndef SERVER_CONN_H
+#define SERVER_CONN_H
+
+#include "server/loop.h"
+#include "server/params.h"
+
+/* How a reply is to be given: what the request said of it, kept until a write completes. */
+struct manner {
+    bool json;  /* Accept rates application/json highest */
+    bool head;  /* HEAD: no body */
+    bool close; /* the connection ends after it */
+    bool keep;  /* an HTTP/1.0 client wants to hear that it does not */
+};
+
+/* A write on its way through the store. In order of arrival in its connection's queue. */
+struct write_op {
+    struct letter letter; /* to the loop: completed, or granted by the gate */
+    struct quern_completion completion;
+    struct quern_batch *batch;
+    struct conn *conn;
+    struct write_op *next;
+    struct gate_pass pass; /* of a delete */
+    struct buf key;        /* of a delete, for when its turn at the gate comes */
+    struct manner manner;
+    size_t bytes; /* key and value */
+    bool is_delete, gated, waits_at_gate, synced, finished;
+};
+
+/* What a connection is about; see the drawing in conn.c. */
+enum conn_phase {
+    CONN_HEAD,
+    CONN_BODY,
+    CONN_READY,   /* a whole request stands in `in` */
+    CONN_REFUSED, /* `refusal` is to be answered, then the end */
+};
+
+enum conn_wait {
+    WAIT_IDLE,   /* for the first byte of a request */
+    WAIT_HEAD,   /* for the rest of a head */
+    WAIT_BODY,   /* for the rest of a body */
+    WAIT_OTHERS, /* for the store, or for the client to read */
+};
+
+struct refusal {
+    struct http_bad bad;
+    const char *extra; /* further header lines, or NULL */
+};
+
+struct route;
+
+struct conn {
+    uv_tcp_t tcp;
+    uv_write_t write;
+    uv_shutdown_t fin;
+    struct loop *loop;
+    struct conn *prev, *next, *dirty_next;
+    bool dirty;
+
+    /* Input: the current request begins at in_at and has `used` bytes so far. */
+    struct buf in;
+    size_t in_at, used;
+    struct buf body; /* of a chunked request, decoded */
+    struct http_request request;
+    struct http_chunked chunked;
+    enum conn_phase phase;
+    const struct route *route;
+    struct params params; /* of the query */
+    uint64_t body_max;
+    struct refusal refusal;
+
+    /* Writes under way, oldest first. */
+    struct write_op *ops, **ops_last;
+    unsigned op_count;
+    size_t op_bytes;
+
+    /* Output: `out` gathers replies, `big` is a large value to follow it; while `writing`,
+     * `sending` (and `big`) belong to libuv. */
+    struct buf out, sending;
+    struct quern_value big;
+    size_t left_unsent; /* of the write under way, when last looked at */
+
+    enum conn_wait wait;
+    uint64_t wait_since, progress_at, body_bytes; /* body_bytes: arrived since the head */
+    size_t words_told;                            /* of the shutdown */
+    bool reading, writing, eof, last, lingering, watching, chunked_words, continued, closing,
+        closed;
+};
+
+/* Take over `fd` as a connection of the loop. False: no memory; `fd` is still the caller's. */
+bool conn_open(struct loop *loop, int fd);
+
+/* Do all that can be done now: answer what completed, carry out requests, send, and see what to
+ * wait for. Called by the loop for each connection that was marked. May free the connection. */
+void conn_run(struct conn *c);
+
+void conn_cut(struct conn *c); /* close at once; what was not sent is lost */
+void conn_check_time(struct conn *c, uint64_t now);
+void conn_free_spares(struct loop *loop);
+
+/* A new op at the end of the connection's queue, with an empty batch; NULL: no memory. */
+struct write_op *conn_op_new(struct conn *c);
+
+/* The bytes of the request at hand, and its body once READY. */
+static inline uint8_t *conn_request_bytes(const struct conn *c)
+{
+    return c->in.data + c->in_at;
+}
+
+#endif

@@ -1,0 +1,211 @@
+/* listen.c - binds, and accepts for all loops.
+ *
+ * One thread accepts and deals the sockets round, so that few connections still use every loop;
+ * SO_REUSEPORT, the other way, deals by hash, and two servers of one user could share a port
+ * without a word. */
+#include "server/listen.h"
+
+#include "server/loop.h"
+#include "server/say.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG 1024
+#define REST_MS 100
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static bool read_address(const char *text, uint16_t port, union address *out, socklen_t *len)
+{
+    memset(out, 0, sizeof(*out));
+    if (inet_pton(AF_INET, text, &out->v4.sin_addr) == 1) {
+        out->v4.sin_family = AF_INET;
+        out->v4.sin_port = htons(port);
+        *len = sizeof(out->v4);
+        return true;
+    }
+    if (inet_pton(AF_INET6, text, &out->v6.sin6_addr) == 1) {
+        out->v6.sin6_family = AF_INET6;
+        out->v6.sin6_port = htons(port);
+        *len = sizeof(out->v6);
+        return true;
+    }
+    return false;
+}
+
+/* A listening socket, or minus errno. */
+static int listen_on(const union address *address, socklen_t len)
+{
+    int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int on = 1, error;
+
+    if (fd < 0)
+        return -errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (address->any.sa_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+    if (bind(fd, &address->any, len) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    error = errno;
+    (void)close(fd);
+    return -error;
+}
+
+static uint16_t port_of(int fd)
+{
+    union address bound;
+    socklen_t len = sizeof(bound);
+
+    if (getsockname(fd, &bound.any, &len) != 0)
+        return 0;
+    return ntohs(bound.any.sa_family == AF_INET ? bound.v4.sin_port : bound.v6.sin6_port);
+}
+
+static int cannot_listen(const char *text, uint16_t port, int error)
+{
+    if (error == EADDRINUSE)
+        complain("port %u is in use; try --port %u", port, port < 65535 ? port + 1u : port - 1u);
+    else if (error == EADDRNOTAVAIL)
+        complain("%s is not an address of this machine", text);
+    else if (error == EACCES)
+        complain("port %u needs privileges; try --port 8080", port);
+    else
+        complain("cannot listen on %s port %u: %s", text, port, strerror(error));
+    return EXIT_BIND;
+}
+
+int listeners_bind(struct listeners *l, const struct server_options *options)
+{
+    static const char *const local[] = {"127.0.0.1", "::1"};
+    bool chosen = options->listen_count > 0;
+    const char *const *texts = chosen ? options->listen : local;
+    unsigned count = chosen ? options->listen_count : (unsigned)ARRAY_LEN(local);
+    uint16_t port = options->port;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct listener *each = &l->each[l->count];
+        union address address;
+        socklen_t len;
+
+        if (!read_address(texts[i], port, &address, &len)) {
+            complain("--listen %s: must be a numeric address, as 127.0.0.1 or ::1", texts[i]);
+            return EXIT_USAGE;
+        }
+        if (!address_is_loopback(&address.any) && !options->insecure_no_auth) {
+            complain(
+                "--listen %s: everybody who reaches that address could read, change and delete "
+                "everything, since there are no access tokens yet; if that is what you want, "
+                "add --insecure-no-auth",
+                texts[i]);
+            return EXIT_CONFIG;
+        }
+        each->fd = listen_on(&address, len);
+        if (each->fd < 0 && !chosen && i > 0 && each->fd != -EADDRINUSE)
+            continue; /* a machine without IPv6 */
+        if (each->fd < 0)
+            return cannot_listen(texts[i], port, -each->fd);
+        l->count++;
+        port = port_of(each->fd);
+        (void)snprintf(each->url, sizeof(each->url),
+                       address.any.sa_family == AF_INET ? "http://%s:%u" : "http://[%s]:%u",
+                       texts[i], port);
+    }
+    return EXIT_CLEAN;
+}
+
+/* One connection too many is told so, as far as that can be done without waiting. */
+static void turn_away(int fd)
+{
+    static const char reply[] = "HTTP/1.1 503 Service Unavailable\r\n"
+                                "Content-Type: text/plain; charset=utf-8\r\n"
+                                "Retry-After: 1\r\nConnection: close\r\nContent-Length: 58\r\n\r\n"
+                                "error: too many connections; try again, or keep fewer open";
+    char drop[2048];
+
+    (void)send(fd, reply, sizeof(reply) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)shutdown(fd, SHUT_WR);
+    /* What has arrived is read, lest closing reset the connection over the reply. */
+    (void)recv(fd, drop, sizeof(drop), MSG_DONTWAIT);
+    (void)close(fd);
+}
+
+static void on_acceptable(uv_poll_t *poll, int status, int events);
+
+static void listen_again(uv_timer_t *timer)
+{
+    struct listeners *l = timer->data;
+
+    for (unsigned i = 0; i < l->count; i++)
+        (void)uv_poll_start(&l->each[i].poll, UV_READABLE, on_acceptable);
+}
+
+static void rest(struct listeners *l)
+{
+    for (unsigned i = 0; i < l->count; i++)
+        (void)uv_poll_stop(&l->each[i].poll);
+    (void)uv_timer_start(&l->rest, listen_again, REST_MS, 0);
+}
+
+static void on_acceptable(uv_poll_t *poll, int status, int events)
+{
+    struct listeners *l = poll->data;
+    struct listener *each = (struct listener *)poll; /* its first member */
+    struct server *server = l->server;
+
+    (void)status;
+    (void)events;
+    for (;;) {
+        int fd = accept4(each->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+            continue;
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                rest(l);
+            return;
+        }
+        if (atomic_load(&server->connections) >= server->options->connections_max) {
+            count(&server->counters.connections_refused, 1);
+            turn_away(fd);
+            continue;
+        }
+        count(&server->counters.connections_total, 1);
+        loop_adopt(server->loops[l->turn++ % server->loop_count], fd);
+    }
+}
+
+void listeners_start(struct listeners *l, struct server *server, uv_loop_t *uv)
+{
+    l->server = server;
+    l->open = true;
+    l->rest.data = l;
+    (void)uv_timer_init(uv, &l->rest);
+    for (unsigned i = 0; i < l->count; i++) {
+        l->each[i].poll.data = l;
+        (void)uv_poll_init(uv, &l->each[i].poll, l->each[i].fd);
+        (void)uv_poll_start(&l->each[i].poll, UV_READABLE, on_acceptable);
+    }
+}
+
+void listeners_close(struct listeners *l)
+{
+    if (l->open) {
+        for (unsigned i = 0; i < l->count; i++)
+            uv_close((uv_handle_t *)&l->each[i].poll, NULL);
+        uv_close((uv_handle_t *)&l->rest, NULL);
+    }
+    for (unsigned i = 0; i < l->count; i++)
+        (void)close(l->each[i].fd);
+    l->open = false;
+    l->count = 0;
+}

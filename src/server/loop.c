@@ -1,0 +1,270 @@
+/* loop.c - the turn of a loop.
+ *
+ *     sleep in epoll -> sockets are read into their connections' buffers, which become dirty
+ *                    -> letters (completed writes, granted deletes) make theirs dirty
+ *                    -> settle: each dirty connection runs once: requests are parsed and carried
+ * out, replies gathered, and all that is ready leaves in one write
+ *                    -> sleep
+ *
+ * So everything that one waking brings is answered together, and the store sees the writes of all
+ * connections before the first reply is formatted: they share a commit group and a sync.
+ *
+ * The inbox is a stack that any thread pushes to and the loop takes whole; the push that finds it
+ * empty wakes the loop. Settling happens after polling and again before it, so that nothing that
+ * became dirty in a timer sleeps through. */
+#include "server/loop.h"
+
+#include "server/conn.h"
+#include "server/say.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#define TICK_MS 100
+
+static _Thread_local struct loop *loop_here;
+
+bool loop_is_here(const struct loop *loop)
+{
+    return loop_here == loop;
+}
+
+void loop_mark(struct loop *loop, struct conn *conn)
+{
+    if (conn->dirty)
+        return;
+    conn->dirty = true;
+    conn->dirty_next = NULL;
+    *loop->dirty_last = conn;
+    loop->dirty_last = &conn->dirty_next;
+}
+
+void loop_post(struct loop *loop, struct letter *letter)
+{
+    struct letter *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
+
+    do {
+        letter->next = head;
+    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, letter,
+                                                    memory_order_release, memory_order_relaxed));
+    if (head == NULL && !loop_is_here(loop))
+        (void)uv_async_send(&loop->wake);
+}
+
+void loop_signal(struct loop *loop, unsigned bits)
+{
+    atomic_fetch_or(&loop->signals, bits);
+    (void)uv_async_send(&loop->wake);
+}
+
+/* True when there was anything. */
+static bool open_letters(struct loop *loop)
+{
+    struct letter *taken = atomic_exchange_explicit(&loop->inbox, NULL, memory_order_acquire);
+    struct letter *ordered = NULL;
+
+    if (taken == NULL)
+        return false;
+    while (taken != NULL) {
+        struct letter *next = taken->next;
+
+        taken->next = ordered;
+        ordered = taken;
+        taken = next;
+    }
+    while (ordered != NULL) {
+        struct letter *next = ordered->next;
+
+        ordered->open(ordered);
+        ordered = next;
+    }
+    return true;
+}
+
+static void close_handles(struct loop *loop)
+{
+    uv_close((uv_handle_t *)&loop->wake, NULL);
+    uv_close((uv_handle_t *)&loop->tick, NULL);
+    uv_close((uv_handle_t *)&loop->before, NULL);
+    uv_close((uv_handle_t *)&loop->after, NULL);
+}
+
+static void heed_signals(struct loop *loop)
+{
+    unsigned bits = atomic_exchange(&loop->signals, 0);
+
+    if (bits == 0)
+        return;
+    for (struct conn *c = loop->conns, *next; c != NULL; c = next) {
+        next = c->next;
+        if (bits & LOOP_QUIT || (bits & LOOP_CUT && !c->watching))
+            conn_cut(c);
+        else
+            loop_mark(loop, c);
+    }
+    if (bits & LOOP_QUIT && !loop->quitting) {
+        loop->quitting = true;
+        close_handles(loop);
+    }
+}
+
+static void keep_date(struct loop *loop)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if (now.tv_sec != loop->date_at) {
+        loop->date_at = now.tv_sec;
+        http_date(now.tv_sec, loop->date);
+    }
+}
+
+static void settle(struct loop *loop)
+{
+    bool again;
+
+    keep_date(loop);
+    heed_signals(loop);
+    do {
+        again = open_letters(loop);
+        while (loop->dirty != NULL) {
+            struct conn *c = loop->dirty;
+
+            loop->dirty = c->dirty_next;
+            if (loop->dirty == NULL)
+                loop->dirty_last = &loop->dirty;
+            c->dirty = false;
+            conn_run(c);
+            again = true;
+        }
+    } while (again);
+}
+
+static void on_before(uv_prepare_t *handle)
+{
+    settle(handle->data);
+}
+
+static void on_after(uv_check_t *handle)
+{
+    settle(handle->data);
+}
+
+static void on_wake(uv_async_t *handle)
+{
+    (void)handle; /* waking was all; on_after() settles */
+}
+
+static void on_tick(uv_timer_t *handle)
+{
+    struct loop *loop = handle->data;
+    uint64_t now = uv_now(&loop->uv);
+
+    for (struct conn *c = loop->conns, *next; c != NULL; c = next) {
+        next = c->next;
+        conn_check_time(c, now);
+    }
+}
+
+static void *loop_main(void *arg)
+{
+    struct loop *loop = arg;
+
+    loop_here = loop;
+    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void loop_free(struct loop *loop)
+{
+    conn_free_spares(loop);
+    quern_value_done(&loop->value);
+    buf_done(&loop->key);
+    buf_done(&loop->text);
+    alloc_free(loop);
+}
+
+enum quern_code loop_start(struct server *server, unsigned number, struct loop **out,
+                           struct quern_error *err)
+{
+    struct loop *loop = NEW(struct loop);
+    int rc;
+
+    if (loop == NULL)
+        return err_memory(err, "an event loop");
+    loop->server = server;
+    loop->number = number;
+    loop->dirty_last = &loop->dirty;
+    rc = uv_loop_init(&loop->uv);
+    if (rc != 0) {
+        alloc_free(loop);
+        return err_sys(err, -rc, "start an event loop");
+    }
+    loop->wake.data = loop->tick.data = loop->before.data = loop->after.data = loop;
+    rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
+    if (rc != 0) {
+        (void)uv_loop_close(&loop->uv);
+        alloc_free(loop);
+        return err_sys(err, -rc, "start an event loop");
+    }
+    /* These cannot fail (libuv's documentation). */
+    (void)uv_timer_init(&loop->uv, &loop->tick);
+    (void)uv_timer_start(&loop->tick, on_tick, TICK_MS, TICK_MS);
+    (void)uv_prepare_init(&loop->uv, &loop->before);
+    (void)uv_prepare_start(&loop->before, on_before);
+    (void)uv_check_init(&loop->uv, &loop->after);
+    (void)uv_check_start(&loop->after, on_after);
+    if (thread_start(&loop->thread, "quernd-loop", loop_main, loop, err) != QUERN_OK) {
+        close_handles(loop);
+        (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+        (void)uv_loop_close(&loop->uv);
+        alloc_free(loop);
+        return err->code;
+    }
+    *out = loop;
+    return QUERN_OK;
+}
+
+void loop_join(struct loop *loop)
+{
+    (void)pthread_join(loop->thread, NULL);
+    /* What was posted while the loop went down. */
+    loop_here = loop;
+    (void)open_letters(loop);
+    loop_here = NULL;
+    (void)uv_loop_close(&loop->uv);
+    loop_free(loop);
+}
+
+struct arrival {
+    struct letter letter;
+    struct loop *loop;
+    int fd;
+};
+
+static void open_arrival(struct letter *letter)
+{
+    struct arrival *a = (struct arrival *)letter;
+
+    if (a->loop->quitting || !conn_open(a->loop, a->fd)) {
+        (void)close(a->fd);
+        atomic_fetch_sub(&a->loop->server->connections, 1);
+    }
+    alloc_free(a);
+}
+
+void loop_adopt(struct loop *loop, int fd)
+{
+    struct arrival *a = NEW(struct arrival);
+
+    if (a == NULL) {
+        (void)close(fd);
+        return;
+    }
+    *a = (struct arrival){{NULL, open_arrival}, loop, fd};
+    atomic_fetch_add(&loop->server->connections, 1);
+    loop_post(loop, &a->letter);
+}

@@ -1,0 +1,77 @@
+/* loop.h - one event loop on its own thread, with its connections, timers and inbox.
+ *
+ * Nothing here ever waits but for the network: a write is handed to the store, and its completion
+ * comes back as a letter. All of a loop belongs to its thread, but for what loop_post(),
+ * loop_signal() and loop_adopt() touch. */
+#ifndef SERVER_LOOP_H
+#define SERVER_LOOP_H
+
+#include "http/http.h"
+#include "server/server.h"
+
+#include <uv.h>
+
+/* Something for a loop to see to, from any thread. It stands inside what it is about. */
+struct letter {
+    struct letter *next;
+    void (*open)(struct letter *letter); /* called on the loop's thread */
+};
+
+/* What may be signalled to a loop: bits. */
+enum {
+    LOOP_DRAIN = 1, /* end idle connections; end the others after what they wait for */
+    LOOP_WORDS = 2, /* there are new words about the shutdown */
+    LOOP_CUT = 4,   /* close connections that are still there, watchers of the shutdown aside */
+    LOOP_QUIT = 8,  /* close everything and end the thread */
+};
+
+struct conn;
+struct write_op;
+
+struct loop {
+    struct server *server; /* constant */
+    unsigned number;       /* constant */
+    pthread_t thread;
+    uv_loop_t uv;
+    uv_async_t wake;
+    uv_timer_t tick;
+    uv_prepare_t before;
+    uv_check_t after;
+
+    /* Any thread. */
+    _Atomic(struct letter *) inbox; /* newest first */
+    _Atomic unsigned signals;
+
+    /* The loop's thread alone. */
+    struct conn *conns;               /* all that are open */
+    struct conn *dirty, **dirty_last; /* something happened to them; each at most once */
+    struct conn *spare_conns;
+    unsigned spare_conn_count;
+    struct write_op *spare_ops;
+    unsigned spare_op_count;
+    struct quern_value value; /* reused by reads */
+    struct buf key, text;     /* scratch of the request at hand */
+    int64_t date_at;          /* unix second of `date` */
+    char date[HTTP_DATE_BYTES + 1];
+    bool quitting;
+};
+
+/* Start a loop; on success *out is the caller's until loop_join(). Errors: NO_MEMORY, IO. */
+MUST_USE enum quern_code loop_start(struct server *server, unsigned number, struct loop **out,
+                                    struct quern_error *err);
+void loop_join(struct loop *loop); /* after LOOP_QUIT */
+
+void loop_post(struct loop *loop, struct letter *letter);
+void loop_signal(struct loop *loop, unsigned bits);
+
+/* Give an accepted, non-blocking socket to the loop; it counts as a connection from now on. Takes
+ * `fd` in any case. */
+void loop_adopt(struct loop *loop, int fd);
+
+/* Is this the loop's own thread? */
+bool loop_is_here(const struct loop *loop);
+
+/* The connection wants its turn before the loop sleeps next. */
+void loop_mark(struct loop *loop, struct conn *conn);
+
+#endif

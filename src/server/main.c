@@ -1,0 +1,257 @@
+/* main.c - quernd from its first line to its exit status.
+ *
+ *     options -> bind -> open the store -> loops -> banner -> serve until asked to stop
+ *             -> close listeners -> stop_run(): drain, flush, close -> end the loops -> exit
+ *
+ * Binding comes before opening, so that a second server on the same port never touches a store; the
+ * store's own lock covers two ports on one directory. */
+#include "server/listen.h"
+#include "server/loop.h"
+#include "server/say.h"
+#include "server/server.h"
+#include "server/syncer.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What the main thread has; its loop accepts, and hears signals and the call to stop. */
+struct house {
+    struct server server;
+    struct listeners listeners;
+    struct syncer syncer;
+    uv_loop_t uv;
+    uv_async_t stop_asked;
+    uv_signal_t term, interrupt;
+    uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
+};
+
+static void on_event(void *arg, const struct quern_event *event)
+{
+    static const char *const names[] = {
+        "opened",   "torn tail", "flushed", "compacted", "slowed",
+        "no space", "resumed",   "corrupt", "failed",    "closed",
+    };
+    unsigned kind = (unsigned)event->kind;
+
+    (void)arg;
+    say_event("%s: %s", kind < ARRAY_LEN(names) ? names[kind] : "event", event->text);
+}
+
+static int open_store(struct server *server)
+{
+    const struct server_options *o = server->options;
+    struct quern_options options = {
+        .memory_bytes = o->memory_bytes,
+        .flush_interval_ms = o->flush_ms,
+        .compact_interval_ms = o->compact_ms,
+        .recover = o->recover,
+        .on_event = on_event,
+    };
+    struct quern_error err;
+
+    switch (quern_open(o->data, &options, &server->db, &err)) {
+    case QUERN_OK:
+        return EXIT_CLEAN;
+    case QUERN_LOCKED:
+        complain("%s; is another quernd serving %s? choose another with --data DIR", err.text,
+                 o->data);
+        return EXIT_LOCKED;
+    case QUERN_CORRUPT:
+        complain("%s", err.text);
+        complain("nothing was changed; quern verify tells more, and --recover point-in-time opens "
+                 "the store up to the first damage and loses what follows");
+        return EXIT_CORRUPT;
+    case QUERN_NO_SPACE:
+        complain("%s; free some space on that disk and start again", err.text);
+        return EXIT_DISK_FULL;
+    default:
+        complain("%s", err.text);
+        return EXIT_OPEN;
+    }
+}
+
+static void banner(struct house *h)
+{
+    const struct server_options *o = h->server.options;
+    struct quern_stats stats;
+    char path[4096], a[SAID_BYTES], b[SAID_BYTES], c[SAID_BYTES];
+
+    quern_stats(h->server.db, &stats);
+    if (realpath(o->data, path) == NULL)
+        (void)snprintf(path, sizeof(path), "%s", o->data);
+    say("quernd %s", quern_version());
+    say("data: %s (%s entries in %s tables, %s on disk)", path, said_count(stats.table_entries, a),
+        said_count(stats.tables, b), said_bytes(stats.disk_bytes, c));
+    say("recovered: %s batches from %s of log in %" PRIu64 " ms%s",
+        said_count(stats.recovered_batches, a), said_bytes(stats.recovered_log_bytes, b),
+        stats.recovery_us / 1000,
+        stats.recovered_torn_tail ? "; a torn tail, never acknowledged, was cut" : "");
+    if (o->durability == DURABLE_ALWAYS)
+        say("durability: always (a reply means that the write survives the loss of power)");
+    else if (o->durability == DURABLE_INTERVAL)
+        say("durability: interval, synced every %" PRIu64
+            " ms (a reply means that the write survives kill -9)",
+            o->sync_ms);
+    else
+        say("durability: os (a reply means that the write survives kill -9, not the loss of "
+            "power)");
+    if (o->insecure_no_auth)
+        say("WARNING: no access control: whoever reaches the addresses below can do everything");
+    for (unsigned i = 0; i < h->listeners.count; i++)
+        say("listening: %s", h->listeners.each[i].url);
+    say("ready; stop with: curl %s/shutdown", h->listeners.each[0].url);
+}
+
+/* From any thread. */
+static void wake_main(void *arg)
+{
+    struct house *h = arg;
+
+    (void)uv_async_send(&h->stop_asked);
+}
+
+static void on_stop_asked(uv_async_t *handle)
+{
+    uv_stop(handle->loop);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct house *h = handle->data;
+
+    atomic_fetch_add(&h->server.stop.signals, 1);
+    (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void on_turn(uv_timer_t *handle)
+{
+    (void)handle;
+}
+
+static void turn(void *arg)
+{
+    struct house *h = arg;
+
+    (void)uv_run(&h->uv, UV_RUN_ONCE);
+}
+
+static void start_main_loop(struct house *h)
+{
+    if (uv_loop_init(&h->uv) != 0 || uv_async_init(&h->uv, &h->stop_asked, on_stop_asked) != 0 ||
+        uv_signal_init(&h->uv, &h->term) != 0 || uv_signal_init(&h->uv, &h->interrupt) != 0 ||
+        uv_signal_start(&h->term, on_signal, SIGTERM) != 0 ||
+        uv_signal_start(&h->interrupt, on_signal, SIGINT) != 0) {
+        complain("cannot start: no memory, or too many open files");
+        exit(EXIT_OPEN);
+    }
+    h->term.data = h->interrupt.data = h;
+    (void)uv_timer_init(&h->uv, &h->turn);
+}
+
+static void end_main_loop(struct house *h)
+{
+    uv_close((uv_handle_t *)&h->stop_asked, NULL);
+    uv_close((uv_handle_t *)&h->term, NULL);
+    uv_close((uv_handle_t *)&h->interrupt, NULL);
+    uv_close((uv_handle_t *)&h->turn, NULL);
+    (void)uv_run(&h->uv, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&h->uv);
+}
+
+static enum quern_code start_loops(struct server *server, struct quern_error *err)
+{
+    unsigned wanted = server->options->loops;
+
+    if (wanted == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+        wanted = cores < 1 ? 1 : cores > 64 ? 64 : (unsigned)cores;
+    }
+    server->loops = alloc_array(wanted, sizeof(*server->loops));
+    if (server->loops == NULL)
+        return err_memory(err, "event loops");
+    while (server->loop_count < wanted) {
+        if (loop_start(server, server->loop_count, &server->loops[server->loop_count], err))
+            return err->code;
+        server->loop_count++;
+    }
+    return QUERN_OK;
+}
+
+static void end_loops(struct server *server)
+{
+    for (unsigned i = 0; i < server->loop_count; i++)
+        loop_signal(server->loops[i], LOOP_QUIT);
+    for (unsigned i = 0; i < server->loop_count; i++)
+        loop_join(server->loops[i]);
+    alloc_free(server->loops);
+}
+
+/* Everything from an open store to a closed one. */
+static int serve(struct house *h)
+{
+    struct server *server = &h->server;
+    struct quern_error err;
+    int status = EXIT_OPEN;
+
+    if (start_loops(server, &err) ||
+        (server->options->durability == DURABLE_INTERVAL &&
+         syncer_start(&h->syncer, server->db, server->options->sync_ms, &err))) {
+        complain("%s", err.text);
+        (void)quern_close(server->db, &err);
+        end_loops(server);
+        return status;
+    }
+    banner(h);
+    listeners_start(&h->listeners, server, &h->uv);
+    while (!stop_asked(&server->stop))
+        (void)uv_run(&h->uv, UV_RUN_DEFAULT);
+    listeners_close(&h->listeners);
+    (void)uv_timer_start(&h->turn, on_turn, 2, 2);
+    syncer_stop(&h->syncer);
+    status = stop_run(server, turn, h);
+    end_loops(server);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct house house;
+    struct server_options options;
+    struct server *server = &house.server;
+    char name[32];
+    int status;
+
+    (void)signal(SIGPIPE, SIG_IGN); /* a client that hangs up is an error of one write */
+    (void)signal(SIGXFSZ, SIG_IGN); /* so is a file size limit */
+    if (!options_parse(argc, argv, &options, &status))
+        return status;
+    server->options = &options;
+    server->started_ms = uv_hrtime() / 1000000;
+    (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
+    server->name = name;
+    hosts_init(&server->hosts, &options);
+    gate_init(&server->gate);
+    stop_init(&server->stop, wake_main, &house);
+
+    status = listeners_bind(&house.listeners, &options);
+    if (status == EXIT_CLEAN) {
+        start_main_loop(&house);
+        status = open_store(server);
+        if (status == EXIT_CLEAN)
+            status = serve(&house);
+        end_main_loop(&house);
+    }
+    listeners_close(&house.listeners);
+    stop_done(&server->stop);
+    gate_done(&server->gate);
+    return status;
+}

@@ -1,0 +1,57 @@
+/* server.h - what all parts of quernd share: the store, the options, the counters, the loops.
+ *
+ *      main thread                     loop threads, one per core
+ *     +--------------------+          +-----------------------------------+
+ *     | accepts, signals,  |  sockets | connections: read, parse, answer  |--- quern_get()
+ *     | shutdown           |--------->| never wait for the disk to sync   |--- quern_write_async()
+ *     +--------------------+          +-----------------------------------+
+ *       | quern_close()                   ^ completions, from the store's threads
+ *       v                                 '-- loop_post()
+ *
+ * struct server is set up before the loops start and constant after, but for what is atomic. */
+#ifndef SERVER_SERVER_H
+#define SERVER_SERVER_H
+
+#include "server/gate.h"
+#include "server/hosts.h"
+#include "server/options.h"
+#include "server/stop.h"
+
+#include <stdatomic.h>
+
+struct loop;
+
+/* Counted since the start; relaxed, for /stats and the words at shutdown. */
+struct counters {
+    _Atomic uint64_t requests, sets, gets, gets_found, deletes, deletes_found, others;
+    _Atomic uint64_t replies_ok, replies_refused, replies_failed; /* 2xx, 4xx, 5xx */
+    _Atomic uint64_t set_bytes;                                   /* keys and values stored */
+    _Atomic uint64_t bytes_in, bytes_out;
+    _Atomic uint64_t connections_total, connections_refused, timeouts;
+};
+
+static inline void count(_Atomic uint64_t *counter, uint64_t by)
+{
+    atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
+}
+
+struct server {
+    const struct server_options *options;
+    struct quern
+        *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
+    struct hosts hosts;
+    struct gate gate; /* locks itself */
+    struct stop stop; /* locks itself */
+    struct loop **loops;
+    unsigned loop_count;
+    const char *name; /* "quern/0.1.0" */
+    uint64_t started_ms;
+
+    _Atomic uint32_t connections; /* open now */
+    _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
+    _Atomic uint64_t writes;      /* handed to the store, not completed */
+    _Atomic bool draining;        /* set once: no new request is begun */
+    struct counters counters;
+};
+
+#endif

@@ -1,0 +1,155 @@
+/* writes.c - the way of a write through the server; no loop ever waits for it.
+ *
+ *     set      batch -> quern_write_async() -> ... -> completed() on a thread of the store's
+ *                                                  -> letter to the loop -> finished
+ *     delete   gate: another delete of this key under way? wait for its turn, as a letter
+ *              quern_get(): not there -> finished, NOT_FOUND
+ *              there -> as a set; the gate opens for the next when it has finished
+ *
+ * When the store completes a write before quern_write_async() returns, on the loop's own thread, no
+ * letter is needed: the op is marked, and its connection has its turn before the loop sleeps. */
+#include "server/writes.h"
+
+#include "base/error.h"
+#include "base/hash.h"
+
+#include <stddef.h>
+
+static void leave_gate(struct write_op *op);
+
+static void finish(struct write_op *op)
+{
+    op->finished = true;
+    if (op->gated)
+        leave_gate(op);
+    loop_mark(op->conn->loop, op->conn);
+}
+
+static void finish_with(struct write_op *op, enum quern_code code)
+{
+    op->completion.code = code;
+    finish(op);
+}
+
+static void open_completed(struct letter *letter)
+{
+    finish((struct write_op *)letter);
+}
+
+/* On any thread of the store's, or on a loop's that leads a commit group. */
+static void completed(void *arg, struct quern_completion *completion)
+{
+    struct write_op *op = arg;
+    struct loop *loop = op->conn->loop;
+
+    (void)completion;
+    if (loop_is_here(loop)) {
+        finish(op);
+        return;
+    }
+    op->letter.open = open_completed;
+    loop_post(loop, &op->letter);
+}
+
+static void submit(struct write_op *op)
+{
+    struct quern_write_opts opts = {.sync = op->synced};
+    struct quern *db = op->conn->loop->server->db;
+    struct quern_completion *completion = &op->completion;
+    struct quern_error err;
+
+    completion->done = completed;
+    completion->arg = op;
+    if (quern_write_async(db, op->batch, &opts, completion, &err) != QUERN_OK) {
+        completion->error = err;
+        finish_with(op, err.code);
+    }
+}
+
+static struct write_op *new_op(struct conn *c, struct manner manner, size_t bytes, bool sync)
+{
+    struct write_op *op = conn_op_new(c);
+
+    if (op == NULL)
+        return NULL;
+    op->manner = manner;
+    op->bytes = bytes;
+    c->op_bytes += bytes;
+    op->synced = sync || c->loop->server->options->durability == DURABLE_ALWAYS;
+    return op;
+}
+
+bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
+               struct quern_slice value, bool sync)
+{
+    struct write_op *op = new_op(c, manner, key.len + value.len, sync);
+
+    if (op == NULL)
+        return false;
+    if (quern_batch_put(op->batch, key, value, &op->completion.error) != QUERN_OK)
+        finish_with(op, op->completion.error.code);
+    else
+        submit(op);
+    return true;
+}
+
+/* The gate is open for this delete: is there anything to delete? */
+static void pass_gate(struct write_op *op, struct quern_slice key)
+{
+    struct loop *loop = op->conn->loop;
+    enum quern_code code;
+
+    if (op->conn->closing) {
+        finish_with(op, QUERN_CLOSED); /* nobody waits for the answer any more */
+        return;
+    }
+    code = quern_get(loop->server->db, key, NULL, &loop->value, &op->completion.error);
+    if (code != QUERN_OK)
+        finish_with(op, code);
+    else
+        submit(op);
+}
+
+static void open_granted(struct letter *letter)
+{
+    struct write_op *op = (struct write_op *)letter;
+
+    op->waits_at_gate = false;
+    pass_gate(op, buf_slice(&op->key));
+}
+
+static void leave_gate(struct write_op *op)
+{
+    struct gate_pass *heir = gate_leave(&op->conn->loop->server->gate, &op->pass);
+
+    op->gated = false;
+    if (heir != NULL) {
+        struct write_op *next = (struct write_op *)((char *)heir - offsetof(struct write_op, pass));
+
+        next->letter.open = open_granted;
+        loop_post(next->conn->loop, &next->letter);
+    }
+}
+
+bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync)
+{
+    struct write_op *op = new_op(c, manner, key.len, sync);
+    struct quern_error *err;
+
+    if (op == NULL)
+        return false;
+    op->is_delete = true;
+    err = &op->completion.error;
+    /* What may fail comes before the gate: a pass that stands in it must be able to go on. */
+    if (quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
+        finish_with(op, err->code);
+        return true;
+    }
+    op->gated = true;
+    op->waits_at_gate = true;
+    if (gate_enter(&c->loop->server->gate, &op->pass, hash_key(key))) {
+        op->waits_at_gate = false;
+        pass_gate(op, key);
+    }
+    return true;
+}

@@ -1,0 +1,13 @@
+/* writes.h - hands writes to the store and sees them home. */
+#ifndef SERVER_WRITES_H
+#define SERVER_WRITES_H
+
+#include "server/conn.h"
+
+/* Begin to store key and value (copied), or to delete a key that is there. `sync`: the client asks
+ * for it. The reply follows from serve_completed(). False: no memory, and nothing begun. */
+bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
+               struct quern_slice value, bool sync);
+bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync);
+
+#endif

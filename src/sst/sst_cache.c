@@ -1,0 +1,252 @@
+/* sst_cache.c - one byte budget for blocks, indexes and filters; CLOCK decides what goes.
+ *
+ *      table's slots   [ * ][ 0 ][ * ] ...      one atomic pointer per block, index, filter
+ *                        |         |
+ *                        v         v
+ *                      frame <-> frame <-> frame      the clock, a ring; the hand points at one
+ *
+ *      frame_new -> frame_publish -> (hits) -> unlinked -> grace period -> last unpin -> freed
+ *                      |  CAS lost                by the hand or by cache_forget
+ *                      '-> frame_drop
+ *
+ * A hit is one load of the slot and, only when its chance was used up, one store: no lock, no
+ * count, no hash table. Who found a frame in a slot is inside an RCU section, so the frame stays
+ * until that ends; the cache's own pin is given back after the grace period, and cursors that took
+ * a pin of their own inside the section keep the frame longer.
+ *
+ * Bytes count from frame_new() until the memory is freed, so what waits for a grace period counts.
+ * The clock therefore runs while the count is over the budget, but not below half the budget
+ * of what still hangs: else a slow reader would empty the cache. */
+#include "sst/cache_priv.h"
+
+#include "base/alloc.h"
+#include "base/thread.h"
+
+#include <assert.h>
+
+struct sst_cache {
+    _Atomic uint64_t capacity;
+    _Atomic uint64_t used[FRAME_KINDS];
+    _Atomic uint64_t hits, misses, evictions, read_bytes;
+    struct mutex mu;
+    /* Guarded by mu. */
+    struct frame *hand;    /* NULL: the ring is empty */
+    uint64_t linked_bytes; /* of the frames in the ring */
+    uint64_t linked_count;
+};
+
+enum quern_code sst_cache_new(uint64_t capacity_bytes, struct sst_cache **out,
+                              struct quern_error *err)
+{
+    struct sst_cache *c = NEW(struct sst_cache);
+
+    if (c == NULL)
+        return err_memory(err, "the block cache");
+    atomic_init(&c->capacity, capacity_bytes);
+    mutex_init(&c->mu);
+    *out = c;
+    return QUERN_OK;
+}
+
+void sst_cache_free(struct sst_cache *c)
+{
+    if (c == NULL)
+        return;
+    rcu_drain(); /* frames on their way out still count here */
+    assert(c->hand == NULL);
+    mutex_done(&c->mu);
+    alloc_free(c);
+}
+
+static uint64_t used_bytes(struct sst_cache *c)
+{
+    uint64_t sum = 0;
+
+    for (int k = 0; k < FRAME_KINDS; k++)
+        sum += atomic_load_explicit(&c->used[k], memory_order_relaxed);
+    return sum;
+}
+
+void cache_charge(struct sst_cache *c, enum frame_kind kind, int64_t bytes)
+{
+    (void)atomic_fetch_add_explicit(&c->used[kind], (uint64_t)bytes, memory_order_relaxed);
+}
+
+/* ---- frames ---- */
+
+enum quern_code frame_new(struct sst_cache *c, enum frame_kind kind, size_t len, struct frame **out,
+                          struct quern_error *err)
+{
+    size_t charge = (kind == FRAME_BLOCK ? FRAME_BLOCK_AT : FRAME_LINES_AT) + len;
+    struct frame *f = alloc_aligned(64, charge);
+
+    if (f == NULL)
+        return err_memory(err, "the block cache");
+    memset(f, 0, sizeof(*f));
+    f->cache = c;
+    f->charge = charge;
+    f->len = len;
+    f->kind = kind;
+    atomic_init(&f->pins, 1);
+    atomic_init(&f->chances, kind == FRAME_BLOCK ? 0 : CHANCES_LINES);
+    cache_charge(c, kind, (int64_t)charge);
+    *out = f;
+    return QUERN_OK;
+}
+
+void frame_drop(struct frame *f)
+{
+    if (f == NULL)
+        return;
+    cache_charge(f->cache, f->kind, -(int64_t)f->charge);
+    alloc_free(f);
+}
+
+void frame_unpin(struct frame *f)
+{
+    if (f != NULL && atomic_fetch_sub_explicit(&f->pins, 1, memory_order_acq_rel) == 1)
+        frame_drop(f);
+}
+
+static void frame_grace_is_over(struct rcu_node *node)
+{
+    frame_unpin((struct frame *)(void *)((char *)node - offsetof(struct frame, node)));
+}
+
+/* ---- the clock ---- */
+
+static void link_locked(struct sst_cache *c, struct frame *f)
+{
+    mutex_assert_held(&c->mu);
+    if (c->hand == NULL) {
+        f->next = f->prev = f;
+        c->hand = f;
+    } else { /* behind the hand: it comes here last */
+        f->next = c->hand;
+        f->prev = c->hand->prev;
+        f->prev->next = f;
+        f->next->prev = f;
+    }
+    c->linked_bytes += f->charge;
+    c->linked_count++;
+}
+
+/* Take `f` off the ring and its slot. Readers that have it keep it until they leave. */
+static void unlink_locked(struct sst_cache *c, struct frame *f)
+{
+    mutex_assert_held(&c->mu);
+    if (f->next == f) {
+        c->hand = NULL;
+    } else {
+        f->prev->next = f->next;
+        f->next->prev = f->prev;
+        if (c->hand == f)
+            c->hand = f->next;
+    }
+    c->linked_bytes -= f->charge;
+    c->linked_count--;
+    atomic_store_explicit(f->slot, NULL, memory_order_release);
+    rcu_retire(&f->node, frame_grace_is_over);
+}
+
+static void evict_locked(struct sst_cache *c)
+{
+    uint64_t capacity = atomic_load_explicit(&c->capacity, memory_order_relaxed);
+    /* Readers may set chances as fast as they are taken: do not run after them for ever. */
+    uint64_t steps = (CHANCES_LINES + 1) * c->linked_count;
+
+    mutex_assert_held(&c->mu);
+    while (c->hand != NULL && steps-- > 0 && c->linked_bytes > capacity / 2 &&
+           used_bytes(c) > capacity) {
+        struct frame *f = c->hand;
+        uint32_t chances = atomic_load_explicit(&f->chances, memory_order_relaxed);
+
+        if (chances > 0) {
+            atomic_store_explicit(&f->chances, chances - 1, memory_order_relaxed);
+            c->hand = f->next;
+        } else {
+            if (f->kind == FRAME_BLOCK)
+                (void)atomic_fetch_add_explicit(&c->evictions, 1, memory_order_relaxed);
+            unlink_locked(c, f);
+        }
+    }
+}
+
+struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f)
+{
+    struct sst_cache *c = f->cache;
+    struct frame *there = NULL;
+
+    f->slot = slot;
+    mutex_lock(&c->mu);
+    /* Under the lock, so that the hand never meets a frame that hangs but is not in the ring. */
+    if (!atomic_compare_exchange_strong_explicit(slot, &there, f, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        mutex_unlock(&c->mu);
+        frame_drop(f);
+        return there;
+    }
+    link_locked(c, f);
+    evict_locked(c);
+    mutex_unlock(&c->mu);
+    return f;
+}
+
+void cache_forget(struct sst_cache *c, _Atomic(struct frame *) *slots, size_t n)
+{
+    mutex_lock(&c->mu);
+    for (size_t i = 0; i < n; i++) {
+        struct frame *f = atomic_load_explicit(&slots[i], memory_order_relaxed);
+
+        if (f != NULL)
+            unlink_locked(c, f);
+    }
+    mutex_unlock(&c->mu);
+}
+
+void sst_cache_set_capacity(struct sst_cache *c, uint64_t capacity_bytes)
+{
+    atomic_store_explicit(&c->capacity, capacity_bytes, memory_order_relaxed);
+    mutex_lock(&c->mu);
+    evict_locked(c);
+    mutex_unlock(&c->mu);
+}
+
+/* ---- counting ---- */
+
+/* Hits are the hot path: gathered per thread, handed in by the lot. */
+void cache_count_hits(struct sst_cache *c, uint32_t hits)
+{
+    static _Thread_local uint32_t gathered;
+
+    gathered += hits;
+    if (UNLIKELY(gathered >= 64)) {
+        (void)atomic_fetch_add_explicit(&c->hits, gathered, memory_order_relaxed);
+        gathered = 0;
+    }
+}
+
+void cache_count_miss(struct sst_cache *c)
+{
+    (void)atomic_fetch_add_explicit(&c->misses, 1, memory_order_relaxed);
+}
+
+void cache_count_read(struct sst_cache *c, uint64_t bytes)
+{
+    (void)atomic_fetch_add_explicit(&c->read_bytes, bytes, memory_order_relaxed);
+}
+
+void sst_cache_stats(struct sst_cache *c, struct sst_cache_stats *out)
+{
+    *out = (struct sst_cache_stats){
+        .capacity_bytes = atomic_load(&c->capacity),
+        .block_bytes = atomic_load(&c->used[FRAME_BLOCK]),
+        .index_bytes = atomic_load(&c->used[FRAME_INDEX]),
+        .filter_bytes = atomic_load(&c->used[FRAME_FILTER]),
+        .hits = atomic_load(&c->hits),
+        .misses = atomic_load(&c->misses),
+        .evictions = atomic_load(&c->evictions),
+        .read_bytes = atomic_load(&c->read_bytes),
+    };
+    out->used_bytes = out->block_bytes + out->index_bytes + out->filter_bytes;
+}

@@ -1,0 +1,359 @@
+/* sst_get.c - point reads: filter, index, block, entry; one at a time or many in step.
+ *
+ *      filter line --> index lines --> slot --> block head, heads --> offset --> key, value
+ *         |no                                                            (each arrow: a cache miss)
+ *         '--> absent
+ *
+ * A single read walks the arrows. Many reads walk them side by side: each stage does one step for
+ * every lookup and prefetches what the next stage will touch, so that the misses of one stage
+ * overlap. Blocks that must come from disk are read one after another, in file order.
+ *
+ * Several versions of a key lie next to each other, newest first, and may go on in the next block:
+ * a search that runs off a block's end while still on its key goes on there (table_settle()). */
+#include "sst/table_priv.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+
+enum quern_code table_settle(struct sst *t, const struct index *x, uint32_t b,
+                             struct held_block *held, uint32_t i, struct sst_lookup *l,
+                             struct quern_error *err)
+{
+    for (;;) {
+        struct block block;
+        bool goes_on;
+
+        block_view(&block, held->bytes);
+        if (i < block.count) {
+            if (key_equal(block_key(&block, i), l->key)) {
+                l->found = true;
+                block_entry(&block, i, &l->entry);
+                l->owned = held->owned;
+                return QUERN_OK;
+            }
+            break;
+        }
+        goes_on = b + 1 < x->count && key_equal(block_key(&block, block.count - 1), l->key);
+        if (!goes_on)
+            break;
+        alloc_free(held->owned);
+        held->owned = NULL;
+        if (table_block(t, x, ++b, held, err))
+            return err->code;
+        block_view(&block, held->bytes);
+        i = block_search(&block, l->key, l->seq);
+    }
+    alloc_free(held->owned);
+    return QUERN_OK;
+}
+
+enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error *err)
+{
+    struct frame *index, *filter;
+    const struct index *x;
+    struct held_block held = {0};
+    struct block block;
+    uint32_t b;
+
+    l->found = false;
+    l->owned = NULL;
+    if (table_has_filter(t)) {
+        struct filter view;
+
+        if (table_filter(t, &filter, err))
+            return table_error(t, err);
+        view = frame_filter(filter);
+        if (!filter_may_hold(&view, l->hash))
+            return QUERN_OK;
+    }
+    if (table_index(t, &index, err))
+        return table_error(t, err);
+    x = frame_index(index);
+    b = index_search(x, l->key);
+    if (b == x->count)
+        return QUERN_OK;
+    held.frame = slot_get(table_slot(t, b));
+    if (LIKELY(held.frame != NULL)) {
+        frame_prefetch(held.frame);
+        cache_count_hits(t->cache, 1);
+        frame_touch(held.frame, CHANCES_BLOCK);
+        held.bytes = frame_block(held.frame);
+    } else if (table_load_block(t, x, b, &held, err)) {
+        return table_error(t, err);
+    }
+    block_view(&block, held.bytes);
+    if (table_settle(t, x, b, &held, block_search(&block, l->key, l->seq), l, err))
+        return table_error(t, err);
+    return QUERN_OK;
+}
+
+void sst_prefetch(struct sst *t, uint64_t hash)
+{
+    struct frame *f = slot_get(&t->filter);
+
+    if (f != NULL) {
+        struct filter view = frame_filter(f);
+
+        __builtin_prefetch(filter_line(&view, hash));
+    }
+}
+
+enum quern_code sst_rank(struct sst *t, struct quern_slice key, uint64_t *rank,
+                         struct quern_error *err)
+{
+    struct held_block held = {0};
+    struct frame *index;
+    const struct index *x;
+    enum quern_code code;
+    uint32_t b;
+
+    rcu_enter();
+    code = table_index(t, &index, err);
+    if (code == QUERN_OK) {
+        x = frame_index(index);
+        b = index_search(x, key);
+        *rank = x->before[b];
+        if (b < x->count) {
+            code = table_block(t, x, b, &held, err);
+            if (code == QUERN_OK) {
+                struct block block;
+
+                block_view(&block, held.bytes);
+                *rank += block_search(&block, key, UINT64_MAX);
+                alloc_free(held.owned);
+            }
+        }
+    }
+    rcu_leave();
+    return code == QUERN_OK ? QUERN_OK : table_error(t, err);
+}
+
+/* ---- many ---- */
+
+/* One lookup on its way through the stages. */
+struct step {
+    struct sst_lookup *l;
+    const struct index *x;
+    struct frame *frame;
+    uint64_t head;
+    uint32_t at;    /* place in the index, then block */
+    uint32_t found; /* place in the block */
+    int order;      /* index_prefix_order() */
+    struct filter filter;
+    struct block block;
+};
+
+/* Lookups under way are named by their place in the caller's arrays, in live[0, n). */
+struct steps {
+    enum quern_code *codes;
+    struct quern_error *errs;
+    size_t n;
+    uint8_t live[SST_LOOKUPS_MAX];
+    struct step step[SST_LOOKUPS_MAX];
+};
+
+/* The lookup k came to grief; its story is in errs[k]. */
+static void step_failed(struct steps *s, size_t k)
+{
+    s->codes[k] = table_error(s->step[k].l->table, &s->errs[k]);
+}
+
+/* Keep only the lookups that their filters let through. */
+static void stage_filter(struct steps *s)
+{
+    size_t kept = 0;
+
+    for (size_t j = 0; j < s->n; j++) {
+        uint8_t k = s->live[j];
+        struct step *p = &s->step[k];
+        struct frame *f;
+
+        p->filter.line_count = 0;
+        if (table_has_filter(p->l->table)) {
+            if (table_filter(p->l->table, &f, &s->errs[k])) {
+                step_failed(s, k);
+                continue;
+            }
+            p->filter = frame_filter(f);
+            __builtin_prefetch(filter_line(&p->filter, p->l->hash));
+        }
+        s->live[kept++] = k;
+    }
+    s->n = kept;
+    kept = 0;
+    for (size_t j = 0; j < s->n; j++) {
+        const struct step *p = &s->step[s->live[j]];
+
+        if (p->filter.line_count == 0 || filter_may_hold(&p->filter, p->l->hash))
+            s->live[kept++] = s->live[j];
+    }
+    s->n = kept;
+}
+
+/* Down the trees side by side, those with fewer levels starting later. */
+static void descend(struct steps *s, uint32_t levels_max)
+{
+    for (uint32_t level = levels_max; level-- > 0;)
+        for (size_t j = 0; j < s->n; j++) {
+            struct step *p = &s->step[s->live[j]];
+
+            if (level >= p->x->levels)
+                continue;
+            p->at = index_step(p->x->level[level], p->at, p->head);
+            if (level > 0)
+                __builtin_prefetch(p->x->level[level - 1] + (size_t)p->at * INDEX_FAN);
+        }
+}
+
+/* Find the block of each; those past the last block are absent. */
+static void stage_index(struct steps *s)
+{
+    uint32_t levels_max = 0;
+    size_t kept = 0;
+
+    for (size_t j = 0; j < s->n; j++) {
+        uint8_t k = s->live[j];
+        struct step *p = &s->step[k];
+        struct frame *f;
+
+        if (table_index(p->l->table, &f, &s->errs[k])) {
+            step_failed(s, k);
+            continue;
+        }
+        p->x = frame_index(f);
+        p->order = index_prefix_order(p->x, p->l->key);
+        p->head = key_head(p->l->key, p->x->prefix_len);
+        p->at = 0;
+        levels_max = p->x->levels > levels_max ? p->x->levels : levels_max;
+        s->live[kept++] = k;
+    }
+    s->n = kept;
+    descend(s, levels_max);
+    kept = 0;
+    for (size_t j = 0; j < s->n; j++) {
+        struct step *p = &s->step[s->live[j]];
+
+        if (p->order != 0) /* where its head led says nothing */
+            p->at = p->order < 0 ? 0 : p->x->count;
+        else
+            p->at = index_settle(p->x, p->at, p->l->key);
+        if (p->at < p->x->count) {
+            __builtin_prefetch((const void *)table_slot(p->l->table, p->at));
+            s->live[kept++] = s->live[j];
+        }
+    }
+    s->n = kept;
+}
+
+static bool reads_after(const struct step *a, const struct step *b)
+{
+    if (a->l->table != b->l->table)
+        return a->l->table->meta.table_no > b->l->table->meta.table_no;
+    return a->at > b->at;
+}
+
+/* Read what is not in the cache, in file order, and finish those lookups. */
+static void read_missing(struct steps *s, uint8_t *missing, size_t n)
+{
+    for (size_t a = 1; a < n; a++) /* few: sort by insertion */
+        for (size_t z = a; z > 0 && reads_after(&s->step[missing[z - 1]], &s->step[missing[z]]);
+             z--) {
+            uint8_t swap = missing[z];
+
+            missing[z] = missing[z - 1];
+            missing[z - 1] = swap;
+        }
+    for (size_t j = 0; j < n; j++) {
+        struct step *p = &s->step[missing[j]];
+        struct quern_error *err = &s->errs[missing[j]];
+        struct held_block held = {0};
+        enum quern_code code = table_block(p->l->table, p->x, p->at, &held, err);
+
+        if (code == QUERN_OK) {
+            block_view(&p->block, held.bytes);
+            code = table_settle(p->l->table, p->x, p->at, &held,
+                                block_search(&p->block, p->l->key, p->l->seq), p->l, err);
+        }
+        if (code != QUERN_OK)
+            step_failed(s, missing[j]);
+    }
+}
+
+static void stage_frames(struct steps *s)
+{
+    uint8_t missing[SST_LOOKUPS_MAX];
+    size_t kept = 0, missed = 0;
+
+    for (size_t j = 0; j < s->n; j++) {
+        uint8_t k = s->live[j];
+        struct step *p = &s->step[k];
+
+        p->frame = slot_get(table_slot(p->l->table, p->at));
+        if (p->frame == NULL) {
+            missing[missed++] = k;
+            continue;
+        }
+        frame_prefetch(p->frame);
+        s->live[kept++] = k;
+    }
+    s->n = kept;
+    if (kept != 0)
+        cache_count_hits(s->step[s->live[0]].l->table->cache, (uint32_t)kept);
+    if (missed != 0)
+        read_missing(s, missing, missed);
+}
+
+/* Search the head column of each block, then fetch what the entry found there consists of. */
+static void stage_blocks(struct steps *s)
+{
+    for (size_t j = 0; j < s->n; j++) {
+        struct step *p = &s->step[s->live[j]];
+
+        frame_touch(p->frame, CHANCES_BLOCK);
+        block_view(&p->block, frame_block(p->frame));
+        p->found = block_search_heads(&p->block, p->l->key);
+        __builtin_prefetch(p->block.offsets + (size_t)p->found * 2);
+        __builtin_prefetch(p->block.deltas + (size_t)p->found * 4);
+    }
+    for (size_t j = 0; j < s->n; j++) {
+        const struct step *p = &s->step[s->live[j]];
+
+        if (p->found < p->block.count) {
+            const uint8_t *entry = p->block.bytes + block_offset(&p->block, p->found);
+
+            __builtin_prefetch(entry);
+            __builtin_prefetch(entry + 64);
+        }
+    }
+    for (size_t j = 0; j < s->n; j++) {
+        uint8_t k = s->live[j];
+        struct step *p = &s->step[k];
+        struct held_block held = {p->block.bytes, p->frame, NULL};
+        uint32_t i = block_search_from(&p->block, p->found, p->l->key, p->l->seq);
+
+        if (table_settle(p->l->table, p->x, p->at, &held, i, p->l, &s->errs[k]))
+            step_failed(s, k);
+    }
+}
+
+void sst_get_many(struct sst_lookup **lookups, size_t n, enum quern_code *codes,
+                  struct quern_error *errs)
+{
+    struct steps s;
+
+    ensure(n <= SST_LOOKUPS_MAX);
+    s.codes = codes;
+    s.errs = errs;
+    s.n = n;
+    for (size_t i = 0; i < n; i++) {
+        lookups[i]->found = false;
+        lookups[i]->owned = NULL;
+        codes[i] = QUERN_OK;
+        s.step[i].l = lookups[i];
+        s.live[i] = (uint8_t)i;
+    }
+    stage_filter(&s);
+    stage_index(&s);
+    stage_frames(&s);
+    stage_blocks(&s);
+}

@@ -1,0 +1,320 @@
+/* sst_verify.c - reads a table as if nothing about it were known to be good.
+ *
+ * Everything comes from the file, never from the cache: footer and properties anew, index, filter,
+ * each data block. Beyond the checksums, which tell whether the bytes are those that were written,
+ * it checks that what was written makes sense: order inside blocks and across, heads, prefixes,
+ * separators, counts, the key range, the entry hash, and that the filter denies no key that is
+ * there. A finding is reported with the place and the keys it may concern, and reading goes on. */
+#include "sst/table_priv.h"
+
+#include "base/hash.h"
+
+#include <inttypes.h>
+
+struct verify {
+    struct sst *t;
+    sst_damage_fn damage;
+    void *arg;
+    uint64_t bytes_read;
+    struct quern_error first; /* the first finding */
+    bool found;
+    bool missing; /* some block could not be read: sums cannot be compared */
+
+    struct filter filter;
+    bool has_filter;
+    struct buf last_key; /* of the block before */
+    quern_seq last_seq;
+    struct table_meta sum; /* what the entries add up to; keys unused */
+};
+
+static void finding(struct verify *v, uint64_t at, struct quern_slice first,
+                    struct quern_slice last, const char *what)
+{
+    if (!v->found)
+        (void)err_set(&v->first, QUERN_CORRUPT, "table %06" PRIu64 ": at %" PRIu64 ": %s",
+                      v->t->meta.table_no, at, what);
+    v->found = true;
+    if (v->damage != NULL)
+        v->damage(v->arg, v->t->meta.table_no, at, first, last, what);
+}
+
+/* A failure of the disk or of memory ends the whole; anything else is a finding. */
+static bool is_damage(enum quern_code code)
+{
+    return code == QUERN_CORRUPT || code == QUERN_UNSUPPORTED;
+}
+
+static struct quern_slice smallest(const struct verify *v)
+{
+    return buf_slice(&v->t->meta.smallest);
+}
+
+static struct quern_slice largest(const struct verify *v)
+{
+    return buf_slice(&v->t->meta.largest);
+}
+
+/* Read the sealed bytes of `span` into *out, the caller's, and check them. */
+static enum quern_code read_sealed(struct verify *v, const struct span *span, uint8_t **out,
+                                   struct unsealed *u, struct quern_error *err)
+{
+    uint8_t *bytes OWNED(alloc_free) = alloc_bytes((size_t)span->bytes);
+
+    if (bytes == NULL)
+        return err_memory(err, "verifying");
+    if (os_file_read(v->t->file, bytes, (size_t)span->bytes, span->at, err))
+        return err->code;
+    v->bytes_read += span->bytes;
+    if (unseal_check(bytes, (size_t)span->bytes, span->checksum, v->t->footer.unique_id, span->at,
+                     u, err))
+        return err->code;
+    *out = GIVE(bytes);
+    return QUERN_OK;
+}
+
+/* ---- entries ---- */
+
+static const char *check_entry(struct verify *v, const struct block *b, uint32_t i,
+                               const struct entry *e, bool first_of_table)
+{
+    struct quern_slice prefix = slice_of(b->bytes + BLOCK_HEAD_BYTES, b->prefix_len);
+    struct entry before = {.key = buf_slice(&v->last_key), .seq = v->last_seq};
+
+    if (i > 0)
+        block_entry(b, i - 1, &before);
+    if ((i > 0 || !first_of_table) && entry_compare(&before, e) >= 0)
+        return "entries out of order";
+    if (memcmp(e->key.data, prefix.data, prefix.len) != 0)
+        return "key without its block's prefix";
+    if (block_head(b, i) != key_head(e->key, b->prefix_len))
+        return "head does not match its key";
+    if (key_compare(e->key, smallest(v)) < 0 || key_compare(e->key, largest(v)) > 0)
+        return "key outside of the table's range";
+    if (v->has_filter && !filter_may_hold(&v->filter, hash_key(e->key)))
+        return "filter denies a key that is there";
+    return NULL;
+}
+
+static void sum_entry(struct verify *v, const struct entry *e, bool new_key)
+{
+    struct table_meta *m = &v->sum;
+
+    if (m->entry_count == 0 || e->seq < m->seq_min)
+        m->seq_min = e->seq;
+    if (m->entry_count == 0 || e->seq > m->seq_max)
+        m->seq_max = e->seq;
+    if (e->expires_ms != 0 && (m->expires_min_ms == 0 || e->expires_ms < m->expires_min_ms))
+        m->expires_min_ms = e->expires_ms;
+    m->entry_count++;
+    m->tombstone_count += e->kind != ENTRY_PUT;
+    m->duplicate_count += !new_key;
+    m->raw_bytes += e->key.len + e->value.len;
+    m->entry_hash += sst_entry_hash(e);
+}
+
+/* Check a block that passed block_check(). NULL: sound. Errors: NO_MEMORY. */
+static enum quern_code check_entries(struct verify *v, const struct block *b,
+                                     const struct index_row *row, const char **what,
+                                     struct quern_error *err)
+{
+    struct entry e = {0};
+
+    *what = NULL;
+    for (uint32_t i = 0; i < b->count; i++) {
+        struct quern_slice before = i == 0 ? buf_slice(&v->last_key) : block_key(b, i - 1);
+        const char *why;
+
+        block_entry(b, i, &e);
+        why = check_entry(v, b, i, &e, v->last_key.len == 0);
+        if (why == NULL && i == 0 && row->first_head != key_head(e.key, 0))
+            why = "index has another first key";
+        if (*what == NULL)
+            *what = why;
+        sum_entry(v, &e, !key_equal(before, e.key));
+    }
+    if (*what == NULL && key_compare(e.key, row->separator) > 0)
+        *what = "last key is above its separator";
+    v->last_seq = e.seq;
+    buf_clear(&v->last_key);
+    return buf_append(&v->last_key, e.key.data, e.key.len, err);
+}
+
+/* ---- blocks ---- */
+
+static enum quern_code verify_block(struct verify *v, const struct span *span,
+                                    const struct index_row *row, struct quern_slice before,
+                                    struct quern_error *err)
+{
+    uint8_t *sealed OWNED(alloc_free) = NULL;
+    uint8_t *expanded OWNED(alloc_free) = NULL;
+    const uint8_t *bytes;
+    const char *what;
+    struct unsealed u;
+    struct block b;
+
+    if (read_sealed(v, span, &sealed, &u, err))
+        return err->code;
+    bytes = sealed;
+    if (u.codec != SST_PLAIN) {
+        expanded = alloc_bytes(u.raw_len);
+        if (expanded == NULL)
+            return err_memory(err, "verifying");
+        if (unseal_expand(sealed, &u, expanded, err))
+            return err->code;
+        bytes = expanded;
+    }
+    what = block_check(bytes, u.raw_len);
+    if (what == NULL && get_u32le(bytes) != row->entries)
+        what = "another number of entries than the index says";
+    if (what != NULL)
+        return err_set(err, QUERN_CORRUPT, "%s", what);
+    block_view(&b, bytes);
+    if (before.len != 0 && key_compare(block_key(&b, 0), before) <= 0 &&
+        !key_equal(block_key(&b, 0), before))
+        finding(v, span->at, before, row->separator, "first key is below the separator before");
+    if (check_entries(v, &b, row, &what, err))
+        return err->code;
+    if (what != NULL)
+        finding(v, span->at, before, row->separator, what);
+    return QUERN_OK;
+}
+
+static enum quern_code verify_blocks(struct verify *v, const uint8_t *index, size_t len,
+                                     struct quern_error *err)
+{
+    const uint8_t *at = index + INDEX_HEAD_BYTES;
+    struct span span = {0};
+    struct quern_slice before = {0};
+    struct index_row row = {0};
+
+    while (at != index + len) {
+        at = index_row_get(at, index + len, &row);
+        ensure(at != NULL); /* index_check() saw it */
+        span.bytes = row.bytes;
+        span.checksum = row.checksum;
+        if (verify_block(v, &span, &row, before, err)) {
+            if (!is_damage(err->code))
+                return err->code;
+            v->missing = true;
+            finding(v, span.at, before.len != 0 ? before : smallest(v), row.separator, err->text);
+        }
+        span.at += row.bytes;
+        before = row.separator;
+    }
+    return QUERN_OK;
+}
+
+/* ---- the rest ---- */
+
+static enum quern_code verify_footer(struct verify *v, struct quern_error *err)
+{
+    uint8_t bytes[FOOTER_BYTES], *raw OWNED(alloc_free) = NULL;
+    uint64_t file_bytes = 0, at = v->t->meta.file_bytes - FOOTER_BYTES;
+    struct properties p;
+    struct footer f;
+    struct unsealed u;
+
+    if (os_file_size(v->t->file, &file_bytes, err))
+        return err->code;
+    if (file_bytes != v->t->meta.file_bytes)
+        return err_set(err, QUERN_CORRUPT, "file has another size than was recorded");
+    if (os_file_read(v->t->file, bytes, FOOTER_BYTES, at, err))
+        return err->code;
+    v->bytes_read += FOOTER_BYTES;
+    if (footer_get(bytes, at, &f, err))
+        return err->code;
+    if (f.checksum != v->t->meta.file_hash)
+        return err_set(err, QUERN_CORRUPT, "file holds other content than was recorded");
+    if (read_sealed(v, &f.properties, &raw, &u, err) || properties_get(raw, u.raw_len, &p, err))
+        return err->code;
+    table_meta_done(&p.meta);
+    return QUERN_OK;
+}
+
+static enum quern_code verify_filter(struct verify *v, uint8_t **bytes, struct quern_error *err)
+{
+    struct unsealed u;
+
+    if (!table_has_filter(v->t))
+        return QUERN_OK;
+    if (read_sealed(v, &v->t->footer.filter, bytes, &u, err))
+        return err->code;
+    v->has_filter = filter_view(&v->filter, *bytes, u.raw_len);
+    return v->has_filter ? QUERN_OK : err_set(err, QUERN_CORRUPT, "filter out of shape");
+}
+
+static enum quern_code verify_index(struct verify *v, uint8_t **bytes, size_t *len,
+                                    struct quern_error *err)
+{
+    struct unsealed u;
+    size_t memory_bytes;
+
+    if (read_sealed(v, &v->t->footer.index, bytes, &u, err))
+        return err->code;
+    *len = u.raw_len;
+    return index_check(*bytes, u.raw_len, v->t->block_count, v->t->footer.filter.at,
+                       v->t->meta.entry_count, &memory_bytes, err);
+}
+
+static void compare_sums(struct verify *v)
+{
+    const struct table_meta *want = &v->t->meta, *got = &v->sum;
+
+    if (v->missing)
+        return;
+    if (got->entry_hash != want->entry_hash)
+        finding(v, 0, smallest(v), largest(v), "entries are not those that were written");
+    if (got->entry_count != want->entry_count || got->tombstone_count != want->tombstone_count ||
+        got->duplicate_count != want->duplicate_count || got->raw_bytes != want->raw_bytes ||
+        got->seq_min != want->seq_min || got->seq_max != want->seq_max ||
+        got->expires_min_ms != want->expires_min_ms)
+        finding(v, 0, smallest(v), largest(v), "entries do not add up to the properties");
+    if (!key_equal(buf_slice(&v->last_key), largest(v)))
+        finding(v, 0, smallest(v), largest(v), "last key is not the largest");
+}
+
+/* Run one part; a finding there concerns every key. Returns true when the part is sound. */
+static bool part(struct verify *v, enum quern_code code, uint64_t at, struct quern_error *err)
+{
+    if (code != QUERN_OK && is_damage(code))
+        finding(v, at, smallest(v), largest(v), err->text);
+    return code == QUERN_OK;
+}
+
+static enum quern_code verify_all(struct verify *v, struct quern_error *err)
+{
+    const struct footer *f = &v->t->footer;
+    uint8_t *filter OWNED(alloc_free) = NULL;
+    uint8_t *index OWNED(alloc_free) = NULL;
+    size_t index_len = 0;
+
+    if (!part(v, verify_footer(v, err), v->t->meta.file_bytes - FOOTER_BYTES, err) &&
+        !is_damage(err->code))
+        return err->code;
+    if (!part(v, verify_filter(v, &filter, err), f->filter.at, err) && !is_damage(err->code))
+        return err->code;
+    if (!part(v, verify_index(v, &index, &index_len, err), f->index.at, err))
+        return is_damage(err->code) ? QUERN_OK : err->code;
+    if (verify_blocks(v, index, index_len, err))
+        return err->code;
+    compare_sums(v);
+    return QUERN_OK;
+}
+
+enum quern_code sst_verify(struct sst *t, sst_damage_fn damage, void *arg, uint64_t *bytes_read,
+                           struct quern_error *err)
+{
+    struct verify v = {.t = t, .damage = damage, .arg = arg};
+    enum quern_code code = verify_all(&v, err);
+
+    buf_done(&v.last_key);
+    if (bytes_read != NULL)
+        *bytes_read = v.bytes_read;
+    if (code != QUERN_OK)
+        return table_error(t, err);
+    if (v.found) {
+        *err = v.first;
+        return err->code;
+    }
+    return QUERN_OK;
+}

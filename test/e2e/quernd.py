@@ -1,0 +1,245 @@
+"""quernd.py - what the end-to-end tests share: a server in a temporary directory, raw and polite
+HTTP clients, and a runner that prints TAP. Python's standard library only.
+
+Each test starts its own quernd on a free port of 127.0.0.1 and ends it by its process id."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from urllib.parse import quote_from_bytes
+
+BINARY = os.environ.get("QUERND", "")
+
+
+class Server:
+    """A running quernd. `with Server("--durability", "os") as s: ...`"""
+
+    def __init__(self, *options, data=None, binary=None, wait=30, port=0):
+        self.own_dir = tempfile.mkdtemp(prefix="quern-e2e-") if data is None else None
+        self.data = data or os.path.join(self.own_dir, "data")
+        self.out = tempfile.TemporaryFile()
+        self.err = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [binary or BINARY, "--data", self.data, "--port", str(port), *options],
+            stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err)
+        self.port = self._wait_ready(wait)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def _wait_ready(self, limit):
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            text = self.stdout()
+            if "\nready" in text:
+                return int(re.search(r"listening: http://\S+:(\d+)", text).group(1))
+            if self.process.poll() is not None:
+                return 0
+            time.sleep(0.01)
+        raise AssertionError(f"quernd not ready after {limit} s: {self.stdout()} {self.stderr()}")
+
+    @staticmethod
+    def _text(file):
+        return os.pread(file.fileno(), 1 << 24, 0).decode("utf-8", "replace")
+
+    def stdout(self):
+        return self._text(self.out)
+
+    def stderr(self):
+        return self._text(self.err)
+
+    def kill(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def stop(self):
+        """Shut down politely; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        """A test that went well also ends its server well: leaks and sanitizers speak at exit."""
+        ended = 0
+        if self.process.poll() is None:
+            ended = self.kill() if error is not None else self.stop()
+        if error is not None or ended != 0 or "Sanitizer" in self.stderr():
+            print("# stdout:\n#   " + self.stdout().replace("\n", "\n#   "))
+            print("# stderr:\n#   " + self.stderr().replace("\n", "\n#   "))
+        found = "Sanitizer" in self.stderr()
+        self.out.close()
+        self.err.close()
+        if self.own_dir:
+            shutil.rmtree(self.own_dir, ignore_errors=True)
+        if error is None and (ended != 0 or found):
+            raise AssertionError(f"quernd ended with {ended} (a negative number is a signal)")
+
+    def connect(self, timeout=30):
+        return Wire(self.port, timeout)
+
+
+class Reply:
+    def __init__(self, status, fields, body, version):
+        self.status, self.fields, self.body, self.version = status, fields, body, version
+
+    def __repr__(self):
+        return f"{self.status} {self.fields} {self.body[:200]!r}"
+
+
+class Wire:
+    """One connection: bytes out as they are given, replies in as they are framed."""
+
+    def __init__(self, port, timeout=30):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def _more(self):
+        data = self.socket.recv(1 << 18)
+        self.buffer += data
+        return bool(data)
+
+    def _take(self, n):
+        if n > len(self.buffer):
+            parts, have = [self.buffer], len(self.buffer)
+            while have < n:
+                data = self.socket.recv(1 << 20)
+                if not data:
+                    raise EOFError("connection ended inside a body")
+                parts.append(data)
+                have += len(data)
+            self.buffer = b"".join(parts)
+        data, self.buffer = self.buffer[:n], self.buffer[n:]
+        return data
+
+    def _line(self):
+        while b"\r\n" not in self.buffer:
+            if not self._more():
+                raise EOFError(f"connection ended inside a line: {self.buffer[:80]!r}")
+        line, self.buffer = self.buffer.split(b"\r\n", 1)
+        return line
+
+    def read(self, head_only=False, interim=False):
+        """The next reply; None when the connection ended before one."""
+        while not self.buffer:
+            if not self._more():
+                return None
+        version, status, _ = self._line().split(b" ", 2)
+        fields = {}
+        while True:
+            line = self._line()
+            if not line:
+                break
+            name, value = line.split(b":", 1)
+            name = name.decode().lower()
+            assert name not in fields, f"field {name} twice"
+            fields[name] = value.strip().decode()
+        status = int(status)
+        if status == 100 and not interim:
+            return self.read(head_only)
+        if head_only or status in (100, 204):
+            body = b""
+        elif fields.get("transfer-encoding") == "chunked":
+            parts = []
+            while True:
+                size = int(self._line(), 16)
+                parts.append(self._take(size))
+                assert self._line() == b""
+                if size == 0:
+                    break
+            body = b"".join(parts)
+        elif "content-length" in fields:
+            body = self._take(int(fields["content-length"]))
+        else:
+            while self._more():
+                pass
+            body, self.buffer = self.buffer, b""
+        return Reply(status, fields, body, version.decode())
+
+    def ask(self, method, target, body=None, fields=(), head_only=False):
+        self.send(request(method, target, body, fields))
+        return self.read(head_only or method == "HEAD")
+
+    def ended(self):
+        """Has the server closed, with nothing more to say?"""
+        try:
+            return not self.buffer and not self._more()
+        except ConnectionResetError:
+            return True
+
+    def put(self, key, value, more=""):
+        return self.ask("POST", f"/set?key={quote(key)}{more}", value)
+
+    def get(self, key):
+        return self.ask("GET", f"/get?key={quote(key)}")
+
+    def delete(self, key):
+        return self.ask("DELETE", f"/del?key={quote(key)}")
+
+
+def quote(key):
+    return quote_from_bytes(key if isinstance(key, bytes) else key.encode(), safe="")
+
+
+def request(method, target, body=None, fields=()):
+    head = [f"{method} {target} HTTP/1.1", "Host: localhost"]
+    head += [f"{name}: {value}" for name, value in fields]
+    if body is not None:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + (body or b"")
+
+
+def curl(*arguments, data=None):
+    """Real curl; returns (status, body)."""
+    done = subprocess.run(["curl", "-sS", "-w", "\n%{http_code}", "--max-time", "60", *arguments],
+                          input=data, stdout=subprocess.PIPE, check=True)
+    body, status = done.stdout.rsplit(b"\n", 1)
+    return int(status), body
+
+
+TESTS = []
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def equal(got, want, what=""):
+    if got != want:
+        raise AssertionError(f"{what}: got {str(got)[:400]!r}, wanted {str(want)[:400]!r}")
+
+
+def main():
+    """Run the tests whose name contains an argument (all without), and print TAP."""
+    wanted = [a for a in sys.argv[1:] if not a.startswith("-")]
+    chosen = [t for t in TESTS if not wanted or any(w in t.__name__ for w in wanted)]
+    failed = 0
+    print(f"1..{len(chosen)}", flush=True)
+    for number, function in enumerate(chosen, 1):
+        began = time.monotonic()
+        try:
+            function()
+            print(f"ok {number} - {function.__name__} # {time.monotonic() - began:.2f} s", flush=True)
+        except Exception:  # a test may fail in any way
+            failed += 1
+            print("# " + traceback.format_exc().replace("\n", "\n# "))
+            print(f"not ok {number} - {function.__name__}", flush=True)
+    sys.exit(1 if failed else 0)

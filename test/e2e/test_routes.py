@@ -1,0 +1,392 @@
+#!/usr/bin/env python3
+"""What each route answers: with curl as a user types it, and every refusal with its status."""
+
+import json
+import os
+import subprocess
+import threading
+
+from quernd import Server, Wire, curl, equal, main, quote, request, test
+
+
+@test
+def curl_lines_of_the_readme_work_as_they_stand():
+    with Server() as s:
+        u = f"http://localhost:{s.port}"
+        equal(curl("-X", "POST", f"{u}/set?key=key1&value=value1"), (200, b"OK\n"))
+        equal(curl("-X", "GET", f"{u}/get?key=key1"), (200, b"value1"))
+        equal(curl("-X", "POST", f"{u}/set?key=key2&value=val%20smile"), (200, b"OK\n"))
+        equal(curl("-X", "GET", f"{u}/get?key=key2"), (200, b"val smile"))
+        equal(curl("-X", "DELETE", f"{u}/del?key=key1"), (200, b"OK\n"))
+        equal(curl("-X", "DELETE", f"{u}/del?key=key1"), (404, b"error: key not found\n"))
+        equal(curl("-X", "GET", f"{u}/get?key=key1"), (404, b"error: key not found\n"))
+        equal(curl("-X", "POST", "--data-binary", "@-", f"{u}/set?key=b", data=b"a\0\nb"),
+              (200, b"OK\n"))
+        equal(curl(f"{u}/get?key=b"), (200, b"a\0\nb"))
+        equal(curl("-G", "--data-urlencode", "key=a b+c", f"{u}/get")[0], 404)
+        equal(curl("-X", "POST", f"{u}/set?key=a+b%2Bc&value=1")[0], 200)
+        equal(curl("-G", "--data-urlencode", "key=a b+c", f"{u}/get"), (200, b"1"))
+        equal(curl("-d", "key=form&value=f+v", f"{u}/set"), (200, b"OK\n"))
+        equal(curl(f"{u}/get?key=form"), (200, b"f v"))
+        equal(curl("-d", "raw text", f"{u}/set?key=raw"), (200, b"OK\n"))
+        equal(curl(f"{u}/get?key=raw"), (200, b"raw text"))
+        equal(curl(f"{u}/healthz"), (200, b"ok\n"))
+        status, body = curl(f"{u}/shutdown")
+        equal(status, 200)
+        assert body.endswith(b"all data is safe on disk\nbye\n"), body
+        equal(s.process.wait(30), 0)
+
+
+@test
+def replies_carry_what_was_promised():
+    with Server() as s, s.connect() as w:
+        r = w.put("k", b"v")
+        equal((r.status, r.body), (200, b"OK\n"))
+        equal(r.fields["quern-durability"], "synced")
+        equal(r.fields["quern-rev"], "1")
+        equal(r.fields["x-content-type-options"], "nosniff")
+        assert r.fields["server"].startswith("quern/") and "date" in r.fields
+        r = w.get("k")
+        equal((r.status, r.body, r.fields["quern-rev"]), (200, b"v", "1"))
+        equal(r.fields["content-type"], "text/plain; charset=utf-8")
+        equal(r.fields["content-security-policy"], "default-src 'none'; sandbox")
+        w.put("bin", b"\xff\xfe")
+        equal(w.get("bin").fields["content-type"], "application/octet-stream")
+        w.put("utf", "grün €".encode())
+        equal(w.get("utf").fields["content-type"], "text/plain; charset=utf-8")
+        h = w.ask("HEAD", "/get?key=utf")
+        equal((h.status, h.body, h.fields["content-length"]), (200, b"", "9"))
+        equal(w.ask("HEAD", "/get?key=nope").status, 404)
+        r = w.ask("POST", "/set?key=j&value=1", fields=[("Accept", "application/json")])
+        equal(json.loads(r.body)["ok"], True)
+        r = w.ask("GET", "/get?key=nope", fields=[("Accept", "application/json")])
+        equal(json.loads(r.body), {"error": {"code": "key_not_found", "detail": "key not found"}})
+        r = w.ask("OPTIONS", "/set")
+        equal((r.status, r.fields["allow"]), (204, "POST, OPTIONS"))
+
+
+@test
+def every_refusal_has_its_status_and_keeps_the_connection():
+    form = [("Content-Type", "application/x-www-form-urlencoded")]
+    cases = [
+        ("GET", "/", None, 404), ("GET", "/nope?x=1", None, 404), ("POST", "/sets?key=a", None, 404),
+        ("GET", "/get/", None, 404), ("GET", "//get?key=a", None, 404),
+        ("GET", "/set?key=a&value=b", None, 405), ("PUT", "/set?key=a&value=b", None, 405),
+        ("DELETE", "/get?key=a", None, 405), ("POST", "/get?key=a", None, 405),
+        ("GET", "/del?key=a", None, 405), ("POST", "/del?key=a", None, 405),
+        ("HEAD", "/shutdown", None, 405), ("DELETE", "/shutdown", None, 405),
+        ("POST", "/stats", None, 405), ("PATCH", "/healthz", None, 405),
+        ("POST", "/set", None, 400), ("POST", "/set?value=v", None, 400),
+        ("POST", "/set?key=&value=v", None, 400), ("POST", "/set?key&value=v", None, 400),
+        ("POST", "/set?key=a", None, 400), ("POST", "/set?key=a&value", None, 400),
+        ("POST", "/set?key=a&key=b&value=v", None, 400),
+        ("POST", "/set?key=a&value=v&value=w", None, 400),
+        ("POST", "/set?key=a&value=v&ttl=5", None, 400),
+        ("POST", "/set?key=a&value=v&sync=maybe", None, 400),
+        ("POST", "/set?key=%G1&value=v", None, 400), ("POST", "/set?key=%4&value=v", None, 400),
+        ("POST", "/set?key=a%&value=v", None, 400), ("POST", "/set?key=a&value=%zz", None, 400),
+        ("POST", "/set?%6=a&value=v", None, 400),
+        ("GET", "/get", None, 400), ("GET", "/get?key=", None, 400), ("GET", "/get?key", None, 400),
+        ("GET", "/get?key=a&key=a", None, 400), ("GET", "/get?key=%", None, 400),
+        ("GET", "/get?key=a&value=b", None, 400), ("GET", "/get?Keys=a", None, 400),
+        ("DELETE", "/del", None, 400), ("DELETE", "/del?key=", None, 400),
+        ("DELETE", "/del?key=%0", None, 400), ("GET", "/get?key=none", None, 404),
+        ("DELETE", "/del?key=none", None, 404),
+    ]
+    with Server() as s, s.connect() as w:
+        for method, target, body, status in cases:
+            r = w.ask(method, target, body)
+            equal(r.status, status, f"{method} {target}")
+            if method != "HEAD":
+                assert r.body.startswith(b"error: ") and r.body.count(b"\n") == 1, r
+            equal("allow" in r.fields, status == 405, f"{method} {target}: Allow")
+            assert r.fields.get("connection") != "close", (method, target)
+        # With a body, a refusal before it is read ends the connection.
+        for target, body, fields, status in [
+                ("/set?key=a&value=v", b"w", [], 400), ("/nope", b"w", [], 404),
+                ("/set", b"just text", [], 400)]:
+            with s.connect() as one:
+                r = one.ask("POST", target, body, fields)
+                equal((r.status, r.fields["connection"]), (status, "close"), target)
+                assert one.ended()
+        for body in (b"key=a", b"value=v", b"key=&value=v", b"key=a&value=%", b"key=a&value=v&x=1"):
+            equal(w.ask("POST", "/set", body, form).status, 400, body)
+        equal(w.ask("GET", "/healthz").status, 200)
+
+
+@test
+def any_bytes_come_back_as_they_went():
+    rounds = int.from_bytes(os.urandom(4), "little")
+    with Server("--durability", "os") as s, s.connect() as w:
+        import random
+        rng = random.Random(rounds)
+        print(f"# seed {rounds}")
+        keep = {}
+        for i in range(300):
+            key = rng.randbytes(rng.randint(1, 300))
+            value = rng.randbytes(rng.choice([0, 1, 7, 100, 5000, 70000]))
+            if i % 3 == 0 and len(value) <= 5000:
+                r = w.ask("POST", f"/set?key={quote(key)}&value={quote(value)}")
+            elif i % 3 == 1:
+                r = w.put(key, value)
+            else:
+                w.send(request("POST", f"/set?key={quote(key)}", fields=[
+                    ("Transfer-Encoding", "chunked")]))
+                at = 0
+                while at < len(value):
+                    n = rng.randint(1, 9000)
+                    w.send(b"%x\r\n%s\r\n" % (len(value[at:at + n]), value[at:at + n]))
+                    at += n
+                w.send(b"0\r\n\r\n")
+                r = w.read()
+            equal(r.status, 200, key)
+            keep[key] = value
+        for key, value in keep.items():
+            r = w.get(key)
+            equal((r.status, r.body == value), (200, True), key)
+        # Every single byte as a key, and none taken for another.
+        for byte in range(256):
+            equal(w.put(b"one" + bytes([byte]), bytes([byte])).status, 200)
+        for byte in range(256):
+            equal(w.get(b"one" + bytes([byte])).body, bytes([byte]))
+        equal(w.put("a/../b", b"1").status, 200)
+        equal(w.get("b").status, 404)
+        equal(w.get("a%2F..%2Fb").status, 404)
+
+
+@test
+def an_empty_value_is_a_value():
+    with Server() as s, s.connect() as w:
+        equal(w.ask("POST", "/set?key=a&value=").status, 200)
+        equal(w.put("b", b"").status, 200)
+        w.send(request("POST", "/set?key=c", fields=[("Transfer-Encoding", "chunked")]) + b"0\r\n\r\n")
+        equal(w.read().status, 200)
+        equal(w.ask("POST", "/set?key=d&value=", b"").status, 200)
+        for key in "abcd":
+            r = w.get(key)
+            equal((r.status, r.body, r.fields["content-length"]), (200, b"", "0"), key)
+
+
+@test
+def sizes_at_their_limits():
+    with Server("--max-value", "100K", "--durability", "os") as s:
+        n = 100 << 10
+        with s.connect() as w:
+            equal(w.put("fits", b"x" * n).status, 200)
+            equal(len(w.get("fits").body), n)
+        with s.connect() as w:
+            w.send(request("POST", "/set?key=a", fields=[("Content-Length", n + 1)]))
+            r = w.read()
+            equal((r.status, r.fields["connection"]), (413, "close"))
+        with s.connect() as w:  # refused before the body is sent
+            w.send(request("POST", "/set?key=a", fields=[("Content-Length", n + 1),
+                                                         ("Expect", "100-continue")]))
+            equal(w.read(interim=True).status, 413)
+        with s.connect() as w:  # and asked for when it is wanted
+            w.send(request("POST", "/set?key=a", fields=[("Content-Length", 3),
+                                                         ("Expect", "100-continue")]))
+            equal(w.read(interim=True).status, 100)
+            w.send(b"abc")
+            equal(w.read().status, 200)
+        with s.connect() as w:
+            w.send(request("POST", "/set?key=c", fields=[("Transfer-Encoding", "chunked")]))
+            w.send(b"%x\r\n" % (n + 1))
+            equal(w.read().status, 413, "announced in a chunk")
+        with s.connect() as w:
+            w.send(request("POST", "/set?key=c", fields=[("Transfer-Encoding", "chunked")]))
+            w.send(b"%x\r\n%s\r\n" % (n, b"y" * n))
+            w.send(b"1\r\ny\r\n0\r\n\r\n")
+            equal(w.read().status, 413, "summed over chunks")
+        form = [("Content-Type", "application/x-www-form-urlencoded")]
+        with s.connect() as w:
+            equal(w.ask("POST", "/set", b"value=v&key=" + b"k" * 65536, form).status, 200)
+            equal(w.ask("POST", "/set", b"value=v&key=" + b"k" * 65537, form).status, 413)
+        with s.connect() as w:
+            line = 16384 - len("GET /get?key= HTTP/1.1")
+            equal(w.ask("GET", "/get?key=" + "k" * line).status, 404)
+            equal(w.ask("GET", "/get?key=" + "k" * (line + 1)).status, 414)
+            assert w.ended()
+        with s.connect() as w:
+            equal(w.ask("GET", "/get?key=a", fields=[("X", "y")] * 99).status, 200)
+            equal(w.ask("GET", "/get?key=a", fields=[("X", "y")] * 100).status, 431)
+            assert w.ended()
+        with s.connect() as w:
+            room = 32768 - len("Host: localhost\r\nX: \r\n\r\n")
+            equal(w.ask("GET", "/get?key=a", fields=[("X", "y" * room)]).status, 200)
+            equal(w.ask("GET", "/get?key=a", fields=[("X", "y" * (room + 1))]).status, 431)
+
+
+@test
+def large_values_travel_whole():
+    with Server("--durability", "os") as s, s.connect(120) as w:
+        for mib in (1, 8, 64):
+            value = os.urandom(1 << 16) * (mib << 4)
+            equal(w.put(f"big{mib}", value).status, 200, f"{mib} MiB")
+            r = w.get(f"big{mib}")
+            equal((r.status, r.body == value), (200, True), f"{mib} MiB back")
+        # Large replies in one go: whether the system takes them at once or in pieces.
+        equal(w.put("big0", b"x" * 70000).status, 200)
+        w.send(request("GET", "/get?key=big0") * 50)
+        equal({len(w.read().body) for _ in range(50)}, {70000})
+        w.send(request("GET", "/get?key=big8") * 2 + request("GET", "/get?key=nope"))
+        equal([len(w.read().body) for _ in range(3)], [8 << 20, 8 << 20, 21])
+
+
+@test
+def pipelined_requests_are_answered_in_order():
+    with Server() as s, s.connect() as w:
+        n = 500
+        burst = b"".join(request("POST", f"/set?key=k{i}&value=v{i}") for i in range(n))
+        burst += b"".join(request("GET", f"/get?key=k{i}") for i in range(n))
+        w.send(burst)
+        revs = [int(w.read().fields["quern-rev"]) for _ in range(n)]
+        equal(revs, sorted(revs))
+        equal([w.read().body for _ in range(n)], [b"v%d" % i for i in range(n)])
+        # Each sees what stands before it on its connection, a refusal keeps its place.
+        w.send(request("POST", "/set?key=x&value=1") + request("GET", "/get?key=x") +
+               request("DELETE", "/del?key=x") + request("POST", "/set?key=%zz&value=1") +
+               request("GET", "/get?key=x") + request("POST", "/set?key=x", b"2") +
+               request("POST", "/set?key=y&value=%") + request("DELETE", "/del?key=x") +
+               request("DELETE", "/del?key=x") + request("GET", "/stats"))
+        equal([w.read().status for _ in range(10)],
+              [200, 200, 200, 400, 404, 200, 400, 200, 404, 200])
+
+
+@test
+def one_byte_at_a_time_is_as_good():
+    with Server() as s, s.connect() as w:
+        for byte in request("POST", "/set?key=slow", b"value") + request("GET", "/get?key=slow"):
+            w.send(bytes([byte]))
+        equal([w.read().body for _ in range(2)], [b"OK\n", b"value"])
+
+
+@test
+def http_1_0_and_connection_close_end_as_they_say():
+    with Server() as s:
+        with s.connect() as w:
+            w.send(b"GET /healthz HTTP/1.0\r\n\r\n")
+            r = w.read()
+            equal((r.status, r.fields["connection"]), (200, "close"))
+            assert w.ended()
+        with s.connect() as w:
+            w.send(b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            equal(w.read().fields["connection"], "keep-alive")
+            equal(w.ask("GET", "/healthz", fields=[("Connection", "close")]).fields["connection"],
+                  "close")
+            assert w.ended()
+        with s.connect() as w:  # a client that has said all it will say is still answered
+            w.send(request("POST", "/set?key=a", b"1") + request("GET", "/get?key=a"))
+            w.socket.shutdown(1)
+            equal([w.read().body for _ in range(2)], [b"OK\n", b"1"])
+            assert w.ended()
+
+
+@test
+def racing_deletes_of_one_key_have_one_winner():
+    with Server("--durability", "os", "--loops", "4") as s:
+        wires = [s.connect() for _ in range(8)]
+        for i in range(60):
+            equal(wires[0].put(f"k{i}", b"v").status, 200)
+            start = threading.Barrier(len(wires))
+            got = []
+
+            def one(w):
+                start.wait()
+                got.append(w.delete(f"k{i}").status)
+
+            threads = [threading.Thread(target=one, args=(w,)) for w in wires]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            equal(sorted(got), [200] + [404] * (len(wires) - 1))
+        for w in wires:
+            w.socket.close()
+
+
+@test
+def durability_is_what_the_header_says_and_never_less():
+    for level, plain in (("always", "synced"), ("interval:50", "interval"), ("os", "os")):
+        with Server("--durability", level) as s, s.connect() as w:
+            equal(w.put("a", b"1").fields["quern-durability"], plain)
+            equal(w.put("a", b"1", "&sync=1").fields["quern-durability"], "synced")
+            equal(w.put("a", b"1", "&sync=0").fields["quern-durability"], plain)
+            equal(w.ask("DELETE", "/del?key=a&sync=1").fields["quern-durability"], "synced")
+
+
+@test
+def stats_tell_of_server_and_store():
+    with Server() as s, s.connect() as w:
+        w.put("a", b"1234")
+        w.get("a")
+        w.get("b")
+        stats = json.loads(w.ask("GET", "/stats").body)
+        equal(stats["server"]["sets"], 1)
+        equal(stats["server"]["gets"], 2)
+        equal(stats["server"]["gets_found"], 1)
+        equal(stats["server"]["set_bytes"], 5)
+        equal(stats["server"]["connections"], 1)
+        equal(stats["store"]["puts"], 1)
+        equal(stats["store"]["visible_seq"], 1)
+
+
+@test
+def only_our_own_names_and_pages_are_served():
+    with Server() as s:
+        def status(*lines, method="GET", target="/healthz"):
+            with s.connect() as w:
+                w.send("\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode())
+                return w.read(method == "HEAD").status
+
+        for host in ("localhost", "LOCALHOST:1", "127.0.0.1", f"127.0.0.1:{s.port}", "[::1]:80"):
+            equal(status(f"Host: {host}"), 200, host)
+        for host in ("evil.example", "localhost.evil.example", "127.0.0.2", "", "[::2]", "localhos"):
+            equal(status(f"Host: {host}"), 421, host)
+        equal(status("Host: evil.example", target="http://localhost/healthz"), 200)
+        equal(status("Host: localhost", target="http://evil.example/healthz"), 421)
+        put = {"method": "POST", "target": "/set?key=a&value=b"}
+        for line, want in (("Origin: http://localhost", 200), ("Origin: http://localhost:3000", 403),
+                           ("Origin: http://evil.example", 403), ("Origin: null", 403),
+                           ("Sec-Fetch-Site: same-origin", 200), ("Sec-Fetch-Site: none", 200),
+                           ("Sec-Fetch-Site: cross-site", 403), ("Sec-Fetch-Site: same-site", 403)):
+            equal(status("Host: localhost", line, **put), want, line)
+            equal(status("Host: localhost", line, target="/get?key=a"), 200, line)
+        for line in ("Origin: http://evil.example", "Sec-Fetch-Site: cross-site",
+                     "Sec-Purpose: prefetch", "Purpose: prefetch"):
+            equal(status("Host: localhost", line, target="/shutdown"), 403, line)
+        equal(status("Host: evil.example", target="/shutdown"), 421)
+        equal(status("Host: localhost"), 200)
+
+
+@test
+def options_are_checked_and_explained():
+    binary = os.environ["QUERND"]
+
+    def run(*options):
+        done = subprocess.run([binary, *options], capture_output=True, text=True, timeout=30,
+                              check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = run("--help")
+    equal(code, 0)
+    assert "exit status" in text and "--durability" in text
+    code, text = run("--version")
+    equal(code, 0)
+    assert text.startswith("quernd 0."), text
+    for options, want, words in [
+            (("--durabilty", "os"), 2, "did you mean --durability"),
+            (("--port",), 2, "needs a value"), (("--port", "70000"), 2, "0 to 65535"),
+            (("--port", "-1"), 2, "0 to 65535"), (("--durability", "never"), 2, "always"),
+            (("--durability", "interval:0"), 2, "interval:MS"), (("--memory", "12Q"), 2, "256M"),
+            (("--max-value", "2G"), 2, "1G"), (("--flush-interval", "60"), 2, "unit"),
+            (("extra",), 2, "what is extra"), (("--recover", "all"), 2, "tail"),
+            (("--listen", "localhost"), 2, "numeric"),
+            (("--listen", "0.0.0.0", "--port", "0"), 1, "--insecure-no-auth"),
+            (("--listen", "192.0.2.1", "--insecure-no-auth", "--port", "0"), 3, "not an address")]:
+        code, text = run(*options)
+        equal(code, want, options)
+        assert words in text, (options, text)
+
+
+if __name__ == "__main__":
+    main()

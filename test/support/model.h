@@ -1,0 +1,33 @@
+/* model.h - the simplest store that could be right: a small sorted table of keys, copied for snapshots.
+ *
+ * Keys come from a fixed set (model_key()), so a history soon overwrites, deletes and meets prefixes. A value is
+ * told by its number and length alone (model_value()), so a copy of the model is small. */
+#ifndef TEST_MODEL_H
+#define TEST_MODEL_H
+
+#include <quern/types.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MODEL_KEYS 300
+
+struct model_cell {
+    uint64_t stamp; /* 0: absent */
+    uint32_t len;
+};
+struct model {
+    struct model_cell cell[MODEL_KEYS]; /* in key order */
+};
+
+/* The n-th key in byte order. Constant for the process; the same for every seed. */
+struct quern_slice model_key(size_t n);
+/* The bytes of a value: `len` bytes that depend on the stamp. `room` holds at least `len`. */
+struct quern_slice model_value(struct model_cell cell, uint8_t *room);
+bool model_value_is(struct model_cell cell, struct quern_slice got);
+/* Index of the first key >= `key`; MODEL_KEYS if none. */
+size_t model_lower(struct quern_slice key);
+/* Living keys with start <= key < end (empty: open). */
+uint64_t model_count(const struct model *m, struct quern_slice start, struct quern_slice end);
+
+#endif

@@ -1,0 +1,597 @@
+/* test_base.c - promises of src/base/: numbers as bytes, the order of keys, batches, buffers,
+ * errors, memory, grace periods, threads. */
+#include "base/alloc.h"
+#include "base/batch.h"
+#include "base/buf.h"
+#include "base/codec.h"
+#include "base/entry.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/rcu.h"
+#include "base/table_meta.h"
+#include "base/thread.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static struct quern_error err;
+
+static struct quern_slice text(const char *s)
+{
+    return slice_of(s, strlen(s));
+}
+
+/* ---- codec.h ---- */
+
+TEST(base_integers_are_little_endian_at_any_alignment)
+{
+    uint8_t bytes[16] = {0};
+
+    put_u16le(bytes + 1, 0x0102);
+    CHECK(bytes[1] == 2 && bytes[2] == 1 && get_u16le(bytes + 1) == 0x0102);
+    put_u32le(bytes + 3, 0x01020304);
+    CHECK(bytes[3] == 4 && bytes[6] == 1 && get_u32le(bytes + 3) == 0x01020304);
+    put_u64le(bytes + 5, UINT64_C(0x0102030405060708));
+    CHECK(bytes[5] == 8 && bytes[12] == 1);
+    CHECK(get_u64le(bytes + 5) == UINT64_C(0x0102030405060708));
+    CHECK(get_u64be(bytes + 5) == UINT64_C(0x0807060504030201));
+}
+
+TEST(base_varints_come_back_and_take_the_bytes_they_say)
+{
+    for (unsigned shift = 0; shift < 64; shift++) {
+        for (int delta = -1; delta <= 1; delta++) {
+            uint64_t v = (UINT64_C(1) << shift) + (uint64_t)(int64_t)delta, got = 0;
+            uint8_t bytes[VARINT_BYTES_MAX];
+            uint8_t *end = put_varint(bytes, v);
+
+            CHECK_EQ(end - bytes, varint_bytes(v));
+            CHECK(get_varint(bytes, end, &got) == end);
+            CHECK(got == v);
+            for (const uint8_t *cut = bytes; cut < end; cut++)
+                CHECK(get_varint(bytes, cut, &got) == NULL);
+        }
+    }
+    CHECK_EQ(varint_bytes(0), 1);
+    CHECK_EQ(varint_bytes(UINT64_MAX), 10);
+}
+
+TEST(base_hostile_varints_are_refused)
+{
+    uint8_t bytes[12];
+    uint64_t v;
+
+    memset(bytes, 0x80, sizeof(bytes)); /* never ends */
+    CHECK(get_varint(bytes, bytes + 12, &v) == NULL);
+    memset(bytes, 0xff, sizeof(bytes));
+    bytes[9] = 2; /* bit 64 */
+    CHECK(get_varint(bytes, bytes + 12, &v) == NULL);
+    bytes[9] = 1; /* bit 63: the largest there is */
+    CHECK(get_varint(bytes, bytes + 12, &v) == bytes + 10);
+    CHECK(v == UINT64_MAX);
+    CHECK(get_varint(bytes, bytes, &v) == NULL);
+}
+
+/* ---- entry.h ---- */
+
+TEST(base_keys_order_as_bytes_with_a_prefix_first)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } rising[] = {{"", 0},     {"\0", 1},   {"\0\0", 2},    {"\0\1", 2}, {"a", 1},
+                  {"a\0", 2},  {"aa", 2},   {"ab", 2},      {"b", 1},    {"\x7f", 1},
+                  {"\x80", 1}, {"\xff", 1}, {"\xff\xff", 2}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rising); i++) {
+        for (size_t j = 0; j < ARRAY_LEN(rising); j++) {
+            struct quern_slice a = slice_of(rising[i].bytes, rising[i].len);
+            struct quern_slice b = slice_of(rising[j].bytes, rising[j].len);
+            int order = key_compare(a, b);
+
+            CHECK((order > 0) - (order < 0) == (i > j) - (i < j));
+            CHECK(key_equal(a, b) == (i == j));
+        }
+    }
+    CHECK(key_equal(slice_of(NULL, 0), slice_of("", 0)));
+    CHECK_EQ(key_compare(slice_of(NULL, 0), slice_of("", 0)), 0);
+}
+
+/* Unequal heads order keys of one prefix; the head of a short key is padded with zeros. */
+TEST(base_heads_never_contradict_the_keys)
+{
+    uint64_t state = tap_seed();
+
+    for (int round = 0; round < 200000; round++) {
+        uint8_t x[24], y[24];
+        size_t skip = tap_random(&state) % 9;
+        struct quern_slice a = {x, skip + tap_random(&state) % 14};
+        struct quern_slice b = {y, skip + tap_random(&state) % 14};
+        uint64_t p, q;
+        int order;
+
+        for (size_t k = 0; k < sizeof(x); k++) {
+            x[k] = (uint8_t)("\0\0\1\xff"[tap_random(&state) % 4]);
+            y[k] = k < skip + tap_random(&state) % 10 ? x[k] : (uint8_t)(tap_random(&state) % 2);
+        }
+        memcpy(y, x, skip);
+        p = key_head(a, skip);
+        q = key_head(b, skip);
+        order = key_compare(a, b);
+        if (p != q)
+            CHECK((p < q) == (order < 0));
+        if (order == 0)
+            CHECK(p == q);
+    }
+    CHECK(key_head(text("ab"), 0) == UINT64_C(0x6162) << 48);
+    CHECK(key_head(text("ab"), 1) == UINT64_C(0x62) << 56);
+    CHECK(key_head(text("ab"), 2) == 0);
+    CHECK(key_head(text("ab"), 20) == 0);
+    CHECK(key_head(text("xabcdefgh"), 1) == UINT64_C(0x6162636465666768));
+    CHECK_EQ(key_common_prefix(text("abcd"), text("abx")), 2);
+    CHECK_EQ(key_common_prefix(text("ab"), text("abx")), 2);
+}
+
+TEST(base_of_one_key_the_newest_entry_comes_first)
+{
+    struct entry old = {.key = text("k"), .seq = 1}, new = {.key = text("k"), .seq = 2};
+    struct entry later = {.key = text("l"), .seq = 1};
+
+    CHECK(entry_compare(&new, &old) < 0 && entry_compare(&old, &new) > 0);
+    CHECK(entry_compare(&old, &old) == 0 && entry_compare(&old, &later) < 0);
+    new.seq = UINT64_MAX;
+    CHECK(entry_compare(&new, &old) < 0);
+}
+
+/* ---- batch.h ---- */
+
+TEST(base_a_batch_comes_back_op_by_op)
+{
+    struct buf ops OWNED_BUF = {0};
+    struct batch_ref batch;
+    struct op_cursor c;
+    struct entry e;
+
+    CHECK_OK(op_append(&ops, ENTRY_PUT, text("k1"), text("v1"), 0, &err), &err);
+    CHECK_OK(op_append(&ops, ENTRY_DELETE, text("k2"), text(""), 0, &err), &err);
+    CHECK_OK(op_append(&ops, ENTRY_PUT, slice_of("\0", 1), slice_of(NULL, 0), 77, &err), &err);
+    CHECK_OK(op_append(&ops, ENTRY_RANGE_DELETE, text("a"), text("z"), 0, &err), &err);
+    batch = (struct batch_ref){.ops = buf_slice(&ops), .op_count = 4};
+    CHECK_EQ(batch_bytes(&batch), ops.len);
+    c = op_cursor_of(&batch);
+    CHECK(op_next(&c, &e) && e.kind == ENTRY_PUT && e.expires_ms == 0 && e.seq == 0);
+    CHECK_BYTES(e.key, "k1");
+    CHECK_BYTES(e.value, "v1");
+    CHECK(op_next(&c, &e) && e.kind == ENTRY_DELETE && e.value.len == 0);
+    CHECK_BYTES(e.key, "k2");
+    CHECK(op_next(&c, &e) && e.kind == ENTRY_PUT && e.expires_ms == 77 && e.key.len == 1);
+    CHECK(op_next(&c, &e) && e.kind == ENTRY_RANGE_DELETE);
+    CHECK_BYTES(e.value, "z");
+    CHECK(!op_next(&c, &e) && !c.bad);
+}
+
+TEST(base_the_last_value_may_lie_in_the_tail)
+{
+    uint8_t bytes[2 * OP_HEAD_BYTES_MAX + 2];
+    struct batch_ref batch = {.tail = {"a large value", 13}, .op_count = 1};
+    uint8_t *end = op_put_head(bytes, ENTRY_PUT, 1, 13, 0);
+    struct op_cursor c;
+    struct entry e;
+
+    *end++ = 'k';
+    batch.ops = slice_of(bytes, (size_t)(end - bytes));
+    CHECK_EQ(batch_bytes(&batch), batch.ops.len + 13);
+    c = op_cursor_of(&batch);
+    CHECK(op_next(&c, &e));
+    CHECK_BYTES(e.key, "k");
+    CHECK_BYTES(e.value, "a large value");
+    CHECK(!op_next(&c, &e) && !c.bad);
+    batch.tail.len = 12; /* not what the head says */
+    c = op_cursor_of(&batch);
+    CHECK(!op_next(&c, &e) && c.bad);
+    batch.tail = slice_of(NULL, 0);
+    c = op_cursor_of(&batch);
+    CHECK(!op_next(&c, &e) && c.bad);
+}
+
+TEST(base_an_empty_batch_has_no_ops)
+{
+    struct batch_ref none = {0};
+    struct op_cursor c = op_cursor_of(&none);
+    struct entry e;
+
+    CHECK(!op_next(&c, &e) && !c.bad);
+}
+
+TEST(base_a_batch_cut_anywhere_is_bad_or_ends_at_an_op)
+{
+    struct buf ops OWNED_BUF = {0};
+    size_t first;
+
+    CHECK_OK(op_append(&ops, ENTRY_PUT, text("key"), text("value"), 5, &err), &err);
+    first = ops.len;
+    CHECK_OK(op_append(&ops, ENTRY_PUT, text("other"), text("thing"), 0, &err), &err);
+    for (size_t cut = 0; cut < ops.len; cut++) {
+        struct batch_ref batch = {.ops = {ops.data, cut}};
+        struct op_cursor c = op_cursor_of(&batch);
+        struct entry e;
+        int n = 0;
+
+        while (op_next(&c, &e))
+            n++;
+        CHECK_EQ(n, cut >= first);
+        CHECK(c.bad == (cut != 0 && cut != first));
+    }
+}
+
+TEST(base_hostile_ops_are_bad_and_never_read_past_their_end)
+{
+    uint64_t state = tap_seed();
+    uint8_t bytes[40];
+    struct op_cursor c;
+    struct entry e;
+    struct batch_ref batch = {.ops = {bytes, 0}};
+
+    static const uint8_t kinds[] = {0, 4, 0x7f, 0x80, 0x84, 0xff};
+    for (size_t k = 0; k < sizeof(kinds); k++) {
+        memset(bytes, 0, sizeof(bytes));
+        bytes[0] = kinds[k];
+        batch.ops.len = 12;
+        c = op_cursor_of(&batch);
+        CHECK(!op_next(&c, &e) && c.bad);
+    }
+    /* Lengths over the limits, though the bytes would be "there" in the tail. */
+    batch.tail = slice_of(bytes, (size_t)ENTRY_VALUE_BYTES_MAX + 1);
+    batch.ops.len =
+        (size_t)(op_put_head(bytes, ENTRY_PUT, 0, (size_t)ENTRY_VALUE_BYTES_MAX + 1, 0) - bytes);
+    c = op_cursor_of(&batch);
+    CHECK(!op_next(&c, &e) && c.bad);
+    batch.tail = slice_of(NULL, 0);
+    batch.ops.len = (size_t)(op_put_head(bytes, ENTRY_PUT, SIZE_MAX, 0, 0) - bytes);
+    c = op_cursor_of(&batch);
+    CHECK(!op_next(&c, &e) && c.bad);
+    for (int round = 0; round < 100000; round++) {
+        size_t len = tap_random(&state) % sizeof(bytes);
+        uint8_t *exact = alloc_bytes(len); /* its end is watched by the address sanitizer */
+
+        for (size_t k = 0; k < len; k++)
+            exact[k] = (uint8_t)(tap_random(&state) % (k % 3 ? 256 : 5));
+        batch.ops = slice_of(exact, len);
+        c = op_cursor_of(&batch);
+        while (op_next(&c, &e)) {
+            const uint8_t *key = e.key.data, *value = e.value.data;
+
+            EXPECT(key >= exact && key + e.key.len <= exact + len);
+            EXPECT(e.value.len == 0 || (value >= exact && value + e.value.len <= exact + len));
+        }
+        alloc_free(exact);
+    }
+}
+
+/* ---- buf.h, alloc.h ---- */
+
+TEST(base_a_buffer_grows_and_stands_when_memory_fails)
+{
+    struct buf b OWNED_BUF = {0};
+    enum quern_code code;
+
+    for (int k = 0; k < 1000; k++)
+        CHECK_OK(buf_append(&b, "0123456789", 10, &err), &err);
+    CHECK_EQ(b.len, 10000);
+    CHECK(memcmp(b.data + 9990, "0123456789", 10) == 0);
+    CHECK_OK(buf_append(&b, NULL, 0, &err), &err);
+    CHECK_CODE(buf_reserve(&b, SIZE_MAX, &err), QUERN_NO_MEMORY);
+    CHECK_CODE(buf_reserve(&b, SIZE_MAX - b.len, &err), QUERN_NO_MEMORY);
+    CHECK_CODE(buf_reserve(&b, SIZE_MAX / 3 * 2 + 1 - b.len, &err), QUERN_NO_MEMORY);
+    alloc_fail_after(0);
+    code = buf_reserve(&b, b.capacity, &err);
+    alloc_fail_never();
+    CHECK_EQ(code, QUERN_NO_MEMORY);
+    CHECK_EQ(b.len, 10000);
+    buf_clear(&b);
+    CHECK(b.len == 0 && b.capacity >= 10000 && buf_slice(&b).len == 0);
+    buf_done(&b);
+    CHECK(b.data == NULL && b.capacity == 0);
+    CHECK_OK(buf_append(&b, "x", 1, &err), &err);
+}
+
+static bool alloc_works(void)
+{
+    void *p = alloc_bytes(1);
+
+    alloc_free(p);
+    return p != NULL;
+}
+
+TEST(base_allocations_fail_from_the_nth_on_until_told_otherwise)
+{
+    bool first, second, third, fourth;
+
+    alloc_fail_after(2);
+    first = alloc_works();
+    second = alloc_works();
+    third = alloc_works();
+    fourth = alloc_works();
+    alloc_fail_never();
+    CHECK(first && second && !third && !fourth);
+    CHECK(alloc_works());
+    CHECK(alloc_array(SIZE_MAX / 2, 3) == NULL);
+    alloc_free(NULL);
+}
+
+TEST(base_memory_is_zeroed_and_aligned_as_asked)
+{
+    uint8_t *array OWNED(alloc_free) = alloc_array(100, 3);
+    uint8_t *aligned OWNED(alloc_free) = alloc_aligned(4096, 100);
+    uint8_t *pages = alloc_pages(1 << 20);
+
+    for (int k = 0; k < 300; k++)
+        CHECK(array[k] == 0);
+    CHECK((uintptr_t)aligned % 4096 == 0);
+    CHECK(pages != NULL && pages[0] == 0 && pages[(1 << 20) - 1] == 0);
+    alloc_pages_free(pages, 1 << 20);
+    alloc_pages_free(NULL, 0);
+}
+
+/* ---- error.h ---- */
+
+TEST(base_errors_tell_their_story_outermost_first)
+{
+    CHECK_CODE(err_set(&err, QUERN_CORRUPT, "block at %d: bad checksum", 81920), QUERN_CORRUPT);
+    CHECK_CODE(err_in(&err, "table %06d", 42), QUERN_CORRUPT);
+    CHECK(strcmp(err.text, "table 000042: block at 81920: bad checksum") == 0);
+    CHECK_CODE(err_sys(&err, ENOSPC, "write %s", "f"), QUERN_NO_SPACE);
+    CHECK(strcmp(err.text, "write f: No space left on device") == 0);
+    CHECK_EQ(err.sys_errno, ENOSPC);
+    CHECK_CODE(err_set(&err, QUERN_BUSY, "100%% full"), QUERN_BUSY);
+    CHECK_EQ(err.sys_errno, 0);
+    CHECK(strcmp(err.text, "100% full") == 0);
+    CHECK_CODE(err_memory(&err, "a cache"), QUERN_NO_MEMORY);
+    CHECK(strcmp(err.text, "no memory for a cache") == 0);
+    err_clear(&err);
+    CHECK(err.code == QUERN_OK && err.text[0] == '\0');
+}
+
+TEST(base_each_errno_has_its_code)
+{
+    static const struct {
+        int sys_errno;
+        enum quern_code code;
+    } rows[] = {{ENOSPC, QUERN_NO_SPACE},  {EDQUOT, QUERN_NO_SPACE}, {EFBIG, QUERN_NO_SPACE},
+                {EACCES, QUERN_DENIED},    {EPERM, QUERN_DENIED},    {EROFS, QUERN_DENIED},
+                {ENOMEM, QUERN_NO_MEMORY}, {ENOENT, QUERN_NO_STORE}, {ENOTDIR, QUERN_NO_STORE},
+                {EEXIST, QUERN_EXISTS},    {EIO, QUERN_IO},          {99999, QUERN_IO}};
+
+    for (size_t k = 0; k < ARRAY_LEN(rows); k++)
+        CHECK_CODE(err_sys(&err, rows[k].sys_errno, "x"), rows[k].code);
+    for (int code = QUERN_OK; code <= QUERN_CLOSED; code++)
+        CHECK(strcmp(err_code_name((enum quern_code)code), "unknown code") != 0);
+    CHECK(strcmp(err_code_name((enum quern_code)99), "unknown code") == 0);
+}
+
+TEST(base_long_stories_are_cut_and_stay_strings)
+{
+    char longest[1000];
+
+    memset(longest, 'x', sizeof(longest) - 1);
+    longest[sizeof(longest) - 1] = '\0';
+    (void)err_set(&err, QUERN_IO, "%s", longest);
+    CHECK_EQ(strlen(err.text), sizeof(err.text) - 1);
+    (void)err_in(&err, "outer");
+    CHECK(strncmp(err.text, "outer: xxx", 10) == 0);
+    CHECK_EQ(strlen(err.text), sizeof(err.text) - 1);
+    (void)err_in(&err, "%s", longest);
+    CHECK_EQ(strlen(err.text), sizeof(err.text) - 1);
+    (void)err_sys(&err, EIO, "%s", longest);
+    CHECK_EQ(strlen(err.text), sizeof(err.text) - 1);
+    CHECK_EQ(err.code, QUERN_IO);
+}
+
+/* ---- hash.h, table_meta.h ---- */
+
+TEST(base_placed_checksums_differ_by_place)
+{
+    uint64_t here = hash_placed("abc", 3, 1, 4096);
+
+    CHECK(here == hash_placed("abc", 3, 1, 4096));
+    CHECK(here != hash_placed("abc", 3, 1, 8192) && here != hash_placed("abc", 3, 2, 4096));
+    CHECK(here != hash_placed("abd", 3, 1, 4096));
+}
+
+TEST(base_table_metas_copy_whole_or_not_at_all)
+{
+    struct table_meta from = {.table_no = 42}, to = {.table_no = 7};
+    char name[TABLE_NAME_BYTES];
+
+    CHECK_OK(buf_append(&from.smallest, "a", 1, &err), &err);
+    CHECK_OK(buf_append(&from.largest, "zz", 2, &err), &err);
+    for (uint64_t n = 0; n < 2; n++) {
+        enum quern_code code;
+
+        alloc_fail_after(n);
+        code = table_meta_copy(&to, &from, &err);
+        alloc_fail_never();
+        CHECK_EQ(code, QUERN_NO_MEMORY);
+        CHECK(to.table_no == 7 && to.smallest.data == NULL);
+    }
+    CHECK_OK(table_meta_copy(&to, &from, &err), &err);
+    table_meta_done(&from);
+    CHECK_BYTES(buf_slice(&to.largest), "zz");
+    table_meta_done(&to);
+    table_name(name, 42);
+    CHECK(strcmp(name, "000042.sst") == 0);
+    table_name(name, UINT64_MAX);
+    CHECK(strcmp(name, "18446744073709551615.sst") == 0);
+}
+
+/* ---- rcu.h ---- */
+
+struct thing {
+    struct rcu_node node;
+    uint64_t value; /* 7 while anyone may look */
+};
+static struct thing *_Atomic shared;
+static atomic_bool stop;
+static atomic_uint retired;
+static atomic_bool wrong;
+
+static void retire_thing(struct rcu_node *node)
+{
+    struct thing *t = (struct thing *)node;
+
+    t->value = 0;
+    alloc_free(t);
+    atomic_fetch_add(&retired, 1);
+}
+
+static void *read_things(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&stop)) {
+        rcu_enter();
+        for (int k = 0; k < 10; k++) {
+            struct thing *t = atomic_load_explicit(&shared, memory_order_acquire);
+
+            if (t->value != 7)
+                atomic_store(&wrong, true);
+        }
+        rcu_leave();
+    }
+    return NULL;
+}
+
+static struct thing *new_thing(void)
+{
+    struct thing *t = NEW(struct thing);
+
+    t->value = 7;
+    return t;
+}
+
+TEST(base_what_is_retired_outlives_its_readers_and_then_goes)
+{
+    pthread_t readers[2];
+
+    atomic_store(&shared, new_thing());
+    for (int k = 0; k < 2; k++)
+        CHECK_OK(thread_start(&readers[k], "reader", read_things, NULL, &err), &err);
+    for (int k = 0; k < 2000; k++) {
+        struct thing *old = atomic_exchange(&shared, new_thing());
+
+        rcu_retire(&old->node, retire_thing);
+    }
+    atomic_store(&stop, true);
+    for (int k = 0; k < 2; k++)
+        (void)pthread_join(readers[k], NULL);
+    rcu_drain();
+    CHECK(!atomic_load(&wrong));
+    CHECK_EQ(atomic_load(&retired), 2000);
+    rcu_wait();
+    alloc_free(atomic_load(&shared));
+}
+
+static atomic_int stage;
+
+static void *linger(void *arg)
+{
+    (void)arg;
+    rcu_enter();
+    atomic_store(&stage, 1);
+    while (atomic_load(&stage) != 2)
+        (void)sched_yield();
+    rcu_leave();
+    return NULL;
+}
+
+TEST(base_a_lingering_reader_holds_back_what_was_retired)
+{
+    struct thing *t = new_thing();
+    struct timespec while_ = {.tv_nsec = 30000000};
+    pthread_t reader;
+    unsigned before = atomic_load(&retired);
+
+    CHECK_OK(thread_start(&reader, "linger", linger, NULL, &err), &err);
+    while (atomic_load(&stage) != 1)
+        (void)sched_yield();
+    rcu_retire(&t->node, retire_thing);
+    (void)nanosleep(&while_, NULL);
+    CHECK_EQ(atomic_load(&retired), before);
+    atomic_store(&stage, 2);
+    rcu_drain();
+    CHECK_EQ(atomic_load(&retired), before + 1);
+    (void)pthread_join(reader, NULL);
+}
+
+/* ---- thread.h ---- */
+
+struct count {
+    struct mutex mu;
+    struct cond changed;
+    int value;       /* guarded by mu */
+    bool all_masked; /* likewise */
+};
+
+static void *count_up(void *arg)
+{
+    struct count *c = arg;
+    sigset_t mask;
+
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    for (int k = 0; k < 1000; k++) {
+        mutex_lock(&c->mu);
+        mutex_assert_held(&c->mu);
+        c->value++;
+        c->all_masked &= sigismember(&mask, SIGTERM) == 1 && sigismember(&mask, SIGINT) == 1;
+        cond_signal(&c->changed);
+        mutex_unlock(&c->mu);
+    }
+    return NULL;
+}
+
+TEST(base_threads_share_under_a_mutex_and_take_no_signals)
+{
+    struct count c = {.all_masked = true};
+    pthread_t threads[3];
+    sigset_t mask;
+
+    mutex_init(&c.mu);
+    cond_init(&c.changed);
+    for (int k = 0; k < 3; k++)
+        CHECK_OK(thread_start(&threads[k], "count", count_up, &c, &err), &err);
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    CHECK(sigismember(&mask, SIGTERM) == 0); /* ours is as it was */
+    mutex_lock(&c.mu);
+    while (c.value < 3000)
+        cond_wait(&c.changed, &c.mu);
+    mutex_unlock(&c.mu);
+    for (int k = 0; k < 3; k++)
+        (void)pthread_join(threads[k], NULL);
+    CHECK(c.all_masked);
+    cond_done(&c.changed);
+    mutex_done(&c.mu);
+}
+
+TEST(base_a_wait_with_a_deadline_ends)
+{
+    struct count c = {.value = 0};
+    struct timespec a, b;
+    bool woken = true;
+
+    mutex_init(&c.mu);
+    cond_init(&c.changed);
+    (void)clock_gettime(CLOCK_MONOTONIC, &a);
+    mutex_lock(&c.mu);
+    while (woken) /* a wake without cause is allowed */
+        woken = cond_wait_ms(&c.changed, &c.mu, 20);
+    mutex_assert_held(&c.mu);
+    mutex_unlock(&c.mu);
+    (void)clock_gettime(CLOCK_MONOTONIC, &b);
+    CHECK((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 >= 19);
+    cond_done(&c.changed);
+    mutex_done(&c.mu);
+}

@@ -1,0 +1,251 @@
+/* test_cache.c - what the cache promises: a budget that is kept, frames that stay while somebody
+ * uses them, and all memory back at the end. */
+#include "base/rcu.h"
+#include "base/thread.h"
+#include "sst_model.h"
+
+#include <stdatomic.h>
+
+#define TABLES 6
+#define ENTRIES 2000
+
+struct rig {
+    struct os_dir *dir;
+    struct sst_cache *cache;
+    struct model m; /* every table holds the same */
+    struct table_meta meta[TABLES];
+    struct sst *t[TABLES];
+};
+
+static enum quern_code rig_make(struct rig *r, uint64_t capacity, struct quern_error *err)
+{
+    char room[24];
+
+    *r = (struct rig){0};
+    for (uint64_t i = 0; i < ENTRIES; i++)
+        model_add(&r->m, decimal_key(room, i), i, ENTRY_PUT, 0, 100);
+    if (os_dir_open(os_local(), tap_dir(), false, &r->dir, err) ||
+        sst_cache_new(capacity, &r->cache, err))
+        return err->code;
+    for (uint64_t i = 0; i < TABLES; i++) {
+        struct sst_write_config config = {.table_no = i + 1,
+                                          .block_bytes = 1024,
+                                          .filter_bits = 10,
+                                          .codec = i % 2 ? SST_LZ4 : SST_PLAIN};
+
+        if (model_write(&r->m, r->dir, &config, &r->meta[i], err) ||
+            sst_open(r->dir, &r->meta[i], r->cache, &r->t[i], err))
+            return err->code;
+    }
+    return QUERN_OK;
+}
+
+static void rig_done(struct rig *r)
+{
+    for (int i = 0; i < TABLES; i++) {
+        sst_unref(r->t[i]);
+        table_meta_done(&r->meta[i]);
+    }
+    sst_cache_free(r->cache);
+    os_dir_close(r->dir);
+    model_done(&r->m);
+}
+#define OWNED_RIG __attribute__((cleanup(rig_done)))
+
+static bool get_is_right(struct rig *r, int table, size_t i)
+{
+    const struct entry *want = &r->m.entries[i];
+    struct sst_lookup l = {.key = want->key, .hash = hash_key(want->key), .seq = UINT64_MAX};
+    struct quern_error err;
+    bool good;
+
+    rcu_enter();
+    good = EXPECT(sst_get(r->t[table], &l, &err) == QUERN_OK) && EXPECT(l.found) &&
+           EXPECT(entry_same(&l.entry, want)) && EXPECT(l.owned == NULL);
+    rcu_leave();
+    return good;
+}
+
+TEST(cache_second_read_does_not_touch_the_disk)
+{
+    struct rig r OWNED_RIG;
+    struct quern_error err;
+    struct sst_cache_stats first, second;
+
+    CHECK_OK(rig_make(&r, 64 << 20, &err), &err);
+    for (size_t i = 0; i < ENTRIES; i++)
+        CHECK(get_is_right(&r, 0, i) && get_is_right(&r, 1, i));
+    sst_cache_stats(r.cache, &first);
+    for (size_t i = 0; i < ENTRIES; i++)
+        CHECK(get_is_right(&r, 0, i) && get_is_right(&r, 1, i));
+    sst_cache_stats(r.cache, &second);
+    CHECK_EQ(second.misses, first.misses);
+    CHECK_EQ(second.read_bytes, first.read_bytes);
+    CHECK(second.hits >= first.hits + 2 * ENTRIES - 64);
+    CHECK(second.filter_bytes > 0 && second.index_bytes > 0 &&
+          second.block_bytes > 2 * ENTRIES * 100);
+}
+
+TEST(cache_budget_is_kept_and_given_back)
+{
+    struct rig r OWNED_RIG;
+    struct quern_error err;
+    struct sst_cache_stats stats;
+    uint64_t seed = tap_seed();
+
+    CHECK_OK(rig_make(&r, 256 << 10, &err), &err);
+    for (int k = 0; k < 6000; k++) {
+        CHECK(get_is_right(&r, (int)(tap_random(&seed) % TABLES), tap_random(&seed) % ENTRIES));
+        if (k % 500 == 0) {
+            rcu_drain(); /* what waits for a grace period counts: let it go */
+            CHECK(get_is_right(&r, 0, 1));
+            sst_cache_stats(r.cache, &stats);
+            CHECK(stats.used_bytes <= (256 << 10) + (64 << 10));
+        }
+    }
+    CHECK(stats.evictions > 0);
+    sst_cache_set_capacity(r.cache, 0);
+    rcu_drain();
+    sst_cache_stats(r.cache, &stats);
+    CHECK_EQ(stats.block_bytes, 0);
+    for (int i = 0; i < TABLES; i++) {
+        sst_unref(r.t[i]);
+        r.t[i] = NULL;
+    }
+    rcu_drain();
+    sst_cache_stats(r.cache, &stats);
+    CHECK_EQ(stats.used_bytes, 0);
+}
+
+TEST(cache_cursor_keeps_its_block_when_everything_is_evicted)
+{
+    struct rig r OWNED_RIG;
+    struct iter *it OWNED(iter_free) = NULL;
+    struct quern_error err;
+
+    CHECK_OK(rig_make(&r, 64 << 20, &err), &err);
+    CHECK_OK(sst_iter(r.t[1], false, &it, &err), &err);
+    iter_seek(it, r.m.entries[700].key);
+    sst_cache_set_capacity(r.cache, 0);
+    rcu_drain();
+    CHECK(it->valid && entry_same(&it->at, &r.m.entries[700]));
+    iter_next(it);
+    CHECK(it->valid && entry_same(&it->at, &r.m.entries[701]));
+}
+
+/* ---- threads ---- */
+
+struct crowd {
+    struct rig *r;
+    uint64_t seed;
+    _Atomic bool *stop;
+    _Atomic uint64_t *wrong;
+};
+
+static void read_one_by_one(struct crowd *c)
+{
+    const struct entry *want = &c->r->m.entries[tap_random(&c->seed) % ENTRIES];
+    struct sst_lookup l = {.key = want->key, .hash = hash_key(want->key), .seq = UINT64_MAX};
+    struct quern_error err;
+
+    rcu_enter();
+    if (sst_get(c->r->t[tap_random(&c->seed) % TABLES], &l, &err) || !l.found ||
+        !entry_same(&l.entry, want))
+        atomic_fetch_add(c->wrong, 1);
+    rcu_leave();
+}
+
+static void read_many(struct crowd *c)
+{
+    struct sst_lookup ls[16], *ptrs[16];
+    const struct entry *want[16];
+    enum quern_code codes[16];
+    struct quern_error errs[16];
+
+    for (size_t k = 0; k < 16; k++) {
+        want[k] = &c->r->m.entries[tap_random(&c->seed) % ENTRIES];
+        ls[k] = (struct sst_lookup){.table = c->r->t[tap_random(&c->seed) % TABLES],
+                                    .key = want[k]->key,
+                                    .hash = hash_key(want[k]->key),
+                                    .seq = UINT64_MAX};
+        ptrs[k] = &ls[k];
+    }
+    rcu_enter();
+    sst_get_many(ptrs, 16, codes, errs);
+    for (size_t k = 0; k < 16; k++)
+        if (codes[k] != QUERN_OK || !ls[k].found || !entry_same(&ls[k].entry, want[k]))
+            atomic_fetch_add(c->wrong, 1);
+    rcu_leave();
+}
+
+static void walk_some(struct crowd *c)
+{
+    struct iter *it OWNED(iter_free) = NULL;
+    struct quern_error err;
+    size_t i = tap_random(&c->seed) % ENTRIES;
+    bool bulk = tap_random(&c->seed) % 2;
+
+    if (sst_iter(c->r->t[tap_random(&c->seed) % TABLES], bulk, &it, &err)) {
+        atomic_fetch_add(c->wrong, 1);
+        return;
+    }
+    iter_seek(it, c->r->m.entries[i].key);
+    for (int k = 0; k < 60 && it->valid; k++, i++) {
+        if (!entry_same(&it->at, &c->r->m.entries[i]))
+            atomic_fetch_add(c->wrong, 1);
+        iter_next(it);
+    }
+    if (it->err.code != QUERN_OK)
+        atomic_fetch_add(c->wrong, 1);
+}
+
+static void *crowd_body(void *arg)
+{
+    struct crowd *c = arg;
+
+    while (!atomic_load(c->stop)) {
+        switch (tap_random(&c->seed) % 3) {
+        case 0:
+            read_one_by_one(c);
+            break;
+        case 1:
+            read_many(c);
+            break;
+        default:
+            walk_some(c);
+        }
+    }
+    return NULL;
+}
+
+TEST(cache_readers_see_right_bytes_while_frames_come_and_go)
+{
+    struct rig r OWNED_RIG;
+    struct quern_error err;
+    struct crowd crowd[4];
+    pthread_t threads[4];
+    _Atomic bool stop = false;
+    _Atomic uint64_t wrong = 0;
+    struct sst_cache_stats stats;
+    uint64_t seed = tap_seed();
+
+    CHECK_OK(rig_make(&r, 96 << 10, &err), &err);
+    for (int i = 0; i < 4; i++) {
+        crowd[i] = (struct crowd){&r, seed + (uint64_t)i * 7919, &stop, &wrong};
+        CHECK_OK(thread_start(&threads[i], "reader", crowd_body, &crowd[i], &err), &err);
+    }
+    for (int k = 0; k < 40; k++) {
+        thread_sleep_ns(20000000);
+        sst_cache_set_capacity(r.cache, k % 4 == 3 ? 0 : (uint64_t)(64 << 10) << (k % 4));
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    CHECK_EQ(atomic_load(&wrong), 0);
+    sst_cache_set_capacity(r.cache, 0);
+    rcu_drain();
+    sst_cache_stats(r.cache, &stats);
+    tap_note("%" PRIu64 " misses, %" PRIu64 " evictions", stats.misses, stats.evictions);
+    CHECK(stats.evictions > 100);
+    CHECK_EQ(stats.block_bytes, 0);
+}
