@@ -138,8 +138,10 @@ static struct compact_job *begin(struct compact_jobs *jobs, const struct manifes
     job->rewrite = false;
     job->source_tier = to;
     job->target_tier = target_tier;
-    job->target_run =
-        target_tier == TIER_BOTTOM && bottom_run != 0 ? bottom_run : manifest_take_file_no(numbers);
+    if (target_tier != TIER_BOTTOM)
+        job->target_run = job->run_no[0]; /* as old as the newest of its sources */
+    else
+        job->target_run = bottom_run != 0 ? bottom_run : manifest_take_file_no(numbers);
     buf_clear(&job->position);
     buf_clear(&job->end);
     return job;
@@ -168,8 +170,8 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
         return NULL;
     if (s.upper_bytes >= s.bottom_bytes / 8 || s.upper_bytes + s.bottom_bytes < SMALL_STORE_BYTES)
         return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
-    if (s.upper_runs > 1)
-        return begin(jobs, state, 0, s.deepest, s.deepest, 0, numbers);
+    if (s.upper_runs > 1 && s.deepest + 1 < TIER_BOTTOM)
+        return begin(jobs, state, 0, s.deepest, s.deepest + 1, 0, numbers);
     return NULL;
 }
 
@@ -274,7 +276,7 @@ static enum quern_code plan_make(struct plan *p, struct quern_error *err)
             continue;
         if (t->tier == p->job->target_tier && t->run_no == p->job->target_run)
             p->target[p->target_count++] = i;
-        else if (job_has_run(p->job, t->run_no))
+        else if (t->tier < p->job->target_tier && job_has_run(p->job, t->run_no))
             p->source[p->source_count++] = i;
     }
     qsort_r(p->source, p->source_count, sizeof(*p->source), by_smallest, (void *)p->state);

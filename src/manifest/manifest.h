@@ -16,9 +16,10 @@
 
 struct manifest;
 
-/* One sorted run: tables whose key ranges do not overlap, in key order. Tier TIER_BOTTOM has at most
- * one run, the oldest. Above it a higher `run_no` is newer, across tiers too: a merge takes the number
- * of its target when it begins, so runs that come while it goes on have higher ones. */
+/* One sorted run: tables whose key ranges do not overlap, in key order. A run is named by tier and
+ * number. Tier TIER_BOTTOM has at most one run, the oldest. Above it a higher `run_no` is newer,
+ * across tiers too: a merge gives its target the number of its newest source. While it goes on,
+ * source and target may both have that number, with key ranges that do not meet. */
 #define TIER_COUNT_MAX 8
 #define TIER_BOTTOM (TIER_COUNT_MAX - 1)
 
