@@ -15,14 +15,14 @@ tsan: ## the concurrent tests under ThreadSanitizer
 	@./check tsan
 fuzz: ## every parser against libFuzzer, FUZZ_SECONDS (60) in all
 	@./check fuzz
+valgrind: ## the unit tests under valgrind
+	@./check valgrind
 stress: all ## the random tests with new seeds, for STRESS_SECONDS (60)
 	@tools/stress $(STRESS_SECONDS)
-bench: build-bench/build.ninja ## measure quern beside RocksDB, LevelDB and LMDB (BENCH_ARGS="--num 1M")
-	@ninja -C build-bench bench/quern-bench
-	@build-bench/bench/quern-bench --json build-bench/bench.json \
-		--commit "$$(git describe --always --dirty)" $(BENCH_ARGS)
+bench: ## measure quern beside RocksDB, LevelDB and LMDB (BENCH_ARGS="--num 1M"; bench/run --help)
+	@bench/run $(BENCH_ARGS)
 bench-quick: ## the same in about two minutes
-	@$(MAKE) bench BENCH_ARGS="--quick $(BENCH_ARGS)"
+	@bench/run --quick $(BENCH_ARGS)
 lint: build/build.ninja ## the floors of the house, then clang-tidy
 	@tools/setup check
 	@tools/lint-floors
@@ -42,8 +42,5 @@ help: ## this list
 build/build.ninja:
 	@tools/setup build
 	@meson setup build
-build-bench/build.ninja:
-	@tools/setup build bench
-	@meson setup -Dbench=true build-bench
 
-.PHONY: all check asan tsan fuzz stress bench bench-quick lint format hooks install clean help
+.PHONY: all check asan tsan fuzz valgrind stress bench bench-quick lint format hooks install clean help

@@ -97,7 +97,7 @@ typedef void (*quern_event_fn)(void *arg, const struct quern_event *event);
 
 struct quern_options {
     uint64_t memory_bytes;        /* budget of MemDBs, cache, indexes and filters; 256 MiB */
-    uint64_t memdb_bytes;         /* a MemDB is flushed at this size; min(64 MiB, budget / 4) */
+    uint64_t memdb_bytes;         /* a MemDB is flushed at this size; min(64 MiB, budget / 5) */
     uint32_t flush_interval_ms;   /* oldest unflushed write becomes a table after this; 60 000 */
     uint32_t compact_interval_ms; /* how often to look for compaction work when idle; 10 000 */
     enum quern_compression compression;
@@ -113,7 +113,7 @@ struct quern_options {
     uint32_t filter_bits;      /* per key; 10; UINT32_MAX: no filters */
     uint64_t table_bytes;      /* 32 MiB */
     uint32_t tier_runs;        /* runs of one tier that make a merge due; 4 */
-    uint64_t log_segment_bytes; /* 64 MiB */
+    uint64_t log_segment_bytes; /* as memdb_bytes, 1 to 64 MiB */
 };
 
 /* Open the store in directory `path`, creating directory and store if missing.

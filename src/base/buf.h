@@ -6,6 +6,8 @@
 
 #include <quern/types.h>
 
+#include <string.h>
+
 struct buf {
     uint8_t *data;
     size_t len, capacity;
@@ -20,6 +22,19 @@ MUST_USE enum quern_code buf_append(struct buf *b, const void *data, size_t len,
 static inline void buf_clear(struct buf *b)
 {
     b->len = 0; /* keeps its memory for the next use */
+}
+
+/* Hold these bytes in the place of what was there: no call while they fit. */
+MUST_USE static inline enum quern_code buf_assign(struct buf *b, struct quern_slice bytes,
+                                                  struct quern_error *err)
+{
+    b->len = 0;
+    if (UNLIKELY(bytes.len > b->capacity))
+        return buf_append(b, bytes.data, bytes.len, err);
+    if (bytes.len != 0)
+        memcpy(b->data, bytes.data, bytes.len);
+    b->len = bytes.len;
+    return QUERN_OK;
 }
 
 static inline struct quern_slice buf_slice(const struct buf *b)

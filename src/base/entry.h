@@ -41,9 +41,15 @@ static inline int key_compare(struct quern_slice a, struct quern_slice b)
     return (a.len > b.len) - (a.len < b.len);
 }
 
+/* Neighbours in sorted order differ at their ends, so the last bytes are looked at first. */
 static inline bool key_equal(struct quern_slice a, struct quern_slice b)
 {
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+    if (a.len != b.len)
+        return false;
+    if (a.len >= 8 &&
+        memcmp((const uint8_t *)a.data + a.len - 8, (const uint8_t *)b.data + b.len - 8, 8) != 0)
+        return false;
+    return a.len == 0 || memcmp(a.data, b.data, a.len) == 0;
 }
 
 /* The head of a key: the 8 bytes from `skip` on as one big-endian number, zeros where the key

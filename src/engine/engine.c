@@ -15,6 +15,10 @@ const char *quern_code_name(enum quern_code code)
     return err_code_name(code);
 }
 
+/* What flushes and merges need beside MemDBs and cache: read-ahead, blocks and filters being built.
+ */
+#define WORK_BYTES_MAX (UINT64_C(16) << 20)
+
 /* ---- forks: a child has the handle but not the threads behind it ---- */
 
 static _Atomic uint32_t fork_generation;
@@ -164,13 +168,14 @@ struct view *engine_view(struct quern *db)
 
 void engine_share_memory(struct quern *db)
 {
-    uint64_t mems, budget = db->options.memory_bytes;
+    uint64_t budget = db->options.memory_bytes, floor = budget / 16;
+    uint64_t taken = budget / 8 < WORK_BYTES_MAX ? budget / 8 : WORK_BYTES_MAX;
 
     mutex_lock(&db->mu);
-    mems = db->active.capacity;
+    taken += db->active.capacity;
     for (size_t i = 0; i < db->sealed_count; i++)
-        mems += db->sealed[i].capacity;
+        taken += db->sealed[i].capacity;
     mutex_unlock(&db->mu);
     /* A huge value may take more than the budget for a while; the cache keeps a working minimum. */
-    sst_cache_set_capacity(db->cache, mems + budget / 16 < budget ? budget - mems : budget / 16);
+    sst_cache_set_capacity(db->cache, taken + floor < budget ? budget - taken : floor);
 }

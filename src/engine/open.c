@@ -40,7 +40,7 @@ static enum quern_code fill_options(struct quern *db, const struct quern_options
         return err_set(err, QUERN_INVALID, "memory_bytes is %" PRIu64 "; at least 1 MiB is needed",
                        o->memory_bytes);
     if (o->memdb_bytes == 0)
-        o->memdb_bytes = o->memory_bytes / 4 < 64 * MIB ? o->memory_bytes / 4 : 64 * MIB;
+        o->memdb_bytes = o->memory_bytes / 5 < 64 * MIB ? o->memory_bytes / 5 : 64 * MIB;
     if (o->memdb_bytes < 4096)
         o->memdb_bytes = 4096;
     if (o->flush_interval_ms == 0)
@@ -57,8 +57,11 @@ static enum quern_code fill_options(struct quern *db, const struct quern_options
         o->tier_runs = 4;
     if (o->tier_runs < 2 || o->tier_runs > 16)
         return err_set(err, QUERN_INVALID, "tier_runs is %u; 2 to 16 are possible", o->tier_runs);
-    if (o->log_segment_bytes == 0)
-        o->log_segment_bytes = WAL_SEGMENT_BYTES_DEFAULT;
+    if (o->log_segment_bytes == 0) /* as large as a MemDB: one is filled while the other is */
+        o->log_segment_bytes = o->memdb_bytes < MIB ? MIB
+                               : o->memdb_bytes < WAL_SEGMENT_BYTES_DEFAULT
+                                   ? o->memdb_bytes
+                                   : WAL_SEGMENT_BYTES_DEFAULT;
     if (o->log_segment_bytes < 64 * 1024)
         return err_set(err, QUERN_INVALID, "log_segment_bytes is %" PRIu64 "; at least 64 KiB",
                        o->log_segment_bytes);

@@ -73,19 +73,31 @@ quern_seq quern_snapshot_seq(const struct quern_snapshot *s)
 
 /* ---- building ---- */
 
+/* A MemDB that is empty now holds nothing that the iterator's number can see, and never will. */
+static enum quern_code add_mem(struct mem *mem, struct iter **inputs, size_t *count,
+                               struct quern_error *err)
+{
+    struct mem_info info;
+
+    mem_info(mem, &info);
+    if (info.entry_count == 0)
+        return QUERN_OK;
+    if (mem_iter(mem, &inputs[*count], err))
+        return err->code;
+    (*count)++;
+    return QUERN_OK;
+}
+
 /* One cursor for every MemDB and run of the view, newest first. */
 static enum quern_code collect_inputs(const struct quern_iter *it, struct iter **inputs,
                                       size_t *count, struct quern_error *err)
 {
     const struct view *view = it->view;
 
-    if (view->mem != NULL) {
-        if (mem_iter(view->mem, &inputs[*count], err))
-            return err->code;
-        (*count)++;
-    }
-    for (size_t i = view->sealed_count; i-- > 0; (*count)++)
-        if (mem_iter(view->sealed[i], &inputs[*count], err))
+    if (view->mem != NULL && add_mem(view->mem, inputs, count, err))
+        return err->code;
+    for (size_t i = view->sealed_count; i-- > 0;)
+        if (add_mem(view->sealed[i], inputs, count, err))
             return err->code;
     for (size_t r = 0; r < view->version->run_count; r++, (*count)++)
         if (run_iter(&view->version->runs[r], it->bulk, &inputs[*count], err))
@@ -234,8 +246,7 @@ static bool stop(struct quern_iter *it, const struct quern_error *why)
 
 static bool remember_key(struct quern_iter *it, struct quern_slice key)
 {
-    buf_clear(&it->key);
-    return buf_append(&it->key, key.data, key.len, &it->err) == QUERN_OK;
+    return buf_assign(&it->key, key, &it->err) == QUERN_OK;
 }
 
 /* From where `in` stands to the first entry that is shown; with `skip`, past all of it->key first.
@@ -274,9 +285,7 @@ static bool take_group(struct quern_iter *it)
         found = in->at.kind == ENTRY_PUT;
         it->seq = in->at.seq;
         copied = in->at.value.len <= COPY_BYTES_MAX;
-        buf_clear(&it->value);
-        if (found && copied &&
-            buf_append(&it->value, in->at.value.data, in->at.value.len, &it->err))
+        if (found && copied && buf_assign(&it->value, in->at.value, &it->err))
             return false;
     }
     if (!found || copied || in->err.code != QUERN_OK)

@@ -615,9 +615,14 @@ static enum quern_code see_any(void *arg, const char *name, uint64_t bytes, stru
 /* A store made of hard links to the present tables; all is flushed. */
 static enum quern_code checkpoint(struct quern *db, const char *path, struct quern_error *err)
 {
-    struct manifest_state copy = *manifest_state(db->manifest);
+    const struct manifest_state *state = manifest_state(db->manifest);
     struct os_dir *to OWNED(os_dir_close) = NULL;
     struct manifest *manifest OWNED(manifest_close) = NULL;
+    struct manifest_state copy = {.created_ms = state->created_ms,
+                                  .flushed_seq = state->flushed_seq,
+                                  .log_first = 1, /* and log_last 0: no log at all */
+                                  .tables = state->tables,
+                                  .table_count = state->table_count};
 
     if (os_dir_open(db->os, path, true, &to, err) || os_dir_list(to, see_any, (void *)path, err))
         return err->code;
@@ -630,8 +635,6 @@ static enum quern_code checkpoint(struct quern *db, const char *path, struct que
     }
     if (os_dir_sync(to, err))
         return err->code;
-    copy.log_first = 1;
-    copy.log_last = 0;
     return manifest_create_from(to, &copy, &manifest, err);
 }
 
@@ -791,7 +794,10 @@ static void *worker(void *arg)
         if (now - last_look >= (uint64_t)db->options.compact_interval_ms * 1000000) {
             last_look = now;
             urge = is_idle(db) ? COMPACT_IDLE : COMPACT_NORMAL;
-            busy |= urge == COMPACT_IDLE;
+            if (urge == COMPACT_IDLE) {
+                busy = true;
+                wal_trim(db->wal);
+            }
         }
         mutex_lock(&db->mu);
         if (busy || db->stop)

@@ -22,9 +22,9 @@
  * reply. */
 #include "server/conn.h"
 
+#include "server/pool.h"
 #include "server/serve.h"
 
-#include "base/alloc.h"
 #include "base/error.h"
 
 #include <string.h>
@@ -32,153 +32,12 @@
 
 #define IN_BYTES_FIRST 16384u
 #define IN_BYTES_WAITING_MAX 65536u
-#define IN_BYTES_KEPT_MAX 262144u /* larger buffers are given back after use */
 #define OUT_BYTES_MAX (1u << 20)
 #define OPS_MAX 1024u
 #define OPS_BYTES_MAX (1u << 20)
-#define OP_BATCH_KEPT_BYTES_MAX 65536u
-#define SPARE_CONNS_MAX 64u
-#define SPARE_OPS_MAX 1024u
 #define LINGER_MS 2000u
 #define LINGER_DRAIN_MS 200u
 #define BODY_RATE_BYTES_PER_S 1024u
-
-/* ------------------------------------------------------------------ memory -- */
-
-static void conn_free(struct conn *c)
-{
-    buf_done(&c->in);
-    buf_done(&c->body);
-    buf_done(&c->out);
-    buf_done(&c->sending);
-    quern_value_done(&c->big);
-    alloc_free(c);
-}
-
-static void give_back(struct buf *b)
-{
-    buf_clear(b);
-    if (b->capacity > IN_BYTES_KEPT_MAX)
-        buf_done(b);
-}
-
-/* Closed, and no write of its own under way: keep the memory for the next one. */
-static void conn_recycle(struct conn *c)
-{
-    struct loop *loop = c->loop;
-
-    if (loop->spare_conn_count == SPARE_CONNS_MAX || loop->quitting) {
-        conn_free(c);
-        return;
-    }
-    give_back(&c->in);
-    give_back(&c->body);
-    give_back(&c->out);
-    give_back(&c->sending);
-    quern_value_done(&c->big);
-    c->next = loop->spare_conns;
-    loop->spare_conns = c;
-    loop->spare_conn_count++;
-}
-
-static struct conn *conn_take(struct loop *loop)
-{
-    struct conn *c = loop->spare_conns;
-    struct buf in, body, out, sending;
-
-    if (c == NULL)
-        return NEW(struct conn);
-    loop->spare_conns = c->next;
-    loop->spare_conn_count--;
-    in = c->in;
-    body = c->body;
-    out = c->out;
-    sending = c->sending;
-    memset(c, 0, sizeof(*c));
-    c->in = in;
-    c->body = body;
-    c->out = out;
-    c->sending = sending;
-    return c;
-}
-
-static void op_free(struct write_op *op)
-{
-    quern_batch_free(op->batch);
-    buf_done(&op->key);
-    alloc_free(op);
-}
-
-struct write_op *conn_op_new(struct conn *c)
-{
-    struct loop *loop = c->loop;
-    struct write_op *op = loop->spare_ops;
-    struct quern_batch *batch;
-    struct buf key = {0};
-
-    if (op != NULL) {
-        loop->spare_ops = op->next;
-        loop->spare_op_count--;
-        batch = op->batch;
-        key = op->key;
-        quern_batch_clear(batch);
-        buf_clear(&key);
-    } else {
-        op = NEW(struct write_op);
-        batch = quern_batch_new();
-        if (op == NULL || batch == NULL) {
-            alloc_free(op);
-            quern_batch_free(batch);
-            return NULL;
-        }
-    }
-    memset(op, 0, sizeof(*op));
-    op->batch = batch;
-    op->key = key;
-    op->conn = c;
-    *c->ops_last = op;
-    c->ops_last = &op->next;
-    c->op_count++;
-    atomic_fetch_add(&loop->server->writes, 1);
-    return op;
-}
-
-/* Take the oldest op out of the queue; it has finished. */
-static void op_retire(struct conn *c)
-{
-    struct loop *loop = c->loop;
-    struct write_op *op = c->ops;
-
-    c->ops = op->next;
-    if (c->ops == NULL)
-        c->ops_last = &c->ops;
-    c->op_count--;
-    c->op_bytes -= op->bytes;
-    if (loop->spare_op_count == SPARE_OPS_MAX || op->bytes > OP_BATCH_KEPT_BYTES_MAX) {
-        op_free(op);
-    } else {
-        op->next = loop->spare_ops;
-        loop->spare_ops = op;
-        loop->spare_op_count++;
-    }
-    atomic_fetch_sub(&loop->server->writes, 1);
-}
-
-void conn_free_spares(struct loop *loop)
-{
-    while (loop->spare_conns != NULL) {
-        struct conn *c = loop->spare_conns;
-
-        loop->spare_conns = c->next;
-        conn_free(c);
-    }
-    while (loop->spare_ops != NULL) {
-        struct write_op *op = loop->spare_ops;
-
-        loop->spare_ops = op->next;
-        op_free(op);
-    }
-}
 
 /* ------------------------------------------------------------------ open and close -- */
 
@@ -198,7 +57,7 @@ static void on_closed(uv_handle_t *handle)
         atomic_fetch_sub(&server->watchers, 1);
     atomic_fetch_sub(&server->connections, 1);
     if (!c->dirty && c->ops == NULL)
-        conn_recycle(c);
+        pool_put_conn(c);
 }
 
 void conn_cut(struct conn *c)
@@ -224,7 +83,7 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
     (void)suggested;
     if (c->lingering || c->in_at == c->in.len) {
         c->in_at = 0;
-        give_back(&c->in);
+        pool_give_back(&c->in);
     }
     if (c->in.capacity - c->in.len < 2048 && c->in_at > 0) {
         memmove(c->in.data, c->in.data + c->in_at, arrived(c));
@@ -390,8 +249,7 @@ static bool carry_out(struct conn *c)
         return false;
     c->in_at += c->used;
     c->used = 0;
-    if (c->body.capacity > IN_BYTES_KEPT_MAX)
-        buf_done(&c->body);
+    pool_give_back(&c->body);
     memset(&c->request, 0, sizeof(c->request));
     c->phase = CONN_HEAD;
     return true;
@@ -427,7 +285,7 @@ static void reap(struct conn *c)
 {
     while (c->ops != NULL && c->ops->finished) {
         serve_completed(c->ops);
-        op_retire(c);
+        pool_put_op(c);
     }
 }
 
@@ -480,7 +338,7 @@ static void flush(struct conn *c)
     }
     count(&c->loop->server->counters.bytes_out, all);
     if ((size_t)sent == all) {
-        give_back(&c->out);
+        pool_give_back(&c->out);
         quern_value_done(&c->big);
         return;
     }
@@ -489,7 +347,7 @@ static void flush(struct conn *c)
     c->out = swap;
     c->writing = true;
     c->left_unsent = all - (size_t)sent;
-    c->progress_at = uv_now(&c->loop->uv);
+    c->progress_at = c->loop->clock_ms;
     c->write.data = c;
     if (uv_write(&c->write, (uv_stream_t *)&c->tcp, parts,
                  pieces(&c->sending, &c->big, (size_t)sent, parts), on_written) != 0) {
@@ -507,7 +365,7 @@ static void linger(struct conn *c)
         return;
     }
     c->lingering = true;
-    c->wait_since = uv_now(&c->loop->uv);
+    c->wait_since = c->loop->clock_ms;
 }
 
 /* Everything said, nothing pending: is this the end? */
@@ -542,7 +400,7 @@ static void choose_wait(struct conn *c, bool progressed)
             wait = arrived(c) == 0 ? WAIT_IDLE : WAIT_HEAD;
     }
     if (!c->lingering && (wait != c->wait || progressed))
-        c->wait_since = uv_now(&c->loop->uv);
+        c->wait_since = c->loop->clock_ms;
     c->wait = wait;
 }
 
@@ -569,7 +427,7 @@ void conn_run(struct conn *c)
     reap(c);
     if (c->closing) {
         if (c->closed && c->ops == NULL)
-            conn_recycle(c);
+            pool_put_conn(c);
         return;
     }
     do { /* what was too much output may leave at once: then there is more to do, and nobody to say
@@ -600,10 +458,11 @@ static void too_slow(struct conn *c, const char *detail)
     loop_mark(c->loop, c);
 }
 
-void conn_check_time(struct conn *c, uint64_t now)
+void conn_check_time(struct conn *c)
 {
+    uint64_t now = c->loop->clock_ms;
     const struct server_options *o = c->loop->server->options;
-    uint64_t waited = now > c->wait_since ? now - c->wait_since : 0;
+    uint64_t waited = now - c->wait_since;
 
     if (c->closing)
         return;
@@ -613,7 +472,7 @@ void conn_check_time(struct conn *c, uint64_t now)
         if (left != c->left_unsent) {
             c->left_unsent = left;
             c->progress_at = now;
-        } else if (now > c->progress_at && now - c->progress_at > o->idle_ms) {
+        } else if (now - c->progress_at > o->idle_ms) {
             count(&c->loop->server->counters.timeouts, 1);
             conn_cut(c);
             return;
@@ -637,14 +496,14 @@ void conn_check_time(struct conn *c, uint64_t now)
 
 bool conn_open(struct loop *loop, int fd)
 {
-    struct conn *c = conn_take(loop);
+    struct conn *c = pool_take_conn(loop);
 
     if (c == NULL)
         return false;
     c->loop = loop;
     c->ops_last = &c->ops;
     if (uv_tcp_init(&loop->uv, &c->tcp) != 0) {
-        conn_free(c);
+        pool_put_conn(c);
         return false;
     }
     c->tcp.data = c;
@@ -652,7 +511,7 @@ bool conn_open(struct loop *loop, int fd)
     if (c->next != NULL)
         c->next->prev = c;
     loop->conns = c;
-    c->wait_since = uv_now(&loop->uv);
+    c->wait_since = loop->clock_ms;
     if (uv_tcp_open(&c->tcp, fd) != 0) {
         /* Not a socket of ours after all: it counts as a connection until on_closed(). */
         (void)close(fd);

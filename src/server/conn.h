@@ -83,8 +83,9 @@ struct conn {
     size_t left_unsent; /* of the write under way, when last looked at */
 
     enum conn_wait wait;
-    uint64_t wait_since, progress_at, body_bytes; /* body_bytes: arrived since the head */
-    size_t words_told;                            /* of the shutdown */
+    uint64_t wait_since, progress_at; /* by the loop's clock_ms */
+    uint64_t body_bytes;              /* arrived since the head */
+    size_t words_told;                /* of the shutdown */
     bool reading, writing, eof, last, lingering, watching, chunked_words, continued, closing,
         closed;
 };
@@ -96,12 +97,8 @@ bool conn_open(struct loop *loop, int fd);
  * wait for. Called by the loop for each connection that was marked. May free the connection. */
 void conn_run(struct conn *c);
 
-void conn_cut(struct conn *c); /* close at once; what was not sent is lost */
-void conn_check_time(struct conn *c, uint64_t now);
-void conn_free_spares(struct loop *loop);
-
-/* A new op at the end of the connection's queue, with an empty batch; NULL: no memory. */
-struct write_op *conn_op_new(struct conn *c);
+void conn_cut(struct conn *c);        /* close at once; what was not sent is lost */
+void conn_check_time(struct conn *c); /* at every tick of the loop: has it waited too long? */
 
 /* The bytes of the request at hand, and its body once READY. */
 static inline uint8_t *conn_request_bytes(const struct conn *c)

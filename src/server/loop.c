@@ -15,6 +15,7 @@
 #include "server/loop.h"
 
 #include "server/conn.h"
+#include "server/pool.h"
 #include "server/say.h"
 
 #include "base/alloc.h"
@@ -161,11 +162,11 @@ static void on_wake(uv_async_t *handle)
 static void on_tick(uv_timer_t *handle)
 {
     struct loop *loop = handle->data;
-    uint64_t now = uv_now(&loop->uv);
 
+    loop->clock_ms += TICK_MS;
     for (struct conn *c = loop->conns, *next; c != NULL; c = next) {
         next = c->next;
-        conn_check_time(c, now);
+        conn_check_time(c);
     }
 }
 
@@ -180,7 +181,7 @@ static void *loop_main(void *arg)
 
 static void loop_free(struct loop *loop)
 {
-    conn_free_spares(loop);
+    pool_free(loop);
     quern_value_done(&loop->value);
     buf_done(&loop->key);
     buf_done(&loop->text);

@@ -49,6 +49,9 @@ struct loop {
     unsigned spare_conn_count;
     struct write_op *spare_ops;
     unsigned spare_op_count;
+    /* The time that clients are held to: ticks seen, times their length. A loop that is late
+     * itself, on a machine too busy, sees fewer ticks, and so blames no client for it. */
+    uint64_t clock_ms;
     struct quern_value value; /* reused by reads */
     struct buf key, text;     /* scratch of the request at hand */
     int64_t date_at;          /* unix second of `date` */

@@ -10,6 +10,8 @@
  * letter is needed: the op is marked, and its connection has its turn before the loop sleeps. */
 #include "server/writes.h"
 
+#include "server/pool.h"
+
 #include "base/error.h"
 #include "base/hash.h"
 
@@ -68,7 +70,7 @@ static void submit(struct write_op *op)
 
 static struct write_op *new_op(struct conn *c, struct manner manner, size_t bytes, bool sync)
 {
-    struct write_op *op = conn_op_new(c);
+    struct write_op *op = pool_take_op(c);
 
     if (op == NULL)
         return NULL;

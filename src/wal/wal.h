@@ -14,7 +14,7 @@
  * Where the file system has no mapping or no direct writes, plain writes and fdatasync.
  *
  * Threads: one caller at a time for everything that takes a `struct wal *`, except
- * wal_release() and wal_stats(), which any thread may call at any time. The engine's commit
+ * wal_release(), wal_trim() and wal_stats(), which any thread may call at any time. The engine's commit
  * queue sees to it. A failed sync poisons the log: every later append is refused (READ_ONLY). */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
@@ -70,6 +70,9 @@ quern_seq wal_durable_seq(const struct wal *w); /* any thread */
 /* No segment below `segment_no` is needed any more: recycle or remove them. The manifest says so
  * durably already. Any thread. Failures are kept to themselves: the files go at the next open. */
 void wal_release(struct wal *w, uint64_t segment_no);
+
+/* Give the disk space of spares back: nothing has been written for a while. Any thread. */
+void wal_trim(struct wal *w);
 
 struct wal_stats {
     uint64_t segments_live, segments_spare, bytes_on_disk;

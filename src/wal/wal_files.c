@@ -263,6 +263,19 @@ static struct wal_file *take_spare(struct wal *w)
     return f;
 }
 
+void wal_trim(struct wal *w)
+{
+    struct wal_file *f;
+
+    while ((f = take_spare(w)) != NULL) {
+        char name[WAL_NAME_BYTES];
+
+        wal_name(name, f->no);
+        remove_name(w, name);
+        alloc_free(f);
+    }
+}
+
 /* Put header and LINK of the segment into the staging area. */
 static struct iovec first_pages(struct wal *w, struct segment *s)
 {

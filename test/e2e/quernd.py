@@ -75,12 +75,16 @@ class Server:
             print("# stdout:\n#   " + self.stdout().replace("\n", "\n#   "))
             print("# stderr:\n#   " + self.stderr().replace("\n", "\n#   "))
         found = "Sanitizer" in self.stderr()
+        self.forget()
+        if error is None and (ended != 0 or found):
+            raise AssertionError(f"quernd ended with {ended} (a negative number is a signal)")
+
+    def forget(self):
+        """The process has ended: remove what it left."""
         self.out.close()
         self.err.close()
         if self.own_dir:
             shutil.rmtree(self.own_dir, ignore_errors=True)
-        if error is None and (ended != 0 or found):
-            raise AssertionError(f"quernd ended with {ended} (a negative number is a signal)")
 
     def connect(self, timeout=30):
         return Wire(self.port, timeout)

@@ -317,7 +317,7 @@ static enum quern_code sim_dir_list(struct os_dir *dir, os_see_fn see, void *arg
 /* The file of this name; none fails the call. */
 static struct inode *wanted(struct how *how, struct os_dir *dir, const char *name)
 {
-    struct inode *i = node_find(node_of(dir), name);
+    struct inode *i = node_inode(node_of(dir), name);
 
     if (i == NULL && how->way == GO)
         how_fail(how, ENOENT);
@@ -353,7 +353,7 @@ static enum quern_code sim_dir_rename(struct os_dir *dir, const char *from, cons
     struct how how = sim_begin(dir->os, SIM_RENAME, to);
     struct inode *i = wanted(&how, dir, from);
 
-    if (i != NULL && how_changes(&how) && node_find(node_of(dir), to) != i)
+    if (i != NULL && how_changes(&how) && node_inode(node_of(dir), to) != i)
         node_change(&how.sim->disk, node_of(dir), from, to, i);
     (void)snprintf(deed, sizeof(deed), "rename %s to", from);
     return sim_end(&how, err, deed, to);
@@ -366,9 +366,9 @@ static enum quern_code sim_dir_link(struct os_dir *dir, const char *name, struct
     struct how how = sim_begin(dir->os, SIM_LINK, name);
     struct inode *i = wanted(&how, dir, name);
 
-    if (how.way == GO && node_find(node_of(to_dir), to_name) != NULL)
+    if (how.way == GO && node_inode(node_of(to_dir), to_name) != NULL)
         how_fail(&how, EEXIST);
-    if (i != NULL && how_changes(&how) && node_find(node_of(to_dir), to_name) == NULL)
+    if (i != NULL && how_changes(&how) && node_inode(node_of(to_dir), to_name) == NULL)
         node_change(&how.sim->disk, node_of(to_dir), "", to_name, i);
     (void)snprintf(deed, sizeof(deed), "link %s as", name);
     return sim_end(&how, err, deed, to_name);
@@ -406,7 +406,7 @@ static enum quern_code sim_dir_lock(struct os_dir *dir, const char *name, struct
         return err_memory(err, "a lock");
     how = sim_begin(dir->os, SIM_LOCK, name);
     ensure(how.way != LIE);
-    i = node_find(node_of(dir), name);
+    i = node_inode(node_of(dir), name);
     if (i == NULL && how_changes(&how))
         i = create(&how, dir, name);
     if (how.way == GO && i->locked) {
@@ -454,7 +454,7 @@ static enum quern_code sim_file_open(struct os_dir *dir, const char *name, unsig
     ensure(how.way != LIE);
     if (how.way == GO && (kind & OS_DIRECT_SYNC) && !how.sim->direct)
         return unsupported(&how, err, "open", name);
-    i = node_find(node_of(dir), name);
+    i = node_inode(node_of(dir), name);
     if (how.way == GO && (i != NULL) == ((kind & OS_CREATE) != 0))
         how_fail(&how, i != NULL ? EEXIST : ENOENT);
     if ((kind & OS_CREATE) && i == NULL && how_changes(&how))

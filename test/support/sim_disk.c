@@ -548,7 +548,7 @@ struct node *disk_make_node(struct disk *d, const char *path)
     return n;
 }
 
-struct inode *node_find(struct node *n, const char *name)
+struct inode *node_inode(struct node *n, const char *name)
 {
     struct name *found = names_find(&n->live, name);
 

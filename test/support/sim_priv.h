@@ -86,7 +86,7 @@ uint64_t disk_random(struct disk *d);
 
 struct node *disk_node(struct disk *d, const char *path); /* NULL: none of this path */
 struct node *disk_make_node(struct disk *d, const char *path);
-struct inode *node_find(struct node *n, const char *name);
+struct inode *node_inode(struct node *n, const char *name);
 /* Change the live names and remember that the directory is not synced. */
 void node_change(struct disk *d, struct node *n, const char *gone, const char *come,
                  struct inode *inode);
