@@ -1,0 +1,103 @@
+/* edit.c - one change of what the store is: the manifest on disk first, then the version that
+ * readers see.
+ *
+ *   manifest_apply     durable, or nothing happened
+ *   version_build      opens what is new, shares what stays
+ *   publish            one pointer, under mu
+ *   version_condemn    files of tables that went are removed when their last reader leaves
+ *
+ * A failure between the first step and the last leaves memory behind the disk, so it forbids
+ * writing until the next open. Worker only (or open, before there is a worker). */
+#include "engine/work_priv.h"
+
+#include <stdlib.h>
+
+/* ---- pins ---- */
+
+static int compare_seqs(const void *a, const void *b)
+{
+    quern_seq x = *(const quern_seq *)a, y = *(const quern_seq *)b;
+
+    return (x > y) - (x < y);
+}
+
+enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
+                            struct quern_error *err)
+{
+    quern_seq *list;
+    size_t n = 0, unique = 0;
+
+    mutex_lock(&db->mu);
+    list = alloc_array((size_t)db->snapshot_count + db->iterator_count + 1, sizeof(*list));
+    if (list != NULL)
+        for (struct pin *p = db->pins.next; p != &db->pins; p = p->next)
+            list[n++] = p->seq;
+    mutex_unlock(&db->mu);
+    if (list == NULL)
+        return err_memory(err, "a list of snapshots");
+    qsort(list, n, sizeof(*list), compare_seqs);
+    for (size_t i = 0; i < n; i++)
+        if (unique == 0 || list[unique - 1] != list[i])
+            list[unique++] = list[i];
+    *out = list;
+    *count = unique;
+    return QUERN_OK;
+}
+
+/* ---- edits ---- */
+
+static void count_runs(struct quern *db, const struct version *version)
+{
+    uint32_t runs = 0;
+
+    for (size_t r = 0; r < version->run_count; r++)
+        runs += version->runs[r].tier == 0;
+    atomic_store(&db->tier0_runs, runs);
+}
+
+/* The worker alone changes the version, so to the worker it stays; the view around it may be
+ * replaced by a leader at any time, hence the lock. */
+struct version *work_version(struct quern *db)
+{
+    struct version *version;
+
+    mutex_lock(&db->mu);
+    version = atomic_load_explicit(&db->view, memory_order_relaxed)->version;
+    mutex_unlock(&db->mu);
+    return version;
+}
+
+enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit, bool flushed,
+                                  struct quern_error *err)
+{
+    struct version *version OWNED(version_unref) = NULL;
+    struct version *old OWNED(version_unref) = work_version(db);
+    struct memdb done = {0};
+    enum quern_code code;
+
+    version_ref(old);
+    if (manifest_apply(db->manifest, edit, err))
+        return err->code;
+    code = version_build(db->dir, db->cache, manifest_state(db->manifest), old, &version, err);
+    if (code == QUERN_OK) {
+        mutex_lock(&db->mu);
+        if (flushed) {
+            done = db->sealed[0];
+            for (size_t i = 1; i < db->sealed_count; i++)
+                db->sealed[i - 1] = db->sealed[i];
+            db->sealed_count--;
+        }
+        code = engine_publish_locked(db, version, err);
+        if (flushed && code == QUERN_OK)
+            cond_broadcast(&db->flushed);
+        mutex_unlock(&db->mu);
+    }
+    if (code != QUERN_OK) { /* the disk has moved on and memory has not: only a reopen helps */
+        engine_fail(db, err);
+        return code;
+    }
+    count_runs(db, version);
+    version_condemn(old, version);
+    mem_unref(done.mem);
+    return QUERN_OK;
+}

@@ -1,0 +1,158 @@
+/* flush.c - the oldest sealed MemDB becomes a run of tier 0.
+ *
+ * One merge of one cursor (compact/merge.c), one manifest edit, then the log segments that only
+ * this MemDB needed are handed back. The pace of flushes is what pressure.c slows writers to. */
+#include "engine/work_priv.h"
+
+#include <inttypes.h>
+
+static enum sst_codec codec_for(const struct quern *db, bool bottom)
+{
+    switch (db->options.compression) {
+    case QUERN_COMPRESS_NONE:
+        return SST_PLAIN;
+    case QUERN_COMPRESS_LZ4:
+        return SST_LZ4;
+    case QUERN_COMPRESS_ZSTD:
+        return bottom ? SST_ZSTD : SST_LZ4;
+    case QUERN_COMPRESS_DEFAULT:
+        break;
+    }
+    return bottom ? SST_LZ4 : SST_PLAIN;
+}
+
+struct compact_rules work_rules(const struct quern *db, bool bottom, bool nothing_below)
+{
+    return (struct compact_rules){
+        .bottom = nothing_below,
+        .table_bytes = db->options.table_bytes,
+        .block_bytes = db->options.block_bytes,
+        .filter_bits = db->options.filter_bits == UINT32_MAX ? 0 : db->options.filter_bits,
+        .codec = codec_for(db, bottom),
+    };
+}
+
+/* The edit that makes new tables one run. The metas are borrowed. */
+enum quern_code work_list_tables(const struct compact_output *out, uint32_t tier, uint64_t run_no,
+                                 struct manifest_table **list, struct quern_error *err)
+{
+    *list = alloc_array(out->count + 1, sizeof(**list));
+    if (*list == NULL)
+        return err_memory(err, "a manifest edit");
+    for (size_t i = 0; i < out->count; i++)
+        (*list)[i] = (struct manifest_table){tier, run_no, out->tables[i]};
+    return QUERN_OK;
+}
+
+/* These leave the manifest as it was; after any other failure it may name the new tables. */
+bool work_edit_refused(enum quern_code code)
+{
+    return code == QUERN_NO_SPACE || code == QUERN_NO_MEMORY;
+}
+
+void work_remove_tables(struct quern *db, const struct compact_output *out)
+{
+    for (size_t i = 0; i < out->count; i++) {
+        char name[TABLE_NAME_BYTES];
+        struct quern_error ignored;
+
+        table_name(name, out->tables[i].table_no);
+        IGNORE(os_dir_remove(db->dir, name, &ignored)); /* else it goes at the next open */
+    }
+}
+
+enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
+                                 bool recovering, struct quern_error *err)
+{
+    struct compact_rules rules = work_rules(db, false, work_version(db)->run_count == 0);
+    struct iter *in OWNED(iter_free) = NULL;
+    struct compact_output out;
+    struct manifest_table *list = NULL;
+    struct manifest_edit edit = {.set_flushed_seq = true};
+    struct mem_info info;
+    quern_seq *pins = NULL;
+    uint64_t began = os_now_ns(db->os), ns;
+    enum quern_code code;
+
+    mem_info(mem, &info);
+    if (mem_iter(mem, &in, err) || engine_pins(db, &pins, &rules.snapshot_count, err))
+        return err->code;
+    rules.snapshots = pins;
+    iter_first(in);
+    code = compact_merge(db->dir, db->manifest, in, slice_of(NULL, 0), &rules, &out, err);
+    alloc_free(pins);
+    if (code != QUERN_OK)
+        return err_in(err, "flush");
+    edit.flushed_seq = info.seq_max;
+    edit.set_log_first = !recovering;
+    edit.log_first = log_first;
+    code = work_list_tables(&out, 0, manifest_take_file_no(db->manifest), &list, err);
+    edit.add = list;
+    edit.add_count = out.count;
+    if (code == QUERN_OK)
+        code = engine_apply_edit(db, &edit, !recovering, err);
+    if (work_edit_refused(code) && !atomic_load(&db->failed))
+        work_remove_tables(db, &out);
+    alloc_free(list);
+    ns = os_now_ns(db->os) - began;
+    if (code == QUERN_OK) {
+        uint64_t rate = info.arena_bytes * 1000 / (ns / 1000000 + 1);
+        uint64_t before = atomic_load(&db->flush_rate);
+
+        atomic_store(&db->flush_rate, before == 0 ? rate : (3 * before + rate) / 4);
+        atomic_fetch_add(&db->flushes, 1);
+        atomic_fetch_add(&db->flush_bytes, out.bytes_written);
+        atomic_fetch_add(&db->flush_ns, ns);
+        atomic_store(&db->last_flush_ns, os_now_ns(db->os));
+        engine_event(db, QUERN_EVENT_FLUSHED, info.arena_bytes, out.bytes_written, ns,
+                     "flushed %" PRIu64 " entries, %" PRIu64 " bytes, in %zu tables",
+                     out.entries_out, out.bytes_written, out.count);
+    }
+    compact_output_done(&out);
+    return code == QUERN_OK ? QUERN_OK : err_in(err, "flush");
+}
+
+static void set_no_space(struct quern *db, bool no_space, const struct quern_error *why)
+{
+    bool changed;
+
+    mutex_lock(&db->mu);
+    changed = db->no_space != no_space;
+    db->no_space = no_space;
+    cond_broadcast(&db->flushed);
+    mutex_unlock(&db->mu);
+    if (changed && no_space)
+        engine_event(db, QUERN_EVENT_NO_SPACE, 0, 0, 0, "waiting for disk space: %s", why->text);
+    else if (changed)
+        engine_event(db, QUERN_EVENT_RESUMED, 0, 0, 0, "disk space is back; writing goes on");
+}
+
+/* Flush the oldest sealed MemDB, if any. */
+enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err)
+{
+    struct memdb oldest;
+    uint64_t log_first;
+    enum quern_code code;
+
+    mutex_lock(&db->mu);
+    if (db->sealed_count == 0) {
+        mutex_unlock(&db->mu);
+        return QUERN_OK;
+    }
+    oldest = db->sealed[0];
+    log_first = db->sealed_count > 1 ? db->sealed[1].log_first : db->active.log_first;
+    mem_ref(oldest.mem);
+    mutex_unlock(&db->mu);
+    code = engine_flush_mem(db, oldest.mem, log_first, false, err);
+    mem_unref(oldest.mem);
+    if (code == QUERN_OK) {
+        wal_release(db->wal, log_first);
+        engine_share_memory(db);
+        set_no_space(db, false, NULL);
+    } else if (code == QUERN_NO_SPACE) {
+        set_no_space(db, true, err);
+    } else {
+        engine_fail(db, err);
+    }
+    return code;
+}
