@@ -144,6 +144,8 @@ enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err)
     mem_ref(oldest.mem);
     mutex_unlock(&db->mu);
     code = engine_flush_mem(db, oldest.mem, log_first, false, err);
+    if (code == QUERN_NO_SPACE && ballast_give_up(db))
+        code = engine_flush_mem(db, oldest.mem, log_first, false, err);
     mem_unref(oldest.mem);
     if (code == QUERN_OK) {
         wal_release(db->wal, log_first);

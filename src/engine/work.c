@@ -245,6 +245,7 @@ static void *worker(void *arg)
             if (urge == COMPACT_IDLE) {
                 busy = true;
                 wal_trim(db->wal);
+                ballast_keep(db);
             }
         }
         mutex_lock(&db->mu);

@@ -20,6 +20,10 @@ void work_remove_tables(struct quern *db, const struct compact_output *out);
 /* Flush the oldest sealed MemDB, if any; deals with failure (no_space, engine_fail). */
 MUST_USE enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err);
 
+/* ---- ballast.c ---- */
+void ballast_keep(struct quern *db);    /* see that it is there, if the disk has plenty of space */
+bool ballast_give_up(struct quern *db); /* true: there was some, and its space is free now */
+
 /* ---- slices.c ---- */
 /* One slice of a job; ends the job after its last. *bytes: what the slice read. */
 MUST_USE enum quern_code work_job_step(struct quern *db, struct compact_job *job, uint64_t *bytes,

@@ -1,0 +1,525 @@
+/* test_engine.c - the store as a whole, on a sound disk: limits, asynchronous writes, budgets,
+ * periods, and a directory that holds more than it should. Faults: test_engine_faults.c. */
+#include "engine_world.h"
+
+#include "base/alloc.h"
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct quern_error err;
+
+static void nap_ms(long ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
+
+    (void)nanosleep(&t, NULL);
+}
+
+/* ---- limits ---- */
+
+TEST(keys_and_values_may_have_every_length_up_to_the_limits)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_value value = {0};
+    struct quern *db;
+    char *key = malloc(QUERN_KEY_BYTES_MAX + 1);
+
+    memset(key, 'k', QUERN_KEY_BYTES_MAX + 1);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    for (int round = 0; round < 2; round++) {
+        struct quern_slice longest = {key, QUERN_KEY_BYTES_MAX};
+
+        CHECK_OK(quern_put(db, longest, QUERN_STR("long"), NULL, &err), &err);
+        CHECK_OK(
+            quern_put(db, (struct quern_slice){"\0", 1}, (struct quern_slice){NULL, 0}, NULL, &err),
+            &err);
+        if (round == 1)
+            CHECK_OK(quern_flush(db, &err), &err);
+        CHECK_OK(quern_get(db, longest, NULL, &value, &err), &err);
+        CHECK_EQ(value.len, 4);
+        CHECK_OK(quern_get(db, (struct quern_slice){"\0", 1}, NULL, &value, &err), &err);
+        CHECK_EQ(value.len, 0);
+    }
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(quern_get(db, (struct quern_slice){key, QUERN_KEY_BYTES_MAX}, NULL, &value, &err),
+             &err);
+    quern_value_done(&value);
+    CHECK_OK(quern_close(db, &err), &err);
+    free(key);
+}
+
+TEST(what_is_over_a_limit_is_invalid_and_changes_nothing)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_batch *batch = quern_batch_new();
+    struct quern_slice one = QUERN_STR("k"), none = {"", 0};
+    struct quern_slice wide = {"never read", QUERN_KEY_BYTES_MAX + 1};
+    struct quern_slice huge = {"never read", (size_t)QUERN_VALUE_BYTES_MAX + 1};
+    struct quern_value value = {0};
+    struct quern_stats stats;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_CODE(quern_put(db, none, one, NULL, &err), QUERN_INVALID);
+    CHECK_CODE(quern_put(db, wide, one, NULL, &err), QUERN_INVALID);
+    CHECK_CODE(quern_put(db, one, huge, NULL, &err), QUERN_INVALID);
+    CHECK_CODE(quern_delete(db, none, NULL, &err), QUERN_INVALID);
+    CHECK_CODE(quern_delete(db, wide, NULL, &err), QUERN_INVALID);
+    CHECK_CODE(quern_get(db, none, NULL, &value, &err), QUERN_INVALID);
+    CHECK_CODE(quern_get(db, wide, NULL, &value, &err), QUERN_INVALID);
+    CHECK_CODE(quern_batch_put(batch, none, one, &err), QUERN_INVALID);
+    CHECK_CODE(quern_batch_put(batch, wide, one, &err), QUERN_INVALID);
+    CHECK_CODE(quern_batch_put(batch, one, huge, &err), QUERN_INVALID);
+    CHECK_CODE(quern_batch_delete(batch, wide, &err), QUERN_INVALID);
+    CHECK_EQ(quern_batch_count(batch), 0);
+    CHECK_OK(quern_write(db, batch, NULL, &err), &err);
+    quern_stats(db, &stats);
+    CHECK_EQ(stats.visible_seq, 0);
+    quern_batch_free(batch);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+TEST(options_out_of_shape_are_refused)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options bad[] = {
+        {.memory_bytes = 1000},
+        {.tier_runs = 1},
+        {.tier_runs = 17},
+        {.log_segment_bytes = 1000},
+        {.compression = 99},
+        {.must_exist = true, .must_create = true},
+        {.recover = (enum quern_recover)7},
+    };
+    struct quern *db = NULL;
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK_CODE(world_open(sim, &bad[i], &db, &err), QUERN_INVALID);
+    CHECK(db == NULL);
+    CHECK_CODE(quern_open("", NULL, &db, &err), QUERN_INVALID);
+    CHECK_CODE(quern_open(NULL, NULL, &db, &err), QUERN_INVALID);
+    CHECK_CODE(world_open(sim, &(struct quern_options){.must_exist = true}, &db, &err),
+               QUERN_NO_STORE);
+    CHECK_OK(world_open(sim, &(struct quern_options){.must_create = true}, &db, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_CODE(world_open(sim, &(struct quern_options){.must_create = true}, &db, &err),
+               QUERN_EXISTS);
+}
+
+/* 64 MiB, far over the MemDB, the cache and a log segment: on a real disk. */
+TEST(a_large_value_comes_back_from_memory_log_and_table)
+{
+    enum { BYTES = 64 << 20 };
+    struct quern_options options = {.memory_bytes = 64 << 20, .log_segment_bytes = 1 << 20};
+    struct quern_value value = {0};
+    uint8_t *bytes = malloc(BYTES);
+    struct quern *db;
+    const char *path = tap_dir();
+
+    for (size_t i = 0; i < BYTES; i++)
+        bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+    CHECK_OK(quern_open(path, &options, &db, &err), &err);
+    CHECK_OK(quern_put(db, QUERN_STR("small"), QUERN_STR("1"), NULL, &err), &err);
+    CHECK_OK(quern_put(db, QUERN_STR("large"), (struct quern_slice){bytes, BYTES}, NULL, &err),
+             &err);
+    CHECK_OK(quern_put(db, QUERN_STR("small"), QUERN_STR("2"), NULL, &err), &err);
+    for (int round = 0; round < 3; round++) {
+        CHECK_OK(quern_get(db, QUERN_STR("large"), NULL, &value, &err), &err);
+        CHECK_EQ(value.len, BYTES);
+        CHECK(memcmp(value.data, bytes, BYTES) == 0);
+        CHECK_OK(quern_get(db, QUERN_STR("small"), NULL, &value, &err), &err);
+        CHECK_BYTES(((struct quern_slice){value.data, value.len}), "2");
+        if (round == 0) {
+            CHECK_OK(quern_flush(db, &err), &err);
+        } else if (round == 1) {
+            CHECK_OK(quern_close(db, &err), &err);
+            CHECK_OK(quern_open(path, &options, &db, &err), &err);
+        }
+    }
+    quern_value_done(&value);
+    CHECK_OK(quern_close(db, &err), &err);
+    free(bytes);
+}
+
+/* ---- one store, one owner ---- */
+
+TEST(a_second_open_is_locked_out)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern *db, *other = NULL;
+    const char *path = tap_dir();
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_CODE(world_open(sim, NULL, &other, &err), QUERN_LOCKED);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(quern_open(path, NULL, &db, &err), &err);
+    CHECK_CODE(quern_open(path, NULL, &other, &err), QUERN_LOCKED);
+    CHECK(other == NULL);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+TEST(a_child_process_cannot_use_the_handle_of_its_parent)
+{
+    struct quern *db;
+    int status = 0;
+    pid_t child;
+
+    CHECK_OK(quern_open(tap_dir(), NULL, &db, &err), &err);
+    CHECK_OK(world_put(db, 1, 1, false, &err), &err);
+    (void)fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        struct quern_value value = {0};
+        struct quern_iter *it;
+        int wrong = 0;
+
+        wrong |= quern_get(db, world_key(1), NULL, &value, &err) != QUERN_INVALID;
+        wrong |= (world_put(db, 2, 1, true, &err) != QUERN_INVALID) << 1;
+        wrong |= (quern_iter_new(db, NULL, &it, &err) != QUERN_INVALID) << 2;
+        wrong |= (quern_flush(db, &err) != QUERN_INVALID) << 3;
+        wrong |= (quern_close(db, &err) != QUERN_INVALID) << 4;
+        _exit(wrong);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK_OK(world_get(db, 1, 1, &err), &err);
+    CHECK_OK(world_put(db, 2, 1, true, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* ---- read-only ---- */
+
+TEST(a_store_opened_read_only_shows_all_and_writes_nothing)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct sim *left OWNED(sim_free) = NULL;
+    struct quern_options options = world_options();
+    static struct world_files before, after;
+    struct quern_batch *batch = quern_batch_new();
+    struct quern_completion done = {0};
+    struct quern_stats stats;
+    struct quern *db;
+    uint64_t changes, count = 0;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 300, 1, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    CHECK_OK(world_fill(db, 200, 400, 2, &err), &err);
+    left = sim_crash(sim, 1, SIM_KEEP_ALL); /* so that there is a log to replay */
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK(world_write(left, "000999.sst", "an orphan", 9));
+    world_list(left, &before);
+    changes = sim_op_count_of(left, SIM_CHANGES);
+    options.read_only = true;
+    CHECK_OK(world_open(left, &options, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, 200, 1, &err), &err);
+    CHECK_OK(world_check(db, 200, 400, 2, &err), &err);
+    CHECK_OK(quern_count(db, NULL, NULL, &count, &err), &err);
+    CHECK_EQ(count, 400);
+    CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
+    CHECK_CODE(world_put(db, 1, 3, false, &err), QUERN_READ_ONLY);
+    CHECK_CODE(quern_delete(db, world_key(1), NULL, &err), QUERN_READ_ONLY);
+    CHECK_OK(quern_batch_put(batch, world_key(1), world_value(1, 3), &err), &err);
+    CHECK_CODE(quern_write(db, batch, NULL, &err), QUERN_READ_ONLY);
+    CHECK_CODE(quern_write_async(db, batch, NULL, &done, &err), QUERN_READ_ONLY);
+    CHECK_CODE(quern_flush(db, &err), QUERN_READ_ONLY);
+    CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_READ_ONLY);
+    CHECK_CODE(quern_checkpoint(db, "/elsewhere", &err), QUERN_READ_ONLY);
+    CHECK_CODE(quern_sync(db, &err), QUERN_READ_ONLY);
+    quern_stats(db, &stats);
+    CHECK(stats.read_only);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_EQ(sim_op_count_of(left, SIM_CHANGES), changes);
+    world_list(left, &after);
+    CHECK_EQ(after.count, before.count);
+    for (size_t i = 0; i < after.count; i++) {
+        CHECK(strcmp(after.file[i].name, before.file[i].name) == 0);
+        CHECK(after.file[i].hash == before.file[i].hash);
+    }
+    quern_batch_free(batch);
+    CHECK_CODE(engine_open(sim_os(left), "/nowhere", &options, &db, &err), QUERN_NO_STORE);
+}
+
+/* ---- a directory with more in it ---- */
+
+TEST(foreign_files_stay_and_orphans_go)
+{
+    static const char *const foreign[] = {"notes.txt",       "1.sst",       "holiday.wal",
+                                          "MANIFEST.backup", "CURRENT.old", "12.wal.tmp"};
+    static const char *const orphans[] = {"000900.sst",    "000901.sst.tmp",      "000900.wal",
+                                          "CURRENT.tmp",   "MANIFEST-000900.tmp", "MANIFEST-000901",
+                                          "000902.wal.tmp"};
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    static struct world_files files;
+    struct quern *db;
+
+    CHECK(world_write(sim, foreign[0], "mine", 4)); /* beside a store that is only just made */
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 50, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
+        CHECK(world_write(sim, foreign[i], "mine", 4));
+    for (size_t i = 0; i < ARRAY_LEN(orphans); i++)
+        CHECK(world_write(sim, orphans[i], "left by a crash", 15));
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, 50, 1, &err), &err);
+    CHECK_OK(world_fill(db, 0, 50, 2, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    world_list(sim, &files);
+    for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
+        if (world_find(&files, foreign[i], 0) == files.count)
+            tap_fail(__FILE__, __LINE__, "%s is gone", foreign[i]);
+    for (size_t i = 0; i < ARRAY_LEN(orphans); i++)
+        if (world_find(&files, orphans[i], 0) != files.count)
+            tap_fail(__FILE__, __LINE__, "%s is still there", orphans[i]);
+}
+
+/* ---- asynchronous writes ---- */
+
+#define ASYNC_THREADS 4
+#define ASYNC_EACH 250
+
+struct async_write {
+    struct quern_completion c;
+    struct quern_batch *batch;
+    struct async_thread *thread;
+    unsigned n;
+};
+struct async_thread {
+    struct quern *db;
+    unsigned base, told;
+    bool disorder;
+    int event_fd;
+    pthread_t id;
+    struct async_write write[ASYNC_EACH];
+};
+
+/* Completions of one thread come in the order of its calls. */
+static void async_done(void *arg, struct quern_completion *c)
+{
+    struct async_write *w = arg;
+    unsigned at = __atomic_fetch_add(&w->thread->told, 1, __ATOMIC_RELAXED);
+
+    if (at != w->n || c->code != QUERN_OK || !quern_completion_ready(c))
+        w->thread->disorder = true;
+}
+
+static void *async_body(void *arg)
+{
+    struct async_thread *t = arg;
+    struct quern_error bad;
+    uint64_t told = 0, more;
+
+    for (unsigned i = 0; i < ASYNC_EACH; i++) {
+        struct async_write *w = &t->write[i];
+        struct quern_write_opts opts = {.sync = i % 10 == 9};
+
+        w->thread = t;
+        w->n = i;
+        w->batch = quern_batch_new();
+        w->c = (struct quern_completion){.done = async_done, .arg = w, .event_fd = t->event_fd};
+        if (quern_batch_put(w->batch, world_key(t->base + i), world_value(t->base + i, 1), &bad) ||
+            quern_write_async(t->db, w->batch, &opts, &w->c, &bad))
+            t->disorder = true;
+    }
+    while (told < ASYNC_EACH && read(t->event_fd, &more, sizeof(more)) == sizeof(more))
+        told += more;
+    return NULL;
+}
+
+TEST(asynchronous_writes_complete_in_order_and_are_durable)
+{
+    static struct async_thread threads[ASYNC_THREADS];
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct sim *left OWNED(sim_free) = NULL;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    for (unsigned t = 0; t < ASYNC_THREADS; t++) {
+        threads[t] = (struct async_thread){.db = db, .base = t * ASYNC_EACH};
+        threads[t].event_fd = eventfd(0, EFD_CLOEXEC);
+        CHECK_EQ(pthread_create(&threads[t].id, NULL, async_body, &threads[t]), 0);
+    }
+    for (unsigned t = 0; t < ASYNC_THREADS; t++)
+        CHECK_EQ(pthread_join(threads[t].id, NULL), 0);
+    left = sim_crash(sim, 1, SIM_DROP_ALL); /* the last write of each thread was synced */
+    for (unsigned t = 0; t < ASYNC_THREADS; t++) {
+        for (unsigned i = 0; i < ASYNC_EACH; i++) {
+            const struct quern_completion *c = &threads[t].write[i].c;
+
+            CHECK(quern_completion_ready(c) && c->code == QUERN_OK);
+            CHECK(i == 0 || c->seq > threads[t].write[i - 1].c.seq);
+            quern_batch_free(threads[t].write[i].batch);
+        }
+        CHECK(!threads[t].disorder);
+        (void)close(threads[t].event_fd);
+    }
+    CHECK_OK(world_check(db, 0, ASYNC_THREADS * ASYNC_EACH, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(left, NULL, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, ASYNC_THREADS * ASYNC_EACH, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* ---- budgets and periods ---- */
+
+/* Wait until `fine` says so, at most half a minute. */
+static bool settles(struct quern *db, bool (*fine)(const struct quern_stats *),
+                    struct quern_stats *stats)
+{
+    for (int i = 0; i < 1500; i++) {
+        quern_stats(db, stats);
+        if (fine(stats))
+            return true;
+        nap_ms(20);
+    }
+    return false;
+}
+
+static bool within_budget(const struct quern_stats *s)
+{
+    return s->memdb_bytes + s->cache_bytes <= s->memory_budget;
+}
+
+/* Evicted blocks count until no reader can have them any more, so the sum may overshoot for some
+ * milliseconds; it comes back by itself. */
+TEST(memdbs_and_cache_stay_within_the_budget)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    uint64_t random = tap_seed(), most = 0;
+    struct quern_stats stats;
+    struct quern_value value = {0};
+    struct quern *db;
+
+    options.memory_bytes = 8 << 20;
+    options.memdb_bytes = 512 << 10;
+    options.tier_runs = 4;
+    options.table_bytes = 1 << 20;
+    options.block_bytes = 1024;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 100000, 1, &err), &err);
+    for (unsigned i = 0; i < 60000; i++) {
+        unsigned n = (unsigned)(tap_random(&random) % 100000);
+
+        if (i % 4 == 0)
+            CHECK_OK(world_put(db, n, 1, false, &err), &err);
+        else
+            CHECK_OK(quern_get(db, world_key(n), NULL, &value, &err), &err);
+        if (i % 50 == 0) {
+            quern_stats(db, &stats);
+            if (stats.memdb_bytes + stats.cache_bytes > most)
+                most = stats.memdb_bytes + stats.cache_bytes;
+        }
+    }
+    CHECK(settles(db, within_budget, &stats));
+    tap_note("at most %llu of %llu bytes; %llu evictions", (unsigned long long)most,
+             (unsigned long long)options.memory_bytes, (unsigned long long)stats.cache_evictions);
+    CHECK(most <= 3 * options.memory_bytes);
+    CHECK(stats.cache_evictions != 0); /* else the budget was never felt */
+    quern_value_done(&value);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+static bool all_flushed(const struct quern_stats *s)
+{
+    return s->memdb_entries == 0 && s->flushes != 0;
+}
+
+static bool one_run(const struct quern_stats *s)
+{
+    uint32_t runs = 0;
+
+    for (uint32_t t = 0; t < s->tiers; t++)
+        runs += s->tier[t].runs;
+    return s->memdb_entries == 0 && runs == 1;
+}
+
+TEST(an_old_memdb_is_flushed_by_itself)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct quern_stats stats;
+    struct quern *db;
+
+    options.flush_interval_ms = 20;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_put(db, 1, 1, false, &err), &err);
+    CHECK(settles(db, all_flushed, &stats));
+    CHECK_EQ(stats.flush_interval_ms, 20);
+    CHECK(stats.last_flush_ms_ago != UINT64_MAX);
+    CHECK_OK(world_get(db, 1, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+TEST(when_writes_stop_runs_tables_and_space_settle)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct quern_stats busy, calm;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    for (unsigned v = 1; v <= 8; v++) {
+        CHECK_OK(world_fill(db, 0, 200, v, &err), &err);
+        CHECK_OK(quern_flush(db, &err), &err);
+    }
+    quern_stats(db, &busy);
+    CHECK(busy.tier[0].runs == 8);
+    CHECK_OK(quern_close(db, &err), &err);
+    options.flush_interval_ms = 20;
+    options.compact_interval_ms = 10;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK(settles(db, one_run, &calm));
+    CHECK_EQ(calm.table_entries, 200);
+    CHECK(calm.tables < busy.tables && calm.table_bytes < busy.table_bytes / 4);
+    CHECK_OK(world_check(db, 0, 200, 8, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* ---- views ---- */
+
+TEST(a_snapshot_outlives_flush_compaction_and_the_files_it_came_from)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_read_opts opts = {0};
+    struct quern_snapshot *snapshot;
+    struct quern_iter_opts walk = {0};
+    struct quern_value value = {0};
+    struct quern_iter *it;
+    struct quern *db;
+    unsigned n = 0;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 300, 1, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    CHECK_OK(quern_snapshot_new(db, &snapshot, &err), &err);
+    opts.snapshot = walk.snapshot = snapshot;
+    CHECK_OK(quern_iter_new(db, &walk, &it, &err), &err);
+    CHECK(quern_iter_first(it));
+    for (unsigned v = 2; v < 5; v++) {
+        CHECK_OK(world_fill(db, 0, 300, v, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    }
+    for (bool more = true; more; more = quern_iter_next(it), n++) {
+        struct quern_slice got = quern_iter_value(it), want = world_value(n, 1);
+
+        CHECK(got.len == want.len && memcmp(got.data, want.data, want.len) == 0);
+    }
+    CHECK_EQ(n, 300);
+    CHECK_OK(quern_get(db, world_key(7), &opts, &value, &err), &err);
+    CHECK(memcmp(value.data, world_value(7, 1).data, value.len) == 0);
+    quern_value_done(&value);
+    quern_iter_free(it);
+    quern_snapshot_free(snapshot);
+    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(world_check(db, 0, 300, 4, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
