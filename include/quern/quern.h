@@ -76,7 +76,7 @@ enum quern_event_kind {
     QUERN_EVENT_TORN_TAIL,    /* a crash left an unacknowledged tail in the log; it was cut */
     QUERN_EVENT_FLUSHED,      /* a MemDB became tables */
     QUERN_EVENT_COMPACTED,    /* tables were merged or moved */
-    QUERN_EVENT_SLOWED,       /* writers are being slowed: the background is behind */
+    QUERN_EVENT_SLOWED,       /* writers are slowed, or work is put off: the background is behind */
     QUERN_EVENT_NO_SPACE,     /* background work waits for disk space; writes may be refused */
     QUERN_EVENT_RESUMED,      /* it goes on */
     QUERN_EVENT_CORRUPT,      /* a damaged block was met; the rest is served */
@@ -127,7 +127,8 @@ QUERN_API QUERN_CHECK enum quern_code quern_open(const char *path,
 
 /* Finish what was begun, flush the MemDB, sync, close. The handle is gone in any case; all is durable
  * when it returns OK. No other call may be running or follow; iterators and snapshots are freed before.
- *   errors   IO, NO_SPACE, UNKNOWN: what was acknowledged is still in the log, a reopen replays it
+ *   errors   IO, NO_SPACE, UNKNOWN, READ_ONLY (an earlier failure): what was acknowledged is still in the
+ *            log, a reopen replays it
  *   source   src/engine/open.c */
 QUERN_API enum quern_code quern_close(struct quern *db, struct quern_error *err);
 
@@ -181,8 +182,10 @@ QUERN_API QUERN_CHECK enum quern_code quern_write(struct quern *db, const struct
 /* What quern_write_async() reports to: the caller's memory, which stays until completion. Fill in
  * `done`, `arg` and `event_fd`; the rest is quern's. */
 struct quern_completion {
-    /* Called once, from a thread of quern's, or before quern_write_async() returns from its own.
-     * It must be quick and must not wait for the store. NULL: none. */
+    /* Called once, from a thread of quern's or from any thread that is inside a writing call on the
+     * same handle. It must be quick, must not wait for the store, and must not take a lock that is
+     * held around such a call. Completion is this call if there is one. NULL: none; then
+     * completion is when quern_completion_ready() says so. */
     void (*done)(void *arg, struct quern_completion *c);
     void *arg;
     int event_fd; /* an eventfd that gets 1 added at completion; 0 or less: none */
@@ -210,7 +213,7 @@ QUERN_API QUERN_CHECK enum quern_code quern_write_async(struct quern *db,
                                                         struct quern_error *err);
 QUERN_API bool quern_completion_ready(const struct quern_completion *c);
 
-/* Make every write that has returned durable. Errors: UNKNOWN, READ_ONLY. */
+/* Make every write that has returned durable. Errors: UNKNOWN, READ_ONLY, CLOSED. */
 QUERN_API QUERN_CHECK enum quern_code quern_sync(struct quern *db, struct quern_error *err);
 
 /* ------------------------------------------------------------------ reading -- */
@@ -308,7 +311,8 @@ QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct
 QUERN_API QUERN_CHECK enum quern_code quern_flush(struct quern *db, struct quern_error *err);
 
 /* Flush, and merge all that touches `range` (NULL: everything) into the bottom run, dropping what is
- * overwritten or deleted and not held by a snapshot. `progress` may be NULL. */
+ * overwritten or deleted and not held by a snapshot. `progress` may be NULL; it is called on quern's own
+ * thread and must not write to the store. */
 typedef void (*quern_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
                                                     const struct quern_range *range,

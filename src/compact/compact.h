@@ -60,6 +60,9 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
                                  const struct compact_config *config, enum compact_urge urge,
                                  struct manifest *numbers);
 
+/* The most urgent job under way, without beginning another; NULL when there is none. */
+struct compact_job *compact_active(struct compact_jobs *jobs);
+
 /* Begin the user's compaction: everything that touches [start, end) (empty: open) goes to the
  * bottom; tables that are cut by the range widen it. NULL when there is nothing to do, or a job is
  * under way that must end first

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 /* A store this small settles into one run whenever it is idle. */
-#define SMALL_STORE_BYTES (UINT64_C(256) << 20)
+#define SMALL_STORE_BYTES (UINT64_C(16) << 20)
 
 static struct quern_slice low_of(const struct manifest_table *t)
 {
@@ -65,14 +65,6 @@ static bool run_is_taken(const struct compact_jobs *jobs, uint64_t run_no)
     return false;
 }
 
-static bool any_active(const struct compact_jobs *jobs)
-{
-    for (size_t i = 0; i < ARRAY_LEN(jobs->job); i++)
-        if (jobs->job[i].active)
-            return true;
-    return false;
-}
-
 struct shape {
     uint64_t bottom_run, bottom_bytes, upper_bytes;
     size_t upper_runs;
@@ -101,30 +93,31 @@ static struct shape measure(const struct manifest_state *state, const struct com
 
 /* ---- beginning a job ---- */
 
-static int falling(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return (x < y) - (x > y);
-}
-
-/* Take the oldest free runs of tiers from..to as sources. */
+/* Take the oldest free runs of tiers from..to as sources: newest first in the end, as many as fit.
+ */
 static void take_sources(struct compact_job *job, const struct manifest_state *state,
                          const struct compact_jobs *jobs, uint32_t from, uint32_t to)
 {
-    uint64_t free_runs[4 * JOB_RUNS_MAX];
-    size_t count = 0, skip;
     struct run_shape run;
 
-    for (size_t at = 0; next_run(state, &at, &run);)
-        if (run.tier >= from && run.tier <= to && !run_is_taken(jobs, run.run_no) &&
-            count < ARRAY_LEN(free_runs))
-            free_runs[count++] = run.run_no;
-    qsort(free_runs, count, sizeof(free_runs[0]), falling); /* newest first */
-    skip = count > JOB_RUNS_MAX ? count - JOB_RUNS_MAX : 0;
-    job->run_count = count - skip;
-    for (size_t i = 0; i < job->run_count; i++)
-        job->run_no[i] = free_runs[skip + i];
+    job->run_count = 0;
+    for (size_t at = 0; next_run(state, &at, &run);) {
+        size_t place = 0;
+
+        if (run.tier < from || run.tier > to || run_is_taken(jobs, run.run_no))
+            continue;
+        while (place < job->run_count && job->run_no[place] > run.run_no)
+            place++;
+        if (job->run_count == JOB_RUNS_MAX) { /* the newest of them waits for the next job */
+            if (place == 0)
+                continue;
+            memmove(job->run_no, job->run_no + 1, --place * sizeof(job->run_no[0]));
+        } else {
+            memmove(job->run_no + place + 1, job->run_no + place,
+                    (job->run_count++ - place) * sizeof(job->run_no[0]));
+        }
+        job->run_no[place] = run.run_no;
+    }
 }
 
 static struct compact_job *begin(struct compact_jobs *jobs, const struct manifest_state *state,
@@ -152,7 +145,7 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
                                  struct manifest *numbers)
 {
     struct shape s = measure(state, jobs);
-    bool busy = any_active(jobs);
+    bool busy = compact_active(jobs) != NULL;
 
     for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++) {
         if (jobs->job[tier].active)
@@ -172,6 +165,14 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
         return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
     if (s.upper_runs > 1 && s.deepest + 1 < TIER_BOTTOM)
         return begin(jobs, state, 0, s.deepest, s.deepest + 1, 0, numbers);
+    return NULL;
+}
+
+struct compact_job *compact_active(struct compact_jobs *jobs)
+{
+    for (size_t i = 0; i < ARRAY_LEN(jobs->job); i++)
+        if (jobs->job[i].active)
+            return &jobs->job[i];
     return NULL;
 }
 
@@ -221,7 +222,7 @@ struct compact_job *compact_pick_range(const struct manifest_state *state,
     struct compact_job *job;
     struct quern_error err;
 
-    *wait = any_active(jobs);
+    *wait = compact_active(jobs) != NULL;
     if (*wait || state->table_count == 0)
         return NULL;
     widen(state, &start, &end, &last);

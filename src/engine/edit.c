@@ -94,6 +94,7 @@ enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *
     }
     if (code != QUERN_OK) { /* the disk has moved on and memory has not: only a reopen helps */
         engine_fail(db, err);
+        mem_unref(done.mem);
         return code;
     }
     count_runs(db, version);

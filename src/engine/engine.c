@@ -118,6 +118,14 @@ enum quern_code engine_refusal(struct quern *db, struct quern_error *err)
     return err->code = QUERN_READ_ONLY;
 }
 
+void engine_note_damage(struct quern *db, const struct quern_error *err)
+{
+    if (err->code != QUERN_CORRUPT)
+        return;
+    atomic_fetch_add(&db->corrupt_blocks, 1);
+    engine_event(db, QUERN_EVENT_CORRUPT, 0, 0, 0, "%s", err->text);
+}
+
 /* ---- counters ---- */
 
 struct counters *engine_counters(struct quern *db)

@@ -6,8 +6,8 @@
  * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
  * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
  *
- * Locks, in the order in which they may be taken: queue_mu, then mu, then the manifest's own. None
- * is held across I/O. Leading the commit queue is a role, not a lock: it may do I/O. */
+ * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O; the
+ * manifest's own lock is, and is taken without them. Leading the commit queue is a role, not a lock: it may do I/O. */
 #ifndef ENGINE_ENGINE_PRIV_H
 #define ENGINE_ENGINE_PRIV_H
 
@@ -103,8 +103,8 @@ struct quern {
     /* ---- the leader's own: nobody else touches these ---- */
     struct wal *wal;
     quern_seq last_seq;
-    double slow_debt_ns; /* delay owed and not yet slept */
-    uint64_t marked_seq;
+    double slow_debt_ns;   /* delay owed and not yet slept */
+    uint64_t slow_said_ns; /* when writers were last said to be slowed */
 
     /* ---- guarded by mu ---- */
     struct mutex mu;
@@ -153,6 +153,8 @@ MUST_USE enum quern_code check_key(struct quern_slice key, struct quern_error *e
 void engine_event(struct quern *db, enum quern_event_kind kind, uint64_t bytes_in,
                   uint64_t bytes_out, uint64_t duration_ns, const char *format, ...)
     PRINTF_LIKE(6, 7);
+/* A read met damage (other codes are passed over): count it and tell. */
+void engine_note_damage(struct quern *db, const struct quern_error *err);
 /* The first failure stays; later writes are refused with it. */
 void engine_fail(struct quern *db, const struct quern_error *why);
 /* Why writes are refused, into `err`; QUERN_OK when they are not. */
@@ -186,6 +188,9 @@ void engine_stop_leading(struct quern *db);
  * sealed if `wait`, else BUSY. */
 MUST_USE enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait,
                                      struct quern_error *err);
+/* Leader, after a call on the log failed with `err`: if the log takes no more, neither does the
+ * store. */
+void engine_check_log(struct quern *db, const struct quern_error *err);
 void engine_writes_end(struct quern *db); /* close: no more writes, all completed, thread gone */
 
 /* ---- work.c ---- */

@@ -153,6 +153,9 @@ enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err)
         set_no_space(db, false, NULL);
     } else if (code == QUERN_NO_SPACE) {
         set_no_space(db, true, err);
+    } else if (code == QUERN_NO_MEMORY && !atomic_load(&db->failed)) {
+        engine_event(db, QUERN_EVENT_SLOWED, 0, 0, 0, "will be tried again: %s", err->text);
+        thread_sleep_ns(UINT64_C(100000000)); /* nothing was done; others may free some */
     } else {
         engine_fail(db, err);
     }

@@ -86,13 +86,6 @@ struct clean {
     uint64_t log_min, log_max; /* among log segments; log_min is UINT64_MAX without any */
 };
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
 /* "000042.sst" and "000012.wal.tmp" begin with digits; foreign names that end alike do not. */
 static bool number_of(const char *name, const char *suffix, uint64_t *number)
 {
@@ -137,7 +130,8 @@ static bool is_orphan(struct clean *c, const char *name)
         strcmp(name, "CURRENT.tmp") == 0)
         return true;
     if (strncmp(name, "MANIFEST-", 9) == 0)
-        return ends_with(name, ".tmp") || !manifest_owns_name(c->db->manifest, name);
+        return number_of(name + 9, ".tmp", &number) ||
+               (number_of(name + 9, "", &number) && !manifest_owns_name(c->db->manifest, name));
     return false;
 }
 
@@ -162,19 +156,24 @@ static enum quern_code see_file(void *arg, const char *name, uint64_t bytes,
     return QUERN_OK;
 }
 
-/* Look through the directory; unless read-only, remove what a crash left behind. */
+/* Look through the directory: what is there, what does not belong. */
+static enum quern_code look(struct quern *db, struct clean *c, struct quern_error *err)
+{
+    *c = (struct clean){.db = db, .log_min = UINT64_MAX};
+    if (os_dir_list(db->dir, see_file, c, err))
+        return err->code;
+    manifest_skip_file_no(db->manifest, c->file_no_max + 1);
+    return QUERN_OK;
+}
+
+/* Remove what a crash left behind. Only now that all that does belong was found sound: until then
+ * an orphan may be what a repair needs. */
 static enum quern_code clean(struct quern *db, struct clean *c, struct quern_error *err)
 {
-    enum quern_code code;
-
-    *c = (struct clean){.db = db, .log_min = UINT64_MAX};
-    code = os_dir_list(db->dir, see_file, c, err);
-    for (size_t i = 0; code == QUERN_OK && i < c->count && !db->options.read_only; i++)
-        code = os_dir_remove(db->dir, c->names[i], err);
-    alloc_free(c->names);
-    if (code == QUERN_OK)
-        manifest_skip_file_no(db->manifest, c->file_no_max + 1);
-    return code;
+    for (size_t i = 0; i < c->count && !db->options.read_only; i++)
+        if (os_dir_remove(db->dir, c->names[i], err))
+            return err->code;
+    return QUERN_OK;
 }
 
 /* ---- recovery ---- */
@@ -349,15 +348,23 @@ static enum quern_code start_writing(struct quern *db, const struct clean *files
 
 static enum quern_code open_all(struct quern *db, const char *path, struct quern_error *err)
 {
-    struct clean files;
+    struct clean files = {0};
+    enum quern_code code = find_store(db, path, err);
 
-    if (find_store(db, path, err) || clean(db, &files, err) || first_view(db, err) ||
-        recover(db, err))
-        return err->code;
-    if (!db->options.read_only && start_writing(db, &files, err))
-        return err->code;
-    engine_share_memory(db);
-    return QUERN_OK;
+    if (code == QUERN_OK)
+        code = look(db, &files, err);
+    if (code == QUERN_OK)
+        code = first_view(db, err);
+    if (code == QUERN_OK)
+        code = recover(db, err);
+    if (code == QUERN_OK)
+        code = clean(db, &files, err);
+    if (code == QUERN_OK && !db->options.read_only)
+        code = start_writing(db, &files, err);
+    alloc_free(files.names);
+    if (code == QUERN_OK)
+        engine_share_memory(db);
+    return code;
 }
 
 /* Give back everything; works on a handle that is only partly there. */

@@ -9,6 +9,7 @@
 
 #define SLEEP_NS_MIN 500000.0
 #define SLEEP_NS_MAX 20000000.0
+#define SAY_NS UINT64_C(10000000000) /* an event at most this often */
 
 /* How many times the flush pace a byte should take now; 0: no delay. */
 static double slowness(struct quern *db)
@@ -61,4 +62,9 @@ void pressure_wait(struct quern *db, uint64_t bytes)
     db->slow_debt_ns -= (double)slept; /* a sleep that took too long is credited */
     atomic_fetch_add_explicit(&db->slowed_writes, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&db->slowed_ns, slept, memory_order_relaxed);
+    if (began - db->slow_said_ns >= SAY_NS || db->slow_said_ns == 0) {
+        db->slow_said_ns = began;
+        engine_event(db, QUERN_EVENT_SLOWED, 0, 0, slept,
+                     "writers wait for the background: %.1f times the time a flush takes", slow);
+    }
 }

@@ -3,7 +3,7 @@
  *   hash the key once
  *   rcu_enter
  *     view, then the number to read at        (version.h says why in this order)
- *     prefetch the filter lines of MemDB and every run's table that may hold the key
+ *     prefetch the filter line of the MemDB
  *     MemDB, sealed MemDBs newest first, runs newest first: the first version found decides
  *     copy the value out                      (or take over a block too large for the cache)
  *   rcu_leave
@@ -75,14 +75,6 @@ static bool search_mems(const struct view *view, struct sst_lookup *l)
     return false;
 }
 
-static void note_corruption(struct quern *db, const struct quern_error *err)
-{
-    if (err->code != QUERN_CORRUPT)
-        return;
-    atomic_fetch_add(&db->corrupt_blocks, 1);
-    engine_event(db, QUERN_EVENT_CORRUPT, 0, 0, 0, "%s", err->text);
-}
-
 static enum quern_code search_tables(const struct version *version, struct sst_lookup *l,
                                      struct quern_error *err)
 {
@@ -149,8 +141,10 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed);
     if (code == QUERN_OK)
         atomic_fetch_add_explicit(&counters->gets_found, 1, memory_order_relaxed);
-    else if (code != QUERN_NOT_FOUND)
-        note_corruption(db, err);
+    else if (code != QUERN_NOT_FOUND) {
+        value_clear(value);
+        engine_note_damage(db, err);
+    }
     return code;
 }
 
@@ -237,6 +231,8 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
 
             if (code == QUERN_OK)
                 code = deliver(&m.lookup[i], &values[done + i], &m.err[i]);
+            if (code != QUERN_OK)
+                value_clear(&values[done + i]);
             codes[done + i] = code;
             found += code == QUERN_OK;
             if (code != QUERN_OK && code != QUERN_NOT_FOUND && err->code == QUERN_OK)
@@ -248,6 +244,6 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
     atomic_fetch_add_explicit(&counters->gets, n, memory_order_relaxed);
     atomic_fetch_add_explicit(&counters->gets_found, found, memory_order_relaxed);
     if (err->code != QUERN_OK)
-        note_corruption(db, err);
+        engine_note_damage(db, err);
     return err->code;
 }

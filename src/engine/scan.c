@@ -239,8 +239,10 @@ static void renew(struct quern_iter *it)
 static bool stop(struct quern_iter *it, const struct quern_error *why)
 {
     it->valid = false;
-    if (why != NULL && why->code != QUERN_OK)
+    if (why != NULL && why->code != QUERN_OK) {
         it->err = *why;
+        engine_note_damage(it->db, why);
+    }
     return false;
 }
 

@@ -282,11 +282,13 @@ void work_job_failed(struct quern *db, struct compact_job *job, const struct que
     case QUERN_NO_SPACE:
     case QUERN_NO_MEMORY:
         db->merge_again_ns = os_now_ns(db->os) + UINT64_C(5000000000);
-        engine_event(db, QUERN_EVENT_NO_SPACE, 0, 0, 0, "will be tried again: %s", err->text);
+        engine_event(db, err->code == QUERN_NO_SPACE ? QUERN_EVENT_NO_SPACE : QUERN_EVENT_SLOWED, 0,
+                     0, 0, "will be tried again: %s", err->text);
         return;
     case QUERN_CORRUPT:
+    case QUERN_IO: /* the inputs stand as they were, so reading and writing can go on */
         db->merge_again_ns = UINT64_MAX;
-        atomic_fetch_add(&db->corrupt_blocks, 1);
+        engine_note_damage(db, err);
         engine_event(db, QUERN_EVENT_CORRUPT, 0, 0, 0, "merging stops until the next open: %s",
                      err->text);
         return;

@@ -20,6 +20,8 @@
 
 /* ---- requests ---- */
 
+static void tick(struct quern *db);
+
 static enum quern_code compact_all(struct quern *db, const struct request *r,
                                    struct quern_error *err)
 {
@@ -32,9 +34,8 @@ static enum quern_code compact_all(struct quern *db, const struct request *r,
                                  r->range.end, db->manifest, &wait);
         if (!wait)
             break;
-        job = compact_pick(manifest_state(db->manifest), &db->jobs, &db->compact_config,
-                           COMPACT_NORMAL, db->manifest);
-        if (job != NULL && work_job_step(db, job, &bytes, err)) {
+        job = compact_active(&db->jobs);
+        if (work_job_step(db, job, &bytes, err)) {
             work_job_failed(db, job, err);
             return err->code;
         }
@@ -47,6 +48,7 @@ static enum quern_code compact_all(struct quern *db, const struct request *r,
             return err->code;
         }
         done += bytes;
+        tick(db);
         if (r->progress != NULL)
             r->progress(r->progress_arg, done < total ? done : total, total);
     }
@@ -60,6 +62,19 @@ static enum quern_code see_any(void *arg, const char *name, uint64_t bytes, stru
                    name);
 }
 
+static enum quern_code link_tables(struct quern *db, struct os_dir *to,
+                                   const struct manifest_state *state, struct quern_error *err)
+{
+    for (size_t i = 0; i < state->table_count; i++) {
+        char name[TABLE_NAME_BYTES];
+
+        table_name(name, state->tables[i].meta.table_no);
+        if (os_dir_link(db->dir, name, to, name, err))
+            return err->code;
+    }
+    return os_dir_sync(to, err);
+}
+
 /* A store made of hard links to the present tables; all is flushed. */
 static enum quern_code checkpoint(struct quern *db, const char *path, struct quern_error *err)
 {
@@ -71,19 +86,21 @@ static enum quern_code checkpoint(struct quern *db, const char *path, struct que
                                   .log_first = 1, /* and log_last 0: no log at all */
                                   .tables = state->tables,
                                   .table_count = state->table_count};
+    struct quern_error ignored;
+    enum quern_code code;
 
     if (os_dir_open(db->os, path, true, &to, err) || os_dir_list(to, see_any, (void *)path, err))
         return err->code;
-    for (size_t i = 0; i < copy.table_count; i++) {
+    code = link_tables(db, to, &copy, err);
+    if (code == QUERN_OK)
+        code = manifest_create_from(to, &copy, &manifest, err);
+    for (size_t i = 0; code != QUERN_OK && i < copy.table_count; i++) {
         char name[TABLE_NAME_BYTES];
 
         table_name(name, copy.tables[i].meta.table_no);
-        if (os_dir_link(db->dir, name, to, name, err))
-            return err->code;
+        IGNORE(os_dir_remove(to, name, &ignored)); /* so that it can be tried again */
     }
-    if (os_dir_sync(to, err))
-        return err->code;
-    return manifest_create_from(to, &copy, &manifest, err);
+    return code;
 }
 
 static void serve(struct quern *db, struct request *r)
@@ -159,7 +176,8 @@ static void tick(struct quern *db)
     if (!atomic_load(&db->failed)) {
         if (old)
             IGNORE(engine_seal(db, 0, false, &err)); /* BUSY or no memory: at the next tick */
-        IGNORE(wal_mark(db->wal, &err)); /* helps to judge damage later; nothing depends on it */
+        if (wal_mark(db->wal, &err)) /* helps to judge damage later; nothing else depends on it */
+            engine_check_log(db, &err);
     }
     engine_stop_leading(db);
 }

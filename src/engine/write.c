@@ -158,6 +158,15 @@ static void sum_up(struct group *g, const struct waiter *first)
     }
 }
 
+void engine_check_log(struct quern *db, const struct quern_error *err)
+{
+    struct wal_stats log;
+
+    wal_stats(db->wal, &log);
+    if (log.poisoned)
+        engine_fail(db, err);
+}
+
 static enum quern_code log_group(struct quern *db, const struct group *g, struct quern_error *err)
 {
     enum quern_code code;
@@ -166,8 +175,8 @@ static enum quern_code log_group(struct quern *db, const struct group *g, struct
         code = wal_append(db->wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
     else
         code = g->sync ? wal_sync(db->wal, err) : QUERN_OK;
-    if (code == QUERN_UNKNOWN)
-        engine_fail(db, err);
+    if (code != QUERN_OK)
+        engine_check_log(db, err);
     return code;
 }
 

@@ -116,9 +116,6 @@ MUST_USE enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct que
 void sst_get_many(struct sst_lookup **lookups, size_t n, enum quern_code *codes,
                   struct quern_error *errs);
 
-/* Touch the filter line for `hash`, without waiting. Inside an RCU section. */
-void sst_prefetch(struct sst *t, uint64_t hash);
-
 /* A cursor over all entries with smallest <= key <= largest of `t`. Holds a reference. With `bulk` the
  * blocks read on the way do not enter the cache (compaction, verify, long scans) and are read
  * ahead in large pieces. Errors: NO_MEMORY, IO, CORRUPT. */

@@ -87,17 +87,6 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
     return QUERN_OK;
 }
 
-void sst_prefetch(struct sst *t, uint64_t hash)
-{
-    struct frame *f = slot_get(&t->filter);
-
-    if (f != NULL) {
-        struct filter view = frame_filter(f);
-
-        __builtin_prefetch(filter_line(&view, hash));
-    }
-}
-
 enum quern_code sst_rank(struct sst *t, struct quern_slice key, uint64_t *rank,
                          struct quern_error *err)
 {

@@ -182,7 +182,7 @@ TEST(when_space_is_back_writing_goes_on_without_a_reopen)
     CHECK_CODE(err.code, QUERN_NO_SPACE);
     CHECK_CODE(quern_flush(db, &err), QUERN_NO_SPACE);
     sim_free_space(sim, UINT64_MAX);
-    while (world_put(db, acked, 1, false, &err) != QUERN_OK) {
+    while (world_put(db, acked, 1, false, &err) || quern_flush(db, &err)) {
         CHECK_CODE(err.code, QUERN_NO_SPACE);
         CHECK(tries++ < 1000);
         nap_ms(20);

@@ -164,7 +164,6 @@ static bool gets_agree(struct sst *t, const struct model *m, uint64_t *seed, int
         for (size_t k = 0; k < n && good; k++) {
             good = EXPECT(sst_get(t, &ls[k], &errs[0]) == QUERN_OK) && answer_agrees(&ls[k], m);
             alloc_free(ls[k].owned);
-            sst_prefetch(t, ls[k].hash);
         }
         sst_get_many(ptrs, n, codes, errs);
         for (size_t k = 0; k < n; k++) {
