@@ -8,6 +8,8 @@
  * ends it at once, and one that comes between entries closes the store in order. */
 #include "cli/cli_priv.h"
 
+#include "base/process.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -91,6 +93,7 @@ int main(int argc, char **argv)
     enum cli_exit result;
 
     catch_signals();
+    process_raise_file_limit();
     if (args_parse(argc, argv, &environment, &args, &err))
         result = run(&args);
     else

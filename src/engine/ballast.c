@@ -1,9 +1,9 @@
 /* ballast.c - space set aside for the day when the disk is full.
  *
- * The file BALLAST holds nothing. When a flush meets a full disk it is given up and the flush tried
- * again: the MemDB becomes tables, its log segments are free for new writes, and deletes and merges
- * can make room. It is written anew, in an idle moment, once there is plenty of space. A store
- * without it works the same, with less to fall back on, so no failure here is passed on. */
+ * The file BALLAST holds nothing. When a flush (or an open) meets a full disk it is given up and
+ * that tried again: the MemDB becomes tables, its log segments are free for new writes, and deletes
+ * and merges can make room. It is written anew, in an idle moment, once there is plenty of space. A
+ * store without it works the same, with less to fall back on, so no failure here is passed on. */
 #include "engine/work_priv.h"
 
 #define BALLAST_NAME "BALLAST"

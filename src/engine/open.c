@@ -12,7 +12,7 @@
  * Recovery may be cut short at any point and begun again: until the edit that names the recovered
  * tables is durable, the old log is what counts. A store opened read-only keeps what it replays in
  * memory and writes nothing. Page: docs/design/70-recovery.md. */
-#include "engine/engine_priv.h"
+#include "engine/work_priv.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -427,8 +427,10 @@ enum quern_code engine_open(struct os *os, const char *path, const struct quern_
     db->opened_ns = os_now_ns(os);
     if (fill_options(db, options, err) ||
         sst_cache_new(db->options.memory_bytes / 2, &db->cache, err) || open_all(db, path, err)) {
+        bool again = err->code == QUERN_NO_SPACE && db->lock != NULL && ballast_give_up(db);
+
         engine_free(db);
-        return err_in(err, "open %s", path);
+        return again ? engine_open(os, path, options, out, err) : err_in(err, "open %s", path);
     }
     if (db->options.read_only)
         (void)err_set(&db->failure, QUERN_READ_ONLY, "the store was opened read-only");

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/process.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -234,6 +235,7 @@ int main(int argc, char **argv)
     (void)signal(SIGXFSZ, SIG_IGN); /* so is a file size limit */
     if (!options_parse(argc, argv, &options, &status))
         return status;
+    process_raise_file_limit();
     server->options = &options;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
