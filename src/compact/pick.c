@@ -146,14 +146,17 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
 {
     struct shape s = measure(state, jobs);
     bool busy = compact_active(jobs) != NULL;
+    bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && s.upper_bytes >= s.bottom_bytes / 2;
 
     for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++) {
         if (jobs->job[tier].active)
             return &jobs->job[tier];
         if (s.free_runs[tier] < config->tier_runs)
             continue;
-        if (!busy && (s.upper_bytes >= s.bottom_bytes / 2 || tier + 1 == TIER_BOTTOM))
+        if (!busy && (bottom_is_due || tier + 1 == TIER_BOTTOM))
             return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
+        if (bottom_is_due && s.free_runs[tier] < 3 * config->tier_runs)
+            continue; /* what is under way ends first, and nothing else begins meanwhile */
         if (tier + 1 < TIER_BOTTOM)
             return begin(jobs, state, tier, tier, tier + 1, 0, numbers);
     }

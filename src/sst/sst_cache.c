@@ -20,6 +20,7 @@
 #include "sst/cache_priv.h"
 
 #include "base/alloc.h"
+#include "base/codec.h"
 #include "base/thread.h"
 
 #include <assert.h>
@@ -74,11 +75,19 @@ void cache_charge(struct sst_cache *c, enum frame_kind kind, int64_t bytes)
 
 /* ---- frames ---- */
 
+/* Sizes are rounded so that what one frame leaves fits the next, and what is counted is what is
+ * taken. Indexes and filters come in whole pages, which go back to the system when they are
+ * evicted. */
+#define FRAME_STEP 256u
+#define PAGES_FROM (64u * 1024)
+#define PAGE_BYTES 4096u
+
 enum quern_code frame_new(struct sst_cache *c, enum frame_kind kind, size_t len, struct frame **out,
                           struct quern_error *err)
 {
-    size_t charge = (kind == FRAME_BLOCK ? FRAME_BLOCK_AT : FRAME_LINES_AT) + len;
-    struct frame *f = alloc_aligned(64, charge);
+    size_t bytes = (kind == FRAME_BLOCK ? FRAME_BLOCK_AT : FRAME_LINES_AT) + len;
+    size_t charge = round_up(bytes, bytes < PAGES_FROM ? FRAME_STEP : PAGE_BYTES);
+    struct frame *f = charge < PAGES_FROM ? alloc_aligned(64, charge) : alloc_pages(charge);
 
     if (f == NULL)
         return err_memory(err, "the block cache");
@@ -99,7 +108,10 @@ void frame_drop(struct frame *f)
     if (f == NULL)
         return;
     cache_charge(f->cache, f->kind, -(int64_t)f->charge);
-    alloc_free(f);
+    if (f->charge < PAGES_FROM)
+        alloc_free(f);
+    else
+        alloc_pages_free(f, f->charge);
 }
 
 void frame_unpin(struct frame *f)

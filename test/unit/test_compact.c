@@ -1,0 +1,686 @@
+/* test_compact.c - which tables are merged (pick.c), on a store that is only a drawing; and the
+ * merge itself (merge.c), on small tables. */
+#include "compact/compact.h"
+#include "sim.h"
+#include "tap.h"
+
+#include "base/rcu.h"
+
+#include <quern/quern.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct quern_error err;
+
+/* ---- a store as a drawing: tables without files, each key one digit pair with a number ---- */
+
+#define KEYS 60
+#define TABLES_MAX 4000
+#define TABLE_KEYS 8 /* at most, of a table that a merge makes */
+
+struct cell {
+    quern_seq seq; /* 0: the table has no such key */
+    bool gone;     /* a tombstone */
+};
+
+struct drawing {
+    struct sim *sim;
+    struct os_dir *dir;
+    struct manifest *manifest;
+    struct compact_jobs jobs;
+    struct compact_config config;
+    struct cell table[TABLES_MAX][KEYS]; /* by number */
+    struct cell now[KEYS];               /* what a reader must see */
+    quern_seq seq;
+    uint64_t random;
+    unsigned moves, merges;
+};
+
+static struct quern_slice name_of(char room[4], unsigned key)
+{
+    (void)snprintf(room, 4, "%02u", key);
+    return slice_of(room, 2);
+}
+
+static unsigned key_of(struct quern_slice name)
+{
+    const char *digits = name.data;
+
+    return (unsigned)(digits[0] - '0') * 10 + (unsigned)(digits[1] - '0');
+}
+
+/* Keys below this number are below `end`, which may be "nn" or "nn" and a zero byte. */
+static unsigned bound_of(struct quern_slice end)
+{
+    return end.len == 0 ? KEYS : key_of(end) + (end.len > 2);
+}
+
+static unsigned draw(struct drawing *d, unsigned below)
+{
+    return (unsigned)(tap_random(&d->random) % below);
+}
+
+static struct drawing *drawing_new(void)
+{
+    struct drawing *d = calloc(1, sizeof(*d));
+
+    d->random = tap_seed();
+    d->sim = sim_new(1);
+    d->config = (struct compact_config){.tier_runs = 4, .table_bytes = 800};
+    EXPECT(os_dir_open(sim_os(d->sim), "/db", true, &d->dir, &err) == QUERN_OK);
+    EXPECT(manifest_create(d->dir, &d->manifest, &err) == QUERN_OK);
+    return d;
+}
+
+static void drawing_free(struct drawing *d)
+{
+    compact_jobs_done(&d->jobs);
+    manifest_close(d->manifest);
+    os_dir_close(d->dir);
+    sim_free(d->sim);
+    free(d);
+}
+OWNER(drawing_free, struct drawing *);
+
+static const struct manifest_state *state_of(const struct drawing *d)
+{
+    return manifest_state(d->manifest);
+}
+
+/* A table of the keys from..to-1 of `cells`; the smallest and largest that are there bound it. */
+static bool describe(struct drawing *d, const struct cell *cells, unsigned from, unsigned to,
+                     struct manifest_table *out, uint32_t tier, uint64_t run_no)
+{
+    uint64_t no = manifest_take_file_no(d->manifest);
+    unsigned first = KEYS, last = 0;
+    char name[4];
+
+    if (!EXPECT(no < TABLES_MAX))
+        return false;
+    *out = (struct manifest_table){.tier = tier, .run_no = run_no};
+    out->meta = (struct table_meta){.table_no = no, .unique_id = no, .seq_max = 1, .seq_min = 1};
+    for (unsigned k = from; k < to; k++) {
+        d->table[no][k] = cells[k];
+        if (cells[k].seq == 0)
+            continue;
+        if (first == KEYS)
+            first = k;
+        last = k;
+        out->meta.entry_count++;
+        out->meta.tombstone_count += cells[k].gone;
+        out->meta.file_bytes += 100;
+        out->meta.raw_bytes += 100;
+    }
+    return buf_append(&out->meta.smallest, name_of(name, first).data, 2, &err) == QUERN_OK &&
+           buf_append(&out->meta.largest, name_of(name, last).data, 2, &err) == QUERN_OK;
+}
+
+/* Tables of at most TABLE_KEYS keys each out of `cells`; returns how many. */
+static size_t cut(struct drawing *d, const struct cell *cells, struct manifest_table *list,
+                  uint32_t tier, uint64_t run_no)
+{
+    size_t count = 0;
+    unsigned from = 0, held = 0;
+
+    for (unsigned k = 0; k < KEYS; k++) {
+        held += cells[k].seq != 0;
+        if (held == 0 || (held < TABLE_KEYS && k + 1 < KEYS))
+            continue;
+        if (!describe(d, cells, from, k + 1, &list[count], tier, run_no))
+            return count;
+        count++;
+        from = k + 1;
+        held = 0;
+    }
+    return count;
+}
+
+static void free_list(struct manifest_table *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        table_meta_done(&list[i].meta);
+}
+
+/* A flush: some keys of a stretch, overwritten or deleted. */
+static bool flush(struct drawing *d)
+{
+    struct manifest_table list[KEYS];
+    struct manifest_edit edit = {.add = list};
+    struct cell cells[KEYS] = {{0, false}};
+    unsigned from = draw(d, KEYS), len = 1 + draw(d, KEYS - from);
+    enum quern_code code;
+
+    for (unsigned n = 1 + draw(d, 20); n > 0; n--) {
+        unsigned k = from + draw(d, len);
+
+        cells[k] = d->now[k] = (struct cell){++d->seq, draw(d, 4) == 0};
+    }
+    edit.add_count = cut(d, cells, list, 0, manifest_take_file_no(d->manifest));
+    code = manifest_apply(d->manifest, &edit, &err);
+    free_list(list, edit.add_count);
+    return EXPECT(code == QUERN_OK);
+}
+
+/* The newer of two tables by the rules of manifest.h. */
+static bool newer(const struct manifest_table *a, const struct manifest_table *b)
+{
+    if ((a->tier == TIER_BOTTOM) != (b->tier == TIER_BOTTOM))
+        return b->tier == TIER_BOTTOM;
+    return a->run_no > b->run_no;
+}
+
+static bool may_show(const struct manifest_table *t, unsigned key)
+{
+    return key >= key_of(buf_slice(&t->meta.smallest)) &&
+           key <= key_of(buf_slice(&t->meta.largest));
+}
+
+/* What the tables in `list` (all when NULL) hold for a key: the newest run that has it decides. */
+static struct cell look_up(const struct drawing *d, const size_t *list, size_t count, unsigned key)
+{
+    const struct manifest_state *state = state_of(d);
+    const struct manifest_table *best = NULL;
+
+    for (size_t i = 0; i < (list != NULL ? count : state->table_count); i++) {
+        const struct manifest_table *t = &state->tables[list != NULL ? list[i] : i];
+
+        if (may_show(t, key) && d->table[t->meta.table_no][key].seq != 0 &&
+            (best == NULL || newer(t, best)))
+            best = t;
+    }
+    return best != NULL ? d->table[best->meta.table_no][key] : (struct cell){0, true};
+}
+
+/* A reader sees what was written last. */
+static bool reads_right(const struct drawing *d, const char *when)
+{
+    for (unsigned k = 0; k < KEYS; k++) {
+        struct cell got = look_up(d, NULL, 0, k), want = d->now[k];
+        bool absent = want.seq == 0 || want.gone;
+
+        if (absent ? got.gone : got.seq == want.seq && !got.gone)
+            continue;
+        tap_fail(__FILE__, __LINE__, "%s: key %u shows write %llu, not %llu", when, k,
+                 (unsigned long long)got.seq, (unsigned long long)want.seq);
+        return false;
+    }
+    return true;
+}
+
+/* Carry out a slice as the engine does: one edit. */
+static bool merge(struct drawing *d, const struct compact_job *job,
+                  const struct compact_slice *slice)
+{
+    const struct manifest_state *state = state_of(d);
+    struct quern_slice end = buf_slice(&slice->end);
+    struct cell cells[KEYS] = {{0, false}};
+    struct manifest_table list[KEYS];
+    struct manifest_trim trim[KEYS * 4];
+    uint64_t remove[KEYS * 4];
+    struct manifest_edit edit = {.remove = remove, .add = list, .trim = trim};
+    enum quern_code code;
+
+    for (unsigned k = key_of(slice->start); k < bound_of(end); k++) {
+        cells[k] = look_up(d, slice->table, slice->table_count, k);
+        if (cells[k].gone && job->target_tier == TIER_BOTTOM)
+            cells[k].seq = 0;
+    }
+    for (size_t i = 0; i < slice->table_count; i++) {
+        const struct table_meta *meta = &state->tables[slice->table[i]].meta;
+
+        if (end.len != 0 && key_compare(buf_slice(&meta->largest), end) >= 0)
+            trim[edit.trim_count++] = (struct manifest_trim){meta->table_no, end};
+        else
+            remove[edit.remove_count++] = meta->table_no;
+    }
+    edit.add_count = cut(d, cells, list, job->target_tier, job->target_run);
+    code = manifest_apply(d->manifest, &edit, &err);
+    free_list(list, edit.add_count);
+    d->merges++;
+    if (code != QUERN_OK)
+        tap_fail(__FILE__, __LINE__, "merge: %s", err.text);
+    return code == QUERN_OK;
+}
+
+static bool move(struct drawing *d, const struct compact_job *job,
+                 const struct compact_slice *slice)
+{
+    const struct manifest_state *state = state_of(d);
+    struct manifest_table list[KEYS * 4];
+    uint64_t remove[KEYS * 4];
+    struct manifest_edit edit = {.remove = remove,
+                                 .remove_count = slice->table_count,
+                                 .add = list,
+                                 .add_count = slice->table_count};
+
+    for (size_t i = 0; i < slice->table_count; i++) {
+        list[i] = state->tables[slice->table[i]];
+        list[i].tier = job->target_tier;
+        list[i].run_no = job->target_run;
+        remove[i] = list[i].meta.table_no;
+    }
+    d->moves++;
+    if (manifest_apply(d->manifest, &edit, &err) == QUERN_OK)
+        return true;
+    tap_fail(__FILE__, __LINE__, "move: %s", err.text);
+    return false;
+}
+
+/* One slice of a job. */
+static bool step(struct drawing *d, struct compact_job *job)
+{
+    struct compact_slice slice;
+    bool fine;
+
+    if (!EXPECT(compact_next_slice(state_of(d), job, &d->config, &slice, &err) == QUERN_OK))
+        return false;
+    if (slice.done) {
+        job->active = false;
+        compact_slice_done(&slice);
+        return true;
+    }
+    fine = EXPECT(slice.table_count != 0) &&
+           (slice.move ? move(d, job, &slice) : merge(d, job, &slice));
+    buf_clear(&job->position);
+    if (slice.end.len == 0)
+        job->active = false;
+    else
+        fine = fine && buf_append(&job->position, slice.end.data, slice.end.len, &err) == QUERN_OK;
+    compact_slice_done(&slice);
+    return fine && reads_right(d, "after a slice");
+}
+
+static struct compact_job *pick(struct drawing *d, enum compact_urge urge)
+{
+    return compact_pick(state_of(d), &d->jobs, &d->config, urge, d->manifest);
+}
+
+static size_t count_runs(const struct drawing *d, uint32_t tier)
+{
+    const struct manifest_state *state = state_of(d);
+    size_t runs = 0;
+
+    for (size_t i = 0; i < state->table_count; i++)
+        runs += state->tables[i].tier == tier &&
+                (i == 0 || state->tables[i - 1].tier != tier ||
+                 state->tables[i - 1].run_no != state->tables[i].run_no);
+    return runs;
+}
+
+/* Every job ends: far fewer steps than this are needed for so few tables. */
+static bool work(struct drawing *d, enum compact_urge urge)
+{
+    struct compact_job *job;
+
+    for (int i = 0; (job = pick(d, urge)) != NULL; i++)
+        if (!EXPECT(i < 500) || !step(d, job))
+            return false;
+    return true;
+}
+
+TEST(whatever_order_flushes_and_slices_come_in_a_reader_sees_the_newest)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+
+    for (int i = 0; i < 300; i++) {
+        struct compact_job *job;
+
+        CHECK(flush(d));
+        CHECK(reads_right(d, "after a flush"));
+        for (unsigned n = draw(d, 4); n > 0 && (job = pick(d, COMPACT_NORMAL)) != NULL; n--)
+            CHECK(step(d, job));
+        if (draw(d, 20) == 0) { /* a restart forgets the jobs, or an error ends one */
+            compact_jobs_done(&d->jobs);
+            memset(&d->jobs, 0, sizeof(d->jobs));
+        }
+        if (draw(d, 30) == 0)
+            CHECK(work(d, COMPACT_IDLE));
+    }
+    CHECK(work(d, COMPACT_NORMAL));
+    for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++)
+        CHECK(count_runs(d, tier) < d->config.tier_runs);
+    CHECK(d->merges != 0 && d->moves != 0); /* else this tested less than it says */
+}
+
+TEST(an_idle_small_store_settles_into_one_run_without_tombstones)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+
+    for (int i = 0; i < 30; i++)
+        CHECK(flush(d));
+    CHECK(work(d, COMPACT_IDLE));
+    for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++)
+        CHECK_EQ(count_runs(d, tier), 0);
+    CHECK(count_runs(d, TIER_BOTTOM) <= 1);
+    for (size_t i = 0; i < state_of(d)->table_count; i++)
+        CHECK_EQ(state_of(d)->tables[i].meta.tombstone_count, 0);
+    CHECK(pick(d, COMPACT_IDLE) == NULL);
+}
+
+TEST(fewer_runs_than_a_tier_may_have_are_left_alone)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+
+    CHECK(pick(d, COMPACT_NORMAL) == NULL);
+    CHECK(pick(d, COMPACT_IDLE) == NULL);
+    for (uint32_t i = 1; i < d->config.tier_runs; i++) {
+        CHECK(flush(d));
+        CHECK(pick(d, COMPACT_NORMAL) == NULL);
+    }
+    CHECK(flush(d));
+    CHECK(pick(d, COMPACT_NORMAL) != NULL);
+}
+
+TEST(a_users_range_ends_in_the_bottom_run_and_the_rest_reads_as_before)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+
+    for (int i = 0; i < 60; i++) {
+        char a[4], b[4];
+        unsigned from = draw(d, KEYS), to = from + draw(d, KEYS - from);
+        struct quern_slice start = name_of(a, from), end = name_of(b, to);
+        struct compact_job *job;
+        bool wait = false, open = draw(d, 4) == 0;
+
+        for (unsigned n = draw(d, 4); n > 0; n--)
+            CHECK(flush(d));
+        if (open)
+            start.len = end.len = 0;
+        if (draw(d, 2) && (job = pick(d, COMPACT_NORMAL)) != NULL)
+            CHECK(step(d, job));
+        while ((job = compact_pick_range(state_of(d), &d->jobs, start, end, d->manifest, &wait)),
+               wait)
+            CHECK(step(d, compact_active(&d->jobs)));
+        while (job != NULL && job->active)
+            CHECK(step(d, job));
+        for (size_t t = 0; t < state_of(d)->table_count; t++) {
+            const struct manifest_table *table = &state_of(d)->tables[t];
+            bool touched = open || (to > from && key_of(buf_slice(&table->meta.largest)) >= from &&
+                                    key_of(buf_slice(&table->meta.smallest)) < to);
+
+            if (touched)
+                CHECK(table->tier == TIER_BOTTOM && table->meta.tombstone_count == 0);
+        }
+        CHECK(reads_right(d, "after a range"));
+    }
+}
+
+/* ---- the merge ---- */
+
+#define VERSIONS_MAX 200
+#define MERGE_KEYS 12
+
+struct list_iter {
+    struct iter base;
+    const struct entry *entries;
+    size_t count, at;
+    size_t fail_at; /* an error instead of this entry */
+};
+
+static void list_show(struct list_iter *l)
+{
+    l->base.valid = l->at < l->count && l->at != l->fail_at;
+    if (l->at == l->fail_at)
+        (void)err_set(&l->base.err, QUERN_CORRUPT, "a bad block");
+    if (l->base.valid)
+        l->base.at = l->entries[l->at];
+}
+
+static void list_next(struct iter *it)
+{
+    struct list_iter *l = (struct list_iter *)it;
+
+    l->at++;
+    list_show(l);
+}
+
+static const struct iter_ops list_ops = {.next = list_next};
+
+struct versions {
+    struct entry entry[VERSIONS_MAX];
+    size_t count;
+    char name[MERGE_KEYS][4];
+    char value[VERSIONS_MAX][32];
+    uint64_t random;
+};
+
+/* Some versions of some keys, in order. */
+static void versions_draw(struct versions *v)
+{
+    v->count = 0;
+    for (unsigned k = 0; k < MERGE_KEYS; k++) {
+        quern_seq seq = 60;
+
+        for (unsigned n = (unsigned)(tap_random(&v->random) % 8); n > 0 && seq > 12; n--) {
+            struct entry *e = &v->entry[v->count];
+
+            seq -= 1 + tap_random(&v->random) % 12;
+            *e = (struct entry){.key = name_of(v->name[k], k), .seq = seq, .kind = ENTRY_PUT};
+            if (tap_random(&v->random) % 3 == 0) {
+                e->kind = ENTRY_DELETE;
+            } else {
+                (void)snprintf(v->value[v->count], 32, "%u-%llu", k, (unsigned long long)seq);
+                e->value = QUERN_STR(v->value[v->count]);
+            }
+            v->count++;
+        }
+    }
+}
+
+struct bench {
+    struct sim *sim;
+    struct os_dir *dir;
+    struct manifest *numbers;
+    struct sst_cache *cache;
+};
+
+static void bench_open(struct bench *b)
+{
+    b->sim = sim_new(1);
+    EXPECT(os_dir_open(sim_os(b->sim), "/db", true, &b->dir, &err) == QUERN_OK);
+    EXPECT(manifest_create(b->dir, &b->numbers, &err) == QUERN_OK);
+    EXPECT(sst_cache_new(1 << 20, &b->cache, &err) == QUERN_OK);
+}
+
+static void bench_close(struct bench *b)
+{
+    rcu_drain();
+    sst_cache_free(b->cache);
+    manifest_close(b->numbers);
+    os_dir_close(b->dir);
+    sim_free(b->sim);
+}
+
+static struct compact_rules small_rules(void)
+{
+    return (struct compact_rules){
+        .table_bytes = 300, .block_bytes = 64, .filter_bits = 10, .codec = SST_PLAIN};
+}
+
+static enum quern_code run_merge(struct bench *b, const struct versions *v, size_t fail_at,
+                                 struct quern_slice end, const struct compact_rules *rules,
+                                 struct compact_output *out)
+{
+    struct list_iter in = {
+        .base.ops = &list_ops, .entries = v->entry, .count = v->count, .fail_at = fail_at};
+
+    list_show(&in);
+    return compact_merge(b->dir, b->numbers, &in.base, end, rules, out, &err);
+}
+
+/* All entries of the output, in order; false when they are not in order or a key is in two tables.
+ */
+static bool read_output(struct bench *b, const struct compact_output *out, struct versions *got)
+{
+    got->count = 0;
+    for (size_t t = 0; t < out->count; t++) {
+        struct sst *sst OWNED(sst_unref) = NULL;
+        struct iter *it OWNED(iter_free) = NULL;
+
+        if (t != 0 && !EXPECT(key_compare(buf_slice(&out->tables[t - 1].largest),
+                                          buf_slice(&out->tables[t].smallest)) < 0))
+            return false;
+        if (!EXPECT(sst_open(b->dir, &out->tables[t], b->cache, &sst, &err) == QUERN_OK) ||
+            !EXPECT(sst_iter(sst, true, &it, &err) == QUERN_OK))
+            return false;
+        for (iter_first(it); it->valid; iter_next(it)) {
+            struct entry *e = &got->entry[got->count];
+
+            *e = it->at;
+            e->key = name_of(got->name[key_of(it->at.key)], key_of(it->at.key));
+            memcpy(got->value[got->count], it->at.value.data, it->at.value.len);
+            e->value.data = got->value[got->count];
+            if (got->count != 0 && !EXPECT(entry_compare(e - 1, e) < 0))
+                return false;
+            got->count++;
+        }
+        if (!EXPECT(it->err.code == QUERN_OK))
+            return false;
+    }
+    return EXPECT(got->count == out->entries_out);
+}
+
+/* The newest version of a key at or below a number; NULL: none, or a tombstone. */
+static const struct entry *seen(const struct versions *v, unsigned key, quern_seq at)
+{
+    for (size_t i = 0; i < v->count; i++)
+        if (key_of(v->entry[i].key) == key && v->entry[i].seq <= at)
+            return v->entry[i].kind == ENTRY_PUT ? &v->entry[i] : NULL;
+    return NULL;
+}
+
+TEST(a_merge_keeps_what_now_and_every_snapshot_see_and_no_more)
+{
+    static struct versions in, got;
+    struct bench b;
+
+    bench_open(&b);
+    in.random = tap_seed();
+    for (int round = 0; round < 200; round++) {
+        quern_seq points[5];
+        size_t snapshots = tap_random(&in.random) % 4, most = 0;
+        struct compact_rules rules = small_rules();
+        struct compact_output out;
+
+        versions_draw(&in);
+        for (size_t i = 0; i < snapshots; i++)
+            points[i] = (i ? points[i - 1] : 0) + 1 + tap_random(&in.random) % 20;
+        rules.snapshots = points;
+        rules.snapshot_count = snapshots;
+        rules.bottom = tap_random(&in.random) % 2;
+        CHECK_OK(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out), &err);
+        CHECK_EQ(out.entries_in, in.count);
+        CHECK(read_output(&b, &out, &got));
+        points[snapshots] = UINT64_MAX; /* now */
+        for (unsigned k = 0; k < MERGE_KEYS; k++)
+            for (size_t i = 0; i <= snapshots; i++) {
+                const struct entry *want = seen(&in, k, points[i]);
+                const struct entry *have = seen(&got, k, points[i]);
+
+                CHECK((want == NULL) == (have == NULL));
+                CHECK(want == NULL ||
+                      (want->seq == have->seq && key_equal(want->value, have->value)));
+            }
+        for (unsigned k = 0; k < MERGE_KEYS; k++) {
+            size_t versions = 0;
+            const struct entry *oldest = NULL;
+
+            for (size_t i = 0; i < got.count; i++)
+                if (key_of(got.entry[i].key) == k) {
+                    oldest = &got.entry[i];
+                    versions++;
+                }
+            most = versions > most ? versions : most;
+            if (rules.bottom && oldest != NULL && snapshots == 0)
+                CHECK(oldest->kind == ENTRY_PUT); /* a tombstone has nothing left to hide */
+        }
+        CHECK(most <= snapshots + 1);
+        compact_output_done(&out);
+    }
+    bench_close(&b);
+}
+
+TEST(a_merge_stops_before_its_end_key)
+{
+    static struct versions in, got;
+    struct compact_rules rules = small_rules();
+    struct compact_output out;
+    struct bench b;
+
+    bench_open(&b);
+    in.random = tap_seed();
+    do
+        versions_draw(&in);
+    while (in.count == 0 || key_of(in.entry[0].key) >= 5);
+    CHECK_OK(run_merge(&b, &in, SIZE_MAX, slice_of("05", 2), &rules, &out), &err);
+    CHECK(read_output(&b, &out, &got));
+    CHECK(got.count != 0);
+    for (size_t i = 0; i < got.count; i++)
+        CHECK(key_of(got.entry[i].key) < 5);
+    compact_output_done(&out);
+    CHECK_OK(run_merge(&b, &in, SIZE_MAX, slice_of("00", 2), &rules, &out), &err);
+    CHECK_EQ(out.count, 0);
+    compact_output_done(&out);
+    bench_close(&b);
+}
+
+static enum quern_code see_table(void *arg, const char *name, uint64_t bytes, struct quern_error *e)
+{
+    (void)bytes;
+    (void)e;
+    *(unsigned *)arg += strstr(name, ".sst") != NULL;
+    return QUERN_OK;
+}
+
+static unsigned table_files(struct bench *b)
+{
+    unsigned files = 0;
+
+    EXPECT(os_dir_list(b->dir, see_table, &files, &err) == QUERN_OK);
+    return files;
+}
+
+static enum quern_code stop_now(void *arg, struct quern_error *e)
+{
+    (void)arg;
+    return err_set(e, QUERN_CLOSED, "enough");
+}
+
+/* Whatever ends a merge, no file of it remains. */
+TEST(a_failed_merge_leaves_no_file)
+{
+    static struct versions in;
+    static char large[1 << 20];
+    struct compact_rules rules = small_rules();
+    struct compact_output out;
+    struct bench b;
+    size_t last;
+
+    bench_open(&b);
+    in.random = tap_seed();
+    do
+        versions_draw(&in);
+    while (in.count < 20);
+    rules.table_bytes = 1; /* a table a key */
+    last = in.count - 1;
+    CHECK_CODE(run_merge(&b, &in, last, slice_of("", 0), &rules, &out), QUERN_CORRUPT);
+    CHECK_EQ(table_files(&b), 0);
+    sim_fail(b.sim,
+             &(struct sim_fault){.ops = SIM_SYNC, .name = "*.sst*", .skip = 2, .sys_errno = EIO});
+    CHECK(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out) != QUERN_OK);
+    CHECK_EQ(table_files(&b), 0);
+    sim_fail_never(b.sim);
+    in.entry[last].value = slice_of(large, sizeof(large)); /* so that it yields */
+    in.entry[last].kind = ENTRY_PUT;
+    rules.yield = stop_now;
+    CHECK_CODE(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out), QUERN_CLOSED);
+    CHECK_EQ(table_files(&b), 0);
+    rules.yield = NULL;
+    CHECK_OK(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out), &err);
+    CHECK_EQ(table_files(&b), out.count);
+    compact_output_done(&out);
+    bench_close(&b);
+}
