@@ -141,6 +141,7 @@ struct quern {
     _Atomic uint32_t tier0_runs;
     struct wal_replay recovery;
     uint64_t recovery_us;
+    size_t tables_at_open;
     struct mutex event_mu; /* one event at a time; taken last */
 };
 

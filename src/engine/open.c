@@ -359,6 +359,8 @@ static enum quern_code open_all(struct quern *db, const char *path, struct quern
         code = recover(db, err);
     if (code == QUERN_OK)
         code = clean(db, &files, err);
+    if (code == QUERN_OK) /* later the state is the worker's to read */
+        db->tables_at_open = manifest_state(db->manifest)->table_count;
     if (code == QUERN_OK && !db->options.read_only)
         code = start_writing(db, &files, err);
     alloc_free(files.names);
@@ -401,8 +403,8 @@ static void say_opened(struct quern *db)
     engine_event(db, QUERN_EVENT_OPENED, 0, 0, db->recovery_us * 1000,
                  "opened %s: %zu tables; recovered %" PRIu64 " batches (%" PRIu64
                  " bytes) from the log in %" PRIu64 " ms",
-                 os_dir_path(db->dir), manifest_state(db->manifest)->table_count, r->batches,
-                 r->bytes, db->recovery_us / 1000);
+                 os_dir_path(db->dir), db->tables_at_open, r->batches, r->bytes,
+                 db->recovery_us / 1000);
 }
 
 enum quern_code engine_open(struct os *os, const char *path, const struct quern_options *options,

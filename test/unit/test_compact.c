@@ -41,7 +41,8 @@ struct drawing {
 
 static struct quern_slice name_of(char room[4], unsigned key)
 {
-    (void)snprintf(room, 4, "%02u", key);
+    room[0] = (char)('0' + key / 10);
+    room[1] = (char)('0' + key % 10);
     return slice_of(room, 2);
 }
 

@@ -226,7 +226,8 @@ TEST(a_write_error_in_a_flush_refuses_writes_and_loses_nothing)
     CHECK_OK(world_open(sim, NULL, &db, &err), &err);
     CHECK_OK(world_fill(db, 0, 100, 1, &err), &err);
     sim_fail(sim, &(struct sim_fault){.ops = SIM_WRITE, .name = "*.sst*", .sys_errno = EIO});
-    CHECK_CODE(quern_flush(db, &err), QUERN_IO);
+    /* IO, or READ_ONLY with the same story when the worker met it before it was asked */
+    CHECK(quern_flush(db, &err) == QUERN_IO || err.code == QUERN_READ_ONLY);
     CHECK(says("table 0"));
     CHECK_CODE(world_put(db, 100, 1, false, &err), QUERN_READ_ONLY);
     CHECK_OK(world_check(db, 0, 100, 1, &err), &err);

@@ -477,7 +477,7 @@ static unsigned steps_wanted(void)
 {
     const char *given = getenv("MODEL_STEPS");
 
-    return given != NULL ? (unsigned)strtoul(given, NULL, 10) : 6000;
+    return given != NULL ? (unsigned)strtoul(given, NULL, 10) : 2500;
 }
 
 TEST(model_history_1)
