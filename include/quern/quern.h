@@ -18,9 +18,9 @@
  *            the story of a failure and may be NULL
  *   bytes    keys are 1 to 65536 bytes, values 0 to 1 GiB; any byte may stand in either
  *   options  NULL means the defaults, and a struct of zeros means them too
- *   threads  any number may use one handle at once, unless the function says otherwise; an iterator, a
- *            batch and a value belong to one thread at a time
- *   fork     a child must not use a handle of its parent; it gets INVALID
+ *   threads  any number may use one handle at once, unless the function says otherwise; an
+ * iterator, a batch and a value belong to one thread at a time fork     a child must not use a
+ * handle of its parent; it gets INVALID
  *
  * Durability. A write survives the end of the process (kill -9) from the moment the call returns.
  * It survives the loss of power from the moment that a write with `sync`, or quern_sync(), that
@@ -68,31 +68,32 @@ enum quern_compression {
 enum quern_recover {
     QUERN_RECOVER_TAIL = 0,      /* cut what a crash left torn; refuse damage to durable writes */
     QUERN_RECOVER_STRICT,        /* refuse a torn tail as well */
-    QUERN_RECOVER_POINT_IN_TIME, /* stop at the first damage, and lose what follows: the user knows */
+    QUERN_RECOVER_POINT_IN_TIME, /* stop at the first damage, and lose what follows: the user knows
+                                  */
 };
 
 enum quern_event_kind {
-    QUERN_EVENT_OPENED,       /* text says what was recovered */
-    QUERN_EVENT_TORN_TAIL,    /* a crash left an unacknowledged tail in the log; it was cut */
-    QUERN_EVENT_FLUSHED,      /* a MemDB became tables */
-    QUERN_EVENT_COMPACTED,    /* tables were merged or moved */
-    QUERN_EVENT_SLOWED,       /* writers are slowed, or work is put off: the background is behind */
-    QUERN_EVENT_NO_SPACE,     /* background work waits for disk space; writes may be refused */
-    QUERN_EVENT_RESUMED,      /* it goes on */
-    QUERN_EVENT_CORRUPT,      /* a damaged block was met; the rest is served */
-    QUERN_EVENT_FAILED,       /* writes are refused from now on until a reopen */
+    QUERN_EVENT_OPENED,    /* text says what was recovered */
+    QUERN_EVENT_TORN_TAIL, /* a crash left an unacknowledged tail in the log; it was cut */
+    QUERN_EVENT_FLUSHED,   /* a MemDB became tables */
+    QUERN_EVENT_COMPACTED, /* tables were merged or moved */
+    QUERN_EVENT_SLOWED,    /* writers are slowed, or work is put off: the background is behind */
+    QUERN_EVENT_NO_SPACE,  /* background work waits for disk space; writes may be refused */
+    QUERN_EVENT_RESUMED,   /* it goes on */
+    QUERN_EVENT_CORRUPT,   /* a damaged block was met; the rest is served */
+    QUERN_EVENT_FAILED,    /* writes are refused from now on until a reopen */
     QUERN_EVENT_CLOSED,
 };
 
 /* Something an operator may want to know. Valid during the call only. */
 struct quern_event {
     enum quern_event_kind kind;
-    const char *text; /* one line, no newline */
+    const char *text;                          /* one line, no newline */
     uint64_t bytes_in, bytes_out, duration_us; /* of a flush or compaction */
 };
 
-/* Called from background threads and from calls on the handle, one at a time. It must not call back into
- * the store. */
+/* Called from background threads and from calls on the handle, one at a time. It must not call back
+ * into the store. */
 typedef void (*quern_event_fn)(void *arg, const struct quern_event *event);
 
 struct quern_options {
@@ -109,27 +110,26 @@ struct quern_options {
     void *on_event_arg;
 
     /* For tests and experiments; leave 0. */
-    uint32_t block_bytes;      /* 4096 */
-    uint32_t filter_bits;      /* per key; 10; UINT32_MAX: no filters */
-    uint64_t table_bytes;      /* 32 MiB */
-    uint32_t tier_runs;        /* runs of one tier that make a merge due; 4 */
+    uint32_t block_bytes;       /* 4096 */
+    uint32_t filter_bits;       /* per key; 10; UINT32_MAX: no filters */
+    uint64_t table_bytes;       /* 32 MiB */
+    uint32_t tier_runs;         /* runs of one tier that make a merge due; 4 */
     uint64_t log_segment_bytes; /* as memdb_bytes, 1 to 64 MiB */
 };
 
 /* Open the store in directory `path`, creating directory and store if missing.
  *   owns     on success *out is the caller's until quern_close(); on failure it is untouched
  *   errors   NO_STORE, EXISTS, LOCKED (held by another process or handle), DENIED, CORRUPT (file,
- *            offset, reason), UNSUPPORTED (a newer format), INVALID (options), IO, NO_SPACE, NO_MEMORY
- *   source   src/engine/open.c; docs/design/70-recovery.md */
+ *            offset, reason), UNSUPPORTED (a newer format), INVALID (options), IO, NO_SPACE,
+ * NO_MEMORY source   src/engine/open.c; docs/design/70-recovery.md */
 QUERN_API QUERN_CHECK enum quern_code quern_open(const char *path,
                                                  const struct quern_options *options,
                                                  struct quern **out, struct quern_error *err);
 
-/* Finish what was begun, flush the MemDB, sync, close. The handle is gone in any case; all is durable
- * when it returns OK. No other call may be running or follow; iterators and snapshots are freed before.
- *   errors   IO, NO_SPACE, UNKNOWN, READ_ONLY (an earlier failure): what was acknowledged is still in the
- *            log, a reopen replays it
- *   source   src/engine/open.c */
+/* Finish what was begun, flush the MemDB, sync, close. The handle is gone in any case; all is
+ * durable when it returns OK. No other call may be running or follow; iterators and snapshots are
+ * freed before. errors   IO, NO_SPACE, UNKNOWN, READ_ONLY (an earlier failure): what was
+ * acknowledged is still in the log, a reopen replays it source   src/engine/open.c */
 QUERN_API enum quern_code quern_close(struct quern *db, struct quern_error *err);
 
 /* ------------------------------------------------------------------ writing -- */
@@ -140,11 +140,10 @@ struct quern_write_opts {
 
 /* Store `value` under `key`, replacing any older value.
  *   owns     nothing is kept: both slices are copied before return. Memory: a value is copied
- *            once into the log and once into the MemDB, which holds it until it is flushed; a value larger
- *            than the MemDB makes one of its own size for that time
- *   order    every read that begins after return sees it
- *   errors   INVALID (size), READ_ONLY, NO_SPACE, UNKNOWN (sync failed), IO, NO_MEMORY, BUSY
- *   source   src/engine/write.c; docs/design/10-write-path.md */
+ *            once into the log and once into the MemDB, which holds it until it is flushed; a value
+ * larger than the MemDB makes one of its own size for that time order    every read that begins
+ * after return sees it errors   INVALID (size), READ_ONLY, NO_SPACE, UNKNOWN (sync failed), IO,
+ * NO_MEMORY, BUSY source   src/engine/write.c; docs/design/10-write-path.md */
 QUERN_API QUERN_CHECK enum quern_code quern_put(struct quern *db, struct quern_slice key,
                                                 struct quern_slice value,
                                                 const struct quern_write_opts *opts,
@@ -158,18 +157,17 @@ QUERN_API QUERN_CHECK enum quern_code quern_delete(struct quern *db, struct quer
 /* Several operations that happen together or not at all. Of two on one key the later wins. */
 struct quern_batch;
 
-QUERN_API struct quern_batch *quern_batch_new(void); /* NULL: no memory */
-QUERN_API void quern_batch_free(struct quern_batch *batch); /* NULL is fine */
+QUERN_API struct quern_batch *quern_batch_new(void);         /* NULL: no memory */
+QUERN_API void quern_batch_free(struct quern_batch *batch);  /* NULL is fine */
 QUERN_API void quern_batch_clear(struct quern_batch *batch); /* keeps memory for the next use */
-/* Copies key and value. Errors: INVALID (size; batch over QUERN_BATCH_BYTES_MAX), NO_MEMORY: then nothing
- * was added. */
+/* Copies key and value. Errors: INVALID (size; batch over QUERN_BATCH_BYTES_MAX), NO_MEMORY: then
+ * nothing was added. */
 QUERN_API QUERN_CHECK enum quern_code quern_batch_put(struct quern_batch *batch,
                                                       struct quern_slice key,
                                                       struct quern_slice value,
                                                       struct quern_error *err);
-QUERN_API QUERN_CHECK enum quern_code quern_batch_delete(struct quern_batch *batch,
-                                                         struct quern_slice key,
-                                                         struct quern_error *err);
+QUERN_API QUERN_CHECK enum quern_code
+quern_batch_delete(struct quern_batch *batch, struct quern_slice key, struct quern_error *err);
 QUERN_API uint32_t quern_batch_count(const struct quern_batch *batch); /* operations */
 QUERN_API size_t quern_batch_bytes(const struct quern_batch *batch);
 
@@ -195,17 +193,16 @@ struct quern_completion {
     enum quern_code code;
     struct quern_error error;
 
-    int ready_;               /* internal */
+    int ready_; /* internal */
     uint64_t internal_[24];
 };
 
 /* Hand a batch over and return at once, without waiting for a lock on the disk or for a sync. At
- * completion the write is visible to all reads, and durable if `opts->sync`. Completions come in the
- * order of the calls of one thread. Bounded: BUSY when too much is under way already.
- *   owns     `batch` and `completion` are borrowed until completion
- *   errors   at once: INVALID, BUSY, CLOSED, READ_ONLY; then completion is not called.
- *            In completion->code: those of quern_put()
- *   source   src/engine/write.c */
+ * completion the write is visible to all reads, and durable if `opts->sync`. Completions come in
+ * the order of the calls of one thread. Bounded: BUSY when too much is under way already. owns
+ * `batch` and `completion` are borrowed until completion errors   at once: INVALID, BUSY, CLOSED,
+ * READ_ONLY; then completion is not called. In completion->code: those of quern_put() source
+ * src/engine/write.c */
 QUERN_API QUERN_CHECK enum quern_code quern_write_async(struct quern *db,
                                                         const struct quern_batch *batch,
                                                         const struct quern_write_opts *opts,
@@ -220,15 +217,14 @@ QUERN_API QUERN_CHECK enum quern_code quern_sync(struct quern *db, struct quern_
 
 /* The store as it was at one moment. It keeps old versions from being dropped: free it soon. */
 struct quern_snapshot;
-QUERN_API QUERN_CHECK enum quern_code quern_snapshot_new(struct quern *db,
-                                                         struct quern_snapshot **out,
-                                                         struct quern_error *err);
+QUERN_API QUERN_CHECK enum quern_code
+quern_snapshot_new(struct quern *db, struct quern_snapshot **out, struct quern_error *err);
 QUERN_API void quern_snapshot_free(struct quern_snapshot *s); /* NULL is fine */
 QUERN_API quern_seq quern_snapshot_seq(const struct quern_snapshot *s);
 
-/* A value that was read: the caller's, reusable. Begin with zeros; each read replaces what was there and
- * keeps the memory; quern_value_done() gives the memory back. Values of many MiB are read from disk
- * straight into it, without a further copy. */
+/* A value that was read: the caller's, reusable. Begin with zeros; each read replaces what was
+ * there and keeps the memory; quern_value_done() gives the memory back. Values of many MiB are read
+ * from disk straight into it, without a further copy. */
 struct quern_value {
     const void *data;
     size_t len;
@@ -245,23 +241,22 @@ struct quern_read_opts {
 
 /* Read the value of `key` into *value.
  *   returns  OK, or NOT_FOUND (then *value is empty and err untouched)
- *   errors   CORRUPT (names table and offset: this key cannot be told; others can), IO, INVALID, NO_MEMORY
- *   source   src/engine/read.c; docs/design/00-tour.md */
+ *   errors   CORRUPT (names table and offset: this key cannot be told; others can), IO, INVALID,
+ * NO_MEMORY source   src/engine/read.c; docs/design/00-tour.md */
 QUERN_API QUERN_CHECK enum quern_code quern_get(struct quern *db, struct quern_slice key,
                                                 const struct quern_read_opts *opts,
                                                 struct quern_value *value, struct quern_error *err);
 
-/* Read `n` keys as of one moment, faster than one by one: their cache misses overlap. For each i codes[i]
- * is OK, NOT_FOUND or the error that concerned this key alone, with the story of the first such
- * error in `err`. Returns OK, or the first error. */
-QUERN_API QUERN_CHECK enum quern_code quern_multi_get(struct quern *db,
-                                                      const struct quern_slice *keys, size_t n,
-                                                      const struct quern_read_opts *opts,
-                                                      struct quern_value *values,
-                                                      enum quern_code *codes,
-                                                      struct quern_error *err);
+/* Read `n` keys as of one moment, faster than one by one: their cache misses overlap. For each i
+ * codes[i] is OK, NOT_FOUND or the error that concerned this key alone, with the story of the first
+ * such error in `err`. Returns OK, or the first error. */
+QUERN_API QUERN_CHECK enum quern_code
+quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
+                const struct quern_read_opts *opts, struct quern_value *values,
+                enum quern_code *codes, struct quern_error *err);
 
-/* The keys from `start` (inclusive; empty: from the first) up to `end` (exclusive; empty: to the last). */
+/* The keys from `start` (inclusive; empty: from the first) up to `end` (exclusive; empty: to the
+ * last). */
 struct quern_range {
     struct quern_slice start, end;
 };
@@ -270,8 +265,8 @@ struct quern_iter;
 struct quern_iter_opts {
     const struct quern_snapshot *snapshot; /* NULL: as of now */
     struct quern_range range;              /* the iterator never leaves it; copied */
-    struct quern_slice prefix;             /* if not empty: only keys that begin so; narrows `range` */
-    bool bulk; /* a long scan: read ahead, and leave the cache to others */
+    struct quern_slice prefix; /* if not empty: only keys that begin so; narrows `range` */
+    bool bulk;                 /* a long scan: read ahead, and leave the cache to others */
 };
 
 /* An iterator over a view that does not change; it stands nowhere until moved.
@@ -288,8 +283,9 @@ QUERN_API void quern_iter_free(struct quern_iter *it); /* NULL is fine */
  * (quern_iter_error()). next and prev only when it stood on one. */
 QUERN_API bool quern_iter_first(struct quern_iter *it);
 QUERN_API bool quern_iter_last(struct quern_iter *it);
-QUERN_API bool quern_iter_seek(struct quern_iter *it, struct quern_slice key);  /* first >= key */
-QUERN_API bool quern_iter_seek_back(struct quern_iter *it, struct quern_slice key); /* last <= key */
+QUERN_API bool quern_iter_seek(struct quern_iter *it, struct quern_slice key); /* first >= key */
+QUERN_API bool quern_iter_seek_back(struct quern_iter *it,
+                                    struct quern_slice key); /* last <= key */
 QUERN_API bool quern_iter_next(struct quern_iter *it);
 QUERN_API bool quern_iter_prev(struct quern_iter *it);
 QUERN_API bool quern_iter_valid(const struct quern_iter *it);
@@ -300,7 +296,8 @@ QUERN_API quern_seq quern_iter_seq(const struct quern_iter *it);
 /* OK, or why the iterator stopped. */
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
-/* How many keys live in `range` (NULL: all), exactly. Uses the tables' running counts where it can. */
+/* How many keys live in `range` (NULL: all), exactly. Uses the tables' running counts where it can.
+ */
 QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
                                                   const struct quern_read_opts *opts,
                                                   uint64_t *count, struct quern_error *err);
@@ -310,17 +307,17 @@ QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct
 /* Write the MemDB out as tables now. */
 QUERN_API QUERN_CHECK enum quern_code quern_flush(struct quern *db, struct quern_error *err);
 
-/* Flush, and merge all that touches `range` (NULL: everything) into the bottom run, dropping what is
- * overwritten or deleted and not held by a snapshot. `progress` may be NULL; it is called on quern's own
- * thread and must not write to the store. */
+/* Flush, and merge all that touches `range` (NULL: everything) into the bottom run, dropping what
+ * is overwritten or deleted and not held by a snapshot. `progress` may be NULL; it is called on
+ * quern's own thread and must not write to the store. */
 typedef void (*quern_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
                                                     const struct quern_range *range,
                                                     quern_progress_fn progress, void *progress_arg,
                                                     struct quern_error *err);
 
-/* A copy of the store as of now in the new directory `path` (same file system): tables are hard links,
- * so it takes moments. Opens like any store. Errors: EXISTS, NO_SPACE, IO, ... */
+/* A copy of the store as of now in the new directory `path` (same file system): tables are hard
+ * links, so it takes moments. Opens like any store. Errors: EXISTS, NO_SPACE, IO, ... */
 QUERN_API QUERN_CHECK enum quern_code quern_checkpoint(struct quern *db, const char *path,
                                                        struct quern_error *err);
 
@@ -361,9 +358,9 @@ struct quern_tier_stats {
 struct quern_stats {
     /* state */
     quern_seq visible_seq, durable_seq;
-    bool read_only;          /* writes are refused */
-    bool no_space;           /* background work waits for disk space */
-    char failure[304];       /* why writes are refused, or "" */
+    bool read_only;    /* writes are refused */
+    bool no_space;     /* background work waits for disk space */
+    char failure[304]; /* why writes are refused, or "" */
     uint32_t snapshots, iterators;
     /* memory, bytes */
     uint64_t memory_budget, memdb_bytes, memdb_sealed, cache_bytes, cache_block_bytes,

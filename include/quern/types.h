@@ -24,21 +24,21 @@ typedef uint64_t quern_seq;
 /* What came of a call. The numbers are part of the ABI: do not renumber. */
 enum quern_code {
     QUERN_OK = 0,
-    QUERN_NOT_FOUND = 1,   /* no value under this key: an answer, not a failure */
-    QUERN_INVALID = 2,     /* the caller's argument is out of shape; nothing was done */
-    QUERN_NO_STORE = 3,    /* there is no store in this directory and none was to be made */
-    QUERN_EXISTS = 4,      /* something is there already that was to be new */
-    QUERN_LOCKED = 5,      /* another process, or another handle, has the store open */
-    QUERN_DENIED = 6,      /* the operating system refuses access to a file or directory */
-    QUERN_IO = 7,          /* the operating system failed a read or write */
-    QUERN_NO_SPACE = 8,    /* the disk is full; nothing was done, and it may be tried again */
-    QUERN_NO_MEMORY = 9,   /* memory ran out; nothing was done */
-    QUERN_CORRUPT = 10,    /* bytes on disk are not those that were written */
+    QUERN_NOT_FOUND = 1,    /* no value under this key: an answer, not a failure */
+    QUERN_INVALID = 2,      /* the caller's argument is out of shape; nothing was done */
+    QUERN_NO_STORE = 3,     /* there is no store in this directory and none was to be made */
+    QUERN_EXISTS = 4,       /* something is there already that was to be new */
+    QUERN_LOCKED = 5,       /* another process, or another handle, has the store open */
+    QUERN_DENIED = 6,       /* the operating system refuses access to a file or directory */
+    QUERN_IO = 7,           /* the operating system failed a read or write */
+    QUERN_NO_SPACE = 8,     /* the disk is full; nothing was done, and it may be tried again */
+    QUERN_NO_MEMORY = 9,    /* memory ran out; nothing was done */
+    QUERN_CORRUPT = 10,     /* bytes on disk are not those that were written */
     QUERN_UNSUPPORTED = 11, /* made by a newer quern, or not possible on this system */
-    QUERN_READ_ONLY = 12,  /* an earlier failure, or the way it was opened, forbids writing */
-    QUERN_UNKNOWN = 13,    /* a sync failed: the write may or may not survive a restart */
-    QUERN_BUSY = 14,       /* a bounded queue is full; try again a little later */
-    QUERN_CLOSED = 15,     /* the store is being closed */
+    QUERN_READ_ONLY = 12,   /* an earlier failure, or the way it was opened, forbids writing */
+    QUERN_UNKNOWN = 13,     /* a sync failed: the write may or may not survive a restart */
+    QUERN_BUSY = 14,        /* a bounded queue is full; try again a little later */
+    QUERN_CLOSED = 15,      /* the store is being closed */
 };
 
 /* The story of a failure, the outermost place first:

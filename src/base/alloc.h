@@ -13,11 +13,11 @@
 #include <stdint.h>
 #include <string.h>
 
-MUST_USE void *alloc_bytes(size_t bytes);                      /* contents undefined */
-MUST_USE void *alloc_zeroed(size_t bytes);                     /* all zero */
-MUST_USE void *alloc_array(size_t count, size_t each);         /* zeroed; overflow is NULL */
-MUST_USE void *alloc_resize(void *old, size_t bytes);          /* on NULL `old` still stands */
-MUST_USE void *alloc_aligned(size_t alignment, size_t bytes);  /* alloc_free() frees it */
+MUST_USE void *alloc_bytes(size_t bytes);                     /* contents undefined */
+MUST_USE void *alloc_zeroed(size_t bytes);                    /* all zero */
+MUST_USE void *alloc_array(size_t count, size_t each);        /* zeroed; overflow is NULL */
+MUST_USE void *alloc_resize(void *old, size_t bytes);         /* on NULL `old` still stands */
+MUST_USE void *alloc_aligned(size_t alignment, size_t bytes); /* alloc_free() frees it */
 void alloc_free(void *p);
 /* By hand instead of OWNER, so that a local of any pointer type can be OWNED(alloc_free). */
 static inline void alloc_free_owned(void *local)

@@ -8,18 +8,18 @@
 #include <quern/types.h>
 
 struct table_meta {
-    uint64_t table_no;       /* the file is named NNNNNN.sst after it */
-    uint64_t unique_id;      /* random; seeds every checksum in the file */
+    uint64_t table_no;  /* the file is named NNNNNN.sst after it */
+    uint64_t unique_id; /* random; seeds every checksum in the file */
     uint64_t file_bytes;
-    uint64_t file_hash;      /* of the block checksums in order: names the whole content */
-    uint64_t entry_count;    /* all kinds, all versions */
+    uint64_t file_hash;   /* of the block checksums in order: names the whole content */
+    uint64_t entry_count; /* all kinds, all versions */
     uint64_t tombstone_count;
     uint64_t duplicate_count; /* entries that are not the newest of their key in this table */
-    uint64_t raw_bytes;      /* keys and values before block overhead and compression */
-    uint64_t entry_hash;     /* order-free: sum of the entries' hashes, wrapping */
+    uint64_t raw_bytes;       /* keys and values before block overhead and compression */
+    uint64_t entry_hash;      /* order-free: sum of the entries' hashes, wrapping */
     quern_seq seq_min, seq_max;
-    uint64_t expires_min_ms; /* earliest expiry in it; 0: nothing in it expires */
-    uint64_t created_ms;     /* wall clock */
+    uint64_t expires_min_ms;      /* earliest expiry in it; 0: nothing in it expires */
+    uint64_t created_ms;          /* wall clock */
     struct buf smallest, largest; /* user keys, inclusive; owned */
 };
 

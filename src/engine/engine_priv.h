@@ -6,8 +6,9 @@
  * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
  * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
  *
- * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O; the
- * manifest's own lock is, and is taken without them. Leading the commit queue is a role, not a lock: it may do I/O. */
+ * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O;
+ * the manifest's own lock is, and is taken without them. Leading the commit queue is a role, not a
+ * lock: it may do I/O. */
 #ifndef ENGINE_ENGINE_PRIV_H
 #define ENGINE_ENGINE_PRIV_H
 

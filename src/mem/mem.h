@@ -2,7 +2,8 @@
  *
  * A B+tree in one arena: nodes of a few cache lines whose slots are an 8-byte key head (the bytes
  * after the node's common prefix) and an arena reference; entries never move or change; the
- * newest version of a key comes first and points at the older ones. Page: docs/design/30-memtable.md.
+ * newest version of a key comes first and points at the older ones. Page:
+ * docs/design/30-memtable.md.
  *
  * Threads: one writer at a time (mem_apply()); any number of readers at once, without locks:
  * a reader checks the versions of the nodes it passed and starts over when one has changed.
@@ -16,8 +17,8 @@
 
 struct mem; /* opaque */
 
-/* A MemDB with room for at least `arena_bytes_max` bytes of entries and nodes; address space is taken
- * at once, memory as it fills. *out has one reference. Errors: NO_MEMORY. */
+/* A MemDB with room for at least `arena_bytes_max` bytes of entries and nodes; address space is
+ * taken at once, memory as it fills. *out has one reference. Errors: NO_MEMORY. */
 MUST_USE enum quern_code mem_new(uint64_t arena_bytes_max, struct mem **out,
                                  struct quern_error *err);
 void mem_ref(struct mem *m);
@@ -51,9 +52,9 @@ void mem_prefetch(const struct mem *m, uint64_t hash);
 MUST_USE enum quern_code mem_iter(struct mem *m, struct iter **out, struct quern_error *err);
 
 struct mem_info {
-    uint64_t entry_count;   /* operations applied */
+    uint64_t entry_count; /* operations applied */
     uint64_t tombstone_count;
-    uint64_t arena_bytes;   /* used */
+    uint64_t arena_bytes;       /* used */
     quern_seq seq_min, seq_max; /* 0 when empty */
 };
 void mem_info(const struct mem *m, struct mem_info *out); /* any thread; counters may lag */

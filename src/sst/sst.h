@@ -30,10 +30,10 @@ OWNER(sst_cache_free, struct sst_cache *);
 void sst_cache_set_capacity(struct sst_cache *c, uint64_t capacity_bytes);
 
 struct sst_cache_stats {
-    uint64_t capacity_bytes, used_bytes;           /* frames waiting to be freed included */
+    uint64_t capacity_bytes, used_bytes;             /* frames waiting to be freed included */
     uint64_t block_bytes, index_bytes, filter_bytes; /* used_bytes by kind */
-    uint64_t hits, misses, evictions;              /* of data blocks; sampled counters may lag */
-    uint64_t read_bytes;                           /* from disk */
+    uint64_t hits, misses, evictions;                /* of data blocks; sampled counters may lag */
+    uint64_t read_bytes;                             /* from disk */
 };
 void sst_cache_stats(struct sst_cache *c, struct sst_cache_stats *out);
 
@@ -44,9 +44,9 @@ enum sst_codec { SST_PLAIN = 0, SST_LZ4 = 1, SST_ZSTD = 2 };
 
 struct sst_write_config {
     uint64_t table_no;
-    uint32_t block_bytes;      /* target of a data block before compression; 4096 by default */
-    uint32_t filter_bits;      /* per key; 0: no filter */
-    enum sst_codec codec;      /* a block that does not shrink by an eighth is stored plain */
+    uint32_t block_bytes; /* target of a data block before compression; 4096 by default */
+    uint32_t filter_bits; /* per key; 0: no filter */
+    enum sst_codec codec; /* a block that does not shrink by an eighth is stored plain */
     uint64_t created_ms;
 };
 
@@ -70,19 +70,19 @@ void sst_writer_drop(struct sst_writer *w); /* abandon and remove the file; NULL
 OWNER(sst_writer_drop, struct sst_writer *);
 
 /* The hash of one entry. A table's meta.entry_hash is their wrapping sum, so that what goes into a
- * merge can be held against what comes out. Quick when the value follows its key in memory, as it does in
- * entries read from a table. */
+ * merge can be held against what comes out. Quick when the value follows its key in memory, as it
+ * does in entries read from a table. */
 uint64_t sst_entry_hash(const struct entry *e);
 
 /* ---- reading ---- */
 
 struct sst;
 
-/* Open the table that `meta` describes: reads the footer and properties and compares them with `meta`
- * (size, unique id, content hash, counts), so that a missing, cut, swapped or older file is caught
- * here. meta->smallest may be above the file's own first key (a trim); sst_meta() then tells the
- * file's own, and what lies below the trim is for the caller to hide. `dir` and `cache` are borrowed and outlive it. *out has one reference.
- * Errors: CORRUPT, IO, NO_MEMORY, UNSUPPORTED. */
+/* Open the table that `meta` describes: reads the footer and properties and compares them with
+ * `meta` (size, unique id, content hash, counts), so that a missing, cut, swapped or older file is
+ * caught here. meta->smallest may be above the file's own first key (a trim); sst_meta() then tells
+ * the file's own, and what lies below the trim is for the caller to hide. `dir` and `cache` are
+ * borrowed and outlive it. *out has one reference. Errors: CORRUPT, IO, NO_MEMORY, UNSUPPORTED. */
 MUST_USE enum quern_code sst_open(struct os_dir *dir, const struct table_meta *meta,
                                   struct sst_cache *cache, struct sst **out,
                                   struct quern_error *err);
@@ -97,27 +97,28 @@ const struct table_meta *sst_meta(const struct sst *t);
 struct sst_lookup {
     struct sst *table; /* for sst_get_many(); sst_get() takes it as an argument */
     struct quern_slice key;
-    uint64_t hash;  /* hash_key(key) */
-    quern_seq seq;  /* versions above it are not seen */
+    uint64_t hash; /* hash_key(key) */
+    quern_seq seq; /* versions above it are not seen */
 
-    bool found;     /* out: `entry` holds the newest version <= seq, a tombstone perhaps */
+    bool found;         /* out: `entry` holds the newest version <= seq, a tombstone perhaps */
     struct entry entry; /* out: borrows from the cache until rcu_leave(), or from `owned` */
-    void *owned;    /* out: a block too large for the cache, which the caller frees with
-                     * alloc_free(); else NULL */
+    void *owned;        /* out: a block too large for the cache, which the caller frees with
+                         * alloc_free(); else NULL */
 };
 
 /* Errors: CORRUPT (names table, offset and reason), IO, NO_MEMORY. */
 MUST_USE enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error *err);
 
-/* The same for `n` lookups, each in its own l->table (often the same, often neighbours of one run), in
- * stages with prefetches between, so that the cache misses of all of them overlap. A failure
- * concerns one lookup: codes[i] is set for each, errs[i] where codes[i] is not OK. `n` is at most SST_LOOKUPS_MAX. */
+/* The same for `n` lookups, each in its own l->table (often the same, often neighbours of one run),
+ * in stages with prefetches between, so that the cache misses of all of them overlap. A failure
+ * concerns one lookup: codes[i] is set for each, errs[i] where codes[i] is not OK. `n` is at most
+ * SST_LOOKUPS_MAX. */
 #define SST_LOOKUPS_MAX 64
 void sst_get_many(struct sst_lookup **lookups, size_t n, enum quern_code *codes,
                   struct quern_error *errs);
 
-/* A cursor over all entries with smallest <= key <= largest of `t`. Holds a reference. With `bulk` the
- * blocks read on the way do not enter the cache (compaction, verify, long scans) and are read
+/* A cursor over all entries with smallest <= key <= largest of `t`. Holds a reference. With `bulk`
+ * the blocks read on the way do not enter the cache (compaction, verify, long scans) and are read
  * ahead in large pieces. Errors: NO_MEMORY, IO, CORRUPT. */
 MUST_USE enum quern_code sst_iter(struct sst *t, bool bulk, struct iter **out,
                                   struct quern_error *err);
@@ -128,9 +129,9 @@ MUST_USE enum quern_code sst_rank(struct sst *t, struct quern_slice key, uint64_
                                   struct quern_error *err);
 
 /* Read every byte and check all that can be checked: each block's checksum and its copy in the
- * index, order, counts, key range, entry hash, content hash, filter (no false negative). `damage` is
- * called for each finding, with the offset and the keys it may concern; reading goes on.
- * Returns OK when the table is sound, else CORRUPT with the first finding (or IO, NO_MEMORY). */
+ * index, order, counts, key range, entry hash, content hash, filter (no false negative). `damage`
+ * is called for each finding, with the offset and the keys it may concern; reading goes on. Returns
+ * OK when the table is sound, else CORRUPT with the first finding (or IO, NO_MEMORY). */
 typedef void (*sst_damage_fn)(void *arg, uint64_t table_no, uint64_t offset,
                               struct quern_slice first_key, struct quern_slice last_key,
                               const char *what);

@@ -14,8 +14,9 @@
  * Where the file system has no mapping or no direct writes, plain writes and fdatasync.
  *
  * Threads: one caller at a time for everything that takes a `struct wal *`, except
- * wal_release(), wal_trim() and wal_stats(), which any thread may call at any time. The engine's commit
- * queue sees to it. A failed sync poisons the log: every later append is refused (READ_ONLY). */
+ * wal_release(), wal_trim() and wal_stats(), which any thread may call at any time. The engine's
+ * commit queue sees to it. A failed sync poisons the log: every later append is refused
+ * (READ_ONLY). */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
 
@@ -32,10 +33,10 @@ typedef enum quern_code (*wal_begin_fn)(void *arg, uint64_t segment_no, struct q
 
 struct wal_config {
     uint64_t store_id;
-    uint64_t segment_bytes;  /* a group that does not fit gets a segment of its own size */
-    uint64_t first_segment;  /* number of the segment to create; none of it or above may exist */
-    quern_seq last_seq;      /* numbers given so far, all durable in tables: what was replayed is
-                              * flushed before a new log begins. The first append is above it */
+    uint64_t segment_bytes; /* a group that does not fit gets a segment of its own size */
+    uint64_t first_segment; /* number of the segment to create; none of it or above may exist */
+    quern_seq last_seq;     /* numbers given so far, all durable in tables: what was replayed is
+                             * flushed before a new log begins. The first append is above it */
     wal_begin_fn on_begin;
     void *on_begin_arg;
 };
@@ -55,7 +56,8 @@ MUST_USE enum quern_code wal_open(struct os_dir *dir, const struct wal_config *c
 MUST_USE enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_t n,
                                     quern_seq first_seq, bool sync, struct quern_error *err);
 
-/* Make all appended so far durable. Errors: UNKNOWN (poisoned now), READ_ONLY (poisoned earlier). */
+/* Make all appended so far durable. Errors: UNKNOWN (poisoned now), READ_ONLY (poisoned earlier).
+ */
 MUST_USE enum quern_code wal_sync(struct wal *w, struct quern_error *err);
 
 /* When everything is durable and the log does not say so yet: append a small unsynced record
@@ -93,21 +95,22 @@ OWNER(wal_drop, struct wal *);
 
 /* What to do about a log that does not end cleanly. */
 enum wal_recover {
-    WAL_TAIL = 0,   /* default: cut a torn tail; refuse anything that was proven durable */
-    WAL_STRICT,     /* refuse a torn tail too */
+    WAL_TAIL = 0,      /* default: cut a torn tail; refuse anything that was proven durable */
+    WAL_STRICT,        /* refuse a torn tail too */
     WAL_POINT_IN_TIME, /* stop at the first bad record, whatever it was */
 };
 
 struct wal_replay {
     uint64_t segments, groups, batches, bytes;
-    quern_seq last_seq;        /* the last number replayed, or config's after_seq */
-    uint64_t next_segment;     /* the first number that no file of the directory has */
-    bool torn;                 /* a tail was cut: */
+    quern_seq last_seq;    /* the last number replayed, or config's after_seq */
+    uint64_t next_segment; /* the first number that no file of the directory has */
+    bool torn;             /* a tail was cut: */
     uint64_t torn_segment, torn_offset, torn_bytes; /* where; how much of it looked like records */
-    char torn_text[200];       /* one line for the log */
+    char torn_text[200];                            /* one line for the log */
 };
 
-/* Called once per batch in order; a non-OK return ends the replay with it. `segment_no` holds it. */
+/* Called once per batch in order; a non-OK return ends the replay with it. `segment_no` holds it.
+ */
 typedef enum quern_code (*wal_batch_fn)(void *arg, const struct batch_ref *batch, quern_seq seq,
                                         uint64_t segment_no, struct quern_error *err);
 

@@ -1,7 +1,9 @@
-/* model.h - the simplest store that could be right: a small sorted table of keys, copied for snapshots.
+/* model.h - the simplest store that could be right: a small sorted table of keys, copied for
+ * snapshots.
  *
- * Keys come from a fixed set (model_key()), so a history soon overwrites, deletes and meets prefixes. A value is
- * told by its number and length alone (model_value()), so a copy of the model is small. */
+ * Keys come from a fixed set (model_key()), so a history soon overwrites, deletes and meets
+ * prefixes. A value is told by its number and length alone (model_value()), so a copy of the model
+ * is small. */
 #ifndef TEST_MODEL_H
 #define TEST_MODEL_H
 

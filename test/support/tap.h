@@ -32,8 +32,8 @@ void tap_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * lives as long. Several calls make several directories. */
 const char *tap_dir(void);
 
-/* A random generator with a seed that is printed when the test fails: xorshift, never 0. The seed is
- * taken from TEST_SEED in the environment if set. */
+/* A random generator with a seed that is printed when the test fails: xorshift, never 0. The seed
+ * is taken from TEST_SEED in the environment if set. */
 uint64_t tap_seed(void);
 static inline uint64_t tap_random(uint64_t *state)
 {
@@ -54,8 +54,7 @@ static inline uint64_t tap_random(uint64_t *state)
     }                                                                                              \
     static void test_name(void)
 
-#define EXPECT(cond)                                                                               \
-    ((cond) ? true : (tap_fail(__FILE__, __LINE__, "%s", #cond), false))
+#define EXPECT(cond) ((cond) ? true : (tap_fail(__FILE__, __LINE__, "%s", #cond), false))
 #define CHECK(cond)                                                                                \
     do {                                                                                           \
         if (!EXPECT(cond))                                                                         \

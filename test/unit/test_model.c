@@ -1,5 +1,5 @@
-/* test_model.c - long random histories against a reference: whatever is done to the store in whatever order, with
- * whatever options, it answers as the model does. */
+/* test_model.c - long random histories against a reference: whatever is done to the store in
+ * whatever order, with whatever options, it answers as the model does. */
 #include "model.h"
 #include "tap.h"
 
@@ -108,9 +108,9 @@ static bool write_batch(struct history *h)
             fine = OK(quern_batch_delete(batch, model_key(n), &err), "batch delete");
         } else {
             h->now.cell[n] = new_cell(h);
-            fine = OK(quern_batch_put(batch, model_key(n), model_value(h->now.cell[n], h->room),
-                                      &err),
-                      "batch put");
+            fine =
+                OK(quern_batch_put(batch, model_key(n), model_value(h->now.cell[n], h->room), &err),
+                   "batch put");
         }
     }
     fine = fine && OK(quern_write(h->db, batch, NULL, &err), "write");
@@ -121,12 +121,13 @@ static bool write_batch(struct history *h)
 static bool value_right(const struct history *h, size_t n, struct model_cell want,
                         enum quern_code code, struct quern_slice got, const char *what)
 {
-    bool right = want.stamp == 0 ? code == QUERN_NOT_FOUND
-                                 : code == QUERN_OK && model_value_is(want, got);
+    bool right =
+        want.stamp == 0 ? code == QUERN_NOT_FOUND : code == QUERN_OK && model_value_is(want, got);
 
     if (!right)
-        tap_fail(__FILE__, __LINE__, "step %u: %s: key %zu: code %d, %zu bytes; want stamp %llu, %u bytes",
-                 h->steps, what, n, (int)code, got.len, (unsigned long long)want.stamp, want.len);
+        tap_fail(__FILE__, __LINE__,
+                 "step %u: %s: key %zu: code %d, %zu bytes; want stamp %llu, %u bytes", h->steps,
+                 what, n, (int)code, got.len, (unsigned long long)want.stamp, want.len);
     return right;
 }
 
@@ -152,8 +153,8 @@ static bool get_one(struct history *h)
 
     if (code != QUERN_OK && code != QUERN_NOT_FOUND)
         return OK(code, "get");
-    return value_right(h, n, want->cell[n], code,
-                       (struct quern_slice){h->value.data, h->value.len}, "get");
+    return value_right(h, n, want->cell[n], code, (struct quern_slice){h->value.data, h->value.len},
+                       "get");
 }
 
 static bool get_many(struct history *h)
@@ -222,8 +223,8 @@ static bool stands_on(const struct walk *w, size_t n, const char *what)
         struct quern_error err = {0};
 
         (void)quern_iter_error(w->it, &err);
-        tap_fail(__FILE__, __LINE__, "step %u: %s: at the end; want key %zu (%s)", w->h->steps, what, n,
-                 err.text);
+        tap_fail(__FILE__, __LINE__, "step %u: %s: at the end; want key %zu (%s)", w->h->steps,
+                 what, n, err.text);
         return false;
     }
     key = quern_iter_key(w->it);
@@ -325,9 +326,9 @@ static bool prefix_walk(struct history *h)
                 memcmp(model_key(at).data, opts.prefix.data, opts.prefix.len) != 0))
             at++;
         fine = EXPECT(more == (at < MODEL_KEYS)) &&
-               (!more || (EXPECT(model_lower(quern_iter_key(it)) == at) &&
-                          value_right(h, at, h->now.cell[at], QUERN_OK, quern_iter_value(it),
-                                      "prefix")));
+               (!more ||
+                (EXPECT(model_lower(quern_iter_key(it)) == at) &&
+                 value_right(h, at, h->now.cell[at], QUERN_OK, quern_iter_value(it), "prefix")));
         if (!more || !fine)
             break;
         at++;

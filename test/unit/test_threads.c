@@ -1,5 +1,6 @@
-/* test_threads.c - many threads on one store: batches are seen whole, a writer reads what it wrote, completions come in
- * order, and nothing is lost when flushes, merges, snapshots and cursors go on at once. Runs under TSan too. */
+/* test_threads.c - many threads on one store: batches are seen whole, a writer reads what it wrote,
+ * completions come in order, and nothing is lost when flushes, merges, snapshots and cursors go on
+ * at once. Runs under TSan too. */
 #include "tap.h"
 
 #include <quern/quern.h>
