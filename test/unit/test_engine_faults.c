@@ -255,7 +255,8 @@ TEST(a_failed_sync_of_a_table_or_of_the_manifest_loses_nothing)
         CHECK_OK(world_fill(db, 0, 100, 1, &err), &err);
         CHECK_OK(quern_sync(db, &err), &err);
         sim_fail(sim, &faults[i]);
-        CHECK(quern_flush(db, &err) != QUERN_OK);
+        /* When the worker met the full disk before it was asked, it may have tried again by now. */
+        CHECK(quern_flush(db, &err) != QUERN_OK || faults[i].sys_errno == ENOSPC);
         CHECK_OK(world_check(db, 0, 100, 1, &err), &err);
         (void)quern_close(db, &err);
         CHECK_EQ(sim_fault_hits(sim), 1);
