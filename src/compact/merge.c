@@ -7,10 +7,9 @@
  *
  * A stratum is what lies between two neighbouring snapshots; of each key the newest version in
  * every stratum is kept. A tombstone in the lowest stratum hides only what the same merge drops, if
- * nothing older lies below the output; then it goes too. Invariants: (1) all versions of a key land
- * in one table, so a point read looks into one table per run; (2) entries in = entries out +
- * entries dropped; (3) the files are synced, and their names too, before the caller hears of them.
- */
+ * nothing older lies below the output; then it goes too. All versions of a key land in one table,
+ * so a point read looks into one table per run. The files are synced, and their names too, before
+ * the caller hears of them. */
 #include "compact/compact.h"
 
 #include "base/alloc.h"

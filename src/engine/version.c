@@ -59,20 +59,6 @@ void version_unref(struct version *v)
     alloc_free(v);
 }
 
-static struct table *find_table(const struct version *v, uint64_t table_no)
-{
-    for (size_t r = 0; v != NULL && r < v->run_count; r++)
-        for (size_t i = 0; i < v->runs[r].count; i++)
-            if (sst_meta(v->runs[r].tables[i]->sst)->table_no == table_no)
-                return v->runs[r].tables[i];
-    return NULL;
-}
-
-bool version_has_table(const struct version *v, uint64_t table_no)
-{
-    return find_table(v, table_no) != NULL;
-}
-
 /* The tables of a version by number, so that building one from another is not quadratic. */
 struct by_number {
     struct table **tables;

@@ -56,10 +56,6 @@ void version_unref(struct version *v); /* NULL is fine */
 OWNER(version_unref, struct version *);
 /* Tables of `old` that `now` has not: their files go when the last reader does. */
 void version_condemn(const struct version *old, const struct version *now);
-/* Does `v` have a table whose range touches [start, end) (empty: open)? Counts them, at most `max`.
- */
-bool version_has_table(const struct version *v, uint64_t table_no);
-
 /* The table of a run that may hold `key`, or NULL. */
 struct table *run_find(const struct run *run, struct quern_slice key);
 /* Index of the first table whose largest key is >= `key`; run->count if none. */

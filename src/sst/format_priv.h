@@ -61,6 +61,9 @@ struct properties {
     struct table_meta meta; /* file_bytes and file_hash are not stored: the footer settles them */
     uint64_t block_count, block_bytes, codec, filter_bits;
 };
+/* Count one more entry in the sums that the properties hold. `hash` is sst_entry_hash(e). */
+void meta_add_entry(struct table_meta *m, const struct entry *e, uint64_t hash, bool new_key);
+
 MUST_USE enum quern_code properties_put(struct buf *to, const struct properties *p,
                                         struct quern_error *err);
 /* On success p->meta's keys are owned: table_meta_done(). Errors: CORRUPT, NO_MEMORY. */

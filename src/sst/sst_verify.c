@@ -95,23 +95,6 @@ static const char *check_entry(struct verify *v, const struct block *b, uint32_t
     return NULL;
 }
 
-static void sum_entry(struct verify *v, const struct entry *e, bool new_key)
-{
-    struct table_meta *m = &v->sum;
-
-    if (m->entry_count == 0 || e->seq < m->seq_min)
-        m->seq_min = e->seq;
-    if (m->entry_count == 0 || e->seq > m->seq_max)
-        m->seq_max = e->seq;
-    if (e->expires_ms != 0 && (m->expires_min_ms == 0 || e->expires_ms < m->expires_min_ms))
-        m->expires_min_ms = e->expires_ms;
-    m->entry_count++;
-    m->tombstone_count += e->kind != ENTRY_PUT;
-    m->duplicate_count += !new_key;
-    m->raw_bytes += e->key.len + e->value.len;
-    m->entry_hash += sst_entry_hash(e);
-}
-
 /* Check a block that passed block_check(). NULL: sound. Errors: NO_MEMORY. */
 static enum quern_code check_entries(struct verify *v, const struct block *b,
                                      const struct index_row *row, const char **what,
@@ -130,7 +113,7 @@ static enum quern_code check_entries(struct verify *v, const struct block *b,
             why = "index has another first key";
         if (*what == NULL)
             *what = why;
-        sum_entry(v, &e, !key_equal(before, e.key));
+        meta_add_entry(&v->sum, &e, sst_entry_hash(&e), !key_equal(before, e.key));
     }
     if (*what == NULL && key_compare(e.key, row->separator) > 0)
         *what = "last key is above its separator";

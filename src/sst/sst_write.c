@@ -275,24 +275,6 @@ static enum quern_code note_hash(struct sst_writer *w, struct quern_slice key,
     return QUERN_OK;
 }
 
-static void note_entry(struct sst_writer *w, const struct entry *e, uint64_t hash, bool new_key)
-{
-    struct table_meta *m = &w->meta;
-
-    if (m->entry_count == 0 || e->seq < m->seq_min)
-        m->seq_min = e->seq;
-    if (m->entry_count == 0 || e->seq > m->seq_max)
-        m->seq_max = e->seq;
-    if (e->expires_ms != 0 && (m->expires_min_ms == 0 || e->expires_ms < m->expires_min_ms))
-        m->expires_min_ms = e->expires_ms;
-    m->entry_count++;
-    m->tombstone_count += e->kind != ENTRY_PUT;
-    m->duplicate_count += !new_key;
-    m->raw_bytes += e->key.len + e->value.len;
-    m->entry_hash += hash;
-    w->last_seq = e->seq;
-}
-
 static enum quern_code add_entry(struct sst_writer *w, const struct entry *e,
                                  struct quern_error *err)
 {
@@ -333,7 +315,8 @@ static enum quern_code add_entry(struct sst_writer *w, const struct entry *e,
         if (buf_append(&w->last_key, e->key.data, e->key.len, err))
             return err->code;
     }
-    note_entry(w, e, hash, order < 0);
+    meta_add_entry(&w->meta, e, hash, order < 0);
+    w->last_seq = e->seq;
     return QUERN_OK;
 }
 
