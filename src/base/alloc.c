@@ -7,19 +7,30 @@
 
 /* Calls left before failure; negative: never fail. One relaxed load per allocation. */
 static _Atomic int64_t calls_left = -1;
+static _Atomic bool fail_once;
 
 static bool must_fail(void)
 {
+    int64_t left;
+
     if (LIKELY(atomic_load_explicit(&calls_left, memory_order_relaxed) < 0))
         return false;
-    if (atomic_fetch_sub(&calls_left, 1) > 0)
+    left = atomic_fetch_sub(&calls_left, 1);
+    if (left > 0)
         return false;
-    atomic_store(&calls_left, 0);
-    return true;
+    atomic_store(&calls_left, atomic_load(&fail_once) ? -1 : 0);
+    return left == 0 || !atomic_load(&fail_once);
 }
 
 void alloc_fail_after(uint64_t calls)
 {
+    atomic_store(&fail_once, false);
+    atomic_store(&calls_left, (int64_t)calls);
+}
+
+void alloc_fail_once_after(uint64_t calls)
+{
+    atomic_store(&fail_once, true);
     atomic_store(&calls_left, (int64_t)calls);
 }
 

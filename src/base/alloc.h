@@ -33,8 +33,10 @@ static inline void alloc_free_owned(void *local)
 MUST_USE void *alloc_pages(size_t bytes);
 void alloc_pages_free(void *p, size_t bytes);
 
-/* Tests: let `calls` more allocations succeed, then fail every one until alloc_fail_never(). */
+/* Tests: let `calls` more allocations succeed, then fail every one until alloc_fail_never(); or
+ * just one. */
 void alloc_fail_after(uint64_t calls);
+void alloc_fail_once_after(uint64_t calls);
 void alloc_fail_never(void);
 
 #define NEW(type) ((type *)alloc_zeroed(sizeof(type)))

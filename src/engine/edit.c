@@ -67,6 +67,25 @@ struct version *work_version(struct quern *db)
     return version;
 }
 
+/* The oldest sealed MemDB leaves the list, or comes back to its place. */
+static struct memdb take_oldest_locked(struct quern *db)
+{
+    struct memdb oldest = db->sealed[0];
+
+    mutex_assert_held(&db->mu);
+    db->sealed_count--;
+    memmove(&db->sealed[0], &db->sealed[1], db->sealed_count * sizeof(db->sealed[0]));
+    return oldest;
+}
+
+static void put_oldest_back_locked(struct quern *db, const struct memdb *oldest)
+{
+    mutex_assert_held(&db->mu);
+    memmove(&db->sealed[1], &db->sealed[0], db->sealed_count * sizeof(db->sealed[0]));
+    db->sealed[0] = *oldest;
+    db->sealed_count++;
+}
+
 enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit, bool flushed,
                                   struct quern_error *err)
 {
@@ -81,20 +100,17 @@ enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *
     code = version_build(db->dir, db->cache, manifest_state(db->manifest), old, &version, err);
     if (code == QUERN_OK) {
         mutex_lock(&db->mu);
-        if (flushed) {
-            done = db->sealed[0];
-            for (size_t i = 1; i < db->sealed_count; i++)
-                db->sealed[i - 1] = db->sealed[i];
-            db->sealed_count--;
-        }
+        if (flushed)
+            done = take_oldest_locked(db);
         code = engine_publish_locked(db, version, err);
         if (flushed && code == QUERN_OK)
             cond_broadcast(&db->flushed);
+        else if (flushed) /* a leader may still publish: readers must go on seeing it */
+            put_oldest_back_locked(db, &done);
         mutex_unlock(&db->mu);
     }
     if (code != QUERN_OK) { /* the disk has moved on and memory has not: only a reopen helps */
         engine_fail(db, err);
-        mem_unref(done.mem);
         return code;
     }
     count_runs(db, version);

@@ -117,6 +117,7 @@ struct quern {
     struct request *requests;
     bool stop;           /* the worker is to end */
     bool no_space;       /* background work waits for space */
+    bool no_memory;      /* the last flush failed for want of memory; it is tried again */
     struct cond work;    /* something for the worker */
     struct cond flushed; /* a sealed MemDB is gone, a request is done, or failed/no_space is set */
     struct quern_error failure; /* first failure that forbids writing; QUERN_OK: none */

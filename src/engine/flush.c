@@ -127,6 +127,15 @@ static void set_no_space(struct quern *db, bool no_space, const struct quern_err
         engine_event(db, QUERN_EVENT_RESUMED, 0, 0, 0, "disk space is back; writing goes on");
 }
 
+/* Others may free some, so it is tried again; who waits for the flush is told meanwhile. */
+static void set_no_memory(struct quern *db, bool no_memory)
+{
+    mutex_lock(&db->mu);
+    db->no_memory = no_memory;
+    cond_broadcast(&db->flushed);
+    mutex_unlock(&db->mu);
+}
+
 /* Flush the oldest sealed MemDB, if any. */
 enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err)
 {
@@ -151,11 +160,13 @@ enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err)
         wal_release(db->wal, log_first);
         engine_share_memory(db);
         set_no_space(db, false, NULL);
+        set_no_memory(db, false);
     } else if (code == QUERN_NO_SPACE) {
         set_no_space(db, true, err);
     } else if (code == QUERN_NO_MEMORY && !atomic_load(&db->failed)) {
         engine_event(db, QUERN_EVENT_SLOWED, 0, 0, 0, "will be tried again: %s", err->text);
-        thread_sleep_ns(UINT64_C(100000000)); /* nothing was done; others may free some */
+        set_no_memory(db, true);
+        thread_sleep_ns(UINT64_C(100000000)); /* nothing was done */
     } else {
         engine_fail(db, err);
     }

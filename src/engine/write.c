@@ -57,6 +57,8 @@ static enum quern_code wait_for_place_locked(struct quern *db, bool wait, struct
             return err_set(err, QUERN_NO_SPACE,
                            "the disk is full: nothing was written; writing resumes by itself when "
                            "there is space");
+        if (db->no_memory)
+            return err_memory(err, "the flush that must come first");
         cond_wait(&db->flushed, &db->mu);
     }
     atomic_fetch_add(&db->slowed_writes, 1);

@@ -37,13 +37,19 @@ static enum quern_code check_name(const char *name, struct quern_error *err)
 enum quern_code os_dir_open(struct os *os, const char *path, bool create, struct os_dir **out,
                             struct quern_error *err)
 {
-    return os->ops->dir_open(os, path, create, out, err);
+    if (os->ops->dir_open(os, path, create, out, err))
+        return err->code;
+    mutex_init(&(*out)->sync_mu);
+    (*out)->sync_failed = false;
+    return QUERN_OK;
 }
 
 void os_dir_close(struct os_dir *dir)
 {
-    if (dir != NULL)
-        dir->os->ops->dir_close(dir);
+    if (dir == NULL)
+        return;
+    mutex_done(&dir->sync_mu);
+    dir->os->ops->dir_close(dir);
 }
 
 struct os *os_of(const struct os_dir *dir)
@@ -58,7 +64,16 @@ const char *os_dir_path(const struct os_dir *dir)
 
 enum quern_code os_dir_sync(struct os_dir *dir, struct quern_error *err)
 {
-    return dir->os->ops->dir_sync(dir, err);
+    enum quern_code code;
+
+    mutex_lock(&dir->sync_mu); /* so that none succeeds between a failure and its being known */
+    if (dir->sync_failed)
+        code = err_set(err, QUERN_IO, "sync directory %s: an earlier sync of it failed", dir->path);
+    else
+        code = dir->os->ops->dir_sync(dir, err);
+    dir->sync_failed = code != QUERN_OK;
+    mutex_unlock(&dir->sync_mu);
+    return code;
 }
 
 enum quern_code os_dir_list(struct os_dir *dir, os_see_fn see, void *arg, struct quern_error *err)

@@ -14,6 +14,7 @@
 #define OS_OS_H
 
 #include "base/attr.h"
+#include "base/thread.h"
 
 #include <quern/types.h>
 
@@ -42,6 +43,9 @@ OWNER(os_dir_close, struct os_dir *);
 struct os *os_of(const struct os_dir *dir);
 const char *os_dir_path(const struct os_dir *dir); /* for messages */
 
+/* Make all names of the directory durable. Once this has failed, no later call on the handle
+ * succeeds: the names that were pending, other callers' too, may be lost though the system then
+ * says OK. */
 MUST_USE enum quern_code os_dir_sync(struct os_dir *dir, struct quern_error *err);
 
 /* Call `see` with each plain file's name (and size) in no order; stops when it returns non-OK and
@@ -176,6 +180,8 @@ struct os {
 struct os_dir {
     struct os *os;
     char *path; /* owned by the world that made it */
+    struct mutex sync_mu;
+    bool sync_failed; /* guarded by sync_mu, which is held through a sync */
 };
 struct os_file {
     struct os *os;

@@ -383,27 +383,17 @@ static void install(struct wal *w, struct segment *s, struct wal_file *old)
     w->said_durable = counter_get(&w->durable_seq); /* the LINK tells it */
 }
 
-/* What was begun is not used: the file becomes a spare again under the name it has now, or goes. */
-static void abandon(struct wal *w, struct segment *s, struct wal_file *spare, bool named,
-                    const char *from)
+/* What was begun is not used. The file goes, under whichever of the two names it has: as a spare it
+ * would hold the name that the next beginning gives to another. Only a name that the manifest may
+ * know stays; then the log is poisoned, and nothing more is begun. */
+static void abandon(struct wal *w, struct segment *s, const char *from, const char *own)
 {
-    bool again = spare != NULL && named;
-
-    if (again) {
-        spare->no = s->no;
-        spare->prepared = s->prepared;
-        spare->bytes = s->prepared > spare->bytes ? s->prepared : spare->bytes;
-    }
     segment_drop(s);
-    if (again) {
-        dispose(w, spare);
+    if (atomic_load_explicit(&w->poisoned, memory_order_relaxed))
         return;
-    }
-    /* A half-written or half-named file is not worth keeping; when the disk is full, its blocks
-     * are wanted. A name that the manifest may know stays: see wal_begin_segment(). */
-    if (!named)
-        remove_name(w, from);
-    alloc_free(spare);
+    remove_name(w, from);
+    if (strcmp(from, own) != 0)
+        remove_name(w, own);
 }
 
 enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_bytes_min,
@@ -413,8 +403,7 @@ enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_by
     struct segment s = {.no = no, .extent_bytes = EXTENT_BYTES_MIN};
     char from[TMP_NAME_BYTES], own[WAL_NAME_BYTES];
     struct wal_file *old OWNED(alloc_free) = NULL;
-    struct wal_file *spare = NULL;
-    bool named = false;
+    struct wal_file *spare OWNED(alloc_free) = NULL;
 
     s.bytes = bytes > w->segment_bytes ? bytes : w->segment_bytes;
     s.salt = os_random_u64(os_of(w->dir));
@@ -432,16 +421,14 @@ enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_by
     }
     if (lay_down(w, &s, from, spare == NULL, err) == QUERN_OK &&
         name_segment(w, &s, from, err) == QUERN_OK) {
-        named = true;
         if (w->on_begin == NULL || w->on_begin(w->on_begin_arg, no, err) == QUERN_OK) {
             install(w, &s, GIVE(old));
-            alloc_free(spare);
             return QUERN_OK;
         }
         /* The manifest may name it after all: then nothing may be appended to the one before. */
         if (err->code == QUERN_UNKNOWN || err->code == QUERN_READ_ONLY)
             (void)wal_poison(w, false, err);
     }
-    abandon(w, &s, spare, named, from);
+    abandon(w, &s, from, own);
     return err_in(err, "begin log segment %s", own);
 }

@@ -153,7 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t files[2][FILE_BYTES];
     struct os os = {&held_ops};
-    struct os_dir dir = {&os, NULL};
+    struct os_dir dir = {.os = &os};
     struct quern_error err = {0};
     struct wal_replay out;
     quern_seq last = 0;

@@ -593,6 +593,26 @@ TEST(os_publish_that_fails_keeps_the_old_bytes_and_removes_the_temporary)
     }
 }
 
+/* What was pending when a sync failed may be lost though the next one says OK. */
+TEST(os_dir_sync_that_failed_is_not_believed_again)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1), *after OWNED(sim_free) = NULL;
+    struct os_dir *d OWNED(os_dir_close) = NULL, *left OWNED(os_dir_close) = NULL;
+    struct os_file *f = NULL;
+    uint64_t bytes;
+
+    CHECK_OK(os_dir_open(sim_os(sim), "db", true, &d, &err), &err);
+    CHECK_OK(os_file_open(d, "new", OS_WRITE | OS_CREATE, &f, &err), &err);
+    CHECK_OK(os_file_close(f, &err), &err);
+    sim_fail(sim, &(struct sim_fault){.ops = SIM_DIR_SYNC, .sys_errno = EIO, .drop_dirty = true});
+    CHECK_CODE(os_dir_sync(d, &err), QUERN_IO);
+    CHECK_CODE(os_dir_sync(d, &err), QUERN_IO);
+    CHECK(strstr(err.text, "an earlier sync of it failed") != NULL);
+    after = sim_crash(sim, 1, SIM_DROP_ALL);
+    CHECK_OK(os_dir_open(sim_os(after), "db", false, &left, &err), &err);
+    CHECK_CODE(os_dir_stat(left, "new", &bytes, &err), QUERN_NO_STORE);
+}
+
 TEST(os_publish_leaves_old_or_new_bytes_wherever_the_power_goes)
 {
     uint64_t seed = tap_seed(), calls = 0;

@@ -35,10 +35,13 @@ struct model {
 
 static struct model model; /* of the running test */
 
+static unsigned begin_failures; /* so many next beginnings are refused */
+
 static enum quern_code begin(void *arg, uint64_t segment_no, struct quern_error *err)
 {
     (void)arg;
-    (void)err;
+    if (begin_failures > 0 && begin_failures-- > 0)
+        return err_set(err, QUERN_IO, "the manifest takes no edit now");
     if (model.first_segment == 0)
         model.first_segment = segment_no;
     model.last_segment = segment_no;
@@ -341,6 +344,38 @@ TEST(wal_recycles_released_segments_and_their_stale_bytes_never_come_back)
     CHECK_EQ(out.groups, 1);
     CHECK_EQ(model.read_first, model.last);
     CHECK_EQ(model.wrong, 0);
+    CHECK(!out.torn);
+}
+
+/* The file of a beginning that was refused must not be taken for a spare when the next one has its
+ * name. */
+TEST(wal_beginning_that_is_refused_leaves_no_spare_under_a_live_name)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    struct wal *w = NULL;
+    struct wal_replay out;
+    struct quern_error err;
+    uint64_t last;
+
+    CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    while (wal_segment_no(w) < 3)
+        CHECK_OK(append(w, 1, 3000, false, &err), &err);
+    wal_release(w, 2);
+    begin_failures = 1;
+    while (begin_failures != 0)
+        (void)append(w, 1, 3000, false, &err);
+    CHECK_EQ(wal_segment_no(w), 3);
+    wal_release(w, 3); /* one more spare, in front of whatever the refused beginning left */
+    model.first_segment = 3;
+    last = model.last;
+    while (wal_segment_no(w) < 7)
+        CHECK_OK(append(w, 1, 3000, true, &err), &err);
+    CHECK_OK(wal_close(w, &err), &err);
+    CHECK_OK(replay(dir, WAL_TAIL, &out, &err), &err);
+    CHECK_EQ(model.wrong, 0);
+    CHECK(model.read_first <= last);
+    CHECK_EQ(model.read_last, model.last);
     CHECK(!out.torn);
 }
 

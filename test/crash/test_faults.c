@@ -1,0 +1,411 @@
+/* test_faults.c - each call to the disk fails in turn, once and for ever, and so does each
+ * allocation; what was acknowledged stays, and no answer is wrong.
+ *
+ * The words are those of history.h. A step that fails must say so with a code that fits, and the
+ * history goes on with the next. What then must hold, `state` being all writes that returned OK:
+ *
+ *     at once      every read shows `state`, or fails; it never shows anything else
+ *     UNKNOWN      a write whose sync failed may be there after a reopen, whole; it is the last,
+ *                  since later ones are refused
+ *     afterwards   with the fault gone a reopen works, shows `state` (or the UNKNOWN write on top
+ *                  of it), verifies, takes writes; all files and all memory were given back
+ *     power cut    what was synced is there even if the disk forgets the rest
+ *
+ * A fault that comes once leaves a store that either takes the next write or says that it is
+ * read-only, and why.
+ *
+ *     FAULT_POINTS=n   the size of the sample, for each history and kind of fault
+ *     CRASH_FULL=1     every call instead of a sample
+ *     TEST_SEED=n      the same sample again */
+#include "history.h"
+#include "sim.h"
+#include "tap.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "engine/engine_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SAMPLE_POINTS 16
+
+/* ---- kinds of faults ---- */
+
+struct kind {
+    const char *name;
+    unsigned ops; /* calls of the disk that it hits; 0: it hits allocations */
+    int sys_errno;
+    bool always, drop_dirty;
+    uint64_t part_bytes;
+};
+
+static const struct kind kinds[] = {
+    {"EIO once", SIM_ANY, EIO, false, false, 0},
+    {"EIO for ever", SIM_ANY, EIO, true, false, 0},
+    {"ENOSPC once", SIM_CHANGES, ENOSPC, false, false, 0},
+    {"ENOSPC for ever", SIM_CHANGES, ENOSPC, true, false, 0},
+    {"a write that breaks off", SIM_WRITE, EIO, false, false, 700},
+    {"a write that breaks off on a full disk", SIM_WRITE, ENOSPC, false, false, 700},
+    {"a sync that loses what it was to sync", SIM_SYNC | SIM_DIR_SYNC, EIO, false, true, 0},
+    {"no memory once", 0, 0, false, false, 0},
+    {"no memory for ever", 0, 0, true, false, 0},
+};
+
+static void plant(struct sim *sim, const struct kind *kind, uint64_t nth)
+{
+    if (kind->ops == 0) {
+        (kind->always ? alloc_fail_after : alloc_fail_once_after)(nth);
+        return;
+    }
+    sim_fail(sim, &(struct sim_fault){.ops = kind->ops,
+                                      .skip = nth,
+                                      .always = kind->always,
+                                      .sys_errno = kind->sys_errno,
+                                      .part_bytes = kind->part_bytes,
+                                      .drop_dirty = kind->drop_dirty});
+}
+
+static void lift(struct sim *sim)
+{
+    sim_fail_never(sim);
+    alloc_fail_never();
+}
+
+/* A failure must be one that this fault can cause. */
+static bool fits(const struct kind *kind, enum quern_code code)
+{
+    if (code == QUERN_READ_ONLY)
+        return true; /* of an earlier failure */
+    if (kind->ops == 0)
+        return code == QUERN_NO_MEMORY || code == QUERN_UNKNOWN;
+    if (kind->sys_errno == ENOSPC && code == QUERN_NO_SPACE)
+        return true; /* or IO: after a failed sync of the directory nothing rests on it any more */
+    return code == QUERN_IO || code == QUERN_UNKNOWN;
+}
+
+/* ---- one run ---- */
+
+struct trial {
+    const char *word;
+    const struct kind *kind;
+    struct quern_options options;
+    struct sim *sim;
+    struct quern *db;
+    uint64_t nth, seed;
+    unsigned at; /* steps done */
+    unsigned issued, accepted, durable;
+    struct cell state[HISTORY_WRITES_MAX][HISTORY_KEYS]; /* after so many accepted writes */
+    bool unknown;                                        /* one more write may be there: */
+    struct cell unknown_state[HISTORY_KEYS];
+};
+
+static void fail(const struct trial *t, const char *what, const char *why)
+{
+    tap_fail(__FILE__, __LINE__,
+             "%s: %s\n#   history %s, step %u, %s at call %llu; accepted %u of %u, durable %u%s",
+             what, why, t->word, t->at, t->kind->name, (unsigned long long)t->nth, t->accepted,
+             t->issued, t->durable, t->unknown ? ", one unknown" : "");
+}
+
+static void note_write(struct trial *t, char step, enum quern_code code)
+{
+    struct cell next[HISTORY_KEYS];
+
+    memcpy(next, t->state[t->accepted], sizeof(next));
+    history_apply(step, t->issued, next);
+    if (code == QUERN_OK) {
+        memcpy(t->state[++t->accepted], next, sizeof(next));
+    } else if (code == QUERN_UNKNOWN) {
+        t->unknown = true;
+        memcpy(t->unknown_state, next, sizeof(next));
+    }
+}
+
+/* Whatever can be read is right. */
+static bool reads_are_right(struct trial *t)
+{
+    struct cell seen[HISTORY_KEYS];
+    char wrong[200];
+
+    (void)history_read(t->db, seen, wrong);
+    for (unsigned k = 0; k < HISTORY_KEYS && wrong[0] == '\0'; k++) {
+        const struct cell *want = &t->state[t->accepted][k];
+
+        if (seen[k].n != HISTORY_UNREADABLE && (seen[k].n != want->n || seen[k].len != want->len))
+            (void)snprintf(wrong, sizeof(wrong), "key %u is of write %u, not %u", k, seen[k].n,
+                           want->n);
+    }
+    if (wrong[0] != '\0')
+        fail(t, "a wrong answer", wrong);
+    return wrong[0] == '\0';
+}
+
+/* After a reopen an UNKNOWN write is there or not: from now on it is known. */
+static bool settle_unknown(struct trial *t)
+{
+    struct cell seen[HISTORY_KEYS];
+    char wrong[200];
+
+    if (!t->unknown)
+        return true;
+    if (history_read(t->db, seen, wrong) != QUERN_OK || wrong[0] != '\0')
+        return true; /* reads fail now: looked at again later */
+    t->unknown = false;
+    if (!history_same(seen, t->unknown_state))
+        return true;
+    memcpy(t->state[++t->accepted], t->unknown_state, sizeof(t->unknown_state));
+    return true;
+}
+
+/* All steps, as far as there is a store. False: a promise was broken. */
+static bool run_steps(struct trial *t)
+{
+    struct quern_error err = {0};
+    enum quern_code code = engine_open(sim_os(t->sim), HISTORY_PATH, &t->options, &t->db, &err);
+
+    if (code != QUERN_OK && !fits(t->kind, code)) {
+        fail(t, "open fails with a code that does not fit", err.text);
+        return false;
+    }
+    for (const char *s = t->word; *s != '\0' && t->db != NULL; s++) {
+        bool write = history_is_write(*s);
+
+        t->at++;
+        t->issued += write;
+        code = history_step(&t->db, sim_os(t->sim), &t->options, *s, t->issued, &err);
+        if (write)
+            note_write(t, *s, code);
+        if (code == QUERN_OK && (!write || history_is_synced(*s)))
+            t->durable = t->accepted;
+        if (*s == 'r' && code == QUERN_OK)
+            (void)settle_unknown(t);
+        if (code == QUERN_OK)
+            continue;
+        if (!fits(t->kind, code) && !(*s == 'k' && code == QUERN_EXISTS)) {
+            fail(t, "a step fails with a code that does not fit", err.text);
+            return false;
+        }
+        if (t->db != NULL && !reads_are_right(t))
+            return false;
+    }
+    return true;
+}
+
+/* The fault has come and gone: the store takes a write, or says why not. */
+static bool usable_or_says_why(struct trial *t)
+{
+    struct quern_error err = {0};
+    struct quern_stats stats;
+    enum quern_code code = QUERN_OK;
+
+    if (t->db == NULL || t->kind->always)
+        return true;
+    for (int tries = 0; tries < 1000;
+         tries++) { /* what failed for want of something is tried again */
+        code = quern_put(t->db, QUERN_STR("zz-still"), QUERN_STR("1"), NULL, &err);
+        if (code == QUERN_OK)
+            code = quern_delete(t->db, QUERN_STR("zz-still"), NULL, &err);
+        if (code != QUERN_NO_SPACE && code != QUERN_NO_MEMORY)
+            break;
+        thread_sleep_ns(UINT64_C(20000000));
+    }
+    quern_stats(t->db, &stats);
+    if (code == QUERN_OK || (code == QUERN_READ_ONLY && stats.failure[0] != '\0'))
+        return true;
+    fail(t, "neither usable nor read-only", err.text);
+    return false;
+}
+
+/* ---- afterwards ---- */
+
+static bool shows(struct trial *t, struct quern *db, unsigned low, const char *when)
+{
+    struct cell seen[HISTORY_KEYS];
+    char wrong[200];
+
+    if (history_read(db, seen, wrong) != QUERN_OK && wrong[0] == '\0')
+        (void)snprintf(wrong, sizeof(wrong), "a key cannot be read");
+    if (wrong[0] != '\0') {
+        fail(t, when, wrong);
+        return false;
+    }
+    if (t->unknown && history_same(seen, t->unknown_state))
+        return true;
+    for (unsigned p = low; p <= t->accepted; p++)
+        if (history_same(seen, t->state[p]))
+            return true;
+    fail(t, when, "the contents are none that were written");
+    return false;
+}
+
+static bool works(struct trial *t, struct quern *db)
+{
+    struct quern_write_opts sync = {.sync = true};
+    struct quern_error err = {0};
+    enum quern_code code = quern_verify(db, NULL, NULL, &err);
+
+    if (code == QUERN_OK)
+        code = quern_put(db, QUERN_STR("zz-after"), QUERN_STR("1"), NULL, &err);
+    if (code == QUERN_OK)
+        code = quern_delete(db, QUERN_STR("zz-after"), &sync, &err);
+    if (code == QUERN_OK)
+        code = quern_flush(db, &err);
+    if (code != QUERN_OK)
+        fail(t, "the store does not work afterwards", err.text);
+    return code == QUERN_OK;
+}
+
+/* On a disk without faults. */
+static bool reopen(struct trial *t, struct sim *disk, unsigned low, const char *when)
+{
+    struct quern *db = NULL;
+    struct quern_error err = {0};
+    bool fine;
+
+    if (engine_open(sim_os(disk), HISTORY_PATH, &t->options, &db, &err)) {
+        fail(t, when, err.text);
+        return false;
+    }
+    fine = shows(t, db, low, when) && works(t, db);
+    if (quern_close(db, &err) != QUERN_OK && fine) {
+        fail(t, when, err.text);
+        fine = false;
+    }
+    return fine;
+}
+
+static bool run(struct trial *t)
+{
+    struct sim *cut OWNED(sim_free) = NULL, *killed OWNED(sim_free) = NULL;
+    struct quern_error err = {0};
+    enum quern_code closed = QUERN_OK;
+    bool open, fine;
+
+    plant(t->sim, t->kind, t->nth);
+    fine = run_steps(t);
+    if (fine && t->db != NULL && !t->kind->always)
+        lift(t->sim); /* if it has not come yet, it does not come any more */
+    fine = fine && usable_or_says_why(t);
+    open = t->db != NULL;
+    if (open)
+        closed = quern_close(GIVE(t->db), &err);
+    lift(t->sim);
+    if (fine && closed != QUERN_OK && !fits(t->kind, closed)) {
+        fail(t, "close fails with a code that does not fit", err.text);
+        fine = false;
+    }
+    if (open && closed == QUERN_OK)
+        t->durable = t->accepted;
+    if (fine) {
+        cut = sim_crash(t->sim, t->seed, SIM_DROP_ALL);
+        killed = sim_crash(t->sim, t->seed, SIM_KEEP_ALL);
+        fine = reopen(t, cut, t->durable, "after a power cut") &&
+               reopen(t, killed, t->accepted, "after a reopen");
+    }
+    return fine;
+}
+
+/* ---- enumeration ---- */
+
+struct job {
+    const char *word;
+    const struct kind *kind;
+};
+
+static bool try_point(const struct job *job, uint64_t nth, uint64_t seed)
+{
+    static struct trial t;
+    struct sim *sim OWNED(sim_free) = sim_new(seed);
+
+    memset(&t, 0, sizeof(t));
+    t.word = job->word;
+    t.kind = job->kind;
+    t.options = history_options();
+    t.sim = sim;
+    t.nth = nth;
+    t.seed = seed;
+    __atomic_fetch_add(history_tried, 1, __ATOMIC_RELAXED);
+    return run(&t);
+}
+
+/* How many calls of this kind an undisturbed run makes. */
+static uint64_t calls_of(const struct job *job)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = history_options();
+    struct quern *db = NULL;
+    struct quern_error err;
+    unsigned n = 0;
+
+    if (job->kind->ops == 0)
+        return 600; /* allocations are not counted; about so many */
+    if (engine_open(sim_os(sim), HISTORY_PATH, &options, &db, &err))
+        return 0;
+    for (const char *s = job->word; *s != '\0' && db != NULL; s++) {
+        n += history_is_write(*s);
+        (void)history_step(&db, sim_os(sim), &options, *s, n, &err);
+    }
+    (void)quern_close(db, &err);
+    return sim_op_count_of(sim, job->kind->ops);
+}
+
+static bool try_share(void *arg, unsigned share)
+{
+    const struct job *job = arg;
+    uint64_t points = history_env("FAULT_POINTS", SAMPLE_POINTS), seed = tap_seed();
+    uint64_t calls = calls_of(job), stride;
+
+    stride = history_env("CRASH_FULL", 0) != 0 || calls < points ? 1 : calls / points;
+    for (uint64_t nth = seed % stride + share * stride; nth < calls; nth += HISTORY_SHARES * stride)
+        if (!try_point(job, nth, seed))
+            return false;
+    return true;
+}
+
+static void enumerate(const char *word)
+{
+    (void)tap_seed(); /* drawn before the fork, so that all shares have the same */
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        struct job job = {word, &kinds[i]};
+
+        EXPECT(history_in_shares(try_share, &job));
+    }
+    tap_note("%llu faults tried so far", (unsigned long long)*history_tried);
+}
+
+TEST(a_fault_among_synced_and_plain_writes_loses_nothing)
+{
+    enumerate(HISTORY_SYNCS);
+}
+
+TEST(a_fault_around_flushes_loses_nothing)
+{
+    enumerate(HISTORY_FLUSHES);
+}
+
+TEST(a_fault_around_merges_loses_nothing)
+{
+    enumerate(HISTORY_MERGES);
+}
+
+TEST(a_fault_around_reopens_loses_nothing)
+{
+    enumerate(HISTORY_REOPENS);
+}
+
+TEST(a_fault_while_segments_and_memdbs_change_loses_nothing)
+{
+    enumerate(HISTORY_SEGMENTS);
+}
+
+TEST(a_fault_around_a_checkpoint_loses_nothing)
+{
+    enumerate(HISTORY_CHECKPOINT);
+}
+
+TEST(a_fault_in_a_long_mixed_history_loses_nothing)
+{
+    enumerate(HISTORY_LONG);
+}

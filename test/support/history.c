@@ -1,0 +1,272 @@
+/* history.c - histories in words; see history.h. */
+#include "history.h"
+
+#include "base/error.h"
+#include "engine/engine_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define OPS_MAX 6
+#define VALUE_MAX 40000
+
+struct quern_options history_options(void)
+{
+    return (struct quern_options){
+        .memory_bytes = 1 << 20,
+        .memdb_bytes = 16 * 1024,
+        .log_segment_bytes = 64 * 1024,
+        .table_bytes = 4096,
+        .block_bytes = 256,
+        .tier_runs = 3,
+    };
+}
+
+/* ---- what a write does ---- */
+
+struct write {
+    unsigned count;
+    struct {
+        unsigned key;
+        bool gone;
+        size_t len;
+    } op[OPS_MAX];
+};
+
+static unsigned mix(unsigned a, unsigned b)
+{
+    uint64_t x = ((uint64_t)a << 20) + b + 1;
+
+    x *= UINT64_C(0x9E3779B97F4A7C15);
+    return (unsigned)(x >> 40);
+}
+
+bool history_is_write(char step)
+{
+    return strchr("pPbBdDL", step) != NULL;
+}
+
+bool history_is_synced(char step)
+{
+    return strchr("PBD", step) != NULL;
+}
+
+static struct write write_of(char step, unsigned n)
+{
+    struct write w = {.count = step == 'b' || step == 'B' ? 2 + mix(n, 0) % (OPS_MAX - 1) : 1};
+
+    for (unsigned i = 0; i < w.count; i++) {
+        unsigned r = mix(n, i + 1);
+
+        w.op[i].key = r % HISTORY_KEYS;
+        w.op[i].gone = step == 'd' || step == 'D' || (w.count > 1 && r / HISTORY_KEYS % 4 == 0);
+        w.op[i].len = step == 'L' ? VALUE_MAX : 12 + r / HISTORY_KEYS % (r % 7 == 0 ? 3000 : 300);
+    }
+    return w;
+}
+
+void history_apply(char step, unsigned n, struct cell state[HISTORY_KEYS])
+{
+    struct write w = write_of(step, n);
+
+    for (unsigned i = 0; i < w.count; i++)
+        state[w.op[i].key] = w.op[i].gone ? (struct cell){0, 0} : (struct cell){n, w.op[i].len};
+}
+
+bool history_same(const struct cell a[HISTORY_KEYS], const struct cell b[HISTORY_KEYS])
+{
+    for (unsigned k = 0; k < HISTORY_KEYS; k++)
+        if (a[k].n != b[k].n || a[k].len != b[k].len)
+            return false;
+    return true;
+}
+
+static struct quern_slice key_of(unsigned key)
+{
+    static char names[HISTORY_KEYS][40];
+
+    (void)snprintf(names[key], sizeof(names[key]), "key-%02u%.*s", key, (int)(key % 5) * 5,
+                   "........................");
+    return QUERN_STR(names[key]);
+}
+
+/* The value of write n under a key: its number, then bytes that follow from both. */
+static struct quern_slice value_of(uint8_t *room, unsigned n, unsigned key, size_t len)
+{
+    (void)snprintf((char *)room, 12, "%010u:", n);
+    for (size_t i = 11; i < len; i++)
+        room[i] = (uint8_t)(n * 31 + key * 7 + i * (1 + n % 3));
+    return (struct quern_slice){room, len};
+}
+
+/* ---- doing it ---- */
+
+static enum quern_code do_write(struct quern *db, char step, unsigned n, struct quern_error *err)
+{
+    static uint8_t room[VALUE_MAX];
+    struct write w = write_of(step, n);
+    struct quern_write_opts opts = {.sync = history_is_synced(step)};
+    struct quern_batch *batch;
+    enum quern_code code = QUERN_OK;
+
+    if (w.count == 1 && w.op[0].gone)
+        return quern_delete(db, key_of(w.op[0].key), &opts, err);
+    if (w.count == 1)
+        return quern_put(db, key_of(w.op[0].key), value_of(room, n, w.op[0].key, w.op[0].len),
+                         &opts, err);
+    batch = quern_batch_new();
+    if (batch == NULL)
+        return err_memory(err, "a batch");
+    for (unsigned i = 0; code == QUERN_OK && i < w.count; i++)
+        code = w.op[i].gone ? quern_batch_delete(batch, key_of(w.op[i].key), err)
+                            : quern_batch_put(batch, key_of(w.op[i].key),
+                                              value_of(room, n, w.op[i].key, w.op[i].len), err);
+    if (code == QUERN_OK)
+        code = quern_write(db, batch, &opts, err);
+    quern_batch_free(batch);
+    return code;
+}
+
+enum quern_code history_step(struct quern **db, struct os *os, const struct quern_options *options,
+                             char step, unsigned n, struct quern_error *err)
+{
+    enum quern_code code;
+
+    switch (step) {
+    case 's':
+        return quern_sync(*db, err);
+    case 'f':
+        return quern_flush(*db, err);
+    case 'c':
+        return quern_compact(*db, NULL, NULL, NULL, err);
+    case 'k':
+        return quern_checkpoint(*db, HISTORY_COPY, err);
+    case 'r':
+        code = quern_close(*db, err);
+        *db = NULL;
+        return code == QUERN_OK ? engine_open(os, HISTORY_PATH, options, db, err) : code;
+    default:
+        return do_write(*db, step, n, err);
+    }
+}
+
+/* ---- looking at it ---- */
+
+static bool value_is_whole(struct quern_slice value, unsigned key, struct cell *out)
+{
+    static uint8_t room[VALUE_MAX];
+    char digits[12];
+
+    if (value.len < 11 || value.len > VALUE_MAX)
+        return false;
+    memcpy(digits, value.data, 11);
+    digits[11] = '\0';
+    out->n = (unsigned)strtoul(digits, NULL, 10);
+    out->len = value.len;
+    return memcmp(value_of(room, out->n, key, value.len).data, value.data, value.len) == 0;
+}
+
+/* The scan must show the keys that point reads show, in order, the unreadable ones apart. */
+static enum quern_code compare_scan(struct quern *db, const struct cell state[HISTORY_KEYS],
+                                    char wrong[200])
+{
+    struct quern_iter *it = NULL;
+    struct quern_error err = {0};
+    unsigned k = 0;
+    bool more;
+
+    if (quern_iter_new(db, NULL, &it, &err))
+        return err.code;
+    for (more = quern_iter_first(it); more; more = quern_iter_next(it), k++) {
+        struct quern_slice key = quern_iter_key(it);
+        struct cell seen = {0};
+
+        while (k < HISTORY_KEYS &&
+               (key_of(k).len != key.len || memcmp(key_of(k).data, key.data, key.len) != 0))
+            if (state[k++].n != 0)
+                break; /* shown by a point read and passed over here */
+        if (k == HISTORY_KEYS || key_of(k).len != key.len ||
+            memcmp(key_of(k).data, key.data, key.len) != 0 ||
+            !value_is_whole(quern_iter_value(it), k, &seen) ||
+            (state[k].n != HISTORY_UNREADABLE &&
+             (seen.n != state[k].n || seen.len != state[k].len))) {
+            (void)snprintf(wrong, 200, "a scan does not agree with point reads at %.*s",
+                           (int)key.len, (const char *)key.data);
+            break;
+        }
+    }
+    (void)quern_iter_error(it, &err);
+    for (; err.code == QUERN_OK && wrong[0] == '\0' && k < HISTORY_KEYS; k++)
+        if (state[k].n != 0 && state[k].n != HISTORY_UNREADABLE)
+            (void)snprintf(wrong, 200, "a scan ended before key %u, which a point read shows", k);
+    quern_iter_free(it);
+    return err.code;
+}
+
+enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], char wrong[200])
+{
+    struct quern_value value = {0};
+    struct quern_error err = {0};
+    enum quern_code first = QUERN_OK, code;
+
+    wrong[0] = '\0';
+    memset(state, 0, HISTORY_KEYS * sizeof(*state));
+    for (unsigned k = 0; k < HISTORY_KEYS && wrong[0] == '\0'; k++) {
+        code = quern_get(db, key_of(k), NULL, &value, &err);
+        if (code == QUERN_OK &&
+            !value_is_whole((struct quern_slice){value.data, value.len}, k, &state[k]))
+            (void)snprintf(wrong, 200, "key %u has wrong bytes", k);
+        if (code == QUERN_OK || code == QUERN_NOT_FOUND)
+            continue;
+        state[k].n = HISTORY_UNREADABLE;
+        first = first != QUERN_OK ? first : code;
+    }
+    quern_value_done(&value);
+    if (wrong[0] != '\0')
+        return QUERN_OK;
+    code = compare_scan(db, state, wrong);
+    return first != QUERN_OK ? first : code;
+}
+
+/* ---- side by side ---- */
+
+uint64_t *history_tried;
+
+bool history_in_shares(bool (*body)(void *arg, unsigned share), void *arg)
+{
+    pid_t child[HISTORY_SHARES];
+    bool fine = true;
+
+    if (history_tried == NULL)
+        history_tried = mmap(NULL, sizeof(*history_tried), PROT_READ | PROT_WRITE,
+                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (history_tried == MAP_FAILED)
+        return false;
+    (void)fflush(stdout);
+    for (unsigned i = 0; i < HISTORY_SHARES; i++) {
+        child[i] = fork();
+        if (child[i] == 0) {
+            fine = body(arg, i);
+            (void)fflush(stdout);
+            _exit(fine ? 0 : 1);
+        }
+        fine = fine && child[i] > 0;
+    }
+    for (unsigned i = 0; i < HISTORY_SHARES; i++) {
+        int status = 0;
+
+        fine = child[i] > 0 && waitpid(child[i], &status, 0) == child[i] && status == 0 && fine;
+    }
+    return fine;
+}
+
+uint64_t history_env(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text != NULL && *text != '\0' ? strtoull(text, NULL, 10) : otherwise;
+}

@@ -1,0 +1,69 @@
+/* history.h - short histories of a store, written as words; what every write in them does follows
+ * from its number alone, so the right contents are known at each moment.
+ *
+ *     p P  put, synced put        b B  batch, synced batch      d D  delete, synced delete
+ *     L    put of 40 000 bytes    s    quern_sync               f    flush
+ *     c    compact                r    close and open again     k    checkpoint
+ *
+ * Writes are numbered 1, 2, 3, ... in the order of the word. */
+#ifndef TEST_HISTORY_H
+#define TEST_HISTORY_H
+
+#include <quern/quern.h>
+
+#define HISTORY_KEYS 24
+#define HISTORY_WRITES_MAX 400
+#define HISTORY_PATH "/db"
+#define HISTORY_COPY "/copy"
+
+struct os;
+
+struct cell {
+    unsigned n; /* the write it comes from; 0: no such key */
+    size_t len;
+};
+
+/* Words that between them take every way a store can change. */
+#define HISTORY_SYNCS "pPppbPdppBpDsbppPpp"
+#define HISTORY_FLUSHES "ppbfpPdfbbspfddpBfpp"
+#define HISTORY_MERGES "ppbbfpbdfpbbfcdddpfcbPpdcpp"
+#define HISTORY_REOPENS "ppPrpbdrrbBpfrppr"
+#define HISTORY_SEGMENTS "pLpLPbLLdLsLLpBLLLp"
+#define HISTORY_CHECKPOINT "ppbfpPdkpbfcpPd"
+#define HISTORY_LONG                                                                               \
+    "bbbbbbbbbbbbpppppPbbbbbbbbbbbbddddBbbbbbbbbbbbbfpppbbbbbbbbbbbbbbcbbbbbbrbbbbbb"              \
+    "bbbbbbLbbbbbbPbbbbbbbsbbbbb"
+
+/* Options under which little data makes much happen. */
+struct quern_options history_options(void);
+
+bool history_is_write(char step);
+bool history_is_synced(char step);
+/* What write n, of this kind, makes of the contents. */
+void history_apply(char step, unsigned n, struct cell state[HISTORY_KEYS]);
+bool history_same(const struct cell a[HISTORY_KEYS], const struct cell b[HISTORY_KEYS]);
+
+/* Do one step on the store in `path` of this world; `n` is its number if it is a write. After a
+ * failed reopen *db is NULL. */
+enum quern_code history_step(struct quern **db, struct os *os, const struct quern_options *options,
+                             char step, unsigned n, struct quern_error *err);
+
+/* What the store shows, by point reads and a scan, which must agree. Of a key that cannot be read
+ * n is HISTORY_UNREADABLE. QUERN_OK: all was read; another code: something could not be read, and
+ * the rest is right. *wrong tells of an answer that cannot be right, in words; else it is "". */
+#define HISTORY_UNREADABLE UINT32_MAX
+enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], char wrong[200]);
+
+/* ---- many runs side by side ---- */
+
+/* Closing a store waits for a grace period, so much of a run's time is spent waiting: the runs are
+ * shared out to processes. Calls body(arg, share) in each; a share adds what it tried to
+ * *history_tried, which all share. True when every share was. The calling process must not have
+ * opened a store before: its threads would be lost in the fork. */
+#define HISTORY_SHARES 6u
+extern uint64_t *history_tried;
+bool history_in_shares(bool (*body)(void *arg, unsigned share), void *arg);
+/* The number in an environment variable, or `otherwise`. */
+uint64_t history_env(const char *name, uint64_t otherwise);
+
+#endif
