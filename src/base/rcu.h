@@ -3,13 +3,17 @@
  *
  * liburcu's "bulletproof" flavour: any thread may read, without registering. A reader may block
  * on I/O inside; that only delays the freeing of what others have retired. Sections nest.
- * Writers publish with rcu_publish(), then either rcu_wait() (never inside a section) or
+ * Writers publish with a release store, then either rcu_wait() (never inside a section) or
  * rcu_retire().
  *
  * ThreadSanitizer does not see through liburcu's barriers, so under it the two ends of a grace
  * period are told to it by hand. */
 #ifndef BASE_RCU_H
 #define BASE_RCU_H
+
+#include "base/attr.h"
+
+#include <quern/types.h>
 
 #define URCU_INLINE_SMALL_FUNCTIONS
 #include <urcu-bp.h>
@@ -47,15 +51,21 @@ static inline void rcu_leave(void)
 /* Wait until every reader that was inside has left. */
 void rcu_wait(void);
 
-/* Call retire(node) once every reader that is inside now has left, on a thread of liburcu's.
- * `node` stands first in, or inside, what is to be freed. Never blocks. */
+/* Have the thread that frees what is retired; without it all waits for rcu_drain(). Errors:
+ * NO_MEMORY, IO. */
+MUST_USE enum quern_code rcu_start(struct quern_error *err);
+
+/* Call retire(node) once every reader that is inside now has left, some milliseconds later, on a
+ * thread of its own or in somebody's rcu_drain(). `node` stands first in, or inside, what is to be
+ * freed. Never blocks. */
 struct rcu_node {
-    struct rcu_head os;
+    struct rcu_node *next;
     void (*retire)(struct rcu_node *node);
 };
 void rcu_retire(struct rcu_node *node, void (*retire)(struct rcu_node *node));
 
-/* Wait until everything handed to rcu_retire() so far has been called. */
+/* Call everything handed to rcu_retire() so far, and what these calls retire; never inside a
+ * section. */
 void rcu_drain(void);
 
 #endif

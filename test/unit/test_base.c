@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct quern_error err;
 
@@ -525,6 +527,33 @@ TEST(base_a_lingering_reader_holds_back_what_was_retired)
     rcu_drain();
     CHECK_EQ(atomic_load(&retired), before + 1);
     (void)pthread_join(reader, NULL);
+}
+
+/* Without a drain: true once one more is freed than `before`. */
+static bool reaper_comes(unsigned before)
+{
+    rcu_retire(&new_thing()->node, retire_thing);
+    for (int tries = 0; tries < 20000 && atomic_load(&retired) == before; tries++)
+        thread_sleep_ns(1000000);
+    return atomic_load(&retired) == before + 1;
+}
+
+TEST(base_what_is_retired_goes_by_itself_in_a_child_too)
+{
+    int status = 0;
+    pid_t child;
+
+    CHECK_OK(rcu_start(&err), &err);
+    CHECK(reaper_comes(atomic_load(&retired)));
+    child = fork();
+    if (child == 0) {
+        rcu_enter(); /* readers of the parent are not waited for, readers here are */
+        rcu_leave();
+        _exit(rcu_start(&err) == QUERN_OK && reaper_comes(atomic_load(&retired)) ? 0 : 1);
+    }
+    CHECK(child > 0);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
 }
 
 /* ---- thread.h ---- */
