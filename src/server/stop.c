@@ -109,7 +109,6 @@ static void drain(struct server *server, void (*turn)(void *arg), void *arg)
 {
     uint64_t began = now_ms(), served = atomic_load(&server->counters.requests);
     uint64_t limit = server->options->drain_ms;
-    uint32_t left;
 
     tell(server, false,
          "listeners closed; %" PRIu32 " connections open, drain limit %" PRIu64 " ms",
@@ -119,18 +118,20 @@ static void drain(struct server *server, void (*turn)(void *arg), void *arg)
         loop_signal(server->loops[i], LOOP_DRAIN);
     while (!drained(server) && now_ms() - began < limit && atomic_load(&server->stop.signals) < 2)
         turn(arg);
-    left = atomic_load(&server->connections) - atomic_load(&server->watchers);
     if (!drained(server)) {
-        tell(server, false, "drain %s: %" PRIu32 " connections cut",
-             now_ms() - began < limit ? "skipped by a second signal" : "limit reached", left);
+        tell(server, false, "drain %s",
+             atomic_load(&server->stop.signals) < 2 ? "limit reached"
+                                                    : "skipped by a second signal");
         for (unsigned i = 0; i < server->loop_count; i++)
             loop_signal(server->loops[i], LOOP_CUT);
     }
     while (!drained(server) || atomic_load(&server->writes) > 0)
         turn(arg);
     served = atomic_load(&server->counters.requests) - served;
-    tell(server, false, "drained in %" PRIu64 " ms (%" PRIu64 " more requests answered)",
-         now_ms() - began, served);
+    tell(server, false,
+         "drained in %" PRIu64 " ms (%" PRIu64 " more requests answered, %" PRIu64
+         " connections cut)",
+         now_ms() - began, served, atomic_load(&server->counters.connections_cut));
 }
 
 static void tell_served(struct server *server)

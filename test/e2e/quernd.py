@@ -53,6 +53,14 @@ class Server:
     def stderr(self):
         return self._text(self.err)
 
+    def wait_said(self, words, limit=30):
+        """Wait until `words` stand on standard output."""
+        end = time.monotonic() + limit
+        while words not in self.stdout():
+            if time.monotonic() > end:
+                raise AssertionError(f"{words!r} not said after {limit} s: {self.stdout()}")
+            time.sleep(0.01)
+
     def kill(self, number=signal.SIGKILL):
         self.process.send_signal(number)
         return self.process.wait(60)
