@@ -226,6 +226,11 @@ def an_unreadable_directory_is_exit_7():
         assert code in (5, 7), code
         assert other.stderr().startswith("quernd: "), other.stderr()
         other.forget()
+        path = os.path.join(s.own_dir, "no", "where")
+        other = Server(data=path)
+        equal(other.process.wait(10), 7)
+        assert path in other.stderr() and "make the directory above it first" in other.stderr()
+        other.forget()
 
 
 @test
