@@ -34,6 +34,7 @@ hooks: ## look at floors and format before each commit
 	@chmod +x .git/hooks/pre-commit
 install: all ## install libquern, quern and quernd (DESTDIR is heeded)
 	@meson install -C build --no-rebuild
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || /sbin/ldconfig
 clean: ## remove all build directories
 	@rm -rf build build-asan build-tsan build-fuzz build-bench build-lint
 help: ## this list

@@ -303,6 +303,10 @@ static bool take_place(struct cli_args *args, const struct seen *seen,
         (void)err_set(err, QUERN_INVALID, "--db and --url exclude each other");
         return false;
     }
+    if (seen->given[OPT_URL] && seen->value[OPT_URL][0] == '\0') {
+        (void)err_set(err, QUERN_INVALID, "--url wants an address, such as http://127.0.0.1:8080");
+        return false;
+    }
     if (seen->given[OPT_URL])
         args->url = seen->value[OPT_URL];
     else if (seen->given[OPT_DB])

@@ -37,6 +37,8 @@ enum cli_verb {
     VERB_DUMP = 1 << 9,
     VERB_LOAD = 1 << 10,
 };
+/* What a server has a route for. */
+#define VERBS_OVER_HTTP (VERB_GET | VERB_SET | VERB_DEL | VERB_STATS | VERB_LOAD)
 
 /* The command line, understood. Slices and strings borrow from argv or the environment, except the
  * bytes of hex keys, which lie in `hex_bytes`. */

@@ -1,7 +1,8 @@
 /* dump.c - writes the lines of a dump; what they look like stands in dump_line.c.
  *
  * A dump to a file is written under FILE.tmp, synced, renamed, and the directory synced: FILE is
- * either whole or not there. */
+ * either whole or not there. What stands under the name and is no file (a device, a pipe) is
+ * written to as it stands: it must not be replaced. */
 #include "cli/dump_priv.h"
 
 #include "cli/dump_line_priv.h"
@@ -15,6 +16,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct dump {
@@ -87,27 +89,36 @@ static enum quern_code publish(FILE *file, const char *from, const char *to,
     return code;
 }
 
-static enum quern_code dump_to_file(struct dump *d, struct quern_iter *it, uint64_t total,
-                                    const char *path, struct quern_error *err)
+/* Write into `name`, and then call it `path`; without `path` it has its name already. */
+static enum quern_code dump_into(struct dump *d, struct quern_iter *it, uint64_t total,
+                                 const char *name, const char *path, struct quern_error *err)
 {
-    struct buf temporary OWNED_BUF = {0};
     enum quern_code code;
-    const char *name;
 
-    if (buf_append(&temporary, path, strlen(path), err) || buf_append(&temporary, ".tmp", 5, err))
-        return err->code;
-    name = (const char *)temporary.data;
     d->to = fopen(name, "we");
     if (d->to == NULL)
         return err_sys(err, errno, "%s", name);
     code = write_all(d, it, total, err);
-    if (code == QUERN_OK)
+    if (code == QUERN_OK && path != NULL)
         code = publish(d->to, name, path, err);
     if (fclose(d->to) != 0 && code == QUERN_OK)
-        code = err_sys(err, errno, "close %s", path);
-    if (code != QUERN_OK)
+        code = err_sys(err, errno, "close %s", name);
+    if (code != QUERN_OK && path != NULL)
         (void)unlink(name);
     return code;
+}
+
+static enum quern_code dump_to_file(struct dump *d, struct quern_iter *it, uint64_t total,
+                                    const char *path, struct quern_error *err)
+{
+    struct buf temporary OWNED_BUF = {0};
+    struct stat st;
+
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return dump_into(d, it, total, path, NULL, err);
+    if (buf_append(&temporary, path, strlen(path), err) || buf_append(&temporary, ".tmp", 5, err))
+        return err->code;
+    return dump_into(d, it, total, (const char *)temporary.data, path, err);
 }
 
 enum cli_exit dump_run(const struct cli_args *args, struct quern_iter *it, uint64_t total)

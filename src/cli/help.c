@@ -146,6 +146,7 @@ static const char dump_help[] =
     "before\n"
     "\n"
     "To standard output, or to FILE, which gets its name only when it is whole and on disk.\n"
+    "A FILE that is a device or a pipe is written to as it stands.\n"
     "\n";
 static const char dump_more_help[] =
     "    --read-only         write nothing to the store, not even a lock file\n"

@@ -22,6 +22,8 @@
 OWNER(quern_iter_free, struct quern_iter *);
 OWNER(quern_batch_free, struct quern_batch *);
 
+#define VERBS_MAKE_STORE (VERB_SET | VERB_LOAD)
+
 /* A batch of load is written when it has so many entries or bytes. */
 #define LOAD_ENTRIES 1000
 #define LOAD_BYTES (4u << 20)
@@ -63,12 +65,44 @@ static bool only_reads(enum cli_verb verb)
     return (verb & (VERB_GET | VERB_SCAN | VERB_COUNT | VERB_STATS | VERB_VERIFY | VERB_DUMP)) != 0;
 }
 
+/* What to do about a store that does not open. */
+static void advise(const struct local *l)
+{
+    const struct cli_args *args = l->args;
+
+    switch (l->err.code) {
+    case QUERN_LOCKED:
+        if (args->verb & VERBS_OVER_HTTP)
+            fprintf(stderr, "quern: the store is open in another process (a running quernd?): use "
+                            "--url http://127.0.0.1:8080\n");
+        else
+            fprintf(stderr,
+                    "quern: the store is open in another process (a running quernd?), and %s needs "
+                    "it for itself: stop that one first\n",
+                    verb_name(args->verb));
+        break;
+    case QUERN_NO_STORE:
+        if (args->verb & VERBS_MAKE_STORE)
+            fprintf(stderr, "quern: %s makes a new store, but not the directory above it\n",
+                    verb_name(args->verb));
+        else
+            fprintf(stderr, "quern: --db DIR or QUERN_DB says where the store is, --url URL which "
+                            "server to ask; set and load make a new store\n");
+        break;
+    case QUERN_NO_SPACE:
+        fprintf(stderr, "quern: free some space on that disk and try again\n");
+        break;
+    default:
+        break;
+    }
+}
+
 static enum cli_exit local_open(struct local *l)
 {
     const struct cli_args *args = l->args;
     bool denied = access(args->db, W_OK) != 0 && (errno == EACCES || errno == EROFS);
     struct quern_options options = {
-        .must_exist = (args->verb & (VERB_SET | VERB_LOAD)) == 0,
+        .must_exist = (args->verb & VERBS_MAKE_STORE) == 0,
         .read_only = args->read_only || (denied && only_reads(args->verb)),
         .on_event = on_event,
     };
@@ -76,12 +110,7 @@ static enum cli_exit local_open(struct local *l)
     if (quern_open(args->db, &options, &l->db, &l->err) == QUERN_OK)
         return EXIT_GOOD;
     (void)cli_fail(&l->err, true);
-    if (l->err.code == QUERN_LOCKED)
-        fprintf(stderr, "quern: the store is open in another process (a running quernd?): use "
-                        "--url http://127.0.0.1:8080\n");
-    if (l->err.code == QUERN_NO_STORE)
-        fprintf(stderr, "quern: --db DIR or QUERN_DB says where the store is, --url URL which "
-                        "server to ask; set and load make a new store\n");
+    advise(l);
     return exit_of(l->err.code, true);
 }
 
@@ -465,7 +494,6 @@ static enum cli_exit run_open(struct local *l)
     result = run_verb(l);
     cli_interruptible(true);
     if (quern_close(l->db, &l->err) != QUERN_OK) {
-        (void)err_in(&l->err, "close %s", l->args->db);
         (void)fail(l);
         if (result == EXIT_GOOD)
             result = exit_of(l->err.code, false);

@@ -123,6 +123,8 @@ static enum cli_exit exchange_failed(struct remote *r, CURLcode code)
     case CURLE_UNSUPPORTED_PROTOCOL:
         return EXIT_USAGE;
     case CURLE_COULDNT_CONNECT:
+        fprintf(stderr, "quern: is a quernd running, and on that port?\n");
+        return EXIT_NO_STORE;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
         return EXIT_NO_STORE;

@@ -84,6 +84,13 @@ static bool is_host(const uint8_t *s, size_t len)
     return true;
 }
 
+/* In a query any byte from 0x80 up may stand as it is: people type UTF-8 into a shell, curl sends
+ * it as typed, and to us a key is bytes. The standards would have it escaped. */
+static bool may_stand(const uint8_t *target, size_t i)
+{
+    return char_is(target[i], CHAR_TARGET) || (target[i] >= 0x80 && memchr(target, '?', i) != NULL);
+}
+
 /* "/path?query", "http://host/path?query" or "*", at data[at, at + len). */
 static enum http_verdict read_target(struct http_request *r, const uint8_t *data, size_t at,
                                      size_t len)
@@ -92,7 +99,7 @@ static enum http_verdict read_target(struct http_request *r, const uint8_t *data
     const uint8_t *question;
 
     for (size_t i = 0; i < len; i++) {
-        if (!char_is(t[i], CHAR_TARGET))
+        if (!may_stand(t, i))
             return malformed(r, "a byte that may not stand in a request target; percent-encode it");
     }
     if (len == 1 && t[0] == '*') {

@@ -60,6 +60,17 @@ static void on_closed(uv_handle_t *handle)
         pool_put_conn(c);
 }
 
+/* Replies that were not sent whole, or that are still to come. */
+static bool owes_replies(const struct conn *c)
+{
+    return c->writing || c->ops != NULL || c->out.len > 0 || c->big.len > 0;
+}
+
+bool conn_is_busy(const struct conn *c)
+{
+    return !c->closing && (owes_replies(c) || (!c->last && c->phase != CONN_HEAD));
+}
+
 void conn_cut(struct conn *c)
 {
     if (c->closing)
@@ -373,7 +384,7 @@ static void see_to_the_end(struct conn *c)
 {
     bool draining = atomic_load(&c->loop->server->draining);
 
-    if (c->closing || c->writing || c->ops != NULL || c->out.len > 0 || c->big.len > 0)
+    if (c->closing || owes_replies(c))
         return;
     if (c->lingering) {
         if (c->eof)

@@ -97,6 +97,9 @@ bool conn_open(struct loop *loop, int fd);
  * wait for. Called by the loop for each connection that was marked. May free the connection. */
 void conn_run(struct conn *c);
 
+/* Is there a request that has begun and was not answered whole? A head that has not arrived whole
+ * is none. */
+bool conn_is_busy(const struct conn *c);
 void conn_cut(struct conn *c);        /* close at once; what was not sent is lost */
 void conn_check_time(struct conn *c); /* at every tick of the loop: has it waited too long? */
 

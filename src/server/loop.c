@@ -101,10 +101,15 @@ static void heed_signals(struct loop *loop)
         return;
     for (struct conn *c = loop->conns, *next; c != NULL; c = next) {
         next = c->next;
-        if (bits & LOOP_QUIT || (bits & LOOP_CUT && !c->watching))
+        if (bits & LOOP_CUT && !c->watching) {
+            /* One that was idle ends as it would have in the drain: nobody misses a reply. */
+            count(&loop->server->counters.connections_cut, conn_is_busy(c));
             conn_cut(c);
-        else
+        } else if (bits & LOOP_QUIT) {
+            conn_cut(c);
+        } else {
             loop_mark(loop, c);
+        }
     }
     if (bits & LOOP_QUIT && !loop->quitting) {
         loop->quitting = true;

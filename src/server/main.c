@@ -70,6 +70,13 @@ static int open_store(struct server *server)
         complain("nothing was changed; quern verify tells more, and --recover point-in-time opens "
                  "the store up to the first damage and loses what follows");
         return EXIT_CORRUPT;
+    case QUERN_DENIED:
+        complain("%s; choose another directory with --data DIR, or run as its owner", err.text);
+        return EXIT_OPEN;
+    case QUERN_NO_STORE: /* a missing store is made; so it is the directory above */
+        complain("%s; make the directory above it first, or choose another with --data DIR",
+                 err.text);
+        return EXIT_OPEN;
     case QUERN_NO_SPACE:
         complain("%s; free some space on that disk and start again", err.text);
         return EXIT_DISK_FULL;

@@ -332,9 +332,12 @@ bool options_parse(int argc, char **argv, struct server_options *out, int *statu
     while ((option = getopt_long(argc, argv, ":", table, NULL)) != -1) {
         const char *wanted;
 
-        if (option == '?' || option == ':') {
-            complain(option == ':' ? "option %s needs a value" : "there is no option %s",
-                     argv[optind - 1]);
+        if (option == ':') {
+            complain("option %s needs a value; quernd --help lists all options", argv[optind - 1]);
+            return usage_error(status);
+        }
+        if (option == '?') {
+            complain("there is no option %s", argv[optind - 1]);
             hint(argv[optind - 1]);
             return usage_error(status);
         }

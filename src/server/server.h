@@ -23,11 +23,12 @@ struct loop;
 
 /* Counted since the start; relaxed, for /stats and the words at shutdown. */
 struct counters {
-    _Atomic uint64_t requests, sets, gets, gets_found, deletes, deletes_found, others;
+    _Atomic uint64_t requests, sets, gets, gets_found, deletes, deletes_found;
     _Atomic uint64_t replies_ok, replies_refused, replies_failed; /* 2xx, 4xx, 5xx */
     _Atomic uint64_t set_bytes;                                   /* keys and values stored */
     _Atomic uint64_t bytes_in, bytes_out;
     _Atomic uint64_t connections_total, connections_refused, timeouts;
+    _Atomic uint64_t connections_cut; /* at shutdown, each with a request that was not answered */
 };
 
 static inline void count(_Atomic uint64_t *counter, uint64_t by)

@@ -2,7 +2,7 @@
  *
  *     asked -> listeners closed -> drain: each connection ends after the reply it waits for
  *           -> (limit or second signal: connections are cut) -> writes handed over have completed
- *           -> flush -> close (sync) -> "all data is safe on disk" -> bye
+ *           -> flush (no space? sync the log) -> close -> "all data is safe on disk" -> bye
  *
  * A drain can be cut short, since it only concerns replies. The wait for writes that the store
  * already has cannot: their memory is in use until they complete. Nor can the sync be skipped. */
@@ -109,7 +109,6 @@ static void drain(struct server *server, void (*turn)(void *arg), void *arg)
 {
     uint64_t began = now_ms(), served = atomic_load(&server->counters.requests);
     uint64_t limit = server->options->drain_ms;
-    uint32_t left;
 
     tell(server, false,
          "listeners closed; %" PRIu32 " connections open, drain limit %" PRIu64 " ms",
@@ -119,18 +118,20 @@ static void drain(struct server *server, void (*turn)(void *arg), void *arg)
         loop_signal(server->loops[i], LOOP_DRAIN);
     while (!drained(server) && now_ms() - began < limit && atomic_load(&server->stop.signals) < 2)
         turn(arg);
-    left = atomic_load(&server->connections) - atomic_load(&server->watchers);
     if (!drained(server)) {
-        tell(server, false, "drain %s: %" PRIu32 " connections cut",
-             now_ms() - began < limit ? "skipped by a second signal" : "limit reached", left);
+        tell(server, false, "drain %s",
+             atomic_load(&server->stop.signals) < 2 ? "limit reached"
+                                                    : "skipped by a second signal");
         for (unsigned i = 0; i < server->loop_count; i++)
             loop_signal(server->loops[i], LOOP_CUT);
     }
     while (!drained(server) || atomic_load(&server->writes) > 0)
         turn(arg);
     served = atomic_load(&server->counters.requests) - served;
-    tell(server, false, "drained in %" PRIu64 " ms (%" PRIu64 " more requests answered)",
-         now_ms() - began, served);
+    tell(server, false,
+         "drained in %" PRIu64 " ms (%" PRIu64 " more requests answered, %" PRIu64
+         " connections cut)",
+         now_ms() - began, served, atomic_load(&server->counters.connections_cut));
 }
 
 static void tell_served(struct server *server)
@@ -144,9 +145,9 @@ static void tell_served(struct server *server)
          said_bytes(c->set_bytes, e));
 }
 
-/* Flush, and say what it came to. A failure is told and left to quern_close() to judge. Returns the
- * sequence number of the last write. */
-static quern_seq flush(struct server *server)
+/* Flush, and say what it came to. *logged: instead, all that is not in tables was synced in the
+ * log. Returns the sequence number of the last write. */
+static quern_seq flush(struct server *server, bool *logged)
 {
     struct quern_stats before, after;
     struct quern_error err;
@@ -156,6 +157,7 @@ static quern_seq flush(struct server *server)
     quern_stats(server->db, &before);
     if (quern_flush(server->db, &err) != QUERN_OK) {
         tell(server, false, "MemDB not flushed: %s; its writes stay in the log", err.text);
+        *logged = quern_sync(server->db, &err) == QUERN_OK;
         quern_stats(server->db, &after);
     } else {
         quern_stats(server->db, &after);
@@ -179,14 +181,21 @@ int stop_run(struct server *server, void (*turn)(void *arg), void *arg)
     char number[SAID_BYTES];
     uint64_t began;
     quern_seq last;
+    bool logged = false;
     int status = EXIT_CLEAN;
 
     tell(server, false, "shutdown requested by %s", server->stop.asked_by);
     drain(server, turn, arg);
     tell_served(server);
-    last = flush(server);
+    last = flush(server, &logged);
     if (quern_close(server->db, &err) == QUERN_OK) {
         tell(server, false, "log: synced and closed at sequence %s", said_count(last, number));
+        tell(server, false, "all data is safe on disk");
+    } else if (err.code == QUERN_NO_SPACE && logged) {
+        tell(server, false,
+             "log: synced at sequence %s; the next start recovers from it, and wants "
+             "some free space for that",
+             said_count(last, number));
         tell(server, false, "all data is safe on disk");
     } else {
         status = EXIT_UNSAFE;

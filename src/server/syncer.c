@@ -1,25 +1,43 @@
-/* syncer.c - syncs when something was written since the last time. The first failure is told and
- * ends the thread: the store refuses writes from then on, and every writer hears it. */
+/* syncer.c - syncs when something was written since the last time.
+ *
+ * A failure that leaves the store writable (a full disk, no memory) is told once and tried again a
+ * period later: the writes that follow rely on it. One that makes the store refuse writes ends the
+ * thread; every writer hears of it. */
 #include "server/syncer.h"
 
 #include "server/say.h"
 
+/* True when there is nothing more to do, ever. */
+static bool sync_once(struct syncer *s, bool *failing)
+{
+    struct quern_error err;
+    struct quern_stats stats;
+    bool failed;
+
+    quern_stats(s->db, &stats);
+    if (stats.visible_seq == stats.durable_seq)
+        return false;
+    failed = quern_sync(s->db, &err) != QUERN_OK;
+    if (failed && !*failing)
+        say_event("sync failed: %s", err.text);
+    else if (!failed && *failing)
+        say_event("sync: done again");
+    *failing = failed;
+    quern_stats(s->db, &stats);
+    return stats.read_only;
+}
+
 static void *syncer_main(void *arg)
 {
     struct syncer *s = arg;
-    struct quern_error err;
-    struct quern_stats stats;
+    bool over = false, failing = false;
 
     mutex_lock(&s->mu);
-    while (!s->stopping) {
+    while (!s->stopping && !over) {
         if (cond_wait_ms(&s->wake, &s->mu, s->period_ms))
             continue;
         mutex_unlock(&s->mu);
-        quern_stats(s->db, &stats);
-        if (stats.visible_seq > stats.durable_seq && quern_sync(s->db, &err) != QUERN_OK) {
-            say_event("sync failed: %s", err.text);
-            return NULL;
-        }
+        over = sync_once(s, &failing);
         mutex_lock(&s->mu);
     }
     mutex_unlock(&s->mu);

@@ -21,14 +21,16 @@ BINARY = os.environ.get("QUERND", "")
 class Server:
     """A running quernd. `with Server("--durability", "os") as s: ...`"""
 
-    def __init__(self, *options, data=None, binary=None, wait=30, port=0):
+    def __init__(self, *options, data=None, binary=None, command=None, env=None, wait=30, port=0):
         self.own_dir = tempfile.mkdtemp(prefix="quern-e2e-") if data is None else None
         self.data = data or os.path.join(self.own_dir, "data")
         self.out = tempfile.TemporaryFile()
         self.err = tempfile.TemporaryFile()
+        self.wanted_end = 0  # the exit status that the test takes for well
         self.process = subprocess.Popen(
-            [binary or BINARY, "--data", self.data, "--port", str(port), *options],
-            stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err)
+            [*(command or [binary or BINARY]), "--data", self.data, "--port", str(port), *options],
+            stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
+            env=None if env is None else {**os.environ, **env})
         self.port = self._wait_ready(wait)
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -53,6 +55,10 @@ class Server:
     def stderr(self):
         return self._text(self.err)
 
+    def wait_said(self, words):
+        """Wait until `words` stand on standard output."""
+        until(lambda: words in self.stdout(), f"{words!r} on standard output")
+
     def kill(self, number=signal.SIGKILL):
         self.process.send_signal(number)
         return self.process.wait(60)
@@ -68,15 +74,17 @@ class Server:
 
     def __exit__(self, kind, error, trace):
         """A test that went well also ends its server well: leaks and sanitizers speak at exit."""
-        ended = 0
-        if self.process.poll() is None:
+        ended = self.process.poll()
+        if ended is None:
             ended = self.kill() if error is not None else self.stop()
-        if error is not None or ended != 0 or "Sanitizer" in self.stderr():
+        elif ended == -signal.SIGKILL:
+            ended = self.wanted_end  # the test killed it
+        if error is not None or ended != self.wanted_end or "Sanitizer" in self.stderr():
             print("# stdout:\n#   " + self.stdout().replace("\n", "\n#   "))
             print("# stderr:\n#   " + self.stderr().replace("\n", "\n#   "))
         found = "Sanitizer" in self.stderr()
         self.forget()
-        if error is None and (ended != 0 or found):
+        if error is None and (ended != self.wanted_end or found):
             raise AssertionError(f"quernd ended with {ended} (a negative number is a signal)")
 
     def forget(self):
@@ -218,6 +226,19 @@ def curl(*arguments, data=None):
     return int(status), body
 
 
+def until(condition, what, limit=30):
+    """Wait until it holds."""
+    end = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not after {limit} s: {what}")
+        time.sleep(0.01)
+
+
+class Skip(Exception):
+    """What a test needs is not there."""
+
+
 TESTS = []
 
 
@@ -242,6 +263,8 @@ def main():
         try:
             function()
             print(f"ok {number} - {function.__name__} # {time.monotonic() - began:.2f} s", flush=True)
+        except Skip as why:
+            print(f"ok {number} - {function.__name__} # SKIP {why}", flush=True)
         except Exception:  # a test may fail in any way
             failed += 1
             print("# " + traceback.format_exc().replace("\n", "\n# "))

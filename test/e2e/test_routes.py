@@ -4,9 +4,10 @@
 import json
 import os
 import subprocess
+import sys
 import threading
 
-from quernd import Server, Wire, curl, equal, main, quote, request, test
+from quernd import Server, Skip, Wire, curl, equal, main, quote, request, test
 
 
 @test
@@ -178,6 +179,9 @@ def sizes_at_their_limits():
             w.send(request("POST", "/set?key=a", fields=[("Content-Length", n + 1)]))
             r = w.read()
             equal((r.status, r.fields["connection"]), (413, "close"))
+        with s.connect() as w:  # refused by its head, though most of the body is still to come
+            w.send(request("POST", "/set?key=a", fields=[("Content-Length", 1 << 40)]) + b"x" * 1000)
+            equal(w.read().status, 413)
         with s.connect() as w:  # refused before the body is sent
             w.send(request("POST", "/set?key=a", fields=[("Content-Length", n + 1),
                                                          ("Expect", "100-continue")]))
@@ -206,6 +210,10 @@ def sizes_at_their_limits():
             equal(w.ask("GET", "/get?key=" + "k" * line).status, 404)
             equal(w.ask("GET", "/get?key=" + "k" * (line + 1)).status, 414)
             assert w.ended()
+        for method, target, body in (("GET", "/get", None), ("DELETE", "/del", None), ("POST", "/set", b"v")):
+            with s.connect() as w:  # the longest key there may be does not fit a request line
+                equal(w.ask(method, f"{target}?key=" + "k" * 65536, body).status, 414)
+                assert w.ended()
         with s.connect() as w:
             equal(w.ask("GET", "/get?key=a", fields=[("X", "y")] * 99).status, 200)
             equal(w.ask("GET", "/get?key=a", fields=[("X", "y")] * 100).status, 431)
@@ -253,11 +261,73 @@ def pipelined_requests_are_answered_in_order():
 
 
 @test
-def one_byte_at_a_time_is_as_good():
-    with Server() as s, s.connect() as w:
-        for byte in request("POST", "/set?key=slow", b"value") + request("GET", "/get?key=slow"):
-            w.send(bytes([byte]))
-        equal([w.read().body for _ in range(2)], [b"OK\n", b"value"])
+def wherever_a_request_is_cut_it_is_the_same_request():
+    sized = request("POST", "/set?key=slow", b"value") + request("GET", "/get?key=slow")
+    chunked = (request("POST", "/set?key=slow", fields=[("Transfer-Encoding", "chunked")]) +
+               b"3;x=y\r\nval\r\n2\r\nue\r\n0\r\nTrailer: x\r\n\r\n" +
+               request("GET", "/get?key=slow"))
+    with Server("--durability", "os") as s:
+        for whole in (sized, chunked):
+            with s.connect() as w:
+                for byte in whole:
+                    w.send(bytes([byte]))
+                equal([w.read().body for _ in range(2)], [b"OK\n", b"value"])
+            for cut in range(1, len(whole)):
+                with s.connect() as w:
+                    equal(w.delete("slow").status in (200, 404), True)
+                    w.send(whole[:cut])
+                    with s.connect() as other:  # so that the server's loops have had their turn
+                        other.ask("GET", "/healthz")
+                    w.send(whole[cut:])
+                    equal([w.read().body for _ in range(2)], [b"OK\n", b"value"], cut)
+
+
+@test
+def framing_that_could_be_read_in_two_ways_is_400_and_the_end():
+    begin = b"POST /set?key=a HTTP/1.1\r\nHost: localhost\r\n"
+    after = b"GET /get?key=a HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Server() as s:
+        for lines in (b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+                      b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                      b"Content-Length: +1\r\n\r\nx", b"Content-Length: 1, 1\r\n\r\nx",
+                      b"Content-Length: 18446744073709551617\r\n\r\nx", b"Content-Length: \r\n\r\n",
+                      b"Content-Length : 1\r\n\r\nx", b"X: a\r\n b\r\nContent-Length: 1\r\n\r\nx",
+                      b"X: a\nContent-Length: 1\r\n\r\nx", b"X: a\0b\r\nContent-Length: 1\r\n\r\nx",
+                      b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                      b"Transfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
+                      b"Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n"):
+            with s.connect() as w:
+                w.send(begin + lines + after)
+                r = w.read()
+                equal((r.status, r.fields["connection"]), (400, "close"), lines)
+                assert r.body.startswith(b"error: ") and r.body.count(b"\n") == 1, r
+                assert w.ended(), lines
+        with s.connect() as w:
+            equal(w.get("a").status, 404, "none of them set anything")
+
+
+@test
+def what_a_query_says_is_decoded_once_as_forms_do():
+    with Server("--durability", "os") as s, s.connect() as w:
+        def key(written, value, want):
+            equal(w.ask("POST", f"/set?key={written}&value={value}").status, 200, written)
+            equal(w.get(want[0]).body, want[1], written)
+
+        key("a+b", "c+d", (b"a b", b"c d"))
+        key("a%2Bb", "c%2Bd", (b"a+b", b"c+d"))
+        key("a%20b", "%00%01", (b"a b", b"\0\1"))
+        key("%00", "1", (b"\0", b"1"))
+        key("a%00b", "2", (b"a\0b", b"2"))
+        key("%2525", "3", (b"%25", b"3"))
+        key("%26%3D%3f", "a=b=c", (b"&=?", b"a=b=c"))
+        equal(w.get("a").status, 404, "a zero byte does not end a key")
+        for text in ("grün", "鍵", "🔑"):  # as it stands, and escaped
+            raw = text.encode()
+            w.send(b"POST /set?key=" + raw + b"&value=" + raw + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            equal(w.read().status, 200, text)
+            equal(w.get(raw).body, raw)
+        status, body = curl(f"http://localhost:{s.port}/get?key=grün")
+        equal((status, body), (200, "grün".encode()))
 
 
 @test
@@ -356,6 +426,41 @@ def only_our_own_names_and_pages_are_served():
             equal(status("Host: localhost", line, target="/shutdown"), 403, line)
         equal(status("Host: evil.example", target="/shutdown"), 421)
         equal(status("Host: localhost"), 200)
+
+
+LAN = """
+import fcntl, os, socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS: up
+fcntl.ioctl(s, 0x8916, struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton("192.0.2.1")))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@test
+def only_this_machine_may_shut_it_down():
+    """In a network of the server's own, with an address that is not loopback."""
+    mine = [] if os.geteuid() == 0 else ["--map-root-user"]
+    alone = ["unshare", "--net", *mine, sys.executable, "-c", LAN]
+    tried = subprocess.run([*alone, "/bin/true"], capture_output=True, check=False)
+    if tried.returncode != 0:
+        raise Skip("no network of its own: " + tried.stderr.decode().strip().split("\n")[-1])
+    with Server("--listen", "127.0.0.1", "--listen", "192.0.2.1", "--insecure-no-auth",
+                command=[*alone, os.environ["QUERND"]]) as s:
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+
+        def ask(*arguments):
+            there = ["nsenter", *user, "--net", "--target", str(s.process.pid)]
+            done = subprocess.run([*there, "curl", "-sS", "-w", "%{http_code}", "--max-time", "30",
+                                   "--noproxy", "*", *arguments], capture_output=True, check=True)
+            return done.stdout.decode()
+
+        equal(ask("-X", "POST", f"http://192.0.2.1:{s.port}/set?key=a&value=1"), "OK\n200")
+        for method in ("GET", "POST"):
+            equal(ask("-X", method, f"http://192.0.2.1:{s.port}/shutdown"),
+                  "error: only a client on the same machine may shut the server down\n403")
+        assert ask(f"http://127.0.0.1:{s.port}/shutdown").endswith("bye\n200")
+        equal(s.process.wait(30), 0)
 
 
 @test

@@ -14,6 +14,7 @@ import random
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -319,10 +320,97 @@ def stats_come_as_lines_and_as_json(store):
 @test
 def a_wrong_command_line_is_exit_code_2_and_a_hint(store):
     for words, hint in ((["gte", "a"], "get"), (["get"], "KEY"), (["scan", "--limt", "3"], "--limit"),
-                        (["frob"], "--help"), ([], "--help"), (["get", ""], "1 to")):
-        code, _, err = store.run(*words)
+                        (["frob"], "--help"), ([], "--help"), (["get", ""], "1 to"),
+                        (["scan", "a"], "no words"), (["set", "a"], "KEY VALUE"),
+                        (["scan", "--limit", "-1"], "number"), (["get", "--hex", "0g"], "hex"),
+                        (["get", "a", "--sync"], "no option --sync"), (["get", "a", "--db", "x"], "twice"),
+                        (["set", "a", "@nofile"], "nofile: No such file"),
+                        (["load", "nofile"], "nofile: No such file"), (["scan", "--json", "-0"], "exclude")):
+        code, out, err = store.run(*words)
+        equal((code, out), (2, b""))
+        contains(err, hint)
+    for url, hint in (("", "such as http://"), ("ftp://x", "Unsupported")):
+        code, _, err = store.run("get", "a", place=["--url", url])
         equal(code, 2)
         contains(err, hint)
+
+
+@test
+def a_place_that_is_no_store_says_what_is_wrong_there(store):
+    file = store.file("file", b"x")
+    empty = os.path.join(store.base, "empty")
+    os.mkdir(empty)
+    missing = os.path.join(store.base, "no", "where")
+    for place, words, hints in (
+            (file, ["get", "a"], (file, "Not a directory")), (file, ["set", "a", "1"], ("Not a directory",)),
+            (empty, ["get", "a"], (empty, "no store in this directory", "--db DIR")),
+            (missing, ["set", "a", "1"], (missing, "No such file", "not the directory above it"))):
+        code, _, err = store.run(*words, place=["--db", place])
+        equal(code, 3)
+        for hint in hints:
+            contains(err, hint)
+
+
+def as_nobody():
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+@test
+def a_directory_that_may_only_be_read_is_read_and_its_refusal_of_writes_told(store):
+    """Root may write everywhere, so it becomes nobody for this."""
+    child = as_nobody if os.geteuid() == 0 else None
+    store.fill(FRUIT)
+    os.chmod(store.base, 0o755)
+    for name in os.listdir(store.path):
+        os.chmod(os.path.join(store.path, name), 0o644)
+    os.chmod(store.path, 0o555)
+
+    def run(*words):
+        done = subprocess.run([QUERN, *store.place, *words], capture_output=True, cwd="/",
+                              preexec_fn=child, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr.decode()
+
+    equal(run("get", "apple"), (0, b"1", ""))
+    equal(run("count"), (0, b"4\n", ""))
+    for words in (["set", "a", "1"], ["del", "apple"], ["compact"], ["load", "--no-end"]):
+        code, _, err = run(*words)
+        equal(code, 3)
+        contains(err, "Permission denied")
+        contains(err, store.path)
+    os.chmod(store.path, 0o700 if child else 0)
+    code, _, err = run("get", "apple")
+    equal(code, 3)
+    contains(err, "Permission denied")
+    os.chmod(store.path, 0o700)
+
+
+@test
+def output_that_cannot_be_written_is_told_and_exit_code_4(store):
+    store.fill(FRUIT)
+    for words in (["get", "apple"], ["scan"], ["scan", "--json"], ["dump"], ["count"], ["stats"],
+                  ["--help"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([QUERN, *store.place, *words], stdout=full, check=False,
+                                  stderr=subprocess.PIPE, timeout=60)
+        equal(done.returncode, 4)
+        contains(done.stderr.decode(), "No space left on device")
+
+
+@test
+def a_dump_never_replaces_what_is_no_file(store):
+    store.fill(FRUIT)
+    pipe = os.path.join(store.base, "pipe")
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["timeout", "30", "cat", pipe], stdout=subprocess.PIPE)
+    store.good("dump", pipe)
+    equal(reader.communicate()[0], store.good("dump"))
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+    equal([n for n in os.listdir(store.base) if n.endswith(".tmp")], [])
+    code, _, err = store.run("dump", store.base)
+    equal(code, 4)
+    contains(err, "Is a directory")
 
 
 @test
@@ -351,6 +439,7 @@ def the_place_comes_from_the_environment_too(store):
     code, _, err = store.run("get", "a", place=[], env={"QUERN_URL": "http://127.0.0.1:1"})
     equal(code, 3)
     contains(err, "127.0.0.1:1")
+    contains(err, "is a quernd running")
     equal(store.run("get", "a", "--url", "http://127.0.0.1:1")[0], 2)
 
 
@@ -364,6 +453,9 @@ def a_locked_store_says_so(store):
         equal(code, 3)
         contains(err, "open in another process")
         contains(err, "--url")
+        code, _, err = store.run("scan")
+        equal(code, 3)
+        contains(err, "scan needs it for itself: stop that one first")
     finally:
         holder.stdin.close()
         equal(holder.wait(30), 0)

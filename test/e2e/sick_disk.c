@@ -1,0 +1,68 @@
+/* sick_disk.c - a disk that waits or fails when told to; the tests preload it into quernd.
+ *
+ * The directory $QUERN_SICK_DISK holds the orders, each an empty file that comes and goes while
+ * the server runs:
+ *     hold   whatever syncs waits for this file to go
+ *     eio    whatever syncs fails with EIO, and has written nothing
+ * Writes to a descriptor that syncs by itself (O_DSYNC) are syncs too. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SHOWN __attribute__((visibility("default")))
+
+static bool ordered(const char *what)
+{
+    const char *dir = getenv("QUERN_SICK_DISK");
+    char path[4096];
+
+    if (dir == NULL)
+        return false;
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, what);
+    return access(path, F_OK) == 0;
+}
+
+static bool fails(void)
+{
+    while (ordered("hold"))
+        (void)usleep(2000);
+    if (!ordered("eio"))
+        return false;
+    errno = EIO;
+    return true;
+}
+
+static bool syncs_by_itself(int fd)
+{
+    int error = errno, flags = fcntl(fd, F_GETFL);
+
+    errno = error;
+    return flags >= 0 && (flags & O_DSYNC) != 0;
+}
+
+SHOWN int fdatasync(int fd)
+{
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+
+    return fails() ? -1 : real(fd);
+}
+
+SHOWN int fsync(int fd)
+{
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+
+    return fails() ? -1 : real(fd);
+}
+
+SHOWN ssize_t pwritev(int fd, const struct iovec *pieces, int n, off_t at)
+{
+    ssize_t (*real)(int, const struct iovec *, int, off_t) =
+        (ssize_t(*)(int, const struct iovec *, int, off_t))dlsym(RTLD_NEXT, "pwritev");
+
+    return syncs_by_itself(fd) && fails() ? -1 : real(fd, pieces, n, at);
+}
