@@ -128,6 +128,8 @@ static struct waiter *collect_locked(struct quern *db)
             break;
         if (first->seal || next->seal)
             break; /* closing a MemDB may fail where the writes around it do not */
+        if ((next->batch.op_count == 0) != (first->batch.op_count == 0))
+            break; /* a write may find no space where a sync does not; behind it, a sync is free */
         last = last->next;
     }
     db->queue_head = last->next;

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <time.h>
 
 static struct quern_error err;
@@ -140,6 +141,55 @@ TEST(a_full_disk_refuses_writes_and_serves_reads)
     CHECK(!stats.read_only);
     CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
     CHECK(quern_close(db, &err) != QUERN_OK);
+}
+
+static sem_t go_on;
+
+static void hold_the_lead(void *arg, struct quern_completion *c)
+{
+    (void)arg;
+    (void)c;
+    (void)sem_wait(&go_on);
+}
+
+static void wait_for(const struct quern_completion *c)
+{
+    while (!quern_completion_ready(c))
+        thread_sleep_ns(1000000);
+}
+
+/* A sync needs no space: it does not share the fate of a write that it queued behind. */
+TEST(a_sync_beside_a_write_that_finds_no_space_succeeds)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_write_opts sync = {.sync = true};
+    struct quern_completion first = {.done = hold_the_lead}, refused = {0}, synced = {0};
+    struct quern_batch *small = quern_batch_new(), *large = quern_batch_new();
+    struct quern_batch *nothing = quern_batch_new();
+    static char value[300000];
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(quern_batch_put(small, QUERN_STR("a"), QUERN_STR("1"), &err), &err);
+    CHECK_OK(
+        quern_batch_put(large, QUERN_STR("b"), (struct quern_slice){value, sizeof(value)}, &err),
+        &err);
+    CHECK(sem_init(&go_on, 0, 0) == 0);
+    CHECK_OK(quern_write_async(db, small, NULL, &first, &err), &err);
+    wait_for(&first); /* the commit thread is in the callback now, and the next group gathers */
+    sim_free_space(sim, 0);
+    CHECK_OK(quern_write_async(db, large, &sync, &refused, &err), &err);
+    CHECK_OK(quern_write_async(db, nothing, &sync, &synced, &err), &err);
+    CHECK(sem_post(&go_on) == 0);
+    wait_for(&refused);
+    wait_for(&synced);
+    CHECK_EQ(refused.code, QUERN_NO_SPACE);
+    CHECK_EQ(synced.code, QUERN_OK);
+    sim_free_space(sim, UINT64_MAX);
+    quern_batch_free(small);
+    quern_batch_free(large);
+    quern_batch_free(nothing);
+    CHECK_OK(quern_close(db, &err), &err);
 }
 
 /* Killed on a full disk: recovery wants room for tables and says so; read-only it needs none. */
