@@ -271,6 +271,9 @@ struct quern_iter_opts {
 
 /* An iterator over a view that does not change; it stands nowhere until moved.
  *   owns     *out is the caller's until quern_iter_free(); free it before closing the store
+ *   holds    versions that only it can see, while it lives; and, until it moves again, the files
+ *            and MemDBs of its last move. Kept unused, it keeps dead files on disk and up to
+ *            three MemDBs in memory: move it now and then, or free it
  *   errors   NO_MEMORY, IO, CORRUPT
  *   source   src/engine/scan.c */
 QUERN_API QUERN_CHECK enum quern_code quern_iter_new(struct quern *db,

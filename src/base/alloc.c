@@ -44,9 +44,17 @@ void *alloc_bytes(size_t bytes)
     return must_fail() ? NULL : malloc(bytes ? bytes : 1);
 }
 
+/* glibc keeps small pieces per thread for malloc() and not for calloc(). */
+#define CLEARED_BYTES_MAX 1024u
+
 void *alloc_zeroed(size_t bytes)
 {
-    return must_fail() ? NULL : calloc(1, bytes ? bytes : 1);
+    void *p;
+
+    if (bytes > CLEARED_BYTES_MAX)
+        return must_fail() ? NULL : calloc(1, bytes);
+    p = alloc_bytes(bytes);
+    return p != NULL ? memset(p, 0, bytes) : NULL;
 }
 
 void *alloc_array(size_t count, size_t each)

@@ -115,6 +115,8 @@ enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *
     }
     count_runs(db, version);
     version_condemn(old, version);
+    if (!flushed)
+        spans_forget(&db->spans);
     mem_unref(done.mem);
     return QUERN_OK;
 }

@@ -2,6 +2,7 @@
  *
  *   write.c     commit queue: one leader at a time encodes, logs, applies, publishes
  *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
+ *   spans.c     ranges known to be empty, for scans
  *   work.c      the worker thread: flush, compaction, periods; the only one that changes the
  * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
  * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
@@ -15,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/thread.h"
 #include "compact/compact.h"
+#include "engine/spans.h"
 #include "engine/version.h"
 #include "wal/wal.h"
 
@@ -130,6 +132,8 @@ struct quern {
     struct compact_jobs jobs;
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
+
+    struct spans spans; /* locks itself; taken last */
 
     /* ---- statistics: relaxed ---- */
     struct counters counters[COUNTER_STRIPES];

@@ -387,6 +387,7 @@ static void engine_free(struct quern *db)
     mutex_done(&db->queue_mu);
     mutex_done(&db->mu);
     mutex_done(&db->event_mu);
+    spans_done(&db->spans);
     cond_done(&db->commit_work);
     cond_done(&db->queue_idle);
     cond_done(&db->work);
@@ -422,6 +423,7 @@ enum quern_code engine_open(struct os *os, const char *path, const struct quern_
     mutex_init(&db->queue_mu);
     mutex_init(&db->mu);
     mutex_init(&db->event_mu);
+    spans_init(&db->spans);
     cond_init(&db->commit_work);
     cond_init(&db->queue_idle);
     cond_init(&db->work);

@@ -1,6 +1,7 @@
 /* run_iter.c - a cursor over the tables of one run, one after the other; trims respected.
  *
- * Holds a cursor into one table at a time. A trimmed table begins at its lower bound: seeks are
+ * Holds a cursor into one table at a time, and for one step the cursor into the table that was left
+ * (iter.h says for whom). A trimmed table begins at its lower bound: seeks are
  * clamped to it and a backward walk leaves the table there. */
 #include "engine/version.h"
 
@@ -10,7 +11,7 @@ struct run_iter {
     struct iter base;
     struct table *const *tables;
     size_t count, at; /* tables[at] is the one `inner` walks */
-    struct iter *inner;
+    struct iter *inner, *left;
     bool bulk;
 };
 
@@ -43,10 +44,22 @@ static bool enter(struct run_iter *r, size_t at)
         return true;
     if (sst_iter(r->tables[at]->sst, r->bulk, &inner, &r->base.err))
         return false;
-    iter_free(r->inner);
+    if (r->left == NULL)
+        r->left = r->inner;
+    else
+        iter_free(r->inner);
     r->inner = inner;
     r->at = at;
     return true;
+}
+
+/* A move begins: nothing is borrowed any more from what the move before it left. */
+static inline void forget_left(struct run_iter *r)
+{
+    if (UNLIKELY(r->left != NULL)) {
+        iter_free(r->left);
+        r->left = NULL;
+    }
 }
 
 static bool ended(const struct run_iter *r)
@@ -109,12 +122,14 @@ static size_t lower(const struct run_iter *r, struct quern_slice key)
 
 static void run_first(struct iter *it)
 {
+    forget_left(of(it));
     err_clear(&it->err);
     first_from(of(it), 0);
 }
 
 static void run_last(struct iter *it)
 {
+    forget_left(of(it));
     err_clear(&it->err);
     last_before(of(it), of(it)->count);
 }
@@ -124,6 +139,7 @@ static void run_seek(struct iter *it, struct quern_slice key)
     struct run_iter *r = of(it);
     size_t at = lower(r, key);
 
+    forget_left(r);
     err_clear(&it->err);
     if (!enter(r, at))
         return;
@@ -142,6 +158,7 @@ static void run_seek_below(struct iter *it, struct quern_slice key)
     struct run_iter *r = of(it);
     size_t at = lower(r, key);
 
+    forget_left(r);
     err_clear(&it->err);
     it->valid = false;
     if (at < r->count && key_compare(buf_slice(&r->tables[at]->smallest), key) < 0) {
@@ -160,6 +177,7 @@ static void run_next(struct iter *it)
 {
     struct run_iter *r = of(it);
 
+    forget_left(r);
     iter_next(r->inner);
     show(r);
     if (UNLIKELY(ended(r)))
@@ -170,6 +188,7 @@ static void run_prev(struct iter *it)
 {
     struct run_iter *r = of(it);
 
+    forget_left(r);
     iter_prev(r->inner);
     show(r);
     clamp_low(r);
@@ -180,6 +199,7 @@ static void run_prev(struct iter *it)
 static void run_free(struct iter *it)
 {
     iter_free(of(it)->inner);
+    iter_free(of(it)->left);
     alloc_free(it);
 }
 

@@ -1,20 +1,32 @@
 /* scan.c - iterators and snapshots as users know them: one version of each living key.
  *
  * Below is one merged cursor over all versions (keys rise, newest first). Going forward it stands
- * on the entry that is shown: next() remembers the key and skips what is left of it. Going backward
- * the versions of a key come oldest first, so the whole group is walked and the newest visible one
- * copied; `in` then stands before the group. A value too large to copy is found again from the
- * front instead, which turns the cursor forward.
+ * on the entry that is shown, and next() skips what is left of its key. Going backward the versions
+ * of a key come oldest first, so the whole group is walked and the newest visible one shown; `in`
+ * then stands before the group. Nothing is copied for that: what a step leaves stays readable for
+ * one step more (iter.h), and that is as long as a key, or the last version of a group, is needed.
+ * Only where newer versions that the number does not see follow, the entry is copied.
  *
  *            seek, first, next                     last, seek_back, prev
  *   FORWARD <------------------- turns: seek -------------------> BACKWARD
  *
- * The view is pinned by a reference, the number by a pin that compaction respects. Seeks change to
- * the present view when there is a newer one, so an iterator that is used does not hold dead files.
- */
+ * The view is pinned by a reference, the number by a pin that compaction respects. Every move
+ * changes to the present view when there is a newer one, and finds its place there by the key; so
+ * an iterator that is used does not hold dead files, however long it walks.
+ *
+ * A walk that meets nothing for long asks spans.c whether more of it is known, and else goes on so
+ * that it will be known next time. */
 #include "engine/scan_priv.h"
 
-#define COPY_BYTES_MAX 4096
+/* Cursors of an iterator that are gathered without memory of their own. */
+#define INPUTS_FEW 16
+
+/* So many entries in a row that are not shown: look whether more of them are known; and walk them
+ * so that they will be. */
+#define WALK_LOOK 16
+#define WALK_REMEMBER 256
+
+#define NO_KEY ((struct quern_slice){NULL, 0})
 
 /* ---- pins ---- */
 
@@ -108,9 +120,11 @@ static enum quern_code collect_inputs(const struct quern_iter *it, struct iter *
 static enum quern_code build(struct quern_iter *it, struct quern_error *err)
 {
     size_t count = 0, most = 2 + it->view->sealed_count + it->view->version->run_count;
-    struct iter **inputs = alloc_array(most, sizeof(struct iter *));
+    struct iter *few[INPUTS_FEW], **inputs = few;
     enum quern_code code;
 
+    if (most > INPUTS_FEW)
+        inputs = alloc_array(most, sizeof(struct iter *));
     if (inputs == NULL)
         return err_memory(err, "an iterator");
     code = collect_inputs(it, inputs, &count, err);
@@ -122,7 +136,8 @@ static enum quern_code build(struct quern_iter *it, struct quern_error *err)
     } else {
         code = iter_merge(inputs, count, &it->in, err); /* takes or frees the inputs */
     }
-    alloc_free(inputs);
+    if (inputs != few)
+        alloc_free(inputs);
     return code;
 }
 
@@ -207,19 +222,25 @@ void quern_iter_free(struct quern_iter *it)
     buf_done(&it->lower);
     buf_done(&it->upper);
     buf_done(&it->key);
-    buf_done(&it->value);
+    buf_done(&it->copy);
+    buf_done(&it->jump);
     alloc_free(it);
 }
 
-/* Before a seek: change to the present view if there is a newer one. On failure the old one serves
- * on. */
+static bool is_present(const struct quern_iter *it)
+{
+    return atomic_load_explicit(&it->db->view, memory_order_relaxed) == it->view;
+}
+
+/* Change to the present view if there is a newer one; `in` stands nowhere then, so a seek follows.
+ * On failure the old one serves on. */
 static void renew(struct quern_iter *it)
 {
     struct view *now, *before = it->view;
     struct iter *in = it->in;
     struct quern_error err;
 
-    if (LIKELY(atomic_load_explicit(&it->db->view, memory_order_relaxed) == before))
+    if (LIKELY(is_present(it)))
         return;
     now = engine_view(it->db);
     it->view = now;
@@ -246,67 +267,176 @@ static bool stop(struct quern_iter *it, const struct quern_error *why)
     return false;
 }
 
-static bool remember_key(struct quern_iter *it, struct quern_slice key)
+enum sight { SHOWN, PASSED, BEYOND };
+
+/* What the entry that a forward walk stands on is to it. `skip` is the key, if any, whose versions
+ * are passed over; it is readable for one step of `in`. */
+static inline enum sight look(const struct quern_iter *it, const struct entry *e,
+                              struct quern_slice *skip)
 {
-    return buf_assign(&it->key, key, &it->err) == QUERN_OK;
+    if (skip->len != 0 && key_equal(e->key, *skip)) {
+        *skip = e->key; /* the same bytes, where they last for the next step */
+        return PASSED;
+    }
+    if (it->upper.len != 0 && key_compare(e->key, buf_slice(&it->upper)) >= 0)
+        return BEYOND;
+    skip->len = 0;
+    if (e->seq > it->pin.seq)
+        return PASSED;
+    if (LIKELY(e->kind == ENTRY_PUT))
+        return SHOWN;
+    *skip = e->key; /* a tombstone hides what is older */
+    return PASSED;
 }
 
-/* From where `in` stands to the first entry that is shown; with `skip`, past all of it->key first.
- */
-static bool find_forward(struct quern_iter *it, bool skip)
+/* Walk on to the next entry shown and, if that is a walk of `slot`, remember what was empty. */
+static bool walk_forward(struct quern_iter *it, int slot)
 {
-    struct iter *in = it->in;
+    struct quern_slice skip = NO_KEY;
 
-    it->backward = false;
-    for (; in->valid; iter_next(in)) {
-        if (it->upper.len != 0 && key_compare(in->at.key, buf_slice(&it->upper)) >= 0)
+    for (struct iter *in = it->in; in->valid; iter_next(in)) {
+        const struct entry *e = &in->at;
+        enum sight sight = look(it, e, &skip);
+
+        if (sight == BEYOND) {
+            spans_keep(&it->db->spans, slot, buf_slice(&it->upper));
             return stop(it, NULL);
-        if (in->at.seq > it->pin.seq || (skip && key_equal(in->at.key, buf_slice(&it->key))))
-            continue;
-        if (LIKELY(in->at.kind == ENTRY_PUT))
+        }
+        if (sight == SHOWN || (slot != SPAN_NONE && e->seq > it->pin.seq && e->kind == ENTRY_PUT)) {
+            spans_keep(&it->db->spans, slot, e->key);
+            slot = SPAN_NONE;
+        }
+        if (sight == SHOWN)
             return it->valid = true;
-        if (!remember_key(it, in->at.key))
-            return stop(it, NULL);
-        skip = true; /* a tombstone hides what is older */
+    }
+    if (it->in->err.code == QUERN_OK)
+        spans_keep(&it->db->spans, slot, NO_KEY);
+    else
+        spans_drop(&it->db->spans, slot);
+    return stop(it, &it->in->err);
+}
+
+/* A walk of `slot` has to be in the present view; else it is none. */
+static int enter_walk(struct quern_iter *it, int slot)
+{
+    renew(it);
+    if (LIKELY(is_present(it)))
+        return slot;
+    spans_drop(&it->db->spans, slot);
+    return SPAN_NONE;
+}
+
+/* What lies before `jump` is known to be empty: on from there. */
+static bool jump_forward(struct quern_iter *it, int slot)
+{
+    struct quern_slice to = buf_slice(&it->jump);
+
+    if (to.len == 0 || (it->upper.len != 0 && key_compare(to, buf_slice(&it->upper)) >= 0)) {
+        spans_drop(&it->db->spans, slot);
+        return stop(it, NULL);
+    }
+    slot = enter_walk(it, slot);
+    iter_seek(it->in, to);
+    return walk_forward(it, slot);
+}
+
+/* A walk over nothing has become long. */
+static bool find_far(struct quern_iter *it, struct quern_slice skip)
+{
+    struct spans *spans = &it->db->spans;
+    struct iter *in = it->in;
+    int slot;
+
+    if (buf_assign(&it->key, in->at.key, &it->err))
+        return stop(it, NULL);
+    if (spans_resume(spans, buf_slice(&it->key), it->pin.seq, &it->jump, &slot))
+        return jump_forward(it, slot);
+    for (int passed = 0; in->valid; iter_next(in), passed++) {
+        enum sight sight = look(it, &in->at, &skip);
+
+        if (sight != PASSED)
+            return sight == SHOWN ? (it->valid = true) : stop(it, NULL);
+        if (passed == WALK_REMEMBER) { /* once more, and this time watched */
+            slot = enter_walk(it, spans_walk(spans, buf_slice(&it->key), it->pin.seq));
+            iter_seek(it->in, buf_slice(&it->key));
+            return walk_forward(it, slot);
+        }
     }
     return stop(it, &in->err);
 }
 
-/* The group of versions that `in` stands at the (backward) beginning of: keep the newest visible.
+/* From where `in` stands to the first entry that is shown, past all versions of the key `skip`
+ * first, if it is not empty. */
+static bool find_forward(struct quern_iter *it, struct quern_slice skip)
+{
+    struct iter *in = it->in;
+
+    it->backward = false;
+    for (int passed = 0; in->valid; iter_next(in), passed++) {
+        enum sight sight = look(it, &in->at, &skip);
+
+        if (LIKELY(sight == SHOWN))
+            return it->valid = true;
+        if (sight == BEYOND)
+            return stop(it, NULL);
+        if (passed == WALK_LOOK)
+            return find_far(it, skip);
+    }
+    return stop(it, &in->err);
+}
+
+static bool keep_shown(struct quern_iter *it)
+{
+    struct entry *e = &it->shown;
+
+    buf_clear(&it->copy);
+    if (buf_append(&it->copy, e->key.data, e->key.len, &it->err) ||
+        buf_append(&it->copy, e->value.data, e->value.len, &it->err))
+        return false;
+    e->key.data = it->copy.data;
+    e->value.data = it->copy.data + e->key.len;
+    return true;
+}
+
+/* The group of versions that `in` stands at the (backward) beginning of: find the newest visible.
  * Leaves `in` before the group. True: an entry is shown. */
 static bool take_group(struct quern_iter *it)
 {
     struct iter *in = it->in;
-    bool found = false, copied = false;
+    bool found = false, lasts = true;
+    struct quern_slice key;
 
-    if (!remember_key(it, in->at.key))
-        return false;
-    for (; in->valid && key_equal(in->at.key, buf_slice(&it->key)); iter_prev(in)) {
-        if (in->at.seq > it->pin.seq)
-            continue;
-        found = in->at.kind == ENTRY_PUT;
-        it->seq = in->at.seq;
-        copied = in->at.value.len <= COPY_BYTES_MAX;
-        if (found && copied && buf_assign(&it->value, in->at.value, &it->err))
-            return false;
-    }
-    if (!found || copied || in->err.code != QUERN_OK)
-        return found && in->err.code == QUERN_OK;
-    iter_seek(in, buf_slice(&it->key)); /* a large value: stand on it */
-    while (in->valid && in->at.seq != it->seq)
-        iter_next(in);
-    it->backward = false;
-    return in->valid;
+    do {
+        if (in->at.seq <= it->pin.seq) {
+            it->shown = in->at;
+            found = in->at.kind == ENTRY_PUT;
+            lasts = false;
+        } else if (found && !lasts) { /* a second step would take it away */
+            if (!keep_shown(it))
+                return false;
+            lasts = true;
+        }
+        key = in->at.key;
+        iter_prev(in);
+    } while (in->valid && key_equal(in->at.key, key));
+    return found && in->err.code == QUERN_OK;
 }
 
 static bool find_backward(struct quern_iter *it)
 {
     struct iter *in = it->in;
 
-    while (in->valid) {
+    it->backward = true;
+    for (int passed = 0; in->valid; passed++) {
         if (it->lower.len != 0 && key_compare(in->at.key, buf_slice(&it->lower)) < 0)
             return stop(it, NULL);
-        it->backward = true;
+        if (passed == WALK_LOOK) {
+            passed = 0;
+            if (spans_before(&it->db->spans, in->at.key, it->pin.seq, &it->jump)) {
+                iter_seek_below(in, buf_slice(&it->jump));
+                continue;
+            }
+        }
         if (take_group(it))
             return it->valid = true;
         if (it->err.code != QUERN_OK)
@@ -323,7 +453,7 @@ bool quern_iter_first(struct quern_iter *it)
         iter_seek(it->in, buf_slice(&it->lower));
     else
         iter_first(it->in);
-    return find_forward(it, false);
+    return find_forward(it, NO_KEY);
 }
 
 bool quern_iter_last(struct quern_iter *it)
@@ -337,15 +467,20 @@ bool quern_iter_last(struct quern_iter *it)
     return find_backward(it);
 }
 
-/* A seek's key may be borrowed from the entry that the seek leaves: keep a copy. */
+static bool within(const void *p, struct quern_slice bytes)
+{
+    return (uintptr_t)p - (uintptr_t)bytes.data < bytes.len;
+}
+
+/* A seek's key may be borrowed from the entry that the seek leaves: then keep a copy. */
 static bool own_key(struct quern_iter *it, struct quern_slice *key)
 {
-    if (it->key.data == NULL || key->data != it->key.data) {
-        if (!remember_key(it, *key))
-            return false;
-    } else {
-        it->key.len = key->len;
-    }
+    const struct entry *e = it->backward ? &it->shown : &it->in->at;
+
+    if (!it->valid || (!within(key->data, e->key) && !within(key->data, e->value)))
+        return true;
+    if (buf_assign(&it->key, *key, &it->err))
+        return false;
     *key = buf_slice(&it->key);
     return true;
 }
@@ -362,7 +497,7 @@ bool quern_iter_seek(struct quern_iter *it, struct quern_slice key)
         iter_first(it->in);
     else
         iter_seek(it->in, key);
-    return find_forward(it, false);
+    return find_forward(it, NO_KEY);
 }
 
 bool quern_iter_seek_back(struct quern_iter *it, struct quern_slice key)
@@ -370,32 +505,48 @@ bool quern_iter_seek_back(struct quern_iter *it, struct quern_slice key)
     if (it->upper.len != 0 && key_compare(key, buf_slice(&it->upper)) >= 0)
         return quern_iter_last(it);
     err_clear(&it->err);
-    if (!own_key(it, &key) || buf_append(&it->key, "", 1, &it->err)) /* the key right after `key` */
+    if (buf_assign(&it->key, key, &it->err) ||
+        buf_append(&it->key, "", 1, &it->err)) /* the key right after `key` */
         return stop(it, NULL);
     renew(it);
     iter_seek_below(it->in, buf_slice(&it->key));
     return find_backward(it);
 }
 
+/* Find the place anew: the cursor goes the other way, or the view is not the present one. */
+static bool next_anew(struct quern_iter *it)
+{
+    if (buf_assign(&it->key, quern_iter_key(it), &it->err))
+        return stop(it, NULL);
+    renew(it);
+    iter_seek(it->in, buf_slice(&it->key));
+    return find_forward(it, buf_slice(&it->key));
+}
+
 bool quern_iter_next(struct quern_iter *it)
 {
-    if (it->backward) {
-        iter_seek(it->in, buf_slice(&it->key));
-        return find_forward(it, true);
-    }
-    if (UNLIKELY(!remember_key(it, it->in->at.key)))
-        return stop(it, NULL);
+    struct quern_slice key;
+
+    if (UNLIKELY(it->backward || !is_present(it)))
+        return next_anew(it);
+    key = it->in->at.key;
     iter_next(it->in);
-    return find_forward(it, true);
+    return find_forward(it, key);
+}
+
+static bool prev_anew(struct quern_iter *it)
+{
+    if (buf_assign(&it->key, quern_iter_key(it), &it->err))
+        return stop(it, NULL);
+    renew(it);
+    iter_seek_below(it->in, buf_slice(&it->key));
+    return find_backward(it);
 }
 
 bool quern_iter_prev(struct quern_iter *it)
 {
-    if (!it->backward) {
-        if (!remember_key(it, it->in->at.key))
-            return stop(it, NULL);
-        iter_seek_below(it->in, buf_slice(&it->key));
-    }
+    if (UNLIKELY(!it->backward || !is_present(it)))
+        return prev_anew(it);
     return find_backward(it);
 }
 
@@ -406,17 +557,17 @@ bool quern_iter_valid(const struct quern_iter *it)
 
 struct quern_slice quern_iter_key(const struct quern_iter *it)
 {
-    return it->backward ? buf_slice(&it->key) : it->in->at.key;
+    return it->backward ? it->shown.key : it->in->at.key;
 }
 
 struct quern_slice quern_iter_value(const struct quern_iter *it)
 {
-    return it->backward ? buf_slice(&it->value) : it->in->at.value;
+    return it->backward ? it->shown.value : it->in->at.value;
 }
 
 quern_seq quern_iter_seq(const struct quern_iter *it)
 {
-    return it->backward ? it->seq : it->in->at.seq;
+    return it->backward ? it->shown.seq : it->in->at.seq;
 }
 
 enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err)

@@ -6,16 +6,17 @@
 
 struct quern_iter {
     struct quern *db;
-    struct view *view;       /* referenced; renewed by seeks when the store has a newer one */
+    struct view *view;       /* referenced; renewed by moves when the store has a newer one */
     struct pin pin;          /* keeps what this number sees across renewals */
     struct iter *in;         /* all versions of all keys in the view */
     struct buf lower, upper; /* inclusive, exclusive; empty: open */
     bool bulk;
     bool valid;
-    bool backward;  /* `in` stands before the entry, whose key and value were copied */
-    struct buf key; /* forward: the key to skip; backward: the entry's key */
-    struct buf value;
-    quern_seq seq; /* backward: of the entry */
+    bool backward;      /* `in` stands before the entry, which is `shown` */
+    struct entry shown; /* backward: borrowed from where `in` was one step ago, or from `copy` */
+    struct buf copy;
+    struct buf key;  /* of a seek, where it would not last; where a long walk over nothing began */
+    struct buf jump; /* where a known span ends or begins */
     struct quern_error err;
 };
 

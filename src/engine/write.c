@@ -11,6 +11,7 @@
  *   |    pressure_wait                        the smooth slow-down
  *   |    wal_append                           once for the group; with a sync if one asks
  *   |    mem_apply                            batch by batch
+ *   |    spans_applied                        what scans remember as empty is cut off
  *   |    visible_seq = last                   release: readers see the whole group
  *   |    complete                             wake the group, call back
  *   '--- hand over to the new head
@@ -195,6 +196,7 @@ static void apply_group(struct quern *db, const struct group *g)
     }
     for (size_t i = 0; i < g->count; i++)
         mem_apply(mem, &g->batches[i], ++db->last_seq);
+    spans_applied(&db->spans, g->batches, g->count);
     atomic_store_explicit(&db->visible_seq, db->last_seq, memory_order_release);
 }
 

@@ -1,7 +1,9 @@
 /* iter.h - one cursor shape for everything that is sorted: MemDBs, tables, runs, merges.
  *
  * A cursor stands on an entry (`valid`) or nowhere. It walks *all* versions: keys rise, and of
- * one key the newest comes first (entry_compare()). `at` is borrowed until the next move.
+ * one key the newest comes first (entry_compare()). `at` is borrowed until the next move; but where
+ * next follows next, or prev follows prev, the bytes of the key and value that were left stay
+ * readable until the move after that, so that neighbours can be compared without a copy.
  * When `valid` is false after a move, look at `err.code`: OK means the end was reached.
  *
  * Threads: one at a time per cursor. */

@@ -6,14 +6,37 @@
  *      owned    memory of its own: a large block, or a compressed one expanded by `bulk`
  *      ahead    inside the piece of the file that `bulk` has read ahead
  *
- * One block is held at a time, and the index is pinned for the cursor's life. A step inside a block
- * touches its columns and nothing else; a step across goes through hold(). */
+ * Beside it the block held before is kept, so that the entry that a step leaves stays readable for
+ * as long as iter.h promises; with `bulk` so is the piece before. The index is pinned for the
+ * cursor's life. A step inside a block touches its columns and nothing else; a step across goes
+ * through hold().
+ *
+ * Time goes to cache misses: of a block that is in the cache its head and columns are fetched
+ * before the pin, whose atomic add would make the loads behind it wait, and the entries found by a
+ * seek before they are looked at. */
 #include "sst/table_priv.h"
 
 #include <inttypes.h>
 
 #define AHEAD_BYTES_MIN (UINT32_C(128) << 10)
-#define AHEAD_BYTES_MAX (UINT32_C(1) << 20)
+#define AHEAD_BYTES_MAX (UINT32_C(512) << 10)
+/* Entries from where a seek lands on, fetched at once. */
+#define SEEK_BYTES 512u
+/* Where a seek lands so near the end of a block, the next one is on its way at once. */
+#define SEEK_STEPS 16u
+
+/* Who keeps a block in memory: one of the two, or neither. */
+struct holder {
+    struct frame *frame; /* pinned */
+    void *owned;
+};
+
+/* File bytes [at, at + len). */
+struct piece {
+    uint8_t *bytes;
+    size_t capacity, len;
+    uint64_t at;
+};
 
 struct sst_iter {
     struct iter base; /* first: a cursor is cast to it and back */
@@ -24,13 +47,11 @@ struct sst_iter {
 
     struct block block;
     uint32_t b, i;
-    struct frame *frame; /* pinned, or NULL */
-    void *owned;         /* or NULL */
+    struct holder held, before; /* of `block`, and of the one before it */
 
-    /* With bulk: file bytes [ahead_at, ahead_at + ahead_len). */
-    uint8_t *ahead;
-    size_t ahead_capacity, ahead_len, ahead_bytes; /* the last: how much to read next time */
-    uint64_t ahead_at;
+    /* With bulk. */
+    struct piece ahead, ahead_before;
+    size_t ahead_bytes; /* how much to read next time */
 };
 
 static struct sst_iter *of(struct iter *it)
@@ -38,12 +59,11 @@ static struct sst_iter *of(struct iter *it)
     return (struct sst_iter *)(void *)it;
 }
 
-static void let_go(struct sst_iter *s)
+static void let_go(struct holder *h)
 {
-    frame_unpin(s->frame);
-    s->frame = NULL;
-    alloc_free(s->owned);
-    s->owned = NULL;
+    frame_unpin(h->frame);
+    alloc_free(h->owned);
+    *h = (struct holder){0};
 }
 
 static void stop(struct sst_iter *s)
@@ -70,17 +90,20 @@ static inline void show(struct sst_iter *s)
 static enum quern_code hold_cached(struct sst_iter *s, uint32_t b, struct quern_error *err)
 {
     struct held_block held = {0};
+    struct frame *expected;
     enum quern_code code;
 
     rcu_enter();
+    expected = slot_get(table_slot(s->t, b));
+    if (LIKELY(expected != NULL))
+        frame_prefetch_columns(expected);
     code = table_block(s->t, s->x, b, &held, err);
     if (code == QUERN_OK && held.frame != NULL)
         frame_pin(held.frame);
     rcu_leave();
     if (code != QUERN_OK)
         return code;
-    s->frame = held.frame;
-    s->owned = held.owned;
+    s->held = (struct holder){held.frame, held.owned};
     block_view(&s->block, held.bytes);
     return QUERN_OK;
 }
@@ -96,33 +119,37 @@ static void expect_block(struct sst_iter *s, bool backward)
         frame_prefetch(f);
 }
 
-/* Read the piece of the file that holds block b, and more in the direction of the walk. */
+/* Read the piece of the file that holds block b, and more in the direction of the walk, in the
+ * place of the piece before the last. */
 static enum quern_code read_ahead(struct sst_iter *s, uint32_t b, bool backward,
                                   struct quern_error *err)
 {
     const uint64_t *at = s->x->at;
     uint32_t from = b, to = b + 1; /* blocks [from, to) */
+    struct piece *p = &s->ahead, last = s->ahead;
 
+    *p = s->ahead_before;
+    s->ahead_before = last;
     if (s->ahead_bytes < AHEAD_BYTES_MAX)
         s->ahead_bytes = s->ahead_bytes == 0 ? AHEAD_BYTES_MIN : s->ahead_bytes * 2;
     while (!backward && to < s->x->count && at[to + 1] - at[from] <= s->ahead_bytes)
         to++;
     while (backward && from > 0 && at[to] - at[from - 1] <= s->ahead_bytes)
         from--;
-    s->ahead_len = 0;
-    if (at[to] - at[from] > s->ahead_capacity) {
-        alloc_free(s->ahead);
-        s->ahead_capacity = 0;
-        s->ahead = alloc_bytes(s->ahead_bytes);
-        if (s->ahead == NULL)
+    p->len = 0;
+    if (at[to] - at[from] > p->capacity) {
+        alloc_free(p->bytes);
+        p->capacity = 0;
+        p->bytes = alloc_bytes(s->ahead_bytes);
+        if (p->bytes == NULL)
             return err_memory(err, "reading ahead");
-        s->ahead_capacity = s->ahead_bytes;
+        p->capacity = s->ahead_bytes;
     }
-    if (os_file_read(s->t->file, s->ahead, (size_t)(at[to] - at[from]), at[from], err))
+    if (os_file_read(s->t->file, p->bytes, (size_t)(at[to] - at[from]), at[from], err))
         return err->code;
     cache_count_read(s->t->cache, at[to] - at[from]);
-    s->ahead_at = at[from];
-    s->ahead_len = (size_t)(at[to] - at[from]);
+    p->at = at[from];
+    p->len = (size_t)(at[to] - at[from]);
     return QUERN_OK;
 }
 
@@ -131,20 +158,21 @@ static enum quern_code hold_ahead(struct sst_iter *s, uint32_t b, bool backward,
                                   struct quern_error *err)
 {
     uint64_t at = s->x->at[b], end = s->x->at[b + 1];
+    const struct piece *p = &s->ahead;
     const uint8_t *sealed, *bytes;
     struct unsealed u;
 
-    if ((at < s->ahead_at || end > s->ahead_at + s->ahead_len) && read_ahead(s, b, backward, err))
+    if ((at < p->at || end > p->at + p->len) && read_ahead(s, b, backward, err))
         return err->code;
-    sealed = bytes = s->ahead + (at - s->ahead_at);
+    sealed = bytes = p->bytes + (at - p->at);
     if (table_check_sealed(s->t, s->x, b, sealed, &u, err))
         return err->code;
     if (u.codec != SST_PLAIN) {
-        s->owned = alloc_bytes(u.raw_len);
-        if (s->owned == NULL)
+        s->held.owned = alloc_bytes(u.raw_len);
+        if (s->held.owned == NULL)
             return err_memory(err, "a block");
-        bytes = s->owned;
-        if (unseal_expand(sealed, &u, s->owned, err))
+        bytes = s->held.owned;
+        if (unseal_expand(sealed, &u, s->held.owned, err))
             return err_in(err, "block at %" PRIu64, at);
     }
     if (table_check_plain(s->x, b, bytes, u.raw_len, err))
@@ -158,7 +186,9 @@ static bool hold(struct sst_iter *s, uint32_t b, bool backward)
 {
     enum quern_code code;
 
-    let_go(s);
+    let_go(&s->before);
+    s->before = s->held;
+    s->held = (struct holder){0};
     s->b = b;
     if (!s->bulk || slot_get(table_slot(s->t, b)) != NULL ||
         s->x->at[b + 1] - s->x->at[b] > CACHED_BLOCK_BYTES_MAX)
@@ -167,12 +197,23 @@ static bool hold(struct sst_iter *s, uint32_t b, bool backward)
         code = hold_ahead(s, b, backward, &s->base.err);
     if (code != QUERN_OK)
         fail(s);
-    else
-        expect_block(s, backward);
     return code == QUERN_OK;
 }
 
 /* ---- moving ---- */
+
+/* The first entry of the block held that is not below `key`; block->count: none. What follows it is
+ * on its way then. */
+static uint32_t find_in_block(const struct sst_iter *s, struct quern_slice key)
+{
+    const struct block *b = &s->block;
+    uint32_t i = block_search_heads(b, key);
+
+    if (i < b->count)
+        for (size_t at = 0; at < SEEK_BYTES; at += 64)
+            __builtin_prefetch(b->bytes + block_offset(b, i) + at);
+    return block_search_from(b, i, key, UINT64_MAX);
+}
 
 static void to_block_start(struct sst_iter *s, uint32_t b)
 {
@@ -180,6 +221,7 @@ static void to_block_start(struct sst_iter *s, uint32_t b)
         stop(s);
     } else if (hold(s, b, false)) {
         s->i = 0;
+        expect_block(s, false);
         show(s);
     }
 }
@@ -191,6 +233,7 @@ static void to_block_end(struct sst_iter *s, uint32_t b)
         stop(s);
     } else if (hold(s, b - 1, true)) {
         s->i = s->block.count - 1;
+        expect_block(s, true);
         show(s);
     }
 }
@@ -216,11 +259,14 @@ static void iter_op_seek(struct iter *it, struct quern_slice key)
     if (b == s->x->count) {
         stop(s);
     } else if (hold(s, b, false)) {
-        s->i = block_search(&s->block, key, UINT64_MAX);
-        if (s->i == s->block.count)
+        s->i = find_in_block(s, key);
+        if (s->i == s->block.count) {
             to_block_start(s, b + 1);
-        else
+        } else {
+            if (s->block.count - s->i <= SEEK_STEPS)
+                expect_block(s, false);
             show(s);
+        }
     }
 }
 
@@ -233,7 +279,7 @@ static void iter_op_seek_below(struct iter *it, struct quern_slice key)
     if (b == s->x->count) {
         to_block_end(s, b);
     } else if (hold(s, b, true)) {
-        s->i = block_search(&s->block, key, UINT64_MAX);
+        s->i = find_in_block(s, key);
         if (s->i == 0) {
             to_block_end(s, b);
         } else {
@@ -271,9 +317,11 @@ static void iter_op_free(struct iter *it)
 {
     struct sst_iter *s = of(it);
 
-    let_go(s);
+    let_go(&s->held);
+    let_go(&s->before);
     frame_unpin(s->index);
-    alloc_free(s->ahead);
+    alloc_free(s->ahead.bytes);
+    alloc_free(s->ahead_before.bytes);
     sst_unref(s->t);
     alloc_free(s);
 }

@@ -46,23 +46,45 @@ static const struct sst_write_config plain = {
 
 /* ---- comparing with the model ---- */
 
+static bool bytes_are(struct quern_slice left, struct quern_slice want)
+{
+    return left.len == want.len && (left.len == 0 || memcmp(left.data, want.data, left.len) == 0);
+}
+
+/* Every entry in order, both ways; and the key and value that a step left are readable after it. */
 static bool walk_agrees(struct sst *t, const struct model *m, bool bulk)
 {
     struct iter *it OWNED(iter_free) = NULL;
     struct quern_error err;
+    struct entry left;
     size_t i = 0;
 
     if (!EXPECT(sst_iter(t, bulk, &it, &err) == QUERN_OK))
         return false;
-    for (iter_first(it); it->valid && i < m->n; iter_next(it), i++)
+    iter_first(it);
+    while (it->valid && i < m->n) {
         if (!EXPECT(entry_same(&it->at, &m->entries[i])) ||
             !EXPECT(it->head == key_head(it->at.key, 0)))
             return false;
+        left = it->at;
+        iter_next(it);
+        if (!EXPECT(bytes_are(left.key, m->entries[i].key)) ||
+            !EXPECT(bytes_are(left.value, m->entries[i].value)))
+            return false;
+        i++;
+    }
     if (!EXPECT(!it->valid && it->err.code == QUERN_OK && i == m->n))
         return false;
-    for (iter_last(it); it->valid && i > 0; iter_prev(it))
+    iter_last(it);
+    while (it->valid && i > 0) {
         if (!EXPECT(entry_same(&it->at, &m->entries[--i])))
             return false;
+        left = it->at;
+        iter_prev(it);
+        if (!EXPECT(bytes_are(left.key, m->entries[i].key)) ||
+            !EXPECT(bytes_are(left.value, m->entries[i].value)))
+            return false;
+    }
     return EXPECT(!it->valid && it->err.code == QUERN_OK && i == 0);
 }
 
