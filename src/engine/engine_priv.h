@@ -2,13 +2,14 @@
  *
  *   write.c     commit queue: one leader at a time encodes, logs, applies, publishes
  *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
+ *   ahead.c     the thread that prepares log segments before the leader needs them
  *   work.c      the worker thread: flush, compaction, periods; the only one that changes the
  * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
  * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
  *
  * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O;
- * the manifest's own lock is, and is taken without them. Leading the commit queue is a role, not a
- * lock: it may do I/O. */
+ * the manifest's own lock is, and is taken without them; ahead_mu is taken alone. Leading the
+ * commit queue is a role, not a lock: it may do I/O. */
 #ifndef ENGINE_ENGINE_PRIV_H
 #define ENGINE_ENGINE_PRIV_H
 
@@ -130,6 +131,13 @@ struct quern {
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
 
+    /* ---- the thread that prepares the log ahead of the leader (ahead.c); guarded by ahead_mu ----
+     */
+    struct mutex ahead_mu;
+    struct cond ahead_work;
+    pthread_t ahead_thread;
+    bool ahead_runs, ahead_wanted, ahead_stop;
+
     /* ---- statistics: relaxed ---- */
     struct counters counters[COUNTER_STRIPES];
     _Atomic uint64_t puts, deletes, batches, user_bytes;
@@ -213,6 +221,10 @@ MUST_USE enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *
                                      struct quern_error *err);
 void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq);
 void pin_remove_locked(struct pin *p);
+
+/* ---- ahead.c ---- */
+void engine_ahead_call(void *db); /* the log's on_low */
+void engine_ahead_stop(struct quern *db);
 
 /* ---- pressure.c ---- */
 /* Leader: wait as long as a group of `bytes` should, so that writers match what the worker manages.

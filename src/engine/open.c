@@ -329,6 +329,8 @@ static enum quern_code start_writing(struct quern *db, const struct clean *files
         .last_seq = db->last_seq,
         .on_begin = begin_segment,
         .on_begin_arg = db,
+        .on_low = engine_ahead_call,
+        .on_low_arg = db,
     };
     enum quern_code code;
 
@@ -373,6 +375,7 @@ static enum quern_code open_all(struct quern *db, const char *path, struct quern
 static void engine_free(struct quern *db)
 {
     engine_worker_stop(db);
+    engine_ahead_stop(db);
     wal_drop(db->wal);
     view_unref(atomic_load(&db->view));
     rcu_drain(); /* retired views and frames are freed before the cache goes */
@@ -387,6 +390,8 @@ static void engine_free(struct quern *db)
     mutex_done(&db->queue_mu);
     mutex_done(&db->mu);
     mutex_done(&db->event_mu);
+    mutex_done(&db->ahead_mu);
+    cond_done(&db->ahead_work);
     cond_done(&db->commit_work);
     cond_done(&db->queue_idle);
     cond_done(&db->work);
@@ -422,6 +427,8 @@ enum quern_code engine_open(struct os *os, const char *path, const struct quern_
     mutex_init(&db->queue_mu);
     mutex_init(&db->mu);
     mutex_init(&db->event_mu);
+    mutex_init(&db->ahead_mu);
+    cond_init(&db->ahead_work);
     cond_init(&db->commit_work);
     cond_init(&db->queue_idle);
     cond_init(&db->work);
@@ -466,6 +473,7 @@ static enum quern_code settle(struct quern *db, struct quern_error *err)
     if (engine_seal(db, 0, true, err) || engine_ask(db, &flush))
         return err->code;
     engine_worker_stop(db);
+    engine_ahead_stop(db);
     if (engine_refusal(db, err) || wal_close(GIVE(db->wal), err))
         return err->code;
     edit.log_first = manifest_state(db->manifest)->log_last + 1;

@@ -14,9 +14,9 @@
  * Where the file system has no mapping or no direct writes, plain writes and fdatasync.
  *
  * Threads: one caller at a time for everything that takes a `struct wal *`, except
- * wal_release(), wal_trim() and wal_stats(), which any thread may call at any time. The engine's
- * commit queue sees to it. A failed sync poisons the log: every later append is refused
- * (READ_ONLY). */
+ * wal_release(), wal_trim() and wal_stats(), which any thread may call at any time, and
+ * wal_prepare_ahead(), which one other thread may. The engine's commit queue sees to it. A failed
+ * sync poisons the log: every later append is refused (READ_ONLY). */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
 
@@ -31,6 +31,10 @@ struct wal; /* opaque: the fields live in wal_priv.h */
  * that a lost file is noticed. Called from wal_append() and wal_open(). */
 typedef enum quern_code (*wal_begin_fn)(void *arg, uint64_t segment_no, struct quern_error *err);
 
+/* So much was written that wal_prepare_ahead() has something to do. Called by the writer, which
+ * must not wait, and by wal_trim(). */
+typedef void (*wal_low_fn)(void *arg);
+
 struct wal_config {
     uint64_t store_id;
     uint64_t segment_bytes; /* a group that does not fit gets a segment of its own size */
@@ -39,6 +43,8 @@ struct wal_config {
                              * flushed before a new log begins. The first append is above it */
     wal_begin_fn on_begin;
     void *on_begin_arg;
+    wal_low_fn on_low; /* NULL: nobody prepares ahead, and the writer does it all itself */
+    void *on_low_arg;
 };
 
 /* Start a log: creates segment `first_segment`, durable in name and header at return. `dir` is
@@ -75,6 +81,12 @@ void wal_release(struct wal *w, uint64_t segment_no);
 
 /* Give the disk space of spares back: nothing has been written for a while. Any thread. */
 void wal_trim(struct wal *w);
+
+/* Do beforehand, beside the writer, what it would have to wait for: fill the current segment a
+ * little ahead of it, and a file for the next one. How much follows from what was written since the
+ * log was opened or trimmed; on a nearly full disk it is nothing. Failures are kept to themselves:
+ * the writer then does it when it gets there. One thread at a time, until wal_close(). */
+void wal_prepare_ahead(struct wal *w);
 
 struct wal_stats {
     uint64_t segments_live, segments_spare, bytes_on_disk;
