@@ -76,6 +76,15 @@ struct request {
     struct request *next;
 };
 
+/* What of a torn tail was copied aside (torn.c). */
+struct torn_kept {
+    uint32_t files;
+    uint64_t bytes;
+    bool cut; /* there was more */
+    char first[OS_NAME_BYTES_MAX];
+    char text[360]; /* how the story of the cut goes on */
+};
+
 struct quern {
     /* Set in open, constant after. */
     struct os *os;
@@ -149,6 +158,7 @@ struct quern {
     _Atomic uint64_t last_flush_ns, last_compact_ns; /* when; 0: not yet */
     _Atomic uint32_t tier0_runs;
     struct wal_replay recovery;
+    struct torn_kept torn_kept;
     uint64_t recovery_us;
     size_t tables_at_open;
     struct mutex event_mu; /* one event at a time; taken last */

@@ -242,6 +242,12 @@ static enum quern_code recover_finish(struct quern *db, struct recover *r, struc
     for (size_t i = 0; i < r->count; i++)
         if (engine_flush_mem(db, r->mems[i], 0, true, err))
             return err->code;
+    if (db->recovery.torn) { /* with the edit it is gone */
+        struct wal_piece tail = {db->recovery.torn_segment, db->recovery.torn_offset,
+                                 db->recovery.torn_bytes};
+
+        torn_keep(db, &tail, state->log_last, &db->torn_kept);
+    }
     return manifest_apply(db->manifest, &edit, err);
 }
 
@@ -404,7 +410,7 @@ static void say_opened(struct quern *db)
     const struct wal_replay *r = &db->recovery;
 
     if (r->torn)
-        engine_event(db, QUERN_EVENT_TORN_TAIL, 0, 0, 0, "%s", r->torn_text);
+        engine_event(db, QUERN_EVENT_TORN_TAIL, 0, 0, 0, "%s%s", r->torn_text, db->torn_kept.text);
     engine_event(db, QUERN_EVENT_OPENED, 0, 0, db->recovery_us * 1000,
                  "opened %s: %zu tables; recovered %" PRIu64 " batches (%" PRIu64
                  " bytes) from the log in %" PRIu64 " ms",

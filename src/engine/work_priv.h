@@ -24,6 +24,12 @@ MUST_USE enum quern_code work_flush_oldest(struct quern *db, struct quern_error 
 void ballast_keep(struct quern *db);    /* see that it is there, if the disk has plenty of space */
 bool ballast_give_up(struct quern *db); /* true: there was some, and its space is free now */
 
+/* ---- torn.c ---- */
+/* Copy aside what recovery is about to drop: this piece and all of the segments after it up to
+ * `last_segment`. Failures are told in kept->text, which goes on from the story of the cut. */
+void torn_keep(struct quern *db, const struct wal_piece *first, uint64_t last_segment,
+               struct torn_kept *kept);
+
 /* ---- slices.c ---- */
 /* One slice of a job; ends the job after its last. *bytes: what the slice read. */
 MUST_USE enum quern_code work_job_step(struct quern *db, struct compact_job *job, uint64_t *bytes,

@@ -134,6 +134,30 @@ MUST_USE enum quern_code wal_replay(struct os_dir *dir, uint64_t store_id, uint6
                                     enum wal_recover mode, wal_batch_fn see, void *arg,
                                     struct wal_replay *out, struct quern_error *err);
 
+/* Does a segment that replay does not read hold groups of its own life? False also for a file that
+ * is no segment of this store. Errors: IO, NO_MEMORY, UNSUPPORTED (a newer format). */
+MUST_USE enum quern_code wal_holds_groups(struct os_dir *dir, uint64_t store_id,
+                                          uint64_t segment_no, bool *holds,
+                                          struct quern_error *err);
+
+#define WAL_FIRST_RECORD_AT UINT64_C(4096) /* the LINK; before it is the header alone */
+
+/* Bytes of a segment. */
+struct wal_piece {
+    uint64_t segment_no, offset;
+    uint64_t bytes; /* 0: to the last valid record; with offset 0, or in a segment whose first pages
+                     * are damaged, to the end of the file */
+};
+
+/* Copy a piece, `bytes_max` of it at most, into the file `name`, with the segment's first page
+ * before it. *copied is 0, and there is no file, when the piece is empty or the segment missing.
+ * The caller syncs the directory. Errors: NO_SPACE, IO, NO_MEMORY, UNSUPPORTED; then there is no
+ * file. */
+MUST_USE enum quern_code wal_copy_aside(struct os_dir *dir, uint64_t store_id,
+                                        const struct wal_piece *piece, uint64_t bytes_max,
+                                        const char *name, uint64_t *copied,
+                                        struct quern_error *err);
+
 /* Give the files of segments first..last to `w` as spares for recycling (they must be below its
  * first_segment and no longer needed). After replay, instead of deleting them. */
 void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment);

@@ -5,6 +5,7 @@
  *     wal_ahead.c   what another thread prepares, so that the writer need not
  *     wal_format.c  header, link, names: bytes
  *     wal_read.c    one segment as a reader sees it: records, and the search for stray ones
+ *     wal_aside.c   segments that are not replayed: what they hold, and a copy of it
  *     wal_replay.c  the whole row in order, and the judgement on its end */
 #ifndef WAL_WAL_PRIV_H
 #define WAL_WAL_PRIV_H
@@ -230,6 +231,7 @@ MUST_USE enum quern_code wal_reader_record(struct wal_reader *r, uint64_t at, st
 /* What stands at and behind a place where the chain of records broke. */
 struct wal_stray {
     uint64_t records;      /* valid ones of this life of the segment */
+    uint64_t groups;       /* of these */
     uint64_t end;          /* of the last of them */
     quern_seq durable_seq; /* the highest that any of them tells */
 };

@@ -607,11 +607,31 @@ static struct sim *killed_store(char log[OS_NAME_BYTES_MAX], uint64_t *end)
 }
 
 static unsigned torn_tails;
+static char torn_text[512];
 
 static void count_torn(void *arg, const struct quern_event *event)
 {
     (void)arg;
-    torn_tails += event->kind == QUERN_EVENT_TORN_TAIL;
+    if (event->kind != QUERN_EVENT_TORN_TAIL)
+        return;
+    torn_tails++;
+    (void)snprintf(torn_text, sizeof(torn_text), "%s", event->text);
+}
+
+static size_t count_kept(struct sim *sim, uint64_t *bytes)
+{
+    static struct world_files files;
+    size_t count = 0;
+
+    *bytes = 0;
+    world_list(sim, &files);
+    for (size_t i = 0; i < files.count; i++) {
+        if (strncmp(files.file[i].name, "TORN-", 5) != 0)
+            continue;
+        count++;
+        *bytes += files.file[i].bytes;
+    }
+    return count;
 }
 
 TEST(a_torn_tail_is_cut_and_told)
@@ -639,6 +659,85 @@ TEST(a_torn_tail_is_cut_and_told)
     CHECK_OK(world_open(left, &options, &db, &err), &err); /* once cut, it is gone */
     CHECK_EQ(torn_tails, 1);
     CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* The page of the header, then the bytes of the log from the cut to where the last record ended. */
+TEST(a_torn_tail_is_copied_aside_byte_by_byte)
+{
+    char log[OS_NAME_BYTES_MAX], name[OS_NAME_BYTES_MAX + 20];
+    uint64_t end = 0, was_bytes = 0, bytes = 0, all, at;
+    struct sim *left OWNED(sim_free) = killed_store(log, &end);
+    struct quern_options options = world_options();
+    struct quern *db;
+    uint8_t *was, *is;
+
+    for (int mode = QUERN_RECOVER_TAIL; mode <= QUERN_RECOVER_POINT_IN_TIME; mode += 2) {
+        struct sim *sim OWNED(sim_free) = sim_crash(left, 1, SIM_KEEP_ALL);
+        struct sim *copy OWNED(sim_free) = NULL;
+
+        /* the last group, or the first: then all the others are dropped with it */
+        at = mode == QUERN_RECOVER_TAIL ? end - 3 : 8192 + 50;
+        CHECK_EQ(sim_corrupt(sim, log, at, 0x10), 1);
+        was = world_read(sim, log, &was_bytes);
+        options.recover = (enum quern_recover)mode;
+        options.on_event = count_torn;
+        CHECK_OK(world_open(sim, &options, &db, &err), &err);
+        CHECK_EQ(count_kept(sim, &all), 1);
+        CHECK(strstr(torn_text, "cut at ") != NULL && strstr(torn_text, "it is in TORN-") != NULL);
+        (void)snprintf(name, sizeof(name), "TORN-%.6s-%s", log, strstr(torn_text, "cut at ") + 7);
+        name[strcspn(name, ",")] = '\0';
+        CHECK(strstr(torn_text, name) != NULL);
+        at = strtoull(name + 12, NULL, 10);
+        CHECK(at % 8 == 0 && (mode == QUERN_RECOVER_TAIL ? at > 8192 && at < end : at == 8192));
+        is = world_read(sim, name, &bytes);
+        CHECK(is != NULL && bytes == 4096 + (end + 7) / 8 * 8 - at);
+        CHECK(memcmp(is, was, 4096) == 0 && memcmp(is + 4096, was + at, bytes - 4096) == 0);
+        free(was);
+        free(is);
+        /* it is the user's to remove, no checkpoint takes it, and it stays until then */
+        CHECK_OK(quern_checkpoint(db, "/copy", &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_EQ(count_kept(sim, &all), 1);
+        CHECK_OK(quern_close(db, &err), &err);
+        CHECK(world_remove(sim, name));
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}
+
+TEST(copies_of_torn_tails_stay_few_and_the_newest_is_kept)
+{
+    struct sim *sim = sim_new(1), *left;
+    static struct world_files files;
+    uint64_t all;
+    struct quern *db;
+
+    for (unsigned n = 0; n < 12; n++) {
+        size_t at, last;
+
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_OK(world_put(db, 2 * n, 1, true, &err), &err);
+        CHECK_OK(world_put(db, 2 * n + 1, 1, false, &err), &err);
+        left = sim_crash(sim, n, SIM_KEEP_ALL);
+        CHECK_OK(quern_close(db, &err), &err);
+        sim_free(sim);
+        sim = left;
+        world_list(sim, &files);
+        for (last = at = world_find(&files, ".wal", 0); at < files.count;
+             at = world_find(&files, ".wal", at + 1))
+            last = at;
+        CHECK_EQ(sim_corrupt(sim, files.file[last].name, 8192 + 4096 + 45, 1), 1);
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_CODE(world_get(db, 2 * n + 1, 1, &err), QUERN_NOT_FOUND);
+        CHECK_EQ(count_kept(sim, &all), n < 8 ? n + 1 : 8);
+        CHECK(all <= 16 << 20);
+        (void)snprintf(torn_text, sizeof(torn_text), "TORN-%.6s-12288", files.file[last].name);
+        world_list(sim, &files);
+        CHECK(world_find(&files, torn_text, 0) < files.count);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+    sim_free(sim);
 }
 
 TEST(damage_below_a_durable_mark_is_no_tail)
