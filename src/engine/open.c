@@ -82,8 +82,9 @@ struct clean {
     struct quern *db;
     char (*names)[OS_NAME_BYTES_MAX];
     size_t count, capacity;
-    uint64_t file_no_max;      /* among tables and manifests */
-    uint64_t log_min, log_max; /* among log segments; log_min is UINT64_MAX without any */
+    uint64_t file_no_max;        /* among tables and manifests */
+    uint64_t log_min, log_max;   /* among log segments; log_min is UINT64_MAX without any */
+    uint64_t lost_min, lost_max; /* those that hold writes though the manifest does not name them */
 };
 
 /* "000042.sst" and "000012.wal.tmp" begin with digits; foreign names that end alike do not. */
@@ -164,6 +165,55 @@ static enum quern_code look(struct quern *db, struct clean *c, struct quern_erro
         return err->code;
     manifest_skip_file_no(db->manifest, c->file_no_max + 1);
     return QUERN_OK;
+}
+
+/* A segment above those that the manifest names was begun and never recorded: that is what a crash
+ * leaves, and there are no groups in it, since none is written before the edit is durable. Groups
+ * tell that there was an edit, and that the manifest has lost it since. */
+static enum quern_code check_lost(struct quern *db, struct clean *c, struct quern_error *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+
+    for (size_t i = 0; i < c->count; i++) {
+        uint64_t no;
+        bool holds = false;
+
+        if (!wal_name_parse(c->names[i], &no))
+            continue;
+        if (wal_holds_groups(db->dir, state->store_id, no, &holds, err))
+            return err->code;
+        if (!holds)
+            continue;
+        if (db->options.recover != QUERN_RECOVER_POINT_IN_TIME)
+            return err_set(
+                err, QUERN_CORRUPT,
+                "log segment %s holds writes, but the manifest names none after %06" PRIu64
+                ": its last edit was lost; recovery to a point in time would lose these writes",
+                c->names[i], state->log_last);
+        if (c->lost_max == 0 || no < c->lost_min)
+            c->lost_min = no;
+        if (no > c->lost_max)
+            c->lost_max = no;
+    }
+    return QUERN_OK;
+}
+
+/* Recovery to a point in time goes on without them. */
+static void keep_lost(struct quern *db, const struct clean *c)
+{
+    struct wal_piece first = {.segment_no = c->lost_min, .offset = WAL_FIRST_RECORD_AT};
+    struct wal_replay *r = &db->recovery;
+
+    if (c->lost_max == 0 || db->options.read_only)
+        return;
+    if (!r->torn) {
+        r->torn = true;
+        r->torn_segment = c->lost_min;
+        (void)snprintf(r->torn_text, sizeof(r->torn_text),
+                       "log segment %06" PRIu64 ": not named by the manifest; dropped",
+                       c->lost_min);
+    }
+    torn_keep(db, &first, c->lost_max, &db->torn_kept);
 }
 
 /* Remove what a crash left behind. Only now that all that does belong was found sound: until then
@@ -362,9 +412,13 @@ static enum quern_code open_all(struct quern *db, const char *path, struct quern
     if (code == QUERN_OK)
         code = look(db, &files, err);
     if (code == QUERN_OK)
+        code = check_lost(db, &files, err);
+    if (code == QUERN_OK)
         code = first_view(db, err);
     if (code == QUERN_OK)
         code = recover(db, err);
+    if (code == QUERN_OK)
+        keep_lost(db, &files);
     if (code == QUERN_OK)
         code = clean(db, &files, err);
     if (code == QUERN_OK) /* later the state is the worker's to read */

@@ -763,6 +763,105 @@ TEST(damage_below_a_durable_mark_is_no_tail)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+/* A store killed while its second segment was in use, whose manifest has lost the edit that named
+ * it; or, without `named`, while the second was begun and not recorded yet. */
+static struct sim *store_with_a_lost_edit(const struct quern_options *options, bool named,
+                                          unsigned *acked)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1), *left;
+    static struct world_files files;
+    char manifest[OS_NAME_BYTES_MAX] = "";
+    uint64_t bytes = 0;
+    struct quern *db;
+    uint8_t *all;
+
+    if (!EXPECT(world_open(sim, options, &db, &err) == QUERN_OK))
+        return NULL;
+    if (!named)
+        sim_fail(sim, &(struct sim_fault){
+                          .ops = SIM_WRITE, .name = "MANIFEST*", .sys_errno = EIO, .always = true});
+    for (*acked = 0; *acked < 600; ++*acked) /* a segment holds some 400 */
+        if (world_put(db, *acked, 1, false, &err))
+            break;
+    EXPECT((err.code != QUERN_OK) == !named);
+    left = sim_crash(sim, 1, SIM_KEEP_ALL);
+    sim_fail_never(sim);
+    (void)quern_close(db, &err);
+    if (!named)
+        return left;
+    world_list(left, &files);
+    for (size_t i = 0; i < files.count; i++)
+        if (strncmp(files.file[i].name, "MANIFEST-", 9) == 0)
+            (void)snprintf(manifest, sizeof(manifest), "%s", files.file[i].name);
+    all = world_read(left, manifest, &bytes);
+    while (bytes > 0 && all[bytes - 1] == 0)
+        bytes--;
+    free(all);
+    /* the mark that ends it is alone in its page; the edit is in the one before */
+    EXPECT(bytes % 4096 != 0 && bytes % 4096 <= 40);
+    EXPECT(sim_truncate(left, manifest, bytes / 4096 * 4096 - 4096) == 1);
+    return left;
+}
+
+TEST(a_manifest_that_lost_the_edit_of_a_written_segment_is_noticed)
+{
+    struct quern_options options = world_options();
+    static struct world_files before, after;
+    struct sim *sim OWNED(sim_free) = NULL;
+    struct quern *db;
+    unsigned acked;
+    uint64_t all;
+
+    options.memdb_bytes = 256 * 1024;
+    sim = store_with_a_lost_edit(&options, true, &acked);
+    world_list(sim, &before);
+    for (unsigned i = 0; i < 4; i++) { /* by any of these, and the second time too */
+        options.recover = i % 2 == 0 ? QUERN_RECOVER_TAIL : QUERN_RECOVER_STRICT;
+        options.read_only = i >= 2;
+        CHECK_CODE(world_open(sim, &options, &db, &err), QUERN_CORRUPT);
+        CHECK(says("000002.wal holds writes") && says("last edit"));
+    }
+    world_list(sim, &after);
+    for (size_t i = 0; i < before.count; i++) { /* and no log is gone */
+        size_t at = world_find(&after, before.file[i].name, 0);
+
+        if (strstr(before.file[i].name, ".wal") != NULL)
+            CHECK(at < after.count && before.file[i].hash == after.file[at].hash);
+    }
+    options.read_only = false;
+    options.recover = QUERN_RECOVER_POINT_IN_TIME;
+    options.on_event = count_torn;
+    torn_tails = 0;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_EQ(torn_tails, 1);
+    CHECK(strstr(torn_text, "TORN-000002-4096") != NULL);
+    CHECK_EQ(count_kept(sim, &all), 1);
+    CHECK_OK(world_get(db, 0, 1, &err), &err);
+    CHECK_CODE(world_get(db, acked - 1, 1, &err), QUERN_NOT_FOUND);
+    CHECK_OK(world_put(db, acked - 1, 1, true, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+TEST(a_segment_that_was_begun_and_never_recorded_is_no_loss)
+{
+    struct quern_options options = world_options();
+    static struct world_files files;
+    struct sim *sim OWNED(sim_free) = NULL;
+    struct quern *db;
+    unsigned acked;
+
+    options.memdb_bytes = 256 * 1024;
+    sim = store_with_a_lost_edit(&options, false, &acked);
+    world_list(sim, &files);
+    CHECK(world_find(&files, "000002.wal", 0) < files.count);
+    options.recover = QUERN_RECOVER_STRICT;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 /* ---- no memory ---- */
 
 #define HUNGRY_WRITES 6
