@@ -19,7 +19,7 @@ static void *ahead(void *arg)
         }
         db->ahead_wanted = false;
         mutex_unlock(&db->ahead_mu);
-        wal_prepare_ahead(db->wal);
+        wal_prepare_ahead(engine_wal(db));
         mutex_lock(&db->ahead_mu);
     }
     mutex_unlock(&db->ahead_mu);

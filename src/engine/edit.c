@@ -11,6 +11,7 @@
 #include "engine/work_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- pins ---- */
 
@@ -67,6 +68,17 @@ struct version *work_version(struct quern *db)
     return version;
 }
 
+static struct memdb take_oldest_locked(struct quern *db)
+{
+    bool recovered = db->recovered_count != 0;
+    struct memdb *list = recovered ? db->recovered : db->sealed, oldest = list[0];
+    size_t *count = recovered ? &db->recovered_count : &db->sealed_count;
+
+    --*count;
+    memmove(list, list + 1, *count * sizeof(*list));
+    return oldest;
+}
+
 enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit, bool flushed,
                                   struct quern_error *err)
 {
@@ -81,12 +93,8 @@ enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *
     code = version_build(db->dir, db->cache, manifest_state(db->manifest), old, &version, err);
     if (code == QUERN_OK) {
         mutex_lock(&db->mu);
-        if (flushed) {
-            done = db->sealed[0];
-            for (size_t i = 1; i < db->sealed_count; i++)
-                db->sealed[i - 1] = db->sealed[i];
-            db->sealed_count--;
-        }
+        if (flushed)
+            done = take_oldest_locked(db);
         code = engine_publish_locked(db, version, err);
         if (flushed && code == QUERN_OK)
             cond_broadcast(&db->flushed);

@@ -394,6 +394,9 @@ enum quern_code wal_open(struct os_dir *dir, const struct wal_config *config, st
     w->last_seq = config->last_seq;
     /* What came before this log is in tables, or was replayed from another one: durable already. */
     counter_set(&w->durable_seq, config->last_seq);
+    ensure(config->spare_last < config->first_segment);
+    if (config->spare_first != 0)
+        wal_adopt(w, config->spare_first, config->spare_last);
     if (wal_begin_segment(w, config->first_segment, 0, err))
         return err->code;
     *out = GIVE(w);

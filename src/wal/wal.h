@@ -39,8 +39,10 @@ struct wal_config {
     uint64_t store_id;
     uint64_t segment_bytes; /* a group that does not fit gets a segment of its own size */
     uint64_t first_segment; /* number of the segment to create; none of it or above may exist */
-    quern_seq last_seq;     /* numbers given so far, all durable in tables: what was replayed is
-                             * flushed before a new log begins. The first append is above it */
+    uint64_t spare_first, spare_last; /* segments below it that nobody needs any more: their files
+                                       * are used again. Durably so, in the manifest. 0: none */
+    quern_seq last_seq; /* numbers given so far, all durable in tables: what was replayed is
+                         * flushed before a new log begins. The first append is above it */
     wal_begin_fn on_begin;
     void *on_begin_arg;
     wal_low_fn on_low; /* NULL: nobody prepares ahead, and the writer does it all itself */
@@ -157,10 +159,6 @@ MUST_USE enum quern_code wal_copy_aside(struct os_dir *dir, uint64_t store_id,
                                         const struct wal_piece *piece, uint64_t bytes_max,
                                         const char *name, uint64_t *copied,
                                         struct quern_error *err);
-
-/* Give the files of segments first..last to `w` as spares for recycling (they must be below its
- * first_segment and no longer needed). After replay, instead of deleting them. */
-void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment);
 
 #define WAL_NAME_BYTES 32
 void wal_name(char name[WAL_NAME_BYTES], uint64_t segment_no);

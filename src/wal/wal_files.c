@@ -200,11 +200,10 @@ void wal_release(struct wal *w, uint64_t segment_no)
 
 void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment)
 {
-    uint64_t cur_no = counter_get(&w->cur_no);
     char name[WAL_NAME_BYTES];
     struct quern_error ignored;
 
-    for (uint64_t no = first_segment; no <= last_segment && no < cur_no; no++) {
+    for (uint64_t no = first_segment; no <= last_segment; no++) {
         struct wal_file *f;
         uint64_t bytes;
 

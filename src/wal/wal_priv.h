@@ -189,6 +189,8 @@ MUST_USE enum quern_code segment_prepare(struct segment *s, uint64_t upto, bool 
 /* Sync every full segment that is owed one. Errors: IO, NO_SPACE: poison. */
 MUST_USE enum quern_code wal_sync_full(struct wal *w, struct quern_error *err);
 void segment_drop(struct segment *s);
+/* The files of segments first..last become spares of a log that begins. */
+void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment);
 void wal_files_done(
     struct wal *w); /* forget both lists; the files stay, but not one prepared ahead */
 void wal_add_next(struct wal *w, struct wal_file *f); /* a spare more, filled; `f` is given away */

@@ -142,30 +142,115 @@ TEST(a_full_disk_refuses_writes_and_serves_reads)
     CHECK(quern_close(db, &err) != QUERN_OK);
 }
 
-/* Killed on a full disk: recovery wants room for tables and says so; read-only it needs none. */
-TEST(a_store_killed_on_a_full_disk_is_readable_at_once_and_whole_when_there_is_room)
+/* A store that was written until its disk was full, and killed then; the disk has no room left. */
+static struct sim *killed_on_a_full_disk(unsigned *acked)
 {
-    struct sim *sim OWNED(sim_free) = sim_new(1), *left OWNED(sim_free) = NULL;
-    struct quern_options options = world_options();
+    struct sim *sim OWNED(sim_free) = sim_new(1), *left;
     struct quern *db;
-    unsigned acked = 0;
 
-    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    *acked = 0;
+    if (!EXPECT(world_open(sim, NULL, &db, &err) == QUERN_OK))
+        return NULL;
     sim_free_space(sim, 256 * 1024);
-    while (world_put(db, acked, 1, false, &err) == QUERN_OK)
-        acked++;
+    while (world_put(db, *acked, 1, false, &err) == QUERN_OK)
+        ++*acked;
     left = sim_crash(sim, 7, SIM_KEEP_ALL);
     (void)quern_close(db, &err);
     sim_free_space(left, 0);
-    CHECK_CODE(world_open(left, NULL, &db, &err), QUERN_NO_SPACE);
-    options.read_only = true;
-    CHECK_OK(world_open(left, &options, &db, &err), &err);
-    CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
-    CHECK_OK(quern_close(db, &err), &err);
-    sim_free_space(left, UINT64_MAX);
+    return left;
+}
+
+static bool wait_for_space(struct quern *db, unsigned n)
+{
+    for (unsigned tries = 0; world_put(db, n, 1, false, &err); tries++) {
+        if (!EXPECT(err.code == QUERN_NO_SPACE) || !EXPECT(tries < 1000))
+            return false;
+        nap_ms(20);
+    }
+    return true;
+}
+
+TEST(a_store_killed_on_a_full_disk_opens_serves_reads_and_goes_on_when_there_is_room)
+{
+    unsigned acked;
+    struct sim *left OWNED(sim_free) = killed_on_a_full_disk(&acked);
+    struct quern_options options = world_options();
+    struct quern_write_opts sync = {.sync = true};
+    struct quern_stats stats;
+    struct quern *db;
+
+    for (int read_only = 1; read_only >= 0; read_only--) {
+        options.read_only = read_only;
+        CHECK_OK(world_open(left, &options, &db, &err), &err);
+        CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+        CHECK_CODE(world_get(db, acked, 1, &err), QUERN_NOT_FOUND);
+        CHECK_CODE(world_put(db, acked, 1, false, &err),
+                   read_only ? QUERN_READ_ONLY : QUERN_NO_SPACE);
+        quern_stats(db, &stats);
+        CHECK_EQ(stats.no_space, !read_only);
+        CHECK_EQ(stats.read_only, read_only);
+        if (read_only) {
+            CHECK_OK(quern_close(db, &err), &err);
+            continue;
+        }
+        /* what was replayed may be in the kernel's memory alone */
+        CHECK_CODE(quern_sync(db, &err), QUERN_NO_SPACE);
+        CHECK_CODE(quern_flush(db, &err), QUERN_NO_SPACE);
+        CHECK_CODE(quern_checkpoint(db, "/copy", &err), QUERN_NO_SPACE);
+        CHECK_CODE(quern_close(db, &err), QUERN_NO_SPACE);
+    }
     CHECK_OK(world_open(left, NULL, &db, &err), &err);
-    CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+    sim_free_space(left, UINT64_MAX);
+    CHECK(wait_for_space(db, acked));
+    CHECK_OK(world_check(db, 0, acked + 1, 1, &err), &err);
+    CHECK_OK(quern_put(db, QUERN_STR("zz"), QUERN_STR("1"), &sync, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    quern_stats(db, &stats);
+    CHECK(!stats.no_space && stats.memdb_sealed == 0);
     CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(left, NULL, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, acked + 1, 1, &err), &err);
+    CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* Room comes little by little: some MemDBs are tables, then the edit is made, then the log begins.
+ * The power goes at each change; what was there before is there afterwards. */
+TEST(a_crash_while_a_store_waits_for_space_loses_nothing)
+{
+    bool full = getenv("CRASH_FULL") != NULL;
+    unsigned acked;
+    struct sim *killed OWNED(sim_free) = killed_on_a_full_disk(&acked);
+    uint64_t changes = UINT64_MAX;
+
+    for (uint64_t cut = 0; cut <= changes; cut += cut == 0 || full ? 1 : 1 + changes / 16) {
+        struct sim *sim OWNED(sim_free) = sim_crash(killed, cut, SIM_KEEP_ALL);
+        struct sim *after OWNED(sim_free) = NULL;
+        struct quern *db;
+
+        sim_free_space(sim, 0);
+        sim_crash_at_of(sim, SIM_CHANGES, cut);
+        for (uint64_t room = 0; room < 10; room++) {
+            if (world_open(sim, NULL, &db, &err) == QUERN_OK) {
+                (void)!quern_flush(db, &err);
+                if (cut == 0)
+                    CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+                (void)quern_close(db, &err);
+            }
+            sim_free_space(sim, room * 24 * 1024);
+        }
+        if (cut == 0)
+            changes = sim_op_count_of(sim, SIM_CHANGES);
+        after = sim_crash(sim, cut, cut % 2 == 0 ? SIM_KEEP_ALL : SIM_RANDOM);
+        sim_free_space(after, UINT64_MAX);
+        CHECK_OK(world_open(after, NULL, &db, &err), &err);
+        if (cut % 2 == 0)
+            CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+        CHECK_OK(world_put(db, acked, 1, true, &err), &err);
+        CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+    tap_note("%llu changes", (unsigned long long)changes);
 }
 
 TEST(when_space_is_back_writing_goes_on_without_a_reopen)
