@@ -791,6 +791,34 @@ TEST(a_torn_tail_is_copied_aside_byte_by_byte)
     }
 }
 
+TEST(a_torn_tail_that_cannot_be_copied_is_cut_and_told_all_the_same)
+{
+    static const struct sim_fault faults[] = {
+        {.ops = SIM_CREATE, .name = "TORN-*", .sys_errno = ENOSPC},
+        {.ops = SIM_WRITE, .name = "TORN-*", .sys_errno = ENOSPC, .skip = 1, .part_bytes = 10},
+        {.ops = SIM_SYNC, .name = "TORN-*", .sys_errno = EIO},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+        char log[OS_NAME_BYTES_MAX];
+        uint64_t end = 0, all;
+        struct sim *left OWNED(sim_free) = killed_store(log, &end);
+        struct quern_options options = world_options();
+        struct quern *db;
+
+        CHECK_EQ(sim_corrupt(left, log, end - 3, 0x10), 1);
+        sim_fail(left, &faults[i]);
+        options.on_event = count_torn;
+        CHECK_OK(world_open(left, &options, &db, &err), &err);
+        CHECK_EQ(sim_fault_hits(left), 1);
+        CHECK(strstr(torn_text, "it could not be kept: ") != NULL);
+        CHECK_EQ(count_kept(left, &all), 0);
+        CHECK_OK(world_check(db, 0, 19, 1, &err), &err);
+        CHECK_OK(world_put(db, 19, 1, true, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}
+
 TEST(copies_of_torn_tails_stay_few_and_the_newest_is_kept)
 {
     struct sim *sim = sim_new(1), *left;
