@@ -100,7 +100,7 @@ static void prepare_current(struct wal *w, bool *failed)
     uint64_t used = counter_get(&w->cur_used), ahead = clamp(used, STEP_BYTES, AHEAD_BYTES_MAX);
     uint64_t no = counter_get(&w->cur_no), from = counter_get(&w->cur_bytes);
 
-    if (from >= used + ahead / 2)
+    if (from >= used + ahead / 2 + STEP_BYTES / 4) /* the next call comes half a step later */
         return;
     while (counter_get(&w->cur_no) == no && current_step(w, used + ahead, failed))
         continue;

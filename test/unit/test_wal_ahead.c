@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define STORE_ID UINT64_C(0x5107e1d)
-#define SEGMENT (UINT64_C(4) << 20)
+#define SEGMENT (UINT64_C(8) << 20)
 #define VALUE_BYTES 8000
 #define NEXT_NAME "000000.wal.tmp"
 
@@ -172,6 +172,28 @@ TEST(wal_writer_neither_makes_nor_fills_a_file_when_another_thread_came_first)
         CHECK_OK(wal_close(log.w, &err), &err);
         CHECK(reads_back(&log));
     }
+}
+
+/* From the first byte of a log on: who prepares is called early enough. */
+TEST(wal_writer_that_is_followed_never_fills_its_segment)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    struct log log;
+
+    CHECK(start(&log, dir));
+    for (unsigned i = 0; i < SEGMENT / VALUE_BYTES * 7 / 8; i++) {
+        uint64_t writes = sim_op_count_of(disk, SIM_WRITE);
+        unsigned calls = atomic_load(&log.calls);
+
+        CHECK_OK(append(&log, false), &err); /* into the mapping */
+        CHECK_EQ(sim_op_count_of(disk, SIM_WRITE), writes);
+        if (atomic_load(&log.calls) != calls)
+            wal_prepare_ahead(log.w);
+    }
+    CHECK_EQ(wal_segment_no(log.w), 1);
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
 }
 
 TEST(wal_that_is_hardly_written_takes_hardly_any_space_ahead)
