@@ -11,6 +11,7 @@
 #include "engine/work_priv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- pins ---- */
 
@@ -67,23 +68,35 @@ struct version *work_version(struct quern *db)
     return version;
 }
 
-/* The oldest sealed MemDB leaves the list, or comes back to its place. */
-static struct memdb take_oldest_locked(struct quern *db)
+/* The list that has the oldest MemDB: what recovery left is older than what was sealed. */
+static struct memdb *oldest_locked(struct quern *db, size_t **count)
 {
-    struct memdb oldest = db->sealed[0];
+    bool recovered = db->recovered_count != 0;
 
     mutex_assert_held(&db->mu);
-    db->sealed_count--;
-    memmove(&db->sealed[0], &db->sealed[1], db->sealed_count * sizeof(db->sealed[0]));
-    return oldest;
+    *count = recovered ? &db->recovered_count : &db->sealed_count;
+    return recovered ? db->recovered : db->sealed;
 }
 
-static void put_oldest_back_locked(struct quern *db, const struct memdb *oldest)
+/* Publish the version without the oldest MemDB, whose entries it has; on failure with it, since a
+ * leader may still publish a view, and its readers must go on seeing it. */
+static enum quern_code publish_flushed_locked(struct quern *db, struct version *version,
+                                              struct memdb *done, struct quern_error *err)
 {
-    mutex_assert_held(&db->mu);
-    memmove(&db->sealed[1], &db->sealed[0], db->sealed_count * sizeof(db->sealed[0]));
-    db->sealed[0] = *oldest;
-    db->sealed_count++;
+    size_t *count;
+    struct memdb *list = oldest_locked(db, &count), oldest = list[0];
+
+    --*count;
+    memmove(list, list + 1, *count * sizeof(*list));
+    if (engine_publish_locked(db, version, err)) {
+        memmove(list + 1, list, *count * sizeof(*list));
+        list[0] = oldest;
+        ++*count;
+        return err->code;
+    }
+    *done = oldest;
+    cond_broadcast(&db->flushed);
+    return QUERN_OK;
 }
 
 enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit, bool flushed,
@@ -100,13 +113,8 @@ enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *
     code = version_build(db->dir, db->cache, manifest_state(db->manifest), old, &version, err);
     if (code == QUERN_OK) {
         mutex_lock(&db->mu);
-        if (flushed)
-            done = take_oldest_locked(db);
-        code = engine_publish_locked(db, version, err);
-        if (flushed && code == QUERN_OK)
-            cond_broadcast(&db->flushed);
-        else if (flushed) /* a leader may still publish: readers must go on seeing it */
-            put_oldest_back_locked(db, &done);
+        code = flushed ? publish_flushed_locked(db, version, &done, err)
+                       : engine_publish_locked(db, version, err);
         mutex_unlock(&db->mu);
     }
     if (code != QUERN_OK) { /* the disk has moved on and memory has not: only a reopen helps */

@@ -149,13 +149,19 @@ enum quern_code engine_publish_locked(struct quern *db, struct version *version,
                                       struct quern_error *err)
 {
     struct view *old = atomic_load_explicit(&db->view, memory_order_relaxed), *now;
-    struct mem *sealed[SEALED_MAX];
+    struct mem **waiting OWNED(alloc_free) = NULL;
+    size_t count = 0;
 
     mutex_assert_held(&db->mu);
+    waiting = alloc_array(db->recovered_count + db->sealed_count + 1, sizeof(*waiting));
+    if (waiting == NULL)
+        return err_memory(err, "a view");
+    for (size_t i = 0; i < db->recovered_count; i++)
+        waiting[count++] = db->recovered[i].mem;
     for (size_t i = 0; i < db->sealed_count; i++)
-        sealed[i] = db->sealed[i].mem;
-    if (view_new(db->active.mem, sealed, db->sealed_count, version != NULL ? version : old->version,
-                 &now, err))
+        waiting[count++] = db->sealed[i].mem;
+    if (view_new(db->active.mem, waiting, count, version != NULL ? version : old->version, &now,
+                 err))
         return err->code;
     atomic_store_explicit(&db->view, now, memory_order_release);
     if (old != NULL)
@@ -183,6 +189,8 @@ void engine_share_memory(struct quern *db)
     taken += db->active.capacity;
     for (size_t i = 0; i < db->sealed_count; i++)
         taken += db->sealed[i].capacity;
+    for (size_t i = 0; i < db->recovered_count; i++)
+        taken += db->recovered[i].capacity;
     mutex_unlock(&db->mu);
     /* A huge value may take more than the budget for a while; the cache keeps a working minimum. */
     sst_cache_set_capacity(db->cache, taken + floor < budget ? budget - taken : floor);

@@ -3,13 +3,16 @@
  *   write.c     commit queue: one leader at a time encodes, logs, applies, publishes
  *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
  *   spans.c     ranges known to be empty, for scans
+ *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content
+ *   torn.c      what recovery drops, copied aside
+ *   ahead.c     the thread that prepares log segments before the leader needs them
  *   work.c      the worker thread: flush, compaction, periods; the only one that changes the
  * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
  * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
  *
  * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O;
- * the manifest's own lock is, and is taken without them. Leading the commit queue is a role, not a
- * lock: it may do I/O. */
+ * the manifest's own lock is, and is taken without them; ahead_mu is taken alone. Leading the
+ * commit queue is a role, not a lock: it may do I/O. */
 #ifndef ENGINE_ENGINE_PRIV_H
 #define ENGINE_ENGINE_PRIV_H
 
@@ -77,6 +80,15 @@ struct request {
     struct request *next;
 };
 
+/* What of a torn tail was copied aside (torn.c). */
+struct torn_kept {
+    uint32_t files;
+    uint64_t bytes;
+    bool cut; /* there was more */
+    char first[OS_NAME_BYTES_MAX];
+    char text[360]; /* how the story of the cut goes on */
+};
+
 struct quern {
     /* Set in open, constant after. */
     struct os *os;
@@ -103,8 +115,11 @@ struct quern {
     pthread_t commit_thread;
     bool commit_thread_runs;
 
-    /* ---- the leader's own: nobody else touches these ---- */
-    struct wal *wal;
+    /* NULL in a store opened read-only, and until recovery is finished; then it stays. The leader
+     * appends. */
+    _Atomic(struct wal *) wal;
+
+    /* ---- the leader's own, from the time on that there is a log ---- */
     quern_seq last_seq;
     double slow_debt_ns;   /* delay owed and not yet slept */
     uint64_t slow_said_ns; /* when writers were last said to be slowed */
@@ -114,6 +129,10 @@ struct quern {
     struct memdb active;             /* takes writes; changed by the leader */
     struct memdb sealed[SEALED_MAX]; /* oldest first; added by the leader, removed by the worker */
     size_t sealed_count;
+    /* What replay found, oldest first, until it is in tables; in a store opened read-only, until
+     * the close. Added by open, removed by the worker. No MemDB is sealed meanwhile. */
+    struct memdb *recovered;
+    size_t recovered_count;
     struct pin pins; /* list head: snapshots and cursors */
     uint32_t snapshot_count, iterator_count;
     struct request *requests;
@@ -130,10 +149,17 @@ struct quern {
     pthread_t worker;
     bool worker_runs;
     struct compact_jobs jobs;
+    bool unfinished;         /* recovery waits for space: recover_resume() */
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
 
     struct spans spans; /* locks itself; taken last */
+    /* ---- the thread that prepares the log ahead of the leader (ahead.c); guarded by ahead_mu ----
+     */
+    struct mutex ahead_mu;
+    struct cond ahead_work;
+    pthread_t ahead_thread;
+    bool ahead_runs, ahead_wanted, ahead_stop;
 
     /* ---- statistics: relaxed ---- */
     struct counters counters[COUNTER_STRIPES];
@@ -146,10 +172,17 @@ struct quern {
     _Atomic uint64_t last_flush_ns, last_compact_ns; /* when; 0: not yet */
     _Atomic uint32_t tier0_runs;
     struct wal_replay recovery;
+    struct torn_kept torn_kept;
+    uint64_t lost_first, lost_last; /* segments that recovery to a point in time goes on without */
     uint64_t recovery_us;
     size_t tables_at_open;
     struct mutex event_mu; /* one event at a time; taken last */
 };
+
+static inline struct wal *engine_wal(const struct quern *db)
+{
+    return atomic_load_explicit(&db->wal, memory_order_acquire);
+}
 
 /* ---- engine.c: small things all share ---- */
 /* The error to write into when the caller gave none. */
@@ -205,12 +238,12 @@ MUST_USE enum quern_code engine_worker_start(struct quern *db, struct quern_erro
 void engine_worker_stop(struct quern *db);
 /* Hand a request to the worker and wait for it. */
 enum quern_code engine_ask(struct quern *db, struct request *r);
-/* Write `memdb` out as a run of tier 0 and drop it from the sealed. Worker; or open, before there
- * is one. */
+/* Write the oldest MemDB out as a run of tier 0 and drop it from the recovered or the sealed. With
+ * log_first, segments below it are not needed any more. Worker; or open, before there is one. */
 MUST_USE enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
-                                          bool recovering, struct quern_error *err);
-/* Apply an edit and publish the version that follows. Worker. `flushed`: the oldest sealed MemDB
- * goes with it. */
+                                          struct quern_error *err);
+/* Apply an edit and publish the version that follows. Worker. `flushed`: the oldest MemDB
+ * that waits goes with it. */
 MUST_USE enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit,
                                            bool flushed, struct quern_error *err);
 /* Live snapshots and cursors, rising, each number once. *out is the caller's (alloc_free). */
@@ -218,6 +251,10 @@ MUST_USE enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *
                                      struct quern_error *err);
 void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq);
 void pin_remove_locked(struct pin *p);
+
+/* ---- ahead.c ---- */
+void engine_ahead_call(void *db); /* the log's on_low */
+void engine_ahead_stop(struct quern *db);
 
 /* ---- pressure.c ---- */
 /* Leader: wait as long as a group of `bytes` should, so that writers match what the worker manages.

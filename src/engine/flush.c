@@ -62,7 +62,7 @@ void work_remove_tables(struct quern *db, const struct compact_output *out)
 }
 
 enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
-                                 bool recovering, struct quern_error *err)
+                                 struct quern_error *err)
 {
     struct compact_rules rules = work_rules(db, false, work_version(db)->run_count == 0);
     struct iter *in OWNED(iter_free) = NULL;
@@ -84,13 +84,13 @@ enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log
     if (code != QUERN_OK)
         return err_in(err, "flush");
     edit.flushed_seq = info.seq_max;
-    edit.set_log_first = !recovering;
+    edit.set_log_first = log_first != 0;
     edit.log_first = log_first;
     code = work_list_tables(&out, 0, manifest_take_file_no(db->manifest), &list, err);
     edit.add = list;
     edit.add_count = out.count;
     if (code == QUERN_OK)
-        code = engine_apply_edit(db, &edit, !recovering, err);
+        code = engine_apply_edit(db, &edit, true, err);
     if (work_edit_refused(code) && !atomic_load(&db->failed))
         work_remove_tables(db, &out);
     alloc_free(list);
@@ -112,7 +112,7 @@ enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log
     return code == QUERN_OK ? QUERN_OK : err_in(err, "flush");
 }
 
-static void set_no_space(struct quern *db, bool no_space, const struct quern_error *why)
+void work_set_no_space(struct quern *db, bool no_space, const struct quern_error *why)
 {
     bool changed;
 
@@ -152,17 +152,17 @@ enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err)
     log_first = db->sealed_count > 1 ? db->sealed[1].log_first : db->active.log_first;
     mem_ref(oldest.mem);
     mutex_unlock(&db->mu);
-    code = engine_flush_mem(db, oldest.mem, log_first, false, err);
+    code = engine_flush_mem(db, oldest.mem, log_first, err);
     if (code == QUERN_NO_SPACE && ballast_give_up(db))
-        code = engine_flush_mem(db, oldest.mem, log_first, false, err);
+        code = engine_flush_mem(db, oldest.mem, log_first, err);
     mem_unref(oldest.mem);
     if (code == QUERN_OK) {
-        wal_release(db->wal, log_first);
+        wal_release(engine_wal(db), log_first);
         engine_share_memory(db);
-        set_no_space(db, false, NULL);
+        work_set_no_space(db, false, NULL);
         set_no_memory(db, false);
     } else if (code == QUERN_NO_SPACE) {
-        set_no_space(db, true, err);
+        work_set_no_space(db, true, err);
     } else if (code == QUERN_NO_MEMORY && !atomic_load(&db->failed)) {
         engine_event(db, QUERN_EVENT_SLOWED, 0, 0, 0, "will be tried again: %s", err->text);
         set_no_memory(db, true);

@@ -59,12 +59,13 @@ static void memory_stats(struct quern *db, const struct view *view, struct quern
 
 static void log_stats(struct quern *db, struct quern_stats *out)
 {
+    struct wal *log = engine_wal(db);
     struct wal_stats wal;
 
-    if (db->wal == NULL)
+    if (log == NULL)
         return;
-    wal_stats(db->wal, &wal);
-    out->durable_seq = wal_durable_seq(db->wal);
+    wal_stats(log, &wal);
+    out->durable_seq = wal_durable_seq(log);
     out->log_bytes = wal.bytes_on_disk;
     out->log_segments = wal.segments_live + wal.segments_spare;
     out->log_bytes_written = wal.bytes_appended + wal.bytes_padded;

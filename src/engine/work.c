@@ -2,6 +2,7 @@
  * changes the version.
  *
  *   what it does next, most urgent first:
+ *     0. recovery waits for space       -> recover_resume (recover.c); nothing else until then
  *     1. a sealed MemDB waits           -> work_flush_oldest (flush.c)
  *     2. somebody waits for a request   -> serve
  *     3. a merge is due                 -> work_merge_step (slices.c): one slice; flushes go first
@@ -176,7 +177,9 @@ static void tick(struct quern *db)
     if (!atomic_load(&db->failed)) {
         if (old)
             IGNORE(engine_seal(db, 0, false, &err)); /* BUSY or no memory: at the next tick */
-        if (wal_mark(db->wal, &err)) /* helps to judge damage later; nothing else depends on it */
+        if (engine_wal(db) != NULL &&
+            wal_mark(engine_wal(db),
+                     &err)) /* helps to judge damage later; nothing else depends on it */
             engine_check_log(db, &err);
     }
     engine_stop_leading(db);
@@ -202,12 +205,12 @@ static bool work_once(struct quern *db, enum compact_urge urge)
     mutex_lock(&db->mu);
     sealed = db->sealed_count != 0;
     mutex_unlock(&db->mu);
-    if (sealed) {
+    if (sealed || db->unfinished) {
         if (atomic_load(&db->failed) && engine_refusal(db, &err)) {
             refuse_requests(db, &err);
             return false;
         }
-        if (work_flush_oldest(db, &err) == QUERN_OK)
+        if ((db->unfinished ? recover_resume : work_flush_oldest)(db, &err) == QUERN_OK)
             return true;
         refuse_requests(db, &err);
         return false;
@@ -262,7 +265,8 @@ static void *worker(void *arg)
             urge = is_idle(db) ? COMPACT_IDLE : COMPACT_NORMAL;
             if (urge == COMPACT_IDLE) {
                 busy = true;
-                wal_trim(db->wal);
+                if (engine_wal(db) != NULL)
+                    wal_trim(engine_wal(db));
                 ballast_keep(db);
             }
         }

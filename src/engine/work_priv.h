@@ -24,6 +24,41 @@ MUST_USE enum quern_code work_flush_oldest(struct quern *db, struct quern_error 
 void ballast_keep(struct quern *db);    /* see that it is there, if the disk has plenty of space */
 bool ballast_give_up(struct quern *db); /* true: there was some, and its space is free now */
 
+void work_set_no_space(struct quern *db, bool no_space, const struct quern_error *why);
+
+/* ---- files.c ---- */
+struct store_files {
+    struct quern *db;
+    char (*names)[OS_NAME_BYTES_MAX]; /* orphans */
+    size_t count, capacity;
+    uint64_t file_no_max;      /* among tables and manifests */
+    uint64_t log_min, log_max; /* among log segments; log_min is UINT64_MAX without any */
+};
+/* Look through the directory. *files is the caller's (files_done) in any case. */
+MUST_USE enum quern_code files_look(struct quern *db, struct store_files *files,
+                                    struct quern_error *err);
+/* CORRUPT if an orphan holds acknowledged writes; in recovery to a point in time it is noted. */
+MUST_USE enum quern_code files_check_lost(struct quern *db, struct store_files *files,
+                                          struct quern_error *err);
+/* Remove the orphans. */
+MUST_USE enum quern_code files_clean(struct quern *db, struct store_files *files,
+                                     struct quern_error *err);
+void files_done(struct store_files *files);
+
+/* ---- recover.c ---- */
+/* Read the log into MemDBs and publish them. Errors: as wal_replay(). */
+MUST_USE enum quern_code recover_replay(struct quern *db, struct quern_error *err);
+/* Make them tables and begin a new log. After NO_SPACE it may be called again. */
+MUST_USE enum quern_code recover_finish(struct quern *db, struct quern_error *err);
+/* The worker, while db->unfinished: the same, and deals with failure. */
+MUST_USE enum quern_code recover_resume(struct quern *db, struct quern_error *err);
+
+/* ---- torn.c ---- */
+/* Copy aside what recovery is about to drop: this piece and all of the segments after it up to
+ * `last_segment`. Failures are told in kept->text, which goes on from the story of the cut. */
+void torn_keep(struct quern *db, const struct wal_piece *first, uint64_t last_segment,
+               struct torn_kept *kept);
+
 /* ---- slices.c ---- */
 /* One slice of a job; ends the job after its last. *bytes: what the slice read. */
 MUST_USE enum quern_code work_job_step(struct quern *db, struct compact_job *job, uint64_t *bytes,

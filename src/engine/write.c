@@ -71,7 +71,7 @@ static enum quern_code wait_for_place_locked(struct quern *db, bool wait, struct
 static enum quern_code replace_active(struct quern *db, struct mem *fresh, uint64_t capacity,
                                       bool wait, struct quern_error *err)
 {
-    struct memdb before, now = {fresh, wal_segment_no(db->wal), capacity, 0};
+    struct memdb before, now = {fresh, wal_segment_no(engine_wal(db)), capacity, 0};
     bool empty = mem_is_empty(db->active.mem);
 
     mutex_lock(&db->mu);
@@ -167,19 +167,20 @@ void engine_check_log(struct quern *db, const struct quern_error *err)
 {
     struct wal_stats log;
 
-    wal_stats(db->wal, &log);
+    wal_stats(engine_wal(db), &log);
     if (log.poisoned)
         engine_fail(db, err);
 }
 
 static enum quern_code log_group(struct quern *db, const struct group *g, struct quern_error *err)
 {
+    struct wal *wal = engine_wal(db);
     enum quern_code code;
 
     if (g->count != 0)
-        code = wal_append(db->wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
+        code = wal_append(wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
     else
-        code = g->sync ? wal_sync(db->wal, err) : QUERN_OK;
+        code = g->sync ? wal_sync(wal, err) : QUERN_OK;
     if (code != QUERN_OK)
         engine_check_log(db, err);
     return code;
@@ -209,6 +210,12 @@ static enum quern_code run_group(struct quern *db, struct waiter *first, struct 
     sum_up(&g, first);
     if (engine_refusal(db, err))
         return err->code;
+    /* Nothing to append to. Nor is what was replayed known to be durable. */
+    if (UNLIKELY(engine_wal(db) == NULL) && (g.count != 0 || g.sync))
+        return err_set(
+            err, QUERN_NO_SPACE,
+            "the disk is full: recovery waits for space, and nothing was written; writing "
+            "resumes by itself when there is some");
     if (g.count != 0) {
         pressure_wait(db, g.bytes);
         if (!mem_fits(db->active.mem, g.mem_bytes) && engine_seal(db, g.mem_bytes, true, err))

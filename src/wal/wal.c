@@ -62,20 +62,24 @@ static enum quern_code make_room(struct wal *w, uint64_t bytes, bool sync, struc
 {
     struct segment *s = &w->cur;
     uint64_t end = record_start(s->end) + bytes;
+    enum quern_code code;
 
-    if (LIKELY(end <= s->prepared))
+    if (UNLIKELY(end > w->low_at))
+        wal_tell_low(w);
+    if (LIKELY(end <= segment_prepared(s)))
         return QUERN_OK;
     if (end > s->bytes) {
         if (wal_begin_segment(w, s->no + 1, bytes, err))
             return err->code;
         end = record_start(s->end) + bytes;
     }
-    if (segment_prepare(s, end, sync, err)) {
-        /* A failed sync, unlike a failed write, leaves nothing that may be trusted. */
-        return end <= s->prepared ? wal_poison(w, false, err) : err->code;
-    }
-    counter_set(&w->cur_bytes, s->prepared);
-    return QUERN_OK;
+    /* Whoever prepares ahead may be at it: then most of it is done when the lock is had. */
+    mutex_lock(&w->prepare_mu);
+    code = segment_prepare(s, end, sync, err);
+    counter_set(&w->cur_bytes, segment_prepared(s));
+    mutex_unlock(&w->prepare_mu);
+    /* A failed sync, unlike a failed write, leaves nothing that may be trusted. */
+    return code != QUERN_OK && end <= segment_prepared(s) ? wal_poison(w, false, err) : code;
 }
 
 /* The plain way, where nothing can be mapped. A failure that cannot be undone poisons. */
@@ -243,7 +247,7 @@ static enum quern_code append_direct(struct wal *w, const struct draft *d, struc
     uint64_t began_ns = os_now_ns(os_of(w->dir));
     uint64_t checksum;
 
-    ensure(start % RECORD_PAGE_BYTES == 0 && pages_end <= s->prepared);
+    ensure(start % RECORD_PAGE_BYTES == 0 && pages_end <= segment_prepared(s));
     if (wal_sync_full(w, err))
         return wal_poison(w, true, err);
     checksum = seal_draft(w, d, w->staging, start);
@@ -353,7 +357,7 @@ void wal_stats(struct wal *w, struct wal_stats *out)
     mutex_lock(&w->mu);
     out->segments_live = w->full_count + 1;
     out->segments_spare = w->spare_count;
-    out->bytes_on_disk = w->files_bytes + counter_get(&w->cur_bytes);
+    out->bytes_on_disk = w->files_bytes + counter_get(&w->cur_bytes) + counter_get(&w->next_bytes);
     mutex_unlock(&w->mu);
 }
 
@@ -374,6 +378,7 @@ enum quern_code wal_open(struct os_dir *dir, const struct wal_config *config, st
     if ((w = NEW(struct wal)) == NULL)
         return err_memory(err, "log");
     mutex_init(&w->mu);
+    mutex_init(&w->prepare_mu);
     if ((w->staging = alloc_aligned(OS_DIRECT_BYTES, WAL_STAGING_BYTES)) == NULL)
         return err_memory(err, "log");
     w->dir = dir;
@@ -384,9 +389,14 @@ enum quern_code wal_open(struct os_dir *dir, const struct wal_config *config, st
                                 RECORD_PAGE_BYTES);
     w->on_begin = config->on_begin;
     w->on_begin_arg = config->on_begin_arg;
+    w->on_low = config->on_low;
+    w->on_low_arg = config->on_low_arg;
     w->last_seq = config->last_seq;
     /* What came before this log is in tables, or was replayed from another one: durable already. */
     counter_set(&w->durable_seq, config->last_seq);
+    ensure(config->spare_last < config->first_segment);
+    if (config->spare_first != 0)
+        wal_adopt(w, config->spare_first, config->spare_last);
     if (wal_begin_segment(w, config->first_segment, 0, err))
         return err->code;
     *out = GIVE(w);
@@ -398,7 +408,9 @@ void wal_drop(struct wal *w)
     if (w == NULL)
         return;
     segment_drop(&w->cur);
+    wal_next_drop(w);
     wal_files_done(w);
+    mutex_done(&w->prepare_mu);
     mutex_done(&w->mu);
     alloc_free(w->staging);
     alloc_free(w);

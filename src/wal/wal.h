@@ -14,9 +14,9 @@
  * Where the file system has no mapping or no direct writes, plain writes and fdatasync.
  *
  * Threads: one caller at a time for everything that takes a `struct wal *`, except
- * wal_release(), wal_trim() and wal_stats(), which any thread may call at any time. The engine's
- * commit queue sees to it. A failed sync poisons the log: every later append is refused
- * (READ_ONLY). */
+ * wal_release(), wal_trim() and wal_stats(), which any thread may call at any time, and
+ * wal_prepare_ahead(), which one other thread may. The engine's commit queue sees to it. A failed
+ * sync poisons the log: every later append is refused (READ_ONLY). */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
 
@@ -31,14 +31,22 @@ struct wal; /* opaque: the fields live in wal_priv.h */
  * that a lost file is noticed. Called from wal_append() and wal_open(). */
 typedef enum quern_code (*wal_begin_fn)(void *arg, uint64_t segment_no, struct quern_error *err);
 
+/* So much was written that wal_prepare_ahead() has something to do. Called by the writer, which
+ * must not wait, and by wal_trim(). */
+typedef void (*wal_low_fn)(void *arg);
+
 struct wal_config {
     uint64_t store_id;
     uint64_t segment_bytes; /* a group that does not fit gets a segment of its own size */
     uint64_t first_segment; /* number of the segment to create; none of it or above may exist */
-    quern_seq last_seq;     /* numbers given so far, all durable in tables: what was replayed is
-                             * flushed before a new log begins. The first append is above it */
+    uint64_t spare_first, spare_last; /* segments below it that nobody needs any more: their files
+                                       * are used again. Durably so, in the manifest. 0: none */
+    quern_seq last_seq; /* numbers given so far, all durable in tables: what was replayed is
+                         * flushed before a new log begins. The first append is above it */
     wal_begin_fn on_begin;
     void *on_begin_arg;
+    wal_low_fn on_low; /* NULL: nobody prepares ahead, and the writer does it all itself */
+    void *on_low_arg;
 };
 
 /* Start a log: creates segment `first_segment`, durable in name and header at return. `dir` is
@@ -75,6 +83,12 @@ void wal_release(struct wal *w, uint64_t segment_no);
 
 /* Give the disk space of spares back: nothing has been written for a while. Any thread. */
 void wal_trim(struct wal *w);
+
+/* Do beforehand, beside the writer, what it would have to wait for: fill the current segment a
+ * little ahead of it, and a file for the next one. How much follows from what was written since the
+ * log was opened or trimmed; on a nearly full disk it is nothing. Failures are kept to themselves:
+ * the writer then does it when it gets there. One thread at a time, until wal_close(). */
+void wal_prepare_ahead(struct wal *w);
 
 struct wal_stats {
     uint64_t segments_live, segments_spare, bytes_on_disk;
@@ -122,9 +136,29 @@ MUST_USE enum quern_code wal_replay(struct os_dir *dir, uint64_t store_id, uint6
                                     enum wal_recover mode, wal_batch_fn see, void *arg,
                                     struct wal_replay *out, struct quern_error *err);
 
-/* Give the files of segments first..last to `w` as spares for recycling (they must be below its
- * first_segment and no longer needed). After replay, instead of deleting them. */
-void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment);
+/* Does a segment that replay does not read hold groups of its own life? False also for a file that
+ * is no segment of this store. Errors: IO, NO_MEMORY, UNSUPPORTED (a newer format). */
+MUST_USE enum quern_code wal_holds_groups(struct os_dir *dir, uint64_t store_id,
+                                          uint64_t segment_no, bool *holds,
+                                          struct quern_error *err);
+
+#define WAL_FIRST_RECORD_AT UINT64_C(4096) /* the LINK; before it is the header alone */
+
+/* Bytes of a segment. */
+struct wal_piece {
+    uint64_t segment_no, offset;
+    uint64_t bytes; /* 0: to the last valid record; with offset 0, or in a segment whose first pages
+                     * are damaged, to the end of the file */
+};
+
+/* Copy a piece, `bytes_max` of it at most, into the file `name`, with the segment's first page
+ * before it. *copied is 0, and there is no file, when the piece is empty or the segment missing.
+ * The caller syncs the directory. Errors: NO_SPACE, IO, NO_MEMORY, UNSUPPORTED; then there is no
+ * file. */
+MUST_USE enum quern_code wal_copy_aside(struct os_dir *dir, uint64_t store_id,
+                                        const struct wal_piece *piece, uint64_t bytes_max,
+                                        const char *name, uint64_t *copied,
+                                        struct quern_error *err);
 
 #define WAL_NAME_BYTES 32
 void wal_name(char name[WAL_NAME_BYTES], uint64_t segment_no);

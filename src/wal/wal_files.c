@@ -29,15 +29,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define EXTENT_BYTES_MIN (UINT64_C(1) << 20)
 #define EXTENT_BYTES_MAX (UINT64_C(8) << 20)
 #define ZERO_BYTES (256u << 10)
 #define TMP_NAME_BYTES (WAL_NAME_BYTES + 4)
 
 static uint8_t zeros[ZERO_BYTES]; /* never written */
 
-static enum quern_code write_zeros(struct os_file *file, uint64_t from, uint64_t upto,
-                                   struct quern_error *err)
+enum quern_code wal_write_zeros(struct os_file *file, uint64_t from, uint64_t upto,
+                                struct quern_error *err)
 {
     struct iovec pieces[EXTENT_BYTES_MAX / ZERO_BYTES];
 
@@ -60,21 +59,21 @@ static enum quern_code write_zeros(struct os_file *file, uint64_t from, uint64_t
 enum quern_code segment_prepare(struct segment *s, uint64_t upto, bool sync,
                                 struct quern_error *err)
 {
-    uint64_t target;
+    uint64_t prepared = segment_prepared(s), target;
 
     ensure(upto <= s->bytes);
-    if (upto <= s->prepared)
+    if (upto <= prepared)
         return QUERN_OK;
     target = round_up(upto, RECORD_PAGE_BYTES);
-    if (target - s->prepared < s->extent_bytes)
-        target = s->prepared + s->extent_bytes;
+    if (target - prepared < s->extent_bytes)
+        target = prepared + s->extent_bytes;
     if (target > s->bytes)
         target = s->bytes;
-    if (write_zeros(s->file, s->prepared, target, err))
+    if (wal_write_zeros(s->file, prepared, target, err))
         return err_in(err, "prepare log segment %06" PRIu64, s->no);
-    s->prepared = target;
+    segment_set_prepared(s, target);
     if (sync) { /* small steps: somebody waits for each */
-        s->extent_bytes = EXTENT_BYTES_MIN;
+        s->extent_bytes = WAL_EXTENT_BYTES_MIN;
         return os_file_sync(s->file, err);
     }
     if (s->extent_bytes < EXTENT_BYTES_MAX)
@@ -124,12 +123,37 @@ static bool keep_as_spare_locked(struct wal *w, struct wal_file *f)
     return true;
 }
 
-static void remove_name(struct wal *w, const char *name)
+void wal_remove_name(struct wal *w, const char *name)
 {
     struct quern_error err;
 
     if (os_dir_remove(w->dir, name, &err))
         err_clear(&err); /* the next open clears the directory */
+}
+
+void wal_add_next(struct wal *w, struct wal_file *f)
+{
+    mutex_lock(&w->mu);
+    push_locked(w, &w->spares, &w->spare_count, f);
+    w->next_waits = true;
+    mutex_unlock(&w->mu);
+}
+
+/* No file has the name WAL_NEXT_NAME any more. */
+static void next_is_gone(struct wal *w)
+{
+    mutex_lock(&w->mu);
+    w->next_waits = false;
+    mutex_unlock(&w->mu);
+}
+
+/* The name a file on a list has now. */
+static void name_of(char name[TMP_NAME_BYTES], const struct wal_file *f)
+{
+    if (f->no == 0)
+        snprintf(name, TMP_NAME_BYTES, "%s", WAL_NEXT_NAME);
+    else
+        wal_name(name, f->no);
 }
 
 /* Keep or remove; `f` is given away. */
@@ -146,7 +170,7 @@ static void dispose(struct wal *w, struct wal_file *f)
     mutex_unlock(&w->mu);
     if (kept)
         return;
-    remove_name(w, name);
+    wal_remove_name(w, name);
     alloc_free(f);
 }
 
@@ -176,11 +200,10 @@ void wal_release(struct wal *w, uint64_t segment_no)
 
 void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment)
 {
-    uint64_t cur_no = counter_get(&w->cur_no);
     char name[WAL_NAME_BYTES];
     struct quern_error ignored;
 
-    for (uint64_t no = first_segment; no <= last_segment && no < cur_no; no++) {
+    for (uint64_t no = first_segment; no <= last_segment; no++) {
         struct wal_file *f;
         uint64_t bytes;
 
@@ -189,7 +212,7 @@ void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment)
             continue;
         f = NEW(struct wal_file);
         if (f == NULL) {
-            remove_name(w, name);
+            wal_remove_name(w, name);
             continue;
         }
         f->no = no;
@@ -209,6 +232,8 @@ void wal_files_done(struct wal *w)
 
             if (lists[i]->unsynced != NULL)
                 os_file_drop(lists[i]->unsynced);
+            if (lists[i]->no == 0)
+                wal_remove_name(w, WAL_NEXT_NAME);
             alloc_free(lists[i]);
             lists[i] = next;
         }
@@ -252,13 +277,18 @@ enum quern_code wal_sync_full(struct wal *w, struct quern_error *err)
 
 /* ---- beginning a segment ---- */
 
+/* One that is filled already, if there is one. */
 static struct wal_file *take_spare(struct wal *w)
 {
-    struct wal_file *f = NULL;
+    struct wal_file *f = NULL, **at;
 
     mutex_lock(&w->mu);
-    if (w->spares != NULL)
-        f = pop_locked(w, &w->spares, &w->spare_count);
+    for (at = &w->spares; *at != NULL && (*at)->prepared < w->segment_bytes;)
+        at = &(*at)->next;
+    if (*at == NULL)
+        at = &w->spares;
+    if (*at != NULL)
+        f = pop_locked(w, at, &w->spare_count);
     mutex_unlock(&w->mu);
     return f;
 }
@@ -267,13 +297,22 @@ void wal_trim(struct wal *w)
 {
     struct wal_file *f;
 
+    mutex_lock(&w->mu);
+    w->trimmed = true;
+    w->trimmed_no = counter_get(&w->cur_no);
+    w->trimmed_at = counter_get(&w->cur_used);
+    mutex_unlock(&w->mu);
     while ((f = take_spare(w)) != NULL) {
-        char name[WAL_NAME_BYTES];
+        char name[TMP_NAME_BYTES];
 
-        wal_name(name, f->no);
-        remove_name(w, name);
+        name_of(name, f);
+        wal_remove_name(w, name);
+        if (f->no == 0)
+            next_is_gone(w);
         alloc_free(f);
     }
+    if (w->on_low != NULL && counter_get(&w->next_bytes) != 0)
+        w->on_low(w->on_low_arg);
 }
 
 /* Put header and LINK of the segment into the staging area. */
@@ -308,12 +347,12 @@ static enum quern_code lay_down_direct(struct wal *w, struct segment *s, const c
 static enum quern_code lay_down(struct wal *w, struct segment *s, const char *name, bool fresh,
                                 struct quern_error *err)
 {
-    uint64_t first_extent = s->bytes < EXTENT_BYTES_MIN ? s->bytes : EXTENT_BYTES_MIN;
+    uint64_t first_extent = s->bytes < WAL_EXTENT_BYTES_MIN ? s->bytes : WAL_EXTENT_BYTES_MIN;
     enum quern_code code;
     struct os_file *file;
     struct iovec pages;
 
-    if (!fresh && s->prepared == s->bytes &&
+    if (!fresh && segment_prepared(s) == s->bytes &&
         (code = lay_down_direct(w, s, name, err)) != QUERN_UNSUPPORTED)
         return code;
     if (os_file_open(w->dir, name, OS_WRITE | (fresh ? OS_CREATE : 0u), &s->file, err))
@@ -321,8 +360,8 @@ static enum quern_code lay_down(struct wal *w, struct segment *s, const char *na
     pages = first_pages(w, s);
     if (os_file_write(s->file, &pages, 1, 0, err))
         return err->code;
-    if (s->prepared < WAL_START)
-        s->prepared = WAL_START;
+    if (segment_prepared(s) < WAL_START)
+        segment_set_prepared(s, WAL_START);
     if (segment_prepare(s, first_extent, false, err))
         return err->code;
     if (os_file_sync(s->file, err))
@@ -362,10 +401,14 @@ static enum quern_code name_segment(struct wal *w, struct segment *s, const char
 /* Put the segment in the place of the current one. Cannot fail. */
 static void install(struct wal *w, struct segment *s, struct wal_file *old)
 {
+    uint64_t prepared;
+
+    mutex_lock(&w->prepare_mu);
+    prepared = segment_prepared(&w->cur);
     if (w->cur.file != NULL) {
         *old = (struct wal_file){.no = w->cur.no,
-                                 .bytes = w->cur.prepared,
-                                 .prepared = w->cur.prepared,
+                                 .bytes = prepared,
+                                 .prepared = prepared,
                                  .recyclable = w->cur.bytes == w->segment_bytes};
         if (w->cur.map != NULL)
             os_file_unmap(w->cur.file, GIVE(w->cur.map), w->cur.bytes);
@@ -378,8 +421,11 @@ static void install(struct wal *w, struct segment *s, struct wal_file *old)
         push_locked(w, &w->full, &w->full_count, old);
     w->cur = *s;
     counter_set(&w->cur_no, s->no);
-    counter_set(&w->cur_bytes, s->prepared);
+    counter_set(&w->cur_bytes, segment_prepared(s));
+    counter_set(&w->cur_used, s->end);
     mutex_unlock(&w->mu);
+    mutex_unlock(&w->prepare_mu);
+    wal_low_next(w);
     w->said_durable = counter_get(&w->durable_seq); /* the LINK tells it */
 }
 
@@ -391,19 +437,20 @@ static void abandon(struct wal *w, struct segment *s, const char *from, const ch
     segment_drop(s);
     if (atomic_load_explicit(&w->poisoned, memory_order_relaxed))
         return;
-    remove_name(w, from);
+    wal_remove_name(w, from);
     if (strcmp(from, own) != 0)
-        remove_name(w, own);
+        wal_remove_name(w, own);
 }
 
 enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_bytes_min,
                                   struct quern_error *err)
 {
     uint64_t bytes = round_up(WAL_START + record_bytes_min, RECORD_PAGE_BYTES);
-    struct segment s = {.no = no, .extent_bytes = EXTENT_BYTES_MIN};
+    struct segment s = {.no = no, .extent_bytes = WAL_EXTENT_BYTES_MIN};
     char from[TMP_NAME_BYTES], own[WAL_NAME_BYTES];
     struct wal_file *old OWNED(alloc_free) = NULL;
     struct wal_file *spare OWNED(alloc_free) = NULL;
+    bool next = false;
 
     s.bytes = bytes > w->segment_bytes ? bytes : w->segment_bytes;
     s.salt = os_random_u64(os_of(w->dir));
@@ -413,16 +460,19 @@ enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_by
     if (s.bytes == w->segment_bytes)
         spare = take_spare(w);
     if (spare != NULL) {
-        wal_name(from, spare->no);
-        s.prepared = spare->prepared;
+        name_of(from, spare);
+        next = spare->no == 0;
+        segment_set_prepared(&s, spare->prepared);
     } else {
         snprintf(from, sizeof(from), "%s.tmp", own);
-        remove_name(w, from); /* an earlier crash may have left one */
+        wal_remove_name(w, from); /* an earlier crash may have left one */
     }
     if (lay_down(w, &s, from, spare == NULL, err) == QUERN_OK &&
         name_segment(w, &s, from, err) == QUERN_OK) {
         if (w->on_begin == NULL || w->on_begin(w->on_begin_arg, no, err) == QUERN_OK) {
             install(w, &s, GIVE(old));
+            if (next)
+                next_is_gone(w);
             return QUERN_OK;
         }
         /* The manifest may name it after all: then nothing may be appended to the one before. */
@@ -430,5 +480,7 @@ enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_by
             (void)wal_poison(w, false, err);
     }
     abandon(w, &s, from, own);
+    if (next)
+        next_is_gone(w);
     return err_in(err, "begin log segment %s", own);
 }

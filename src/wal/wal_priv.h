@@ -2,8 +2,10 @@
  *
  *     wal.c         append, sync, mark: the one writer
  *     wal_files.c   segments come and go: create, recycle, release
+ *     wal_ahead.c   what another thread prepares, so that the writer need not
  *     wal_format.c  header, link, names: bytes
  *     wal_read.c    one segment as a reader sees it: records, and the search for stray ones
+ *     wal_aside.c   segments that are not replayed: what they hold, and a copy of it
  *     wal_replay.c  the whole row in order, and the judgement on its end */
 #ifndef WAL_WAL_PRIV_H
 #define WAL_WAL_PRIV_H
@@ -63,9 +65,10 @@ static inline bool wal_wants_pad(uint64_t end)
 /* The segment that takes appends. */
 struct segment {
     uint64_t no;
-    uint64_t bytes;        /* planned size, whole pages */
-    uint64_t prepared;     /* bytes written once at least, whole pages: may be mapped */
-    uint64_t extent_bytes; /* how much the next preparation adds */
+    uint64_t bytes;            /* planned size, whole pages */
+    _Atomic uint64_t prepared; /* bytes written once at least, whole pages: may be mapped. Of the
+                                * current segment: raised under prepare_mu, by two threads */
+    uint64_t extent_bytes;     /* how much the next preparation adds */
     uint64_t salt;
     uint64_t end;           /* where the last record ends */
     uint64_t last_checksum; /* of that record */
@@ -76,9 +79,19 @@ struct segment {
     uint8_t *map; /* NULL: this world has no mappings */
 };
 
+static inline uint64_t segment_prepared(const struct segment *s)
+{
+    return atomic_load_explicit(&s->prepared, memory_order_acquire);
+}
+
+static inline void segment_set_prepared(struct segment *s, uint64_t upto)
+{
+    atomic_store_explicit(&s->prepared, upto, memory_order_release);
+}
+
 /* A file of the log that takes no appends: full, or a spare. */
 struct wal_file {
-    uint64_t no;
+    uint64_t no;              /* 0: prepared ahead, under the name WAL_NEXT_NAME */
     uint64_t bytes;           /* on disk */
     uint64_t prepared;        /* known to be written, not holes */
     bool recyclable;          /* of the usual size */
@@ -86,7 +99,10 @@ struct wal_file {
     struct wal_file *next;
 };
 
+#define WAL_EXTENT_BYTES_MIN (UINT64_C(1) << 20)
 #define WAL_SPARES_MAX 3u
+/* The file that is being prepared ahead; open removes it like every other begun file. */
+#define WAL_NEXT_NAME "000000.wal.tmp"
 #define WAL_STAGING_BYTES (256u << 10)
 
 /* Written by the one writer, read by any thread: relaxed, and no locked instruction. */
@@ -115,9 +131,13 @@ struct wal {
     uint64_t segment_bytes;
     wal_begin_fn on_begin;
     void *on_begin_arg;
+    wal_low_fn on_low;
+    void *on_low_arg;
 
-    /* The writer's alone. */
+    /* The writer's alone; but wal_prepare_ahead() reads cur's file and sizes under prepare_mu,
+     * which the writer takes to replace it or to raise cur.prepared. */
     struct segment cur;
+    uint64_t low_at; /* when cur.end gets there, on_low is called */
     quern_seq last_seq;
     quern_seq said_durable;    /* the highest durable_seq in the log */
     uint8_t *staging;          /* WAL_STAGING_BYTES, page-aligned */
@@ -126,14 +146,29 @@ struct wal {
     /* Written by the writer. */
     wal_counter durable_seq;
     wal_counter cur_no, cur_bytes;
+    wal_counter cur_used;   /* cur.end when on_low was last called */
+    wal_counter next_bytes; /* written by wal_prepare_ahead() */
     wal_counter groups, batches, bytes_appended, bytes_padded, syncs, sync_ns_total, sync_ns_max,
         groups_direct, groups_mapped;
     atomic_bool poisoned;
 
+    /* Held while zeros are written into the current segment (a MiB at most), and while it is
+     * replaced. Before mu. */
+    struct mutex prepare_mu;
+
+    /* wal_prepare_ahead()'s own. */
+    struct os_file *next; /* NULL: none begun */
+    uint64_t next_prepared;
+    uint64_t syncs_seen;    /* w->syncs when the last one was ready */
+    uint64_t ahead_gave_up; /* the segment in which it failed: not again before the next */
+
     struct mutex mu; /* held for list work, never across I/O */
     /* Guarded by mu. */
-    struct wal_file *full;                         /* older segments, newest first */
-    struct wal_file *spares;                       /* to be written again */
+    bool next_waits;                 /* a file named WAL_NEXT_NAME is a spare, or is being begun */
+    bool trimmed;                    /* wal_prepare_ahead() is to drop what it has begun */
+    uint64_t trimmed_no, trimmed_at; /* the place in the log where that was */
+    struct wal_file *full;           /* older segments, newest first */
+    struct wal_file *spares;         /* to be written again */
     uint64_t full_count, spare_count, files_bytes; /* files_bytes: of both lists */
 };
 
@@ -143,6 +178,9 @@ struct wal {
  * poisons. */
 MUST_USE enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_bytes_min,
                                            struct quern_error *err);
+/* Zeros into [from, upto) of a file. Errors: NO_SPACE, IO. */
+MUST_USE enum quern_code wal_write_zeros(struct os_file *file, uint64_t from, uint64_t upto,
+                                         struct quern_error *err);
 /* Have at least the first `upto` bytes of the segment written, so that they may be mapped. With
  * `sync` they are durable at return, so that a direct write need not push zeros out first. Errors:
  * NO_SPACE, IO. */
@@ -151,7 +189,17 @@ MUST_USE enum quern_code segment_prepare(struct segment *s, uint64_t upto, bool 
 /* Sync every full segment that is owed one. Errors: IO, NO_SPACE: poison. */
 MUST_USE enum quern_code wal_sync_full(struct wal *w, struct quern_error *err);
 void segment_drop(struct segment *s);
-void wal_files_done(struct wal *w); /* forget both lists; the files stay */
+/* The files of segments first..last become spares of a log that begins. */
+void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment);
+void wal_files_done(
+    struct wal *w); /* forget both lists; the files stay, but not one prepared ahead */
+void wal_add_next(struct wal *w, struct wal_file *f); /* a spare more, filled; `f` is given away */
+void wal_remove_name(struct wal *w,
+                     const char *name); /* failures: the next open clears the directory */
+/* ---- what is prepared ahead (wal_ahead.c) ---- */
+void wal_tell_low(struct wal *w); /* the writer, when it has passed low_at */
+void wal_low_next(struct wal *w); /* the writer: this is how far it is; low_at rises */
+void wal_next_drop(struct wal *w);
 /* Refuse all from now on; the story becomes UNKNOWN when `unknown`. Returns its code. */
 enum quern_code wal_poison(struct wal *w, bool unknown, struct quern_error *err);
 
@@ -185,6 +233,7 @@ MUST_USE enum quern_code wal_reader_record(struct wal_reader *r, uint64_t at, st
 /* What stands at and behind a place where the chain of records broke. */
 struct wal_stray {
     uint64_t records;      /* valid ones of this life of the segment */
+    uint64_t groups;       /* of these */
     uint64_t end;          /* of the last of them */
     quern_seq durable_seq; /* the highest that any of them tells */
 };

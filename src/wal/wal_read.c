@@ -171,6 +171,7 @@ enum quern_code wal_reader_search(struct wal_reader *r, uint64_t from, quern_seq
             continue;
         }
         out->records++;
+        out->groups += record.type == RECORD_GROUP;
         out->end = at + total;
         if (record.durable_seq > out->durable_seq)
             out->durable_seq = record.durable_seq;

@@ -192,30 +192,115 @@ TEST(a_sync_beside_a_write_that_finds_no_space_succeeds)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
-/* Killed on a full disk: recovery wants room for tables and says so; read-only it needs none. */
-TEST(a_store_killed_on_a_full_disk_is_readable_at_once_and_whole_when_there_is_room)
+/* A store that was written until its disk was full, and killed then; the disk has no room left. */
+static struct sim *killed_on_a_full_disk(unsigned *acked)
 {
-    struct sim *sim OWNED(sim_free) = sim_new(1), *left OWNED(sim_free) = NULL;
-    struct quern_options options = world_options();
+    struct sim *sim OWNED(sim_free) = sim_new(1), *left;
     struct quern *db;
-    unsigned acked = 0;
 
-    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    *acked = 0;
+    if (!EXPECT(world_open(sim, NULL, &db, &err) == QUERN_OK))
+        return NULL;
     sim_free_space(sim, 256 * 1024);
-    while (world_put(db, acked, 1, false, &err) == QUERN_OK)
-        acked++;
+    while (world_put(db, *acked, 1, false, &err) == QUERN_OK)
+        ++*acked;
     left = sim_crash(sim, 7, SIM_KEEP_ALL);
     (void)quern_close(db, &err);
     sim_free_space(left, 0);
-    CHECK_CODE(world_open(left, NULL, &db, &err), QUERN_NO_SPACE);
-    options.read_only = true;
-    CHECK_OK(world_open(left, &options, &db, &err), &err);
-    CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
-    CHECK_OK(quern_close(db, &err), &err);
-    sim_free_space(left, UINT64_MAX);
+    return left;
+}
+
+static bool wait_for_space(struct quern *db, unsigned n)
+{
+    for (unsigned tries = 0; world_put(db, n, 1, false, &err); tries++) {
+        if (!EXPECT(err.code == QUERN_NO_SPACE) || !EXPECT(tries < 1000))
+            return false;
+        nap_ms(20);
+    }
+    return true;
+}
+
+TEST(a_store_killed_on_a_full_disk_opens_serves_reads_and_goes_on_when_there_is_room)
+{
+    unsigned acked;
+    struct sim *left OWNED(sim_free) = killed_on_a_full_disk(&acked);
+    struct quern_options options = world_options();
+    struct quern_write_opts sync = {.sync = true};
+    struct quern_stats stats;
+    struct quern *db;
+
+    for (int read_only = 1; read_only >= 0; read_only--) {
+        options.read_only = read_only;
+        CHECK_OK(world_open(left, &options, &db, &err), &err);
+        CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+        CHECK_CODE(world_get(db, acked, 1, &err), QUERN_NOT_FOUND);
+        CHECK_CODE(world_put(db, acked, 1, false, &err),
+                   read_only ? QUERN_READ_ONLY : QUERN_NO_SPACE);
+        quern_stats(db, &stats);
+        CHECK_EQ(stats.no_space, !read_only);
+        CHECK_EQ(stats.read_only, read_only);
+        if (read_only) {
+            CHECK_OK(quern_close(db, &err), &err);
+            continue;
+        }
+        /* what was replayed may be in the kernel's memory alone */
+        CHECK_CODE(quern_sync(db, &err), QUERN_NO_SPACE);
+        CHECK_CODE(quern_flush(db, &err), QUERN_NO_SPACE);
+        CHECK_CODE(quern_checkpoint(db, "/copy", &err), QUERN_NO_SPACE);
+        CHECK_CODE(quern_close(db, &err), QUERN_NO_SPACE);
+    }
     CHECK_OK(world_open(left, NULL, &db, &err), &err);
-    CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+    sim_free_space(left, UINT64_MAX);
+    CHECK(wait_for_space(db, acked));
+    CHECK_OK(world_check(db, 0, acked + 1, 1, &err), &err);
+    CHECK_OK(quern_put(db, QUERN_STR("zz"), QUERN_STR("1"), &sync, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    quern_stats(db, &stats);
+    CHECK(!stats.no_space && stats.memdb_sealed == 0);
     CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(left, NULL, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, acked + 1, 1, &err), &err);
+    CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* Room comes little by little: some MemDBs are tables, then the edit is made, then the log begins.
+ * The power goes at each change; what was there before is there afterwards. */
+TEST(a_crash_while_a_store_waits_for_space_loses_nothing)
+{
+    bool full = getenv("CRASH_FULL") != NULL;
+    unsigned acked;
+    struct sim *killed OWNED(sim_free) = killed_on_a_full_disk(&acked);
+    uint64_t changes = UINT64_MAX;
+
+    for (uint64_t cut = 0; cut <= changes; cut += cut == 0 || full ? 1 : 1 + changes / 16) {
+        struct sim *sim OWNED(sim_free) = sim_crash(killed, cut, SIM_KEEP_ALL);
+        struct sim *after OWNED(sim_free) = NULL;
+        struct quern *db;
+
+        sim_free_space(sim, 0);
+        sim_crash_at_of(sim, SIM_CHANGES, cut);
+        for (uint64_t room = 0; room < 10; room++) {
+            if (world_open(sim, NULL, &db, &err) == QUERN_OK) {
+                (void)!quern_flush(db, &err);
+                if (cut == 0)
+                    CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+                (void)quern_close(db, &err);
+            }
+            sim_free_space(sim, room * 24 * 1024);
+        }
+        if (cut == 0)
+            changes = sim_op_count_of(sim, SIM_CHANGES);
+        after = sim_crash(sim, cut, cut % 2 == 0 ? SIM_KEEP_ALL : SIM_RANDOM);
+        sim_free_space(after, UINT64_MAX);
+        CHECK_OK(world_open(after, NULL, &db, &err), &err);
+        if (cut % 2 == 0)
+            CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
+        CHECK_OK(world_put(db, acked, 1, true, &err), &err);
+        CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+    tap_note("%llu changes", (unsigned long long)changes);
 }
 
 TEST(when_space_is_back_writing_goes_on_without_a_reopen)
@@ -657,11 +742,31 @@ static struct sim *killed_store(char log[OS_NAME_BYTES_MAX], uint64_t *end)
 }
 
 static unsigned torn_tails;
+static char torn_text[512];
 
 static void count_torn(void *arg, const struct quern_event *event)
 {
     (void)arg;
-    torn_tails += event->kind == QUERN_EVENT_TORN_TAIL;
+    if (event->kind != QUERN_EVENT_TORN_TAIL)
+        return;
+    torn_tails++;
+    (void)snprintf(torn_text, sizeof(torn_text), "%s", event->text);
+}
+
+static size_t count_kept(struct sim *sim, uint64_t *bytes)
+{
+    static struct world_files files;
+    size_t count = 0;
+
+    *bytes = 0;
+    world_list(sim, &files);
+    for (size_t i = 0; i < files.count; i++) {
+        if (strncmp(files.file[i].name, "TORN-", 5) != 0)
+            continue;
+        count++;
+        *bytes += files.file[i].bytes;
+    }
+    return count;
 }
 
 TEST(a_torn_tail_is_cut_and_told)
@@ -691,6 +796,113 @@ TEST(a_torn_tail_is_cut_and_told)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+/* The page of the header, then the bytes of the log from the cut to where the last record ended. */
+TEST(a_torn_tail_is_copied_aside_byte_by_byte)
+{
+    char log[OS_NAME_BYTES_MAX], name[OS_NAME_BYTES_MAX + 20];
+    uint64_t end = 0, was_bytes = 0, bytes = 0, all, at;
+    struct sim *left OWNED(sim_free) = killed_store(log, &end);
+    struct quern_options options = world_options();
+    struct quern *db;
+    uint8_t *was, *is;
+
+    for (int mode = QUERN_RECOVER_TAIL; mode <= QUERN_RECOVER_POINT_IN_TIME; mode += 2) {
+        struct sim *sim OWNED(sim_free) = sim_crash(left, 1, SIM_KEEP_ALL);
+        struct sim *copy OWNED(sim_free) = NULL;
+
+        /* the last group, or the first: then all the others are dropped with it */
+        at = mode == QUERN_RECOVER_TAIL ? end - 3 : 8192 + 50;
+        CHECK_EQ(sim_corrupt(sim, log, at, 0x10), 1);
+        was = world_read(sim, log, &was_bytes);
+        options.recover = (enum quern_recover)mode;
+        options.on_event = count_torn;
+        CHECK_OK(world_open(sim, &options, &db, &err), &err);
+        CHECK_EQ(count_kept(sim, &all), 1);
+        CHECK(strstr(torn_text, "cut at ") != NULL && strstr(torn_text, "it is in TORN-") != NULL);
+        (void)snprintf(name, sizeof(name), "TORN-%.6s-%s", log, strstr(torn_text, "cut at ") + 7);
+        name[strcspn(name, ",")] = '\0';
+        CHECK(strstr(torn_text, name) != NULL);
+        at = strtoull(name + 12, NULL, 10);
+        CHECK(at % 8 == 0 && (mode == QUERN_RECOVER_TAIL ? at > 8192 && at < end : at == 8192));
+        is = world_read(sim, name, &bytes);
+        CHECK(is != NULL && bytes == 4096 + (end + 7) / 8 * 8 - at);
+        CHECK(memcmp(is, was, 4096) == 0 && memcmp(is + 4096, was + at, bytes - 4096) == 0);
+        free(was);
+        free(is);
+        /* it is the user's to remove, no checkpoint takes it, and it stays until then */
+        CHECK_OK(quern_checkpoint(db, "/copy", &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_EQ(count_kept(sim, &all), 1);
+        CHECK_OK(quern_close(db, &err), &err);
+        CHECK(world_remove(sim, name));
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}
+
+TEST(a_torn_tail_that_cannot_be_copied_is_cut_and_told_all_the_same)
+{
+    static const struct sim_fault faults[] = {
+        {.ops = SIM_CREATE, .name = "TORN-*", .sys_errno = ENOSPC},
+        {.ops = SIM_WRITE, .name = "TORN-*", .sys_errno = ENOSPC, .skip = 1, .part_bytes = 10},
+        {.ops = SIM_SYNC, .name = "TORN-*", .sys_errno = EIO},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+        char log[OS_NAME_BYTES_MAX];
+        uint64_t end = 0, all;
+        struct sim *left OWNED(sim_free) = killed_store(log, &end);
+        struct quern_options options = world_options();
+        struct quern *db;
+
+        CHECK_EQ(sim_corrupt(left, log, end - 3, 0x10), 1);
+        sim_fail(left, &faults[i]);
+        options.on_event = count_torn;
+        CHECK_OK(world_open(left, &options, &db, &err), &err);
+        CHECK_EQ(sim_fault_hits(left), 1);
+        CHECK(strstr(torn_text, "it could not be kept: ") != NULL);
+        CHECK_EQ(count_kept(left, &all), 0);
+        CHECK_OK(world_check(db, 0, 19, 1, &err), &err);
+        CHECK_OK(world_put(db, 19, 1, true, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}
+
+TEST(copies_of_torn_tails_stay_few_and_the_newest_is_kept)
+{
+    struct sim *sim = sim_new(1), *left;
+    static struct world_files files;
+    uint64_t all;
+    struct quern *db;
+
+    for (unsigned n = 0; n < 12; n++) {
+        size_t at, last;
+
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_OK(world_put(db, 2 * n, 1, true, &err), &err);
+        CHECK_OK(world_put(db, 2 * n + 1, 1, false, &err), &err);
+        left = sim_crash(sim, n, SIM_KEEP_ALL);
+        CHECK_OK(quern_close(db, &err), &err);
+        sim_free(sim);
+        sim = left;
+        world_list(sim, &files);
+        for (last = at = world_find(&files, ".wal", 0); at < files.count;
+             at = world_find(&files, ".wal", at + 1))
+            last = at;
+        CHECK_EQ(sim_corrupt(sim, files.file[last].name, 8192 + 4096 + 45, 1), 1);
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_CODE(world_get(db, 2 * n + 1, 1, &err), QUERN_NOT_FOUND);
+        CHECK_EQ(count_kept(sim, &all), n < 8 ? n + 1 : 8);
+        CHECK(all <= 16 << 20);
+        (void)snprintf(torn_text, sizeof(torn_text), "TORN-%.6s-12288", files.file[last].name);
+        world_list(sim, &files);
+        CHECK(world_find(&files, torn_text, 0) < files.count);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+    sim_free(sim);
+}
+
 TEST(damage_below_a_durable_mark_is_no_tail)
 {
     char log[OS_NAME_BYTES_MAX];
@@ -711,6 +923,108 @@ TEST(damage_below_a_durable_mark_is_no_tail)
     CHECK_OK(world_open(left, &options, &db, &err), &err);
     CHECK_CODE(world_get(db, 0, 1, &err), QUERN_NOT_FOUND);
     CHECK_OK(world_put(db, 0, 1, true, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* A store killed while its second segment was in use, whose manifest has lost the edit that named
+ * it; or, without `named`, while the second was begun and not recorded yet. */
+static struct sim *store_with_a_lost_edit(const struct quern_options *options, bool named,
+                                          unsigned *acked)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1), *left;
+    static struct world_files files;
+    char manifest[OS_NAME_BYTES_MAX] = "";
+    uint64_t bytes = 0;
+    struct quern *db;
+    uint8_t *all;
+
+    if (!EXPECT(world_open(sim, options, &db, &err) == QUERN_OK))
+        return NULL;
+    if (!named) { /* and what was begun stays, as if the power had gone at that moment */
+        sim_fail(sim, &(struct sim_fault){
+                          .ops = SIM_WRITE, .name = "MANIFEST*", .sys_errno = EIO, .always = true});
+        sim_fail(sim, &(struct sim_fault){
+                          .ops = SIM_REMOVE, .name = "*.wal", .sys_errno = EIO, .always = true});
+    }
+    for (*acked = 0; *acked < 600; ++*acked) /* a segment holds some 400 */
+        if (world_put(db, *acked, 1, false, &err))
+            break;
+    EXPECT((err.code != QUERN_OK) == !named);
+    left = sim_crash(sim, 1, SIM_KEEP_ALL);
+    sim_fail_never(sim);
+    (void)quern_close(db, &err);
+    if (!named)
+        return left;
+    world_list(left, &files);
+    for (size_t i = 0; i < files.count; i++)
+        if (strncmp(files.file[i].name, "MANIFEST-", 9) == 0)
+            (void)snprintf(manifest, sizeof(manifest), "%s", files.file[i].name);
+    all = world_read(left, manifest, &bytes);
+    while (bytes > 0 && all[bytes - 1] == 0)
+        bytes--;
+    free(all);
+    /* the mark that ends it is alone in its page; the edit is in the one before */
+    EXPECT(bytes % 4096 != 0 && bytes % 4096 <= 40);
+    EXPECT(sim_truncate(left, manifest, bytes / 4096 * 4096 - 4096) == 1);
+    return left;
+}
+
+TEST(a_manifest_that_lost_the_edit_of_a_written_segment_is_noticed)
+{
+    struct quern_options options = world_options();
+    static struct world_files before, after;
+    struct sim *sim OWNED(sim_free) = NULL;
+    struct quern *db;
+    unsigned acked;
+    uint64_t all;
+
+    options.memdb_bytes = 256 * 1024;
+    sim = store_with_a_lost_edit(&options, true, &acked);
+    world_list(sim, &before);
+    for (unsigned i = 0; i < 4; i++) { /* by any of these, and the second time too */
+        options.recover = i % 2 == 0 ? QUERN_RECOVER_TAIL : QUERN_RECOVER_STRICT;
+        options.read_only = i >= 2;
+        CHECK_CODE(world_open(sim, &options, &db, &err), QUERN_CORRUPT);
+        CHECK(says("000002.wal holds writes") && says("last edit"));
+    }
+    world_list(sim, &after);
+    for (size_t i = 0; i < before.count; i++) { /* and no log is gone */
+        size_t at = world_find(&after, before.file[i].name, 0);
+
+        if (strstr(before.file[i].name, ".wal") != NULL)
+            CHECK(at < after.count && before.file[i].hash == after.file[at].hash);
+    }
+    options.read_only = false;
+    options.recover = QUERN_RECOVER_POINT_IN_TIME;
+    options.on_event = count_torn;
+    torn_tails = 0;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_EQ(torn_tails, 1);
+    CHECK(strstr(torn_text, "TORN-000002-4096") != NULL);
+    CHECK_EQ(count_kept(sim, &all), 1);
+    CHECK_OK(world_get(db, 0, 1, &err), &err);
+    CHECK_CODE(world_get(db, acked - 1, 1, &err), QUERN_NOT_FOUND);
+    CHECK_OK(world_put(db, acked - 1, 1, true, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+TEST(a_segment_that_was_begun_and_never_recorded_is_no_loss)
+{
+    struct quern_options options = world_options();
+    static struct world_files files;
+    struct sim *sim OWNED(sim_free) = NULL;
+    struct quern *db;
+    unsigned acked;
+
+    options.memdb_bytes = 256 * 1024;
+    sim = store_with_a_lost_edit(&options, false, &acked);
+    world_list(sim, &files);
+    CHECK(world_find(&files, "000002.wal", 0) < files.count);
+    options.recover = QUERN_RECOVER_STRICT;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, acked, 1, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
 }
 

@@ -1,0 +1,328 @@
+/* test_wal_ahead.c - promises of src/wal/wal_ahead.c: what is prepared beside the writer saves it
+ * work and never costs it a record, a failure, or space that was not there. */
+#include "wal/wal.h"
+
+#include "base/error.h"
+#include "sim.h"
+#include "tap.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STORE_ID UINT64_C(0x5107e1d)
+#define SEGMENT (UINT64_C(8) << 20)
+#define VALUE_BYTES 8000
+#define NEXT_NAME "000000.wal.tmp"
+
+static struct quern_error err;
+
+/* A log, what its manifest would know, and what was asked of it. */
+struct log {
+    struct os_dir *dir;
+    struct wal *w;
+    uint64_t first_segment, last_segment;
+    quern_seq last, read;
+    atomic_uint calls; /* of on_low */
+    atomic_bool stop;
+};
+
+static enum quern_code begin(void *arg, uint64_t segment_no, struct quern_error *e)
+{
+    struct log *log = arg;
+
+    (void)e;
+    if (log->first_segment == 0)
+        log->first_segment = segment_no;
+    log->last_segment = segment_no;
+    return QUERN_OK;
+}
+
+static void low(void *arg)
+{
+    struct log *log = arg;
+
+    atomic_fetch_add(&log->calls, 1);
+}
+
+static bool start(struct log *log, struct os_dir *dir)
+{
+    struct wal_config config = {.store_id = STORE_ID,
+                                .segment_bytes = SEGMENT,
+                                .first_segment = 1,
+                                .on_begin = begin,
+                                .on_begin_arg = log,
+                                .on_low = low,
+                                .on_low_arg = log};
+
+    *log = (struct log){.dir = dir};
+    return EXPECT(wal_open(dir, &config, &log->w, &err) == QUERN_OK);
+}
+
+static struct os_dir *sim_dir(struct sim *disk)
+{
+    struct os_dir *dir = NULL;
+
+    EXPECT(os_dir_open(sim_os(disk), "log", true, &dir, &err) == QUERN_OK);
+    return dir;
+}
+
+/* One put whose value tells its number. */
+static enum quern_code append(struct log *log, bool sync)
+{
+    static uint8_t value[VALUE_BYTES];
+    uint8_t ops[OP_HEAD_BYTES_MAX + 8], *at;
+    struct batch_ref batch;
+    enum quern_code code;
+
+    memset(value, (int)(log->last + 1) % 251, sizeof(value));
+    at = op_put_head(ops, ENTRY_PUT, 8, sizeof(value), 0);
+    put_u64le(at, log->last + 1);
+    batch = (struct batch_ref){slice_of(ops, (size_t)(at - ops) + 8),
+                               slice_of(value, sizeof(value)), 1};
+    code = wal_append(log->w, &batch, 1, log->last + 1, sync, &err);
+    log->last += code == QUERN_OK;
+    return code;
+}
+
+static enum quern_code see(void *arg, const struct batch_ref *batch, quern_seq seq,
+                           uint64_t segment_no, struct quern_error *e)
+{
+    struct op_cursor c = op_cursor_of(batch);
+    struct log *log = arg;
+    struct entry put;
+
+    (void)segment_no;
+    if (seq != ++log->read || !op_next(&c, &put) || put.value.len != VALUE_BYTES)
+        return err_set(e, QUERN_CORRUPT, "batch %llu is not what was written",
+                       (unsigned long long)seq);
+    for (size_t i = 0; i < VALUE_BYTES; i++)
+        if (((const uint8_t *)put.value.data)[i] != seq % 251)
+            return err_set(e, QUERN_CORRUPT, "batch %llu has other bytes", (unsigned long long)seq);
+    return QUERN_OK;
+}
+
+static bool reads_back(struct log *log)
+{
+    struct wal_replay out;
+
+    log->read = 0;
+    return EXPECT(wal_replay(log->dir, STORE_ID, log->first_segment, log->last_segment, 0,
+                             WAL_STRICT, see, log, &out, &err) == QUERN_OK) &&
+           EXPECT(log->read == log->last);
+}
+
+static uint64_t on_disk(struct log *log)
+{
+    struct wal_stats stats;
+
+    wal_stats(log->w, &stats);
+    return stats.bytes_on_disk;
+}
+
+static uint64_t spares(struct log *log)
+{
+    struct wal_stats stats;
+
+    wal_stats(log->w, &stats);
+    return stats.segments_spare;
+}
+
+/* Append `bytes` more; the preparing thread gets its turn whenever it is called, if `prepared`. */
+static bool write_on(struct log *log, uint64_t bytes, bool sync, bool prepared)
+{
+    for (uint64_t done = 0; done < bytes; done += VALUE_BYTES) {
+        unsigned calls = atomic_load(&log->calls);
+
+        if (!EXPECT(append(log, sync) == QUERN_OK))
+            return false;
+        if (prepared && atomic_load(&log->calls) != calls)
+            wal_prepare_ahead(log->w);
+    }
+    return true;
+}
+
+TEST(wal_writer_neither_makes_nor_fills_a_file_when_another_thread_came_first)
+{
+    for (int sync = 0; sync < 2; sync++) {
+        struct sim *disk OWNED(sim_free) = sim_new(1);
+        struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+        uint64_t creates, writes, groups = 0;
+        struct log log;
+
+        CHECK(start(&log, dir));
+        CHECK(write_on(&log, SEGMENT * 7 / 8, sync, true));
+        CHECK_EQ(wal_segment_no(log.w), 1);
+        CHECK_EQ(spares(&log), 1);
+        creates = sim_op_count_of(disk, SIM_CREATE);
+        writes = sim_op_count_of(disk, SIM_WRITE);
+        while (wal_segment_no(log.w) == 1) {
+            CHECK_OK(append(&log, sync), &err);
+            groups++;
+        }
+        /* and none to the end of the next segment, though nothing is prepared any more */
+        for (; groups < SEGMENT / VALUE_BYTES / 2; groups++)
+            CHECK_OK(append(&log, sync), &err);
+        CHECK_EQ(wal_segment_no(log.w), 2);
+        CHECK_EQ(sim_op_count_of(disk, SIM_CREATE), creates);
+        /* the first pages; and the groups themselves, if they are written directly */
+        CHECK_EQ(sim_op_count_of(disk, SIM_WRITE) - writes, 1 + (sync ? groups : 0));
+        CHECK_OK(wal_close(log.w, &err), &err);
+        CHECK(reads_back(&log));
+    }
+}
+
+/* From the first byte of a log on: who prepares is called early enough. */
+TEST(wal_writer_that_is_followed_never_fills_its_segment)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    struct log log;
+
+    CHECK(start(&log, dir));
+    for (unsigned i = 0; i < SEGMENT / VALUE_BYTES * 7 / 8; i++) {
+        uint64_t writes = sim_op_count_of(disk, SIM_WRITE);
+        unsigned calls = atomic_load(&log.calls);
+
+        CHECK_OK(append(&log, false), &err); /* into the mapping */
+        CHECK_EQ(sim_op_count_of(disk, SIM_WRITE), writes);
+        if (atomic_load(&log.calls) != calls)
+            wal_prepare_ahead(log.w);
+    }
+    CHECK_EQ(wal_segment_no(log.w), 1);
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
+}
+
+TEST(wal_that_is_hardly_written_takes_hardly_any_space_ahead)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    uint64_t mib = 1 << 20, used = 0, bytes;
+    struct log log;
+
+    CHECK(start(&log, dir));
+    CHECK(on_disk(&log) <= mib + 8192);
+    while (used < SEGMENT / 4 - 2 * VALUE_BYTES) {
+        CHECK(write_on(&log, VALUE_BYTES, false, true));
+        used += VALUE_BYTES;
+        /* what was used, a MiB or as much again ahead of it, and the rest of a step */
+        CHECK(on_disk(&log) <= used + (used > mib ? used : mib) + mib + 8192);
+    }
+    CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
+    /* Half used: half of the next. A pause: nothing of it, and half as much again for the next. */
+    CHECK(write_on(&log, SEGMENT / 4 + SEGMENT / 8, false, true));
+    CHECK_OK(os_dir_stat(dir, NEXT_NAME, &bytes, &err), &err);
+    CHECK(bytes != 0 && bytes < SEGMENT);
+    wal_trim(log.w);
+    wal_prepare_ahead(log.w);
+    CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
+    CHECK(write_on(&log, SEGMENT / 5, false, true));
+    CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
+}
+
+TEST(wal_leaves_nothing_prepared_behind)
+{
+    for (unsigned eighths = 4; eighths <= 7; eighths += 3) {
+        struct sim *disk OWNED(sim_free) = sim_new(1);
+        struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+        uint64_t bytes;
+        struct log log;
+
+        CHECK(start(&log, dir));
+        CHECK(write_on(&log, SEGMENT * eighths / 8, false, true));
+        CHECK_OK(os_dir_stat(dir, NEXT_NAME, &bytes, &err), &err);
+        CHECK_OK(wal_close(log.w, &err), &err);
+        CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
+        CHECK(reads_back(&log));
+    }
+}
+
+TEST(wal_prepares_nothing_on_a_nearly_full_disk)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    uint64_t bytes, before;
+    struct log log;
+
+    CHECK(start(&log, dir));
+    sim_free_space(disk, 3 * SEGMENT);
+    while (wal_segment_no(log.w) == 1) {
+        before = on_disk(&log);
+        wal_prepare_ahead(log.w);
+        CHECK_EQ(on_disk(&log), before);
+        CHECK_OK(append(&log, false), &err);
+    }
+    CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
+}
+
+TEST(wal_goes_on_when_preparing_fails)
+{
+    static const struct sim_fault faults[] = {
+        {.ops = SIM_CREATE, .name = NEXT_NAME, .always = true, .sys_errno = ENOSPC},
+        {.ops = SIM_WRITE, .name = NEXT_NAME, .skip = 1, .always = true, .sys_errno = EIO},
+        {.ops = SIM_SYNC, .name = NEXT_NAME, .always = true, .sys_errno = EIO, .drop_dirty = true},
+        {.ops = SIM_CLOSE, .name = NEXT_NAME, .always = true, .sys_errno = EIO},
+        {.ops = SIM_WRITE, .name = "000001.wal", .part_bytes = 5000, .sys_errno = ENOSPC},
+        {.ops = SIM_FREE_BYTES, .always = true, .sys_errno = EIO},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+        struct sim *disk OWNED(sim_free) = sim_new(i);
+        struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+        uint64_t bytes;
+        struct log log;
+
+        CHECK(start(&log, dir));
+        sim_set_direct(disk, false); /* so that the first write to a segment is one of zeros */
+        sim_fail(disk, &faults[i]);
+        CHECK(write_on(&log, SEGMENT / 2 + SEGMENT / 3, true, true));
+        CHECK(sim_fault_hits(disk) != 0);
+        CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
+        CHECK(write_on(&log, SEGMENT, true, true));
+        CHECK_EQ(wal_segment_no(log.w), 2);
+        CHECK_OK(wal_close(log.w, &err), &err);
+        sim_fail_never(disk);
+        CHECK(reads_back(&log));
+    }
+}
+
+/* ---- beside the writer ---- */
+
+static void *prepare(void *arg)
+{
+    struct log *log = arg;
+
+    for (unsigned n = 0; !atomic_load(&log->stop); n++) {
+        wal_prepare_ahead(log->w);
+        if (n % 512 == 511)
+            wal_trim(log->w);
+    }
+    return NULL;
+}
+
+/* The zeros of one thread never meet the records of the other. */
+TEST(wal_keeps_every_record_while_another_thread_prepares)
+{
+    struct os_dir *dir OWNED(os_dir_close) = NULL;
+    pthread_t thread;
+    struct log log;
+
+    CHECK_OK(os_dir_open(os_local(), tap_dir(), false, &dir, &err), &err);
+    CHECK(start(&log, dir));
+    CHECK(pthread_create(&thread, NULL, prepare, &log) == 0);
+    for (unsigned i = 0; i < 6000; i++) {
+        if (append(&log, i % 32 < 4) != QUERN_OK)
+            tap_fail(__FILE__, __LINE__, "%s", err.text);
+    }
+    atomic_store(&log.stop, true);
+    pthread_join(thread, NULL);
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
+}
