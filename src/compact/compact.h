@@ -108,6 +108,7 @@ struct compact_rules {
     uint64_t table_bytes;
     uint32_t block_bytes, filter_bits;
     enum sst_codec codec;
+    struct sst_cache *cache; /* new tables are read again through it; borrowed */
     /* Called about every MiB of input, to let more urgent work go first. Non-OK ends the merge. */
     enum quern_code (*yield)(void *arg, struct quern_error *err);
     void *yield_arg;
@@ -115,8 +116,9 @@ struct compact_rules {
 
 /* Write what the rules keep of the entries of `in`, from where it stands up to keys < `end` (empty:
  * to its end), as tables in `dir`. The caller positions `in` and keeps it. Tables are synced, the
- * directory is too. On failure no file remains. Output may be empty. Errors: those of the cursor,
- * NO_SPACE, IO, NO_MEMORY. */
+ * directory is too. Each table was read again and holds the very entries that the cursor showed and
+ * the rules keep, else the merge fails with CORRUPT. On failure no file remains. Output may be
+ * empty. Errors: those of the cursor, CORRUPT, NO_SPACE, IO, NO_MEMORY. */
 MUST_USE enum quern_code compact_merge(struct os_dir *dir, struct manifest *numbers,
                                        struct iter *in, struct quern_slice end,
                                        const struct compact_rules *rules,

@@ -11,7 +11,7 @@ struct run_iter {
     struct table *const *tables;
     size_t count, at; /* tables[at] is the one `inner` walks */
     struct iter *inner;
-    bool bulk;
+    enum sst_walk walk;
 };
 
 static struct run_iter *of(struct iter *it)
@@ -41,7 +41,7 @@ static bool enter(struct run_iter *r, size_t at)
         return false;
     if (r->inner != NULL && r->at == at)
         return true;
-    if (sst_iter(r->tables[at]->sst, r->bulk, &inner, &r->base.err))
+    if (sst_iter(r->tables[at]->sst, r->walk, &inner, &r->base.err))
         return false;
     iter_free(r->inner);
     r->inner = inner;
@@ -193,8 +193,8 @@ static const struct iter_ops run_iter_ops = {
     .free = run_free,
 };
 
-enum quern_code tables_iter(struct table *const *tables, size_t count, bool bulk, struct iter **out,
-                            struct quern_error *err)
+enum quern_code tables_iter(struct table *const *tables, size_t count, enum sst_walk walk,
+                            struct iter **out, struct quern_error *err)
 {
     struct run_iter *r;
 
@@ -204,13 +204,13 @@ enum quern_code tables_iter(struct table *const *tables, size_t count, bool bulk
     r->base.ops = &run_iter_ops;
     r->tables = tables;
     r->count = count;
-    r->bulk = bulk;
+    r->walk = walk;
     *out = &r->base;
     return QUERN_OK;
 }
 
-enum quern_code run_iter(const struct run *run, bool bulk, struct iter **out,
+enum quern_code run_iter(const struct run *run, enum sst_walk walk, struct iter **out,
                          struct quern_error *err)
 {
-    return tables_iter(run->tables, run->count, bulk, out, err);
+    return tables_iter(run->tables, run->count, walk, out, err);
 }

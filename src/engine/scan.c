@@ -100,7 +100,8 @@ static enum quern_code collect_inputs(const struct quern_iter *it, struct iter *
         if (add_mem(view->sealed[i], inputs, count, err))
             return err->code;
     for (size_t r = 0; r < view->version->run_count; r++, (*count)++)
-        if (run_iter(&view->version->runs[r], it->bulk, &inputs[*count], err))
+        if (run_iter(&view->version->runs[r], it->bulk ? SST_BULK : SST_CACHED, &inputs[*count],
+                     err))
             return err->code;
     return QUERN_OK;
 }

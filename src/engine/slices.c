@@ -121,7 +121,8 @@ static enum quern_code slice_cursor(const struct slice_work *s, struct iter **ou
     if (inputs == NULL)
         return err_memory(err, "a compaction");
     for (; count < s->run_count && code == QUERN_OK; count++) {
-        code = tables_iter(s->tables + from, s->run_end[count] - from, true, &inputs[count], err);
+        code =
+            tables_iter(s->tables + from, s->run_end[count] - from, SST_WHOLE, &inputs[count], err);
         if (code != QUERN_OK)
             break;
         from = s->run_end[count];

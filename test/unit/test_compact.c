@@ -495,10 +495,13 @@ static void bench_close(struct bench *b)
     sim_free(b->sim);
 }
 
-static struct compact_rules small_rules(void)
+static struct compact_rules small_rules(const struct bench *b)
 {
-    return (struct compact_rules){
-        .table_bytes = 300, .block_bytes = 64, .filter_bits = 10, .codec = SST_PLAIN};
+    return (struct compact_rules){.table_bytes = 300,
+                                  .block_bytes = 64,
+                                  .filter_bits = 10,
+                                  .codec = SST_PLAIN,
+                                  .cache = b->cache};
 }
 
 static enum quern_code run_merge(struct bench *b, const struct versions *v, size_t fail_at,
@@ -525,7 +528,7 @@ static bool read_output(struct bench *b, const struct compact_output *out, struc
                                           buf_slice(&out->tables[t].smallest)) < 0))
             return false;
         if (!EXPECT(sst_open(b->dir, &out->tables[t], b->cache, &sst, &err) == QUERN_OK) ||
-            !EXPECT(sst_iter(sst, true, &it, &err) == QUERN_OK))
+            !EXPECT(sst_iter(sst, SST_WHOLE, &it, &err) == QUERN_OK))
             return false;
         for (iter_first(it); it->valid; iter_next(it)) {
             struct entry *e = &got->entry[got->count];
@@ -563,7 +566,7 @@ TEST(a_merge_keeps_what_now_and_every_snapshot_see_and_no_more)
     for (int round = 0; round < 200; round++) {
         quern_seq points[5];
         size_t snapshots = tap_random(&in.random) % 4, most = 0;
-        struct compact_rules rules = small_rules();
+        struct compact_rules rules = small_rules(&b);
         struct compact_output out;
 
         versions_draw(&in);
@@ -607,11 +610,12 @@ TEST(a_merge_keeps_what_now_and_every_snapshot_see_and_no_more)
 TEST(a_merge_stops_before_its_end_key)
 {
     static struct versions in, got;
-    struct compact_rules rules = small_rules();
+    struct compact_rules rules;
     struct compact_output out;
     struct bench b;
 
     bench_open(&b);
+    rules = small_rules(&b);
     in.random = tap_seed();
     do
         versions_draw(&in);
@@ -655,12 +659,13 @@ TEST(a_failed_merge_leaves_no_file)
 {
     static struct versions in;
     static char large[1 << 20];
-    struct compact_rules rules = small_rules();
+    struct compact_rules rules;
     struct compact_output out;
     struct bench b;
     size_t last;
 
     bench_open(&b);
+    rules = small_rules(&b);
     in.random = tap_seed();
     do
         versions_draw(&in);
@@ -683,5 +688,40 @@ TEST(a_failed_merge_leaves_no_file)
     CHECK_OK(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out), &err);
     CHECK_EQ(table_files(&b), out.count);
     compact_output_done(&out);
+    bench_close(&b);
+}
+
+/* A disk that says OK and did not write, wrote elsewhere, or wrote something else: wherever in the
+ * file it happens, the table is not handed out. */
+TEST(a_table_that_did_not_reach_its_file_as_it_was_made_fails_the_merge)
+{
+    static const struct sim_fault lies[] = {
+        {.ops = SIM_WRITE, .name = "*.sst"},
+        {.ops = SIM_WRITE, .name = "*.sst", .shift_bytes = 512},
+        {.ops = SIM_WRITE, .name = "*.sst", .flip_bit = true},
+    };
+    static struct versions in;
+    struct bench b;
+
+    bench_open(&b);
+    in.random = tap_seed();
+    for (unsigned round = 0; round < 600; round++) {
+        struct compact_rules rules = small_rules(&b);
+        struct sim_fault lie = lies[round % 3];
+        struct compact_output out;
+
+        do
+            versions_draw(&in);
+        while (in.count < 20);
+        rules.table_bytes = 1; /* a table a key */
+        rules.codec = round % 2 ? SST_LZ4 : SST_PLAIN;
+        lie.skip = round % 5 == 0; /* not always the first */
+        sim_fail(b.sim, &lie);
+        CHECK_CODE(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out), QUERN_CORRUPT);
+        CHECK(strstr(err.text, "table 0") != NULL);
+        CHECK_EQ(table_files(&b), 0);
+        CHECK_EQ(sim_fault_hits(b.sim), round + 1);
+        sim_fail_never(b.sim);
+    }
     bench_close(&b);
 }
