@@ -16,6 +16,10 @@
 
 #define COPY_BYTES_MAX 4096
 
+/* A seek in a run costs as much as so many entries passed over, or gets in vain. */
+#define SEEK_PASSES 8
+#define HAND_IN 4096 /* passes gathered before the shared counter is told */
+
 /* ---- pins ---- */
 
 void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq)
@@ -195,10 +199,17 @@ enum quern_code quern_iter_new(struct quern *db, const struct quern_iter_opts *o
     return QUERN_OK;
 }
 
+static void hand_in(struct quern_iter *it)
+{
+    atomic_fetch_add_explicit(&engine_counters(it->db)->passed, it->passed, memory_order_relaxed);
+    it->passed = 0;
+}
+
 void quern_iter_free(struct quern_iter *it)
 {
     if (it == NULL)
         return;
+    hand_in(it);
     iter_free(it->in);
     view_unref(it->view);
     mutex_lock(&it->db->mu);
@@ -220,6 +231,10 @@ static void renew(struct quern_iter *it)
     struct iter *in = it->in;
     struct quern_error err;
 
+    if (before->version->run_count > 1) /* one there must be */
+        it->passed += SEEK_PASSES * (before->version->run_count - 1);
+    if (it->passed >= HAND_IN)
+        hand_in(it);
     if (LIKELY(atomic_load_explicit(&it->db->view, memory_order_relaxed) == before))
         return;
     now = engine_view(it->db);
@@ -259,7 +274,7 @@ static bool find_forward(struct quern_iter *it, bool skip)
     struct iter *in = it->in;
 
     it->backward = false;
-    for (; in->valid; iter_next(in)) {
+    for (; in->valid; iter_next(in), it->passed++) {
         if (it->upper.len != 0 && key_compare(in->at.key, buf_slice(&it->upper)) >= 0)
             return stop(it, NULL);
         if (in->at.seq > it->pin.seq || (skip && key_equal(in->at.key, buf_slice(&it->key))))
@@ -312,6 +327,7 @@ static bool find_backward(struct quern_iter *it)
             return it->valid = true;
         if (it->err.code != QUERN_OK)
             return stop(it, NULL);
+        it->passed++;
     }
     return stop(it, &in->err);
 }

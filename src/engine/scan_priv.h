@@ -15,7 +15,8 @@ struct quern_iter {
     bool backward;  /* `in` stands before the entry, whose key and value were copied */
     struct buf key; /* forward: the key to skip; backward: the entry's key */
     struct buf value;
-    quern_seq seq; /* backward: of the entry */
+    quern_seq seq;   /* backward: of the entry */
+    uint64_t passed; /* see engine_passed(); not yet handed in */
     struct quern_error err;
 };
 
