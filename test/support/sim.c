@@ -702,7 +702,6 @@ static const struct os_ops sim_ops = {
     .file_truncate = sim_file_truncate,
     .file_size = sim_file_size,
     .file_start_writeback = sim_file_hint,
-    .file_forget = sim_file_hint,
     .file_map = sim_file_map,
     .file_unmap = sim_file_unmap,
     .now_ns = sim_now_ns,
