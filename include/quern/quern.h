@@ -100,7 +100,8 @@ struct quern_options {
     uint64_t memory_bytes;        /* budget of MemDBs, cache, indexes and filters; 256 MiB */
     uint64_t memdb_bytes;         /* a MemDB is flushed at this size; min(64 MiB, budget / 5) */
     uint32_t flush_interval_ms;   /* oldest unflushed write becomes a table after this; 60 000 */
-    uint32_t compact_interval_ms; /* how often to look for compaction work when idle; 10 000 */
+    uint32_t compact_interval_ms; /* how often to look for what reads, deletions or idleness make
+                                     due; 10 000 */
     enum quern_compression compression;
     enum quern_recover recover;
     bool must_exist;  /* do not create: NO_STORE instead */

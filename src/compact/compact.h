@@ -3,9 +3,11 @@
  * docs/design/50-compaction.md.
  *
  * The shape: every flush makes a run in tier 0. K runs of a tier merge into one run of the next;
- * when the runs above the bottom hold half as much as the bottom, all of them merge into it. Every
- * merge is a *job* that goes through the key space slice by slice; each slice is one manifest edit,
- * so that temporary space stays small and a crash costs one slice.
+ * when the runs above the bottom hold half as much as the bottom, or what they delete is much of
+ * the store, all of them merge into it; so they do when reads that crossed them have cost as much
+ * as the merge will. Tables of the bottom whose dead entries no snapshot holds any more are
+ * rewritten. Every merge is a *job* that goes through the key space slice by slice; each slice is
+ * one manifest edit, so that temporary space stays small and a crash costs one slice.
  *
  * Threads: none of its own; one caller at a time per object. */
 #ifndef COMPACT_COMPACT_H
@@ -49,16 +51,26 @@ struct compact_jobs {
 void compact_jobs_done(struct compact_jobs *jobs);
 
 enum compact_urge {
-    COMPACT_NORMAL, /* only what the shape demands */
+    COMPACT_NORMAL, /* only what the runs of a tier demand */
+    COMPACT_LOOK,   /* now and then: what reads and dead entries demand, too */
     COMPACT_IDLE,   /* nothing was written for a while: settle */
+};
+
+/* What the shape does not show. */
+struct compact_need {
+    enum compact_urge urge;
+    quern_seq oldest_pin; /* of the live snapshots and cursors; UINT64_MAX: there is none */
+    /* What could have been merged in the time that reads have spent on runs that did not have what
+     * they looked for, since all upper runs were last merged. */
+    uint64_t read_bytes;
 };
 
 /* Look at the shape and, if a merge is due that has not begun, begin it (fills a job in `jobs`; no
  * I/O). Returns the job to work on next, the most urgent one under way, or NULL when all is well.
  */
 struct compact_job *compact_pick(const struct manifest_state *state, struct compact_jobs *jobs,
-                                 const struct compact_config *config, enum compact_urge urge,
-                                 struct manifest *numbers);
+                                 const struct compact_config *config,
+                                 const struct compact_need *need, struct manifest *numbers);
 
 /* The most urgent job under way, without beginning another; NULL when there is none. */
 struct compact_job *compact_active(struct compact_jobs *jobs);
@@ -108,6 +120,7 @@ struct compact_rules {
     uint64_t table_bytes;
     uint32_t block_bytes, filter_bits;
     enum sst_codec codec;
+    struct sst_cache *cache; /* new tables are read again through it; borrowed */
     /* Called about every MiB of input, to let more urgent work go first. Non-OK ends the merge. */
     enum quern_code (*yield)(void *arg, struct quern_error *err);
     void *yield_arg;
@@ -115,8 +128,9 @@ struct compact_rules {
 
 /* Write what the rules keep of the entries of `in`, from where it stands up to keys < `end` (empty:
  * to its end), as tables in `dir`. The caller positions `in` and keeps it. Tables are synced, the
- * directory is too. On failure no file remains. Output may be empty. Errors: those of the cursor,
- * NO_SPACE, IO, NO_MEMORY. */
+ * directory is too. Each table was read again and holds the very entries that the cursor showed and
+ * the rules keep, else the merge fails with CORRUPT. On failure no file remains. Output may be
+ * empty. Errors: those of the cursor, CORRUPT, NO_SPACE, IO, NO_MEMORY. */
 MUST_USE enum quern_code compact_merge(struct os_dir *dir, struct manifest *numbers,
                                        struct iter *in, struct quern_slice end,
                                        const struct compact_rules *rules,

@@ -9,10 +9,15 @@
  * every stratum is kept. A tombstone in the lowest stratum hides only what the same merge drops, if
  * nothing older lies below the output; then it goes too. All versions of a key land in one table,
  * so a point read looks into one table per run. The files are synced, and their names too, before
- * the caller hears of them. */
+ * the caller hears of them.
+ *
+ * What goes in must come out: each entry that is kept is hashed where the cursor shows it, and what
+ * the finished file holds is held against the sum (docs/design/50-compaction.md). */
 #include "compact/compact.h"
 
 #include "base/alloc.h"
+
+#include <inttypes.h>
 
 #define YIELD_BYTES (UINT64_C(1) << 20)
 
@@ -23,7 +28,8 @@ struct merge {
     struct compact_output *out;
     size_t capacity; /* of out->tables */
     struct sst_writer *writer;
-    struct buf key; /* user key of the last entry seen */
+    uint64_t count, sum; /* of the open table: entries it was given, and their hashes */
+    struct buf key;      /* user key of the last entry seen */
     bool key_known;
     size_t stratum; /* of the last entry kept of that key */
     uint64_t since_yield;
@@ -58,10 +64,15 @@ static enum quern_code finish_table(struct merge *m, struct quern_error *err)
         m->out->tables = more;
         m->capacity = capacity;
     }
-    if (sst_writer_finish(GIVE(m->writer), &meta, err))
+    if (sst_writer_finish(GIVE(m->writer), m->rules->cache, &meta, err))
         return err->code;
     m->out->tables[m->out->count++] = meta;
     m->out->bytes_written += meta.file_bytes;
+    if (meta.entry_count != m->count || meta.entry_hash != m->sum)
+        return err_set(err, QUERN_CORRUPT,
+                       "table %06" PRIu64 ": %" PRIu64 " entries were to be written and %" PRIu64
+                       " were, and they differ",
+                       meta.table_no, m->count, meta.entry_count);
     return QUERN_OK;
 }
 
@@ -75,6 +86,7 @@ static enum quern_code open_table(struct merge *m, struct quern_error *err)
         .created_ms = os_wall_ms(os_of(m->dir)),
     };
 
+    m->count = m->sum = 0;
     return sst_writer_open(m->dir, &config, &m->writer, err);
 }
 
@@ -82,6 +94,7 @@ static enum quern_code open_table(struct merge *m, struct quern_error *err)
 static enum quern_code merge_entry(struct merge *m, const struct entry *e, struct quern_error *err)
 {
     size_t stratum = stratum_of(m->rules, e->seq);
+    uint64_t hash;
     bool new_key = !m->key_known || !key_equal(buf_slice(&m->key), e->key);
 
     m->out->entries_in++;
@@ -101,8 +114,11 @@ static enum quern_code merge_entry(struct merge *m, const struct entry *e, struc
         return err->code;
     if (m->writer == NULL && open_table(m, err))
         return err->code;
+    hash = sst_entry_hash(e);
+    m->count++;
+    m->sum += hash;
     m->out->entries_out++;
-    return sst_writer_add(m->writer, e, err);
+    return sst_writer_add(m->writer, e, hash, err);
 }
 
 static enum quern_code merge_all(struct merge *m, struct iter *in, struct quern_slice end,

@@ -16,6 +16,10 @@
 /* A store this small settles into one run whenever it is idle. */
 #define SMALL_STORE_BYTES (UINT64_C(16) << 20)
 
+/* Dead entries (tombstones, and versions that are not the newest) are too many when they are one in
+ * this many: then a merge throws away a quarter of what it reads, and what they hide besides. */
+#define DEAD_SHARE 4
+
 static struct quern_slice low_of(const struct manifest_table *t)
 {
     return buf_slice(&t->meta.smallest);
@@ -67,15 +71,32 @@ static bool run_is_taken(const struct compact_jobs *jobs, uint64_t run_no)
 
 struct shape {
     uint64_t bottom_run, bottom_bytes, upper_bytes;
+    uint64_t entries, deletes; /* of all tables; tombstones above the bottom that may go */
     size_t upper_runs;
     size_t free_runs[TIER_COUNT_MAX]; /* of a tier, not part of a job */
     uint32_t deepest;                 /* upper tier that is not empty */
 };
 
-static struct shape measure(const struct manifest_state *state, const struct compact_jobs *jobs)
+/* No live snapshot or cursor is older than anything in the table. So a merge into the bottom leaves
+ * one version of each key, and no tombstone: whoever merges it for that reason does so once. */
+static bool is_unpinned(const struct manifest_table *t, quern_seq oldest_pin)
+{
+    return t->meta.seq_max <= oldest_pin;
+}
+
+static struct shape measure(const struct manifest_state *state, const struct compact_jobs *jobs,
+                            quern_seq oldest_pin)
 {
     struct shape s = {0};
     struct run_shape run;
+
+    for (size_t i = 0; i < state->table_count; i++) {
+        const struct manifest_table *t = &state->tables[i];
+
+        s.entries += t->meta.entry_count;
+        if (t->tier != TIER_BOTTOM && is_unpinned(t, oldest_pin))
+            s.deletes += t->meta.tombstone_count;
+    }
 
     for (size_t at = 0; next_run(state, &at, &run);) {
         if (run.tier == TIER_BOTTOM) {
@@ -140,13 +161,73 @@ static struct compact_job *begin(struct compact_jobs *jobs, const struct manifes
     return job;
 }
 
-struct compact_job *compact_pick(const struct manifest_state *state, struct compact_jobs *jobs,
-                                 const struct compact_config *config, enum compact_urge urge,
-                                 struct manifest *numbers)
+/* Bring all upper runs together, into the bottom unless that is much larger, when the store is idle
+ * or reads have paid for it. */
+static struct compact_job *settle(const struct manifest_state *state, const struct shape *s,
+                                  struct compact_jobs *jobs, const struct compact_need *need,
+                                  struct manifest *numbers)
 {
-    struct shape s = measure(state, jobs);
+    bool idle = need->urge == COMPACT_IDLE;
+    bool bottom = s->upper_bytes >= s->bottom_bytes / 8 ||
+                  s->upper_bytes + s->bottom_bytes < SMALL_STORE_BYTES;
+
+    if (s->upper_runs == 0)
+        return NULL;
+    if (s->upper_runs == 1 || s->deepest + 1 == TIER_BOTTOM) { /* no other way to have fewer */
+        if (!idle)
+            bottom = true;
+        else if (!bottom)
+            return NULL;
+    }
+    if (!idle && need->read_bytes < s->upper_bytes + (bottom ? s->bottom_bytes : 0))
+        return NULL;
+    if (bottom)
+        return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s->bottom_run, numbers);
+    return begin(jobs, state, 0, s->deepest, s->deepest + 1, 0, numbers);
+}
+
+static bool has_many_dead(const struct manifest_table *t)
+{
+    return (t->meta.tombstone_count + t->meta.duplicate_count) * DEAD_SHARE >= t->meta.entry_count;
+}
+
+/* A table of the bottom that kept dead entries for snapshots which are gone: rewrite it alone. */
+static struct compact_job *clean(const struct manifest_state *state, const struct shape *s,
+                                 struct compact_jobs *jobs, quern_seq oldest_pin)
+{
+    struct compact_job *job = &jobs->job[TIER_BOTTOM];
+    struct quern_error err;
+
+    for (size_t i = 0; i < state->table_count; i++) {
+        const struct manifest_table *t = &state->tables[i];
+
+        if (t->tier != TIER_BOTTOM || !has_many_dead(t) || !is_unpinned(t, oldest_pin))
+            continue;
+        buf_clear(&job->position);
+        buf_clear(&job->end);
+        if (buf_append(&job->position, low_of(t).data, low_of(t).len, &err) ||
+            buf_append(&job->end, high_of(t).data, high_of(t).len, &err) ||
+            buf_append(&job->end, "", 1, &err))
+            return NULL; /* no memory: at the next look */
+        job->active = job->rewrite = true;
+        job->source_tier = job->target_tier = TIER_BOTTOM;
+        job->target_run = s->bottom_run;
+        job->run_count = 0;
+        return job;
+    }
+    return NULL;
+}
+
+struct compact_job *compact_pick(const struct manifest_state *state, struct compact_jobs *jobs,
+                                 const struct compact_config *config,
+                                 const struct compact_need *need, struct manifest *numbers)
+{
+    struct shape s = measure(state, jobs, need->oldest_pin);
+    struct compact_job *job;
     bool busy = compact_active(jobs) != NULL;
-    bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && s.upper_bytes >= s.bottom_bytes / 2;
+    bool much = s.upper_bytes >= s.bottom_bytes / 2 ||
+                (s.deletes != 0 && s.deletes * DEAD_SHARE >= s.entries);
+    bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && much;
 
     for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++) {
         if (jobs->job[tier].active)
@@ -162,13 +243,10 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
     }
     if (jobs->job[TIER_BOTTOM].active)
         return &jobs->job[TIER_BOTTOM];
-    if (urge != COMPACT_IDLE || busy || s.upper_runs == 0)
+    if (need->urge == COMPACT_NORMAL || busy)
         return NULL;
-    if (s.upper_bytes >= s.bottom_bytes / 8 || s.upper_bytes + s.bottom_bytes < SMALL_STORE_BYTES)
-        return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
-    if (s.upper_runs > 1 && s.deepest + 1 < TIER_BOTTOM)
-        return begin(jobs, state, 0, s.deepest, s.deepest + 1, 0, numbers);
-    return NULL;
+    job = settle(state, &s, jobs, need, numbers);
+    return job != NULL ? job : clean(state, &s, jobs, need->oldest_pin);
 }
 
 struct compact_job *compact_active(struct compact_jobs *jobs)
@@ -220,7 +298,7 @@ struct compact_job *compact_pick_range(const struct manifest_state *state,
                                        struct compact_jobs *jobs, struct quern_slice start,
                                        struct quern_slice end, struct manifest *numbers, bool *wait)
 {
-    struct shape s = measure(state, jobs);
+    struct shape s = measure(state, jobs, UINT64_MAX);
     struct quern_slice last = {NULL, 0};
     struct compact_job *job;
     struct quern_error err;

@@ -45,6 +45,17 @@ enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
     return QUERN_OK;
 }
 
+quern_seq engine_oldest_pin(struct quern *db)
+{
+    quern_seq oldest = UINT64_MAX;
+
+    mutex_lock(&db->mu);
+    for (struct pin *p = db->pins.next; p != &db->pins; p = p->next)
+        oldest = p->seq < oldest ? p->seq : oldest;
+    mutex_unlock(&db->mu);
+    return oldest;
+}
+
 /* ---- edits ---- */
 
 static void count_runs(struct quern *db, const struct version *version)

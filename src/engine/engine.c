@@ -138,6 +138,15 @@ struct counters *engine_counters(struct quern *db)
     return &db->counters[stripe - 1];
 }
 
+uint64_t engine_passed(struct quern *db)
+{
+    uint64_t passed = 0;
+
+    for (size_t i = 0; i < COUNTER_STRIPES; i++)
+        passed += atomic_load_explicit(&db->counters[i].passed, memory_order_relaxed);
+    return passed;
+}
+
 /* ---- views ---- */
 
 static void view_retire(struct rcu_node *node)

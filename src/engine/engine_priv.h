@@ -59,6 +59,7 @@ struct waiter {
 struct counters {
     _Alignas(64) _Atomic uint64_t gets;
     _Atomic uint64_t gets_found, seeks;
+    _Atomic uint64_t passed; /* see engine_passed() */
 };
 
 /* Something that holds a number: a snapshot or a cursor. */
@@ -152,6 +153,7 @@ struct quern {
     bool unfinished;         /* recovery waits for space: recover_resume() */
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
+    uint64_t passed_paid;    /* engine_passed() when all upper runs were last merged */
 
     struct spans spans; /* locks itself; taken last */
     /* ---- the thread that prepares the log ahead of the leader (ahead.c); guarded by ahead_mu ----
@@ -200,6 +202,9 @@ void engine_fail(struct quern *db, const struct quern_error *why);
 /* Why writes are refused, into `err`; QUERN_OK when they are not. */
 MUST_USE enum quern_code engine_refusal(struct quern *db, struct quern_error *err);
 struct counters *engine_counters(struct quern *db);
+/* How often reads have looked into a run above the bottom in vain, or passed over an entry that is
+ * not shown: estimated from samples. A merge would have spared them that. */
+uint64_t engine_passed(struct quern *db);
 void engine_forks_watch(void); /* pthread_atfork, once */
 uint32_t engine_fork_generation(void);
 
@@ -249,6 +254,7 @@ MUST_USE enum quern_code engine_apply_edit(struct quern *db, const struct manife
 /* Live snapshots and cursors, rising, each number once. *out is the caller's (alloc_free). */
 MUST_USE enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
                                      struct quern_error *err);
+quern_seq engine_oldest_pin(struct quern *db); /* UINT64_MAX: there is none */
 void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq);
 void pin_remove_locked(struct pin *p);
 

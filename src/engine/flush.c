@@ -29,6 +29,7 @@ struct compact_rules work_rules(const struct quern *db, bool bottom, bool nothin
         .block_bytes = db->options.block_bytes,
         .filter_bits = db->options.filter_bits == UINT32_MAX ? 0 : db->options.filter_bits,
         .codec = codec_for(db, bottom),
+        .cache = db->cache,
     };
 }
 

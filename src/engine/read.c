@@ -16,6 +16,9 @@
 
 #define LOOKUPS_MAX SST_LOOKUPS_MAX
 
+/* One get in so many is asked how many runs it passed in vain. */
+#define SAMPLE_GETS 64
+
 /* ---- values ---- */
 
 void quern_value_done(struct quern_value *value)
@@ -75,14 +78,19 @@ static bool search_mems(const struct view *view, struct sst_lookup *l)
     return false;
 }
 
+/* *passed: runs above the bottom that were searched in vain. */
 static enum quern_code search_tables(const struct version *version, struct sst_lookup *l,
-                                     struct quern_error *err)
+                                     uint64_t *passed, struct quern_error *err)
 {
     for (size_t r = 0; r < version->run_count && !l->found; r++) {
-        struct table *t = run_find(&version->runs[r], l->key);
+        const struct run *run = &version->runs[r];
+        struct table *t = run_find(run, l->key);
 
-        if (t != NULL && sst_get(t->sst, l, err))
+        if (t == NULL)
+            continue;
+        if (sst_get(t->sst, l, err))
             return err->code;
+        *passed += !l->found && run->tier != TIER_BOTTOM;
     }
     return QUERN_OK;
 }
@@ -121,6 +129,7 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     struct counters *counters;
     const struct view *view;
     enum quern_code code = QUERN_OK;
+    uint64_t passed = 0;
 
     err = ERR_OR(err, local);
     if (engine_check(db, err) || check_key(key, err))
@@ -133,12 +142,13 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
         mem_prefetch(view->mem, l.hash);
     l.found = search_mems(view, &l);
     if (!l.found)
-        code = search_tables(view->version, &l, err);
+        code = search_tables(view->version, &l, &passed, err);
     if (LIKELY(code == QUERN_OK))
         code = deliver(&l, value, err);
     rcu_leave();
     counters = engine_counters(db);
-    atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0)
+        atomic_fetch_add_explicit(&counters->passed, passed * SAMPLE_GETS, memory_order_relaxed);
     if (code == QUERN_OK)
         atomic_fetch_add_explicit(&counters->gets_found, 1, memory_order_relaxed);
     else if (code != QUERN_NOT_FOUND) {
@@ -156,13 +166,15 @@ struct many {
     struct quern_error err[LOOKUPS_MAX]; /* meaningful where code is not OK */
 };
 
-/* One run: every key that is still open goes to the table that may hold it, all together. */
-static void search_run(const struct run *run, struct many *m, size_t n)
+/* One run: every key that is still open goes to the table that may hold it, all together. Returns
+ * how many were searched for in vain. */
+static uint64_t search_run(const struct run *run, struct many *m, size_t n)
 {
     struct sst_lookup *open[LOOKUPS_MAX];
     struct quern_error errs[LOOKUPS_MAX];
     enum quern_code codes[LOOKUPS_MAX];
     size_t at[LOOKUPS_MAX], count = 0;
+    uint64_t passed = 0;
 
     for (size_t i = 0; i < n; i++) {
         struct table *t;
@@ -177,19 +189,24 @@ static void search_run(const struct run *run, struct many *m, size_t n)
         open[count++] = &m->lookup[i];
     }
     if (count == 0)
-        return;
+        return 0;
     sst_get_many(open, count, codes, errs);
     for (size_t i = 0; i < count; i++) {
         m->code[at[i]] = codes[i];
         if (codes[i] != QUERN_OK)
             m->err[at[i]] = errs[i];
+        passed += !open[i]->found;
     }
+    return passed;
 }
 
-/* Up to LOOKUPS_MAX keys in one view at one number. */
-static void get_some(const struct view *view, const struct quern_slice *keys, size_t n,
-                     quern_seq seq, struct many *m)
+/* Up to LOOKUPS_MAX keys in one view at one number. Returns how often a run above the bottom was
+ * searched in vain. */
+static uint64_t get_some(const struct view *view, const struct quern_slice *keys, size_t n,
+                         quern_seq seq, struct many *m)
 {
+    uint64_t passed = 0;
+
     for (size_t i = 0; i < n; i++) {
         m->lookup[i] = (struct sst_lookup){.key = keys[i], .seq = seq};
         m->code[i] = check_key(keys[i], &m->err[i]);
@@ -200,8 +217,12 @@ static void get_some(const struct view *view, const struct quern_slice *keys, si
     for (size_t i = 0; i < n; i++)
         if (m->code[i] == QUERN_OK)
             m->lookup[i].found = search_mems(view, &m->lookup[i]);
-    for (size_t r = 0; r < view->version->run_count; r++)
-        search_run(&view->version->runs[r], m, n);
+    for (size_t r = 0; r < view->version->run_count; r++) {
+        uint64_t in_vain = search_run(&view->version->runs[r], m, n);
+
+        passed += view->version->runs[r].tier != TIER_BOTTOM ? in_vain : 0;
+    }
+    return passed;
 }
 
 enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
@@ -211,7 +232,7 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
     struct quern_error local;
     struct counters *counters;
     const struct view *view;
-    uint64_t found = 0;
+    uint64_t found = 0, passed = 0;
     quern_seq seq;
 
     err = ERR_OR(err, local);
@@ -225,7 +246,7 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        get_some(view, keys + done, some, seq, &m);
+        passed += get_some(view, keys + done, some, seq, &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 
@@ -243,6 +264,8 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
     counters = engine_counters(db);
     atomic_fetch_add_explicit(&counters->gets, n, memory_order_relaxed);
     atomic_fetch_add_explicit(&counters->gets_found, found, memory_order_relaxed);
+    if (passed != 0)
+        atomic_fetch_add_explicit(&counters->passed, passed, memory_order_relaxed);
     if (err->code != QUERN_OK)
         engine_note_damage(db, err);
     return err->code;

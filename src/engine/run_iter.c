@@ -12,7 +12,7 @@ struct run_iter {
     struct table *const *tables;
     size_t count, at; /* tables[at] is the one `inner` walks */
     struct iter *inner, *left;
-    bool bulk;
+    enum sst_walk walk;
 };
 
 static struct run_iter *of(struct iter *it)
@@ -42,7 +42,7 @@ static bool enter(struct run_iter *r, size_t at)
         return false;
     if (r->inner != NULL && r->at == at)
         return true;
-    if (sst_iter(r->tables[at]->sst, r->bulk, &inner, &r->base.err))
+    if (sst_iter(r->tables[at]->sst, r->walk, &inner, &r->base.err))
         return false;
     if (r->left == NULL)
         r->left = r->inner;
@@ -213,8 +213,8 @@ static const struct iter_ops run_iter_ops = {
     .free = run_free,
 };
 
-enum quern_code tables_iter(struct table *const *tables, size_t count, bool bulk, struct iter **out,
-                            struct quern_error *err)
+enum quern_code tables_iter(struct table *const *tables, size_t count, enum sst_walk walk,
+                            struct iter **out, struct quern_error *err)
 {
     struct run_iter *r;
 
@@ -224,13 +224,13 @@ enum quern_code tables_iter(struct table *const *tables, size_t count, bool bulk
     r->base.ops = &run_iter_ops;
     r->tables = tables;
     r->count = count;
-    r->bulk = bulk;
+    r->walk = walk;
     *out = &r->base;
     return QUERN_OK;
 }
 
-enum quern_code run_iter(const struct run *run, bool bulk, struct iter **out,
+enum quern_code run_iter(const struct run *run, enum sst_walk walk, struct iter **out,
                          struct quern_error *err)
 {
-    return tables_iter(run->tables, run->count, bulk, out, err);
+    return tables_iter(run->tables, run->count, walk, out, err);
 }

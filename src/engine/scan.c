@@ -28,6 +28,10 @@
 
 #define NO_KEY ((struct quern_slice){NULL, 0})
 
+/* A seek in a run costs as much as so many entries passed over, or gets in vain. */
+#define SEEK_PASSES 8
+#define HAND_IN 4096 /* passes gathered before the shared counter is told */
+
 /* ---- pins ---- */
 
 void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq)
@@ -112,7 +116,8 @@ static enum quern_code collect_inputs(const struct quern_iter *it, struct iter *
         if (add_mem(view->sealed[i], inputs, count, err))
             return err->code;
     for (size_t r = 0; r < view->version->run_count; r++, (*count)++)
-        if (run_iter(&view->version->runs[r], it->bulk, &inputs[*count], err))
+        if (run_iter(&view->version->runs[r], it->bulk ? SST_BULK : SST_CACHED, &inputs[*count],
+                     err))
             return err->code;
     return QUERN_OK;
 }
@@ -209,10 +214,17 @@ enum quern_code quern_iter_new(struct quern *db, const struct quern_iter_opts *o
     return QUERN_OK;
 }
 
+static void hand_in(struct quern_iter *it)
+{
+    atomic_fetch_add_explicit(&engine_counters(it->db)->passed, it->passed, memory_order_relaxed);
+    it->passed = 0;
+}
+
 void quern_iter_free(struct quern_iter *it)
 {
     if (it == NULL)
         return;
+    hand_in(it);
     iter_free(it->in);
     view_unref(it->view);
     mutex_lock(&it->db->mu);
@@ -255,6 +267,18 @@ static void renew(struct quern_iter *it)
     view_unref(before);
 }
 
+/* Before a seek: note what it costs that there are several runs, and take the present view. */
+static void prepare_seek(struct quern_iter *it)
+{
+    size_t runs = it->view->version->run_count;
+
+    if (runs > 1) /* one there must be */
+        it->passed += SEEK_PASSES * (runs - 1);
+    if (it->passed >= HAND_IN)
+        hand_in(it);
+    renew(it);
+}
+
 /* ---- moving ---- */
 
 static bool stop(struct quern_iter *it, const struct quern_error *why)
@@ -294,7 +318,7 @@ static bool walk_forward(struct quern_iter *it, int slot)
 {
     struct quern_slice skip = NO_KEY;
 
-    for (struct iter *in = it->in; in->valid; iter_next(in)) {
+    for (struct iter *in = it->in; in->valid; iter_next(in), it->passed++) {
         const struct entry *e = &in->at;
         enum sight sight = look(it, e, &skip);
 
@@ -351,7 +375,7 @@ static bool find_far(struct quern_iter *it, struct quern_slice skip)
         return stop(it, NULL);
     if (spans_resume(spans, buf_slice(&it->key), it->pin.seq, &it->jump, &slot))
         return jump_forward(it, slot);
-    for (int passed = 0; in->valid; iter_next(in), passed++) {
+    for (int passed = 0; in->valid; iter_next(in), passed++, it->passed++) {
         enum sight sight = look(it, &in->at, &skip);
 
         if (sight != PASSED)
@@ -372,7 +396,7 @@ static bool find_forward(struct quern_iter *it, struct quern_slice skip)
     struct iter *in = it->in;
 
     it->backward = false;
-    for (int passed = 0; in->valid; iter_next(in), passed++) {
+    for (int passed = 0; in->valid; iter_next(in), passed++, it->passed++) {
         enum sight sight = look(it, &in->at, &skip);
 
         if (LIKELY(sight == SHOWN))
@@ -441,13 +465,14 @@ static bool find_backward(struct quern_iter *it)
             return it->valid = true;
         if (it->err.code != QUERN_OK)
             return stop(it, NULL);
+        it->passed++;
     }
     return stop(it, &in->err);
 }
 
 bool quern_iter_first(struct quern_iter *it)
 {
-    renew(it);
+    prepare_seek(it);
     err_clear(&it->err);
     if (it->lower.len != 0)
         iter_seek(it->in, buf_slice(&it->lower));
@@ -458,7 +483,7 @@ bool quern_iter_first(struct quern_iter *it)
 
 bool quern_iter_last(struct quern_iter *it)
 {
-    renew(it);
+    prepare_seek(it);
     err_clear(&it->err);
     if (it->upper.len != 0)
         iter_seek_below(it->in, buf_slice(&it->upper));
@@ -490,7 +515,7 @@ bool quern_iter_seek(struct quern_iter *it, struct quern_slice key)
     err_clear(&it->err);
     if (!own_key(it, &key))
         return stop(it, NULL);
-    renew(it);
+    prepare_seek(it);
     if (it->lower.len != 0 && key_compare(key, buf_slice(&it->lower)) < 0)
         key = buf_slice(&it->lower);
     if (key.len == 0)
@@ -508,7 +533,7 @@ bool quern_iter_seek_back(struct quern_iter *it, struct quern_slice key)
     if (buf_assign(&it->key, key, &it->err) ||
         buf_append(&it->key, "", 1, &it->err)) /* the key right after `key` */
         return stop(it, NULL);
-    renew(it);
+    prepare_seek(it);
     iter_seek_below(it->in, buf_slice(&it->key));
     return find_backward(it);
 }
@@ -518,7 +543,7 @@ static bool next_anew(struct quern_iter *it)
 {
     if (buf_assign(&it->key, quern_iter_key(it), &it->err))
         return stop(it, NULL);
-    renew(it);
+    prepare_seek(it);
     iter_seek(it->in, buf_slice(&it->key));
     return find_forward(it, buf_slice(&it->key));
 }
@@ -538,7 +563,7 @@ static bool prev_anew(struct quern_iter *it)
 {
     if (buf_assign(&it->key, quern_iter_key(it), &it->err))
         return stop(it, NULL);
-    renew(it);
+    prepare_seek(it);
     iter_seek_below(it->in, buf_slice(&it->key));
     return find_backward(it);
 }

@@ -17,6 +17,7 @@ struct quern_iter {
     struct buf copy;
     struct buf key;  /* of a seek, where it would not last; where a long walk over nothing began */
     struct buf jump; /* where a known span ends or begins */
+    uint64_t passed; /* see engine_passed(); not yet handed in */
     struct quern_error err;
 };
 

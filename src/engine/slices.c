@@ -12,6 +12,10 @@
 /* Free space that a merge must leave behind. */
 #define SPACE_RESERVE_BYTES (UINT64_C(16) << 20)
 
+/* Measured, all in memory: a search of a run in vain takes 70 to 90 ns, in which a core merges some
+ * 25 bytes. Less, since a merge has the disk write as much as it reads. */
+#define PASS_BYTES 16
+
 static bool flush_waits(struct quern *db)
 {
     bool waits;
@@ -121,7 +125,8 @@ static enum quern_code slice_cursor(const struct slice_work *s, struct iter **ou
     if (inputs == NULL)
         return err_memory(err, "a compaction");
     for (; count < s->run_count && code == QUERN_OK; count++) {
-        code = tables_iter(s->tables + from, s->run_end[count] - from, true, &inputs[count], err);
+        code =
+            tables_iter(s->tables + from, s->run_end[count] - from, SST_WHOLE, &inputs[count], err);
         if (code != QUERN_OK)
             break;
         from = s->run_end[count];
@@ -300,16 +305,21 @@ void work_job_failed(struct quern *db, struct compact_job *job, const struct que
 /* One step of the most urgent merge. False: there is nothing to merge now. */
 bool work_merge_step(struct quern *db, enum compact_urge urge)
 {
+    struct compact_need need = {.urge = urge, .oldest_pin = engine_oldest_pin(db)};
+    uint64_t bytes, passed = engine_passed(db);
+    bool none = compact_active(&db->jobs) == NULL;
     struct compact_job *job;
     struct quern_error err;
-    uint64_t bytes;
 
+    need.read_bytes = (passed - db->passed_paid) * PASS_BYTES;
     if (atomic_load(&db->failed) || os_now_ns(db->os) < db->merge_again_ns)
         return false;
-    job = compact_pick(manifest_state(db->manifest), &db->jobs, &db->compact_config, urge,
+    job = compact_pick(manifest_state(db->manifest), &db->jobs, &db->compact_config, &need,
                        db->manifest);
     if (job == NULL)
         return false;
+    if (none && job->run_count != 0 && (urge != COMPACT_NORMAL || job->target_tier == TIER_BOTTOM))
+        db->passed_paid = passed; /* all upper runs are merged now */
     if (work_job_step(db, job, &bytes, &err))
         work_job_failed(db, job, &err);
     return true;

@@ -63,10 +63,10 @@ size_t run_lower(const struct run *run, struct quern_slice key);
 
 /* A cursor over a whole run, trims respected; the caller keeps the version alive while it lives.
  * Errors: NO_MEMORY. */
-MUST_USE enum quern_code run_iter(const struct run *run, bool bulk, struct iter **out,
+MUST_USE enum quern_code run_iter(const struct run *run, enum sst_walk walk, struct iter **out,
                                   struct quern_error *err);
 /* The same over some tables, disjoint and in key order; takes no references of its own. */
-MUST_USE enum quern_code tables_iter(struct table *const *tables, size_t count, bool bulk,
+MUST_USE enum quern_code tables_iter(struct table *const *tables, size_t count, enum sst_walk walk,
                                      struct iter **out, struct quern_error *err);
 
 struct view {

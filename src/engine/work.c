@@ -262,9 +262,9 @@ static void *worker(void *arg)
         }
         if (now - last_look >= (uint64_t)db->options.compact_interval_ms * 1000000) {
             last_look = now;
-            urge = is_idle(db) ? COMPACT_IDLE : COMPACT_NORMAL;
+            urge = is_idle(db) ? COMPACT_IDLE : COMPACT_LOOK;
+            busy = true;
             if (urge == COMPACT_IDLE) {
-                busy = true;
                 if (engine_wal(db) != NULL)
                     wal_trim(engine_wal(db));
                 ballast_keep(db);

@@ -187,19 +187,13 @@ static enum quern_code local_file_size(struct os_file *file, uint64_t *bytes,
     return QUERN_OK;
 }
 
-/* ---- hints ---- */
+/* ---- a hint ---- */
 
 static void local_file_start_writeback(struct os_file *file, uint64_t at, uint64_t len)
 {
     /* A length of 0 means "to the end" to the kernel. */
     if (len != 0)
         (void)sync_file_range(local_file(file)->fd, (off_t)at, (off_t)len, SYNC_FILE_RANGE_WRITE);
-}
-
-static void local_file_forget(struct os_file *file, uint64_t at, uint64_t len)
-{
-    if (len != 0)
-        (void)posix_fadvise(local_file(file)->fd, (off_t)at, (off_t)len, POSIX_FADV_DONTNEED);
 }
 
 /* ---- mappings ---- */
@@ -284,7 +278,6 @@ static const struct os_ops local_ops = {
     .file_truncate = local_file_truncate,
     .file_size = local_file_size,
     .file_start_writeback = local_file_start_writeback,
-    .file_forget = local_file_forget,
     .file_map = local_file_map,
     .file_unmap = local_file_unmap,
     .now_ns = local_now_ns,

@@ -128,8 +128,6 @@ size_t block_builder_bytes(const struct block_builder *b, const struct entry *e)
 /* Write the block (without outside bytes) to `to`, which has block_builder_bytes(b, NULL) +
  * BLOCK_PREFIX_MAX of room; returns its length. */
 size_t block_build(struct block_builder *b, uint8_t *to);
-/* The bytes of the entry added last: its key, and behind it its value unless that is outside. */
-const uint8_t *block_builder_last(const struct block_builder *b);
 /* key_head(first key, 0) */
 uint64_t block_builder_first_head(const struct block_builder *b);
 void block_builder_clear(struct block_builder *b); /* keeps its memory */

@@ -55,24 +55,27 @@ struct sst_writer;
 /* Create NNNNNN.sst, which must not exist. `dir` is borrowed. */
 MUST_USE enum quern_code sst_writer_open(struct os_dir *dir, const struct sst_write_config *config,
                                          struct sst_writer **out, struct quern_error *err);
-/* Add the next entry: entry_compare() rises strictly (ensured). Nothing is kept of `e`. */
-MUST_USE enum quern_code sst_writer_add(struct sst_writer *w, const struct entry *e,
+/* The hash of one entry. A table's meta.entry_hash is their wrapping sum, so that what goes into a
+ * merge can be held against what comes out. Quick when the value follows its key in memory, as it
+ * does in entries read from a MemDB or a table. */
+uint64_t sst_entry_hash(const struct entry *e);
+/* Add the next entry: entry_compare() rises strictly (ensured). Nothing is kept of `e`. `hash` is
+ * its sst_entry_hash(), which the caller took where the entry came from: what the file turns out to
+ * hold is compared with the sum of these. */
+MUST_USE enum quern_code sst_writer_add(struct sst_writer *w, const struct entry *e, uint64_t hash,
                                         struct quern_error *err);
 /* File bytes so far, the open block included. */
 uint64_t sst_writer_bytes(const struct sst_writer *w);
 uint64_t sst_writer_entries(const struct sst_writer *w);
-/* Write what remains and sync the file; the caller syncs the directory before naming the table in
- * the manifest. *meta is the caller's (table_meta_done()). `w` is gone in any case; on failure
- * the file is removed. At least one entry was added. */
-MUST_USE enum quern_code sst_writer_finish(struct sst_writer *w, struct table_meta *meta,
-                                           struct quern_error *err);
+/* Write what remains, read the whole file again as its readers will and check it (sst_verify()),
+ * and sync it; the caller syncs the directory before naming the table in the manifest. *meta is the
+ * caller's (table_meta_done()). `w` is gone in any case; on failure the file is removed. At least
+ * one entry was added. Errors: CORRUPT (what was read is not what was added), NO_SPACE, IO,
+ * NO_MEMORY. */
+MUST_USE enum quern_code sst_writer_finish(struct sst_writer *w, struct sst_cache *cache,
+                                           struct table_meta *meta, struct quern_error *err);
 void sst_writer_drop(struct sst_writer *w); /* abandon and remove the file; NULL is fine */
 OWNER(sst_writer_drop, struct sst_writer *);
-
-/* The hash of one entry. A table's meta.entry_hash is their wrapping sum, so that what goes into a
- * merge can be held against what comes out. Quick when the value follows its key in memory, as it
- * does in entries read from a table. */
-uint64_t sst_entry_hash(const struct entry *e);
 
 /* ---- reading ---- */
 
@@ -117,10 +120,15 @@ MUST_USE enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct que
 void sst_get_many(struct sst_lookup **lookups, size_t n, enum quern_code *codes,
                   struct quern_error *errs);
 
-/* A cursor over all entries with smallest <= key <= largest of `t`. Holds a reference. With `bulk`
- * the blocks read on the way do not enter the cache (compaction, verify, long scans) and are read
- * ahead in large pieces. Errors: NO_MEMORY, IO, CORRUPT. */
-MUST_USE enum quern_code sst_iter(struct sst *t, bool bulk, struct iter **out,
+enum sst_walk {
+    SST_CACHED, /* blocks come from the cache and enter it */
+    SST_BULK,   /* blocks that are not there are read ahead in large pieces and do not enter it */
+    SST_WHOLE,  /* the same, and a walk by iter_next() from iter_first() to the end fails with
+                 * CORRUPT there if it did not meet the very entries that were written */
+};
+/* A cursor over all entries with smallest <= key <= largest of `t`. Holds a reference. Errors:
+ * NO_MEMORY, IO, CORRUPT. */
+MUST_USE enum quern_code sst_iter(struct sst *t, enum sst_walk walk, struct iter **out,
                                   struct quern_error *err);
 
 /* How many entries (all kinds, all versions) have a key < `key`: from the index's running counts

@@ -292,11 +292,6 @@ size_t block_build(struct block_builder *b, uint8_t *to)
     return (size_t)(end - b->outside_bytes);
 }
 
-const uint8_t *block_builder_last(const struct block_builder *b)
-{
-    return b->data.data + b->notes[b->count - 1].at;
-}
-
 uint64_t block_builder_first_head(const struct block_builder *b)
 {
     return key_head(note_key(b, 0), 0);

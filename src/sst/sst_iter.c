@@ -2,14 +2,14 @@
  *
  * It stands on entry `i` of block `b`. The block is held in one of three ways:
  *
- *      frame    pinned in the cache (all, without `bulk`; those found there, with it)
- *      owned    memory of its own: a large block, or a compressed one expanded by `bulk`
- *      ahead    inside the piece of the file that `bulk` has read ahead
+ *      frame    pinned in the cache (all, with SST_CACHED; those found there, else)
+ *      owned    memory of its own: a large block, or a compressed one that was read ahead
+ *      ahead    inside the piece of the file that was read ahead
  *
  * Beside it the block held before is kept, so that the entry that a step leaves stays readable for
- * as long as iter.h promises; with `bulk` so is the piece before. The index is pinned for the
- * cursor's life. A step inside a block touches its columns and nothing else; a step across goes
- * through hold().
+ * as long as iter.h promises; of what was read ahead so is the piece before. The index is pinned
+ * for the cursor's life. A step inside a block touches its columns and nothing else; a step across
+ * goes through hold().
  *
  * Time goes to cache misses: of a block that is in the cache its head and columns are fetched
  * before the pin, whose atomic add would make the loads behind it wait, and the entries found by a
@@ -43,13 +43,15 @@ struct sst_iter {
     struct sst *t;
     struct frame *index; /* pinned */
     const struct index *x;
-    bool bulk;
+    enum sst_walk walk;
+    bool counting;       /* a whole walk is under way: */
+    uint64_t count, sum; /* the entries it has met, and their hashes */
 
     struct block block;
     uint32_t b, i;
     struct holder held, before; /* of `block`, and of the one before it */
 
-    /* With bulk. */
+    /* But for SST_CACHED. */
     struct piece ahead, ahead_before;
     size_t ahead_bytes; /* how much to read next time */
 };
@@ -82,6 +84,24 @@ static inline void show(struct sst_iter *s)
     block_entry(&s->block, s->i, &s->base.at);
     s->base.head = key_head(s->base.at.key, 0);
     s->base.valid = true;
+    if (s->counting) {
+        s->count++;
+        s->sum += sst_entry_hash(&s->base.at);
+    }
+}
+
+/* A whole walk has come to the end: did it meet what was written? */
+static void compare_sums(struct sst_iter *s)
+{
+    const struct table_meta *want = &s->t->meta;
+
+    s->counting = false;
+    if (s->count == want->entry_count && s->sum == want->entry_hash)
+        return;
+    (void)err_set(&s->base.err, QUERN_CORRUPT,
+                  "%" PRIu64 " entries were read and %" PRIu64 " written, and they differ",
+                  s->count, want->entry_count);
+    fail(s);
 }
 
 /* ---- holding a block ---- */
@@ -190,7 +210,7 @@ static bool hold(struct sst_iter *s, uint32_t b, bool backward)
     s->before = s->held;
     s->held = (struct holder){0};
     s->b = b;
-    if (!s->bulk || slot_get(table_slot(s->t, b)) != NULL ||
+    if (s->walk == SST_CACHED || slot_get(table_slot(s->t, b)) != NULL ||
         s->x->at[b + 1] - s->x->at[b] > CACHED_BLOCK_BYTES_MAX)
         code = hold_cached(s, b, &s->base.err);
     else
@@ -219,6 +239,8 @@ static void to_block_start(struct sst_iter *s, uint32_t b)
 {
     if (b == s->x->count) {
         stop(s);
+        if (s->counting)
+            compare_sums(s);
     } else if (hold(s, b, false)) {
         s->i = 0;
         expect_block(s, false);
@@ -240,13 +262,18 @@ static void to_block_end(struct sst_iter *s, uint32_t b)
 
 static void iter_op_first(struct iter *it)
 {
+    struct sst_iter *s = of(it);
+
     err_clear(&it->err);
-    to_block_start(of(it), 0);
+    s->counting = s->walk == SST_WHOLE;
+    s->count = s->sum = 0;
+    to_block_start(s, 0);
 }
 
 static void iter_op_last(struct iter *it)
 {
     err_clear(&it->err);
+    of(it)->counting = false;
     to_block_end(of(it), of(it)->x->count);
 }
 
@@ -256,6 +283,7 @@ static void iter_op_seek(struct iter *it, struct quern_slice key)
     uint32_t b = index_search(s->x, key);
 
     err_clear(&it->err);
+    s->counting = false;
     if (b == s->x->count) {
         stop(s);
     } else if (hold(s, b, false)) {
@@ -276,6 +304,7 @@ static void iter_op_seek_below(struct iter *it, struct quern_slice key)
     uint32_t b = index_search(s->x, key);
 
     err_clear(&it->err);
+    s->counting = false;
     if (b == s->x->count) {
         to_block_end(s, b);
     } else if (hold(s, b, true)) {
@@ -305,6 +334,7 @@ static void iter_op_prev(struct iter *it)
 {
     struct sst_iter *s = of(it);
 
+    s->counting = false;
     if (LIKELY(s->i > 0)) {
         s->i--;
         show(s);
@@ -336,7 +366,8 @@ static const struct iter_ops ops = {
     .free = iter_op_free,
 };
 
-enum quern_code sst_iter(struct sst *t, bool bulk, struct iter **out, struct quern_error *err)
+enum quern_code sst_iter(struct sst *t, enum sst_walk walk, struct iter **out,
+                         struct quern_error *err)
 {
     struct sst_iter *s = NEW(struct sst_iter);
     enum quern_code code;
@@ -356,7 +387,7 @@ enum quern_code sst_iter(struct sst *t, bool bulk, struct iter **out, struct que
     s->base.ops = &ops;
     s->t = t;
     s->x = frame_index(s->index);
-    s->bulk = bulk;
+    s->walk = walk;
     *out = &s->base;
     return QUERN_OK;
 }

@@ -11,6 +11,8 @@
 
 #include <inttypes.h>
 
+#define PIECE_BYTES (UINT32_C(1) << 20) /* data blocks are read in pieces of at least this */
+
 struct verify {
     struct sst *t;
     sst_damage_fn damage;
@@ -19,6 +21,10 @@ struct verify {
     struct quern_error first; /* the first finding */
     bool found;
     bool missing; /* some block could not be read: sums cannot be compared */
+
+    struct buf piece;  /* of the file, */
+    uint64_t piece_at; /* from here on */
+    struct buf plain;  /* a block, expanded */
 
     struct filter filter;
     bool has_filter;
@@ -74,23 +80,25 @@ static enum quern_code read_sealed(struct verify *v, const struct span *span, ui
 
 /* ---- entries ---- */
 
-static const char *check_entry(struct verify *v, const struct block *b, uint32_t i,
-                               const struct entry *e, bool first_of_table)
+/* The first or last key of a block; what lies between follows from the order. */
+static const char *check_end(const struct verify *v, const struct block *b, struct quern_slice key)
 {
-    struct quern_slice prefix = slice_of(b->bytes + BLOCK_HEAD_BYTES, b->prefix_len);
-    struct entry before = {.key = buf_slice(&v->last_key), .seq = v->last_seq};
-
-    if (i > 0)
-        block_entry(b, i - 1, &before);
-    if ((i > 0 || !first_of_table) && entry_compare(&before, e) >= 0)
-        return "entries out of order";
-    if (memcmp(e->key.data, prefix.data, prefix.len) != 0)
+    if (memcmp(key.data, b->bytes + BLOCK_HEAD_BYTES, b->prefix_len) != 0)
         return "key without its block's prefix";
+    if (key_compare(key, smallest(v)) < 0 || key_compare(key, largest(v)) > 0)
+        return "key outside of the table's range";
+    return NULL;
+}
+
+/* `order`: how the key compares with that of the entry before. */
+static const char *check_entry(const struct verify *v, const struct block *b, uint32_t i,
+                               const struct entry *e, int order, quern_seq seq_before)
+{
+    if (order > 0 || (order == 0 && e->seq >= seq_before))
+        return "entries out of order";
     if (block_head(b, i) != key_head(e->key, b->prefix_len))
         return "head does not match its key";
-    if (key_compare(e->key, smallest(v)) < 0 || key_compare(e->key, largest(v)) > 0)
-        return "key outside of the table's range";
-    if (v->has_filter && !filter_may_hold(&v->filter, hash_key(e->key)))
+    if (v->has_filter && order != 0 && !filter_may_hold(&v->filter, hash_key(e->key)))
         return "filter denies a key that is there";
     return NULL;
 }
@@ -100,51 +108,72 @@ static enum quern_code check_entries(struct verify *v, const struct block *b,
                                      const struct index_row *row, const char **what,
                                      struct quern_error *err)
 {
+    struct quern_slice before = buf_slice(&v->last_key);
     struct entry e = {0};
 
-    *what = NULL;
+    *what = check_end(v, b, block_key(b, 0));
+    if (*what == NULL)
+        *what = check_end(v, b, block_key(b, b->count - 1));
+    if (*what == NULL && row->first_head != key_head(block_key(b, 0), 0))
+        *what = "index has another first key";
     for (uint32_t i = 0; i < b->count; i++) {
-        struct quern_slice before = i == 0 ? buf_slice(&v->last_key) : block_key(b, i - 1);
-        const char *why;
+        int order;
 
         block_entry(b, i, &e);
-        why = check_entry(v, b, i, &e, v->last_key.len == 0);
-        if (why == NULL && i == 0 && row->first_head != key_head(e.key, 0))
-            why = "index has another first key";
-        if (*what == NULL)
-            *what = why;
-        meta_add_entry(&v->sum, &e, sst_entry_hash(&e), !key_equal(before, e.key));
+        order = before.len == 0 ? -1 : key_compare(before, e.key);
+        if (LIKELY(*what == NULL))
+            *what = check_entry(v, b, i, &e, order, v->last_seq);
+        meta_add_entry(&v->sum, &e, sst_entry_hash(&e), order != 0);
+        before = e.key;
+        v->last_seq = e.seq;
     }
     if (*what == NULL && key_compare(e.key, row->separator) > 0)
         *what = "last key is above its separator";
-    v->last_seq = e.seq;
     buf_clear(&v->last_key);
     return buf_append(&v->last_key, e.key.data, e.key.len, err);
 }
 
 /* ---- blocks ---- */
 
+/* The sealed bytes of a block, in the piece of the file at hand; checked. */
+static enum quern_code piece_block(struct verify *v, const struct span *span,
+                                   const uint8_t **sealed, struct unsealed *u,
+                                   struct quern_error *err)
+{
+    uint64_t end = v->t->footer.filter.at, bytes = PIECE_BYTES;
+
+    if (span->at + span->bytes > v->piece_at + v->piece.len) {
+        bytes = bytes > span->bytes ? bytes : span->bytes;
+        bytes = bytes < end - span->at ? bytes : end - span->at;
+        buf_clear(&v->piece);
+        if (buf_reserve(&v->piece, (size_t)bytes, err) ||
+            os_file_read(v->t->file, v->piece.data, (size_t)bytes, span->at, err))
+            return err->code;
+        v->piece_at = span->at;
+        v->piece.len = (size_t)bytes;
+    }
+    *sealed = v->piece.data + (span->at - v->piece_at);
+    v->bytes_read += span->bytes;
+    return unseal_check(*sealed, (size_t)span->bytes, span->checksum, v->t->footer.unique_id,
+                        span->at, u, err);
+}
+
 static enum quern_code verify_block(struct verify *v, const struct span *span,
                                     const struct index_row *row, struct quern_slice before,
                                     struct quern_error *err)
 {
-    uint8_t *sealed OWNED(alloc_free) = NULL;
-    uint8_t *expanded OWNED(alloc_free) = NULL;
-    const uint8_t *bytes;
+    const uint8_t *bytes = NULL;
     const char *what;
     struct unsealed u;
     struct block b;
 
-    if (read_sealed(v, span, &sealed, &u, err))
+    if (piece_block(v, span, &bytes, &u, err))
         return err->code;
-    bytes = sealed;
     if (u.codec != SST_PLAIN) {
-        expanded = alloc_bytes(u.raw_len);
-        if (expanded == NULL)
-            return err_memory(err, "verifying");
-        if (unseal_expand(sealed, &u, expanded, err))
+        buf_clear(&v->plain);
+        if (buf_reserve(&v->plain, u.raw_len, err) || unseal_expand(bytes, &u, v->plain.data, err))
             return err->code;
-        bytes = expanded;
+        bytes = v->plain.data;
     }
     what = block_check(bytes, u.raw_len);
     if (what == NULL && get_u32le(bytes) != row->entries)
@@ -290,6 +319,8 @@ enum quern_code sst_verify(struct sst *t, sst_damage_fn damage, void *arg, uint6
     struct verify v = {.t = t, .damage = damage, .arg = arg};
     enum quern_code code = verify_all(&v, err);
 
+    buf_done(&v.piece);
+    buf_done(&v.plain);
     buf_done(&v.last_key);
     if (bytes_read != NULL)
         *bytes_read = v.bytes_read;

@@ -2,13 +2,16 @@
  *
  *      add -> block builder --full--> sealed into `out` --1 MiB--> file, write-back begun
  *                                  '-> a row for the index, once the next key is known
- *      finish -> last block | filter | index | properties | footer | sync
+ *      finish -> last block | filter | index | properties | footer -> read again -> sync
  *
  *  (1) entries rise strictly by entry_compare(), ensured;
  *  (2) memory is one block, the index, eight bytes per key for the filter, and `out`;
  *  (3) a large value goes from the caller's memory straight into the file: it is hashed where it
  *      stands and written as a piece of its own;
- *  (4) a table is whole only when the footer is: a reader finds the magic at the very end. */
+ *  (4) a table is whole only when the footer is: a reader finds the magic at the very end;
+ *  (5) the sum of the entries' hashes comes from the caller, who took them where the entries came
+ *      from. Before the sync the file is read again and held against it, so an entry lost or
+ *      changed on the way, or a byte between memory and file, ends here. */
 #include "sst/table_priv.h"
 
 #include "base/hash.h"
@@ -275,13 +278,12 @@ static enum quern_code note_hash(struct sst_writer *w, struct quern_slice key,
     return QUERN_OK;
 }
 
-static enum quern_code add_entry(struct sst_writer *w, const struct entry *e,
+static enum quern_code add_entry(struct sst_writer *w, const struct entry *e, uint64_t hash,
                                  struct quern_error *err)
 {
     int order = w->meta.entry_count == 0 ? -1 : key_compare(buf_slice(&w->last_key), e->key);
     bool large = e->value.len >= CACHED_BLOCK_BYTES_MAX &&
                  (w->config.codec == SST_PLAIN || e->value.len > COMPRESS_BYTES_MAX / 2);
-    uint64_t hash;
 
     ensure(order < 0 || (order == 0 && e->seq < w->last_seq));
     ensure(e->key.len != 0 && e->key.len <= ENTRY_KEY_BYTES_MAX &&
@@ -293,21 +295,8 @@ static enum quern_code add_entry(struct sst_writer *w, const struct entry *e,
         return err->code;
     if (order < 0 && w->config.filter_bits != 0 && note_hash(w, e->key, err))
         return err->code;
-    if (large) {
-        hash = sst_entry_hash(e);
-        if (write_large(w, e, err))
-            return err->code;
-    } else {
-        struct entry copy = *e;
-        const uint8_t *bytes;
-
-        if (block_builder_add(&w->block, e, false, err))
-            return err->code;
-        bytes = block_builder_last(&w->block);
-        copy.key.data = bytes;
-        copy.value.data = bytes + e->key.len;
-        hash = sst_entry_hash(&copy);
-    }
+    if (large ? write_large(w, e, err) : block_builder_add(&w->block, e, false, err))
+        return err->code;
     if (w->meta.entry_count == 0 && buf_append(&w->meta.smallest, e->key.data, e->key.len, err))
         return err->code;
     if (order != 0) {
@@ -320,9 +309,10 @@ static enum quern_code add_entry(struct sst_writer *w, const struct entry *e,
     return QUERN_OK;
 }
 
-enum quern_code sst_writer_add(struct sst_writer *w, const struct entry *e, struct quern_error *err)
+enum quern_code sst_writer_add(struct sst_writer *w, const struct entry *e, uint64_t hash,
+                               struct quern_error *err)
 {
-    if (LIKELY(!w->failed && add_entry(w, e, err) == QUERN_OK))
+    if (LIKELY(!w->failed && add_entry(w, e, hash, err) == QUERN_OK))
         return QUERN_OK;
     if (w->failed)
         return err_set(err, QUERN_IO, "write table %06" PRIu64 ": it failed before",
@@ -376,7 +366,20 @@ static enum quern_code write_properties(struct sst_writer *w, struct span *span,
     return write_sealed(w, &raw, span, err);
 }
 
-static enum quern_code write_end(struct sst_writer *w, struct quern_error *err)
+/* The file as its readers will see it: is it what was added? Before the sync, so that write-back
+ * goes on meanwhile. */
+static enum quern_code read_back(struct sst_writer *w, struct sst_cache *cache,
+                                 struct quern_error *err)
+{
+    struct sst *t OWNED(sst_unref) = NULL;
+
+    if (sst_open(w->dir, &w->meta, cache, &t, err) || sst_verify(t, NULL, NULL, NULL, err))
+        return err_in(err, "read again");
+    return QUERN_OK;
+}
+
+static enum quern_code write_end(struct sst_writer *w, struct sst_cache *cache,
+                                 struct quern_error *err)
 {
     struct footer f = {.unique_id = w->meta.unique_id};
     struct buf index OWNED_BUF = {0};
@@ -399,19 +402,21 @@ static enum quern_code write_end(struct sst_writer *w, struct quern_error *err)
     footer_put(w->out.data + w->out.len, &f, next_at(w));
     w->out.len += FOOTER_BYTES;
     w->meta.file_hash = f.checksum;
-    if (write_out(w, err) || os_file_sync(w->file, err))
+    if (write_out(w, err))
         return err->code;
     w->meta.file_bytes = w->out_at;
+    if (read_back(w, cache, err) || os_file_sync(w->file, err))
+        return err->code;
     return os_file_close(GIVE(w->file), err);
 }
 
-enum quern_code sst_writer_finish(struct sst_writer *w, struct table_meta *meta,
-                                  struct quern_error *err)
+enum quern_code sst_writer_finish(struct sst_writer *w, struct sst_cache *cache,
+                                  struct table_meta *meta, struct quern_error *err)
 {
     enum quern_code code;
 
     ensure(w->failed || w->meta.entry_count != 0);
-    code = w->failed ? err_set(err, QUERN_IO, "a write failed before") : write_end(w, err);
+    code = w->failed ? err_set(err, QUERN_IO, "a write failed before") : write_end(w, cache, err);
     if (code != QUERN_OK) {
         (void)err_in(err, "write table %06" PRIu64, w->config.table_no);
         sst_writer_drop(w);

@@ -5,7 +5,8 @@
  *
  *     call -> begin -+-> GO    done as asked; sim_end() gives the mutex back
  *                    +-> FAIL  a fault: done in part or not at all, then the fault's errno
- *                    +-> LIE   a fault without errno: not done, and OK
+ *                    +-> LIE   a fault without errno: not done, and OK (flip_bit, shift_bytes: GO,
+ *                              and done wrong)
  *                    +-> CUT   the power goes during this call: done in part or not, nothing of
  *                    |         it durable; then the disk is frozen
  *                    '-> OFF   the power is gone already
@@ -94,6 +95,8 @@ struct how {
     enum way way;
     int sys_errno;
     uint64_t part_bytes;
+    bool flip_bit;
+    uint64_t shift_bytes;
     bool drop_dirty;
 };
 
@@ -126,7 +129,12 @@ static void meet_faults(struct sim *s, enum sim_op op, const char *name, struct 
         if (how->way != GO || nth < f->skip || (nth > f->skip && !f->always))
             continue;
         s->hits++;
-        how->way = f->sys_errno != 0 ? FAIL : LIE;
+        if (f->sys_errno != 0)
+            how->way = FAIL;
+        else if (!f->flip_bit && f->shift_bytes == 0)
+            how->way = LIE;
+        how->flip_bit = f->flip_bit;
+        how->shift_bytes = f->shift_bytes;
         how->sys_errno = f->sys_errno;
         how->part_bytes = f->part_bytes;
         how->drop_dirty = f->drop_dirty;
@@ -525,6 +533,18 @@ static void write_pieces(struct how *how, struct inode *i, const struct iovec *p
     }
 }
 
+/* One bit of what was just written to [at, at + len). */
+static void flip_bit(struct how *how, struct inode *i, uint64_t at, uint64_t len)
+{
+    uint64_t chance = disk_random(&how->sim->disk);
+    uint8_t byte;
+
+    at += chance / 8 % len;
+    inode_read(i, &byte, 1, at);
+    byte ^= (uint8_t)(1u << chance % 8);
+    inode_write(&how->sim->disk, i, &byte, 1, at);
+}
+
 static enum quern_code sim_file_write(struct os_file *file, const struct iovec *pieces, int n,
                                       uint64_t at, struct quern_error *err)
 {
@@ -537,6 +557,7 @@ static enum quern_code sim_file_write(struct os_file *file, const struct iovec *
     for (int k = 0; k < n; k++)
         len += pieces[k].iov_len;
     ensure(at <= INT64_MAX && len <= INT64_MAX - at);
+    at += how.shift_bytes;
     if (how.way == GO && !file_of(file)->writes)
         how_fail(&how, EBADF);
     fits = inode_fits(&how.sim->disk, i, at, len);
@@ -551,6 +572,8 @@ static enum quern_code sim_file_write(struct os_file *file, const struct iovec *
     if (how.part_bytes > fits)
         how.part_bytes = fits;
     write_pieces(&how, i, pieces, n, at, how.part_bytes < len ? how.part_bytes : len);
+    if (how.way == GO && how.flip_bit && len != 0)
+        flip_bit(&how, i, at, len);
     if (how.way == GO && file_of(file)->direct && len != 0)
         inode_make_durable(i, at, len);
     return sim_end(&how, err, "write", file->name);
@@ -679,7 +702,6 @@ static const struct os_ops sim_ops = {
     .file_truncate = sim_file_truncate,
     .file_size = sim_file_size,
     .file_start_writeback = sim_file_hint,
-    .file_forget = sim_file_hint,
     .file_map = sim_file_map,
     .file_unmap = sim_file_unmap,
     .now_ns = sim_now_ns,

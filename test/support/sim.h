@@ -90,8 +90,10 @@ struct sim_fault {
     int sys_errno;    /* what the call fails with; 0: it does nothing and says OK (a lost write;
                        * only for calls that change something and return nothing) */
     uint64_t part_bytes; /* for SIM_WRITE: so many bytes are written before it fails */
-    bool drop_dirty;     /* for SIM_SYNC and SIM_DIR_SYNC: what was unsynced is given up: reads show
-                          * it, the disk never gets it, and later syncs say OK */
+    bool flip_bit; /* for SIM_WRITE: it says OK, and one bit, by chance, is not as it was given */
+    uint64_t shift_bytes; /* for SIM_WRITE: it says OK, and wrote so far behind where it should */
+    bool drop_dirty; /* for SIM_SYNC and SIM_DIR_SYNC: what was unsynced is given up: reads show
+                      * it, the disk never gets it, and later syncs say OK */
 };
 void sim_fail(struct sim *sim, const struct sim_fault *fault); /* copied; `name` too */
 void sim_fail_never(struct sim *sim);                          /* forget all faults */

@@ -112,18 +112,19 @@ static inline struct quern_slice decimal_key(char room[24], uint64_t v)
 
 static inline enum quern_code model_write(const struct model *m, struct os_dir *dir,
                                           const struct sst_write_config *config,
-                                          struct table_meta *meta, struct quern_error *err)
+                                          struct sst_cache *cache, struct table_meta *meta,
+                                          struct quern_error *err)
 {
     struct sst_writer *w = NULL;
 
     if (sst_writer_open(dir, config, &w, err))
         return err->code;
     for (size_t i = 0; i < m->n; i++)
-        if (sst_writer_add(w, &m->entries[i], err)) {
+        if (sst_writer_add(w, &m->entries[i], sst_entry_hash(&m->entries[i]), err)) {
             sst_writer_drop(w);
             return err->code;
         }
-    return sst_writer_finish(w, meta, err);
+    return sst_writer_finish(w, cache, meta, err);
 }
 
 #endif

@@ -33,7 +33,7 @@ static enum quern_code rig_make(struct rig *r, uint64_t capacity, struct quern_e
                                           .filter_bits = 10,
                                           .codec = i % 2 ? SST_LZ4 : SST_PLAIN};
 
-        if (model_write(&r->m, r->dir, &config, &r->meta[i], err) ||
+        if (model_write(&r->m, r->dir, &config, r->cache, &r->meta[i], err) ||
             sst_open(r->dir, &r->meta[i], r->cache, &r->t[i], err))
             return err->code;
     }
@@ -124,7 +124,7 @@ TEST(cache_cursor_keeps_its_block_when_everything_is_evicted)
     struct quern_error err;
 
     CHECK_OK(rig_make(&r, 64 << 20, &err), &err);
-    CHECK_OK(sst_iter(r.t[1], false, &it, &err), &err);
+    CHECK_OK(sst_iter(r.t[1], SST_CACHED, &it, &err), &err);
     iter_seek(it, r.m.entries[700].key);
     sst_cache_set_capacity(r.cache, 0);
     rcu_drain();
@@ -183,9 +183,9 @@ static void walk_some(struct crowd *c)
     struct iter *it OWNED(iter_free) = NULL;
     struct quern_error err;
     size_t i = tap_random(&c->seed) % ENTRIES;
-    bool bulk = tap_random(&c->seed) % 2;
+    enum sst_walk walk = tap_random(&c->seed) % 2 ? SST_BULK : SST_CACHED;
 
-    if (sst_iter(c->r->t[tap_random(&c->seed) % TABLES], bulk, &it, &err)) {
+    if (sst_iter(c->r->t[tap_random(&c->seed) % TABLES], walk, &it, &err)) {
         atomic_fetch_add(c->wrong, 1);
         return;
     }

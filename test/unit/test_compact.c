@@ -32,6 +32,8 @@ struct drawing {
     struct manifest *manifest;
     struct compact_jobs jobs;
     struct compact_config config;
+    struct compact_need need;
+    uint64_t entry_bytes;
     struct cell table[TABLES_MAX][KEYS]; /* by number */
     struct cell now[KEYS];               /* what a reader must see */
     quern_seq seq;
@@ -71,6 +73,8 @@ static struct drawing *drawing_new(void)
     d->random = tap_seed();
     d->sim = sim_new(1);
     d->config = (struct compact_config){.tier_runs = 4, .table_bytes = 800};
+    d->need.oldest_pin = UINT64_MAX;
+    d->entry_bytes = 100;
     EXPECT(os_dir_open(sim_os(d->sim), "/db", true, &d->dir, &err) == QUERN_OK);
     EXPECT(manifest_create(d->dir, &d->manifest, &err) == QUERN_OK);
     return d;
@@ -102,7 +106,7 @@ static bool describe(struct drawing *d, const struct cell *cells, unsigned from,
     if (!EXPECT(no < TABLES_MAX))
         return false;
     *out = (struct manifest_table){.tier = tier, .run_no = run_no};
-    out->meta = (struct table_meta){.table_no = no, .unique_id = no, .seq_max = 1, .seq_min = 1};
+    out->meta = (struct table_meta){.table_no = no, .unique_id = no, .seq_min = UINT64_MAX};
     for (unsigned k = from; k < to; k++) {
         d->table[no][k] = cells[k];
         if (cells[k].seq == 0)
@@ -112,8 +116,12 @@ static bool describe(struct drawing *d, const struct cell *cells, unsigned from,
         last = k;
         out->meta.entry_count++;
         out->meta.tombstone_count += cells[k].gone;
-        out->meta.file_bytes += 100;
-        out->meta.raw_bytes += 100;
+        out->meta.file_bytes += d->entry_bytes;
+        out->meta.raw_bytes += d->entry_bytes;
+        if (cells[k].seq > out->meta.seq_max)
+            out->meta.seq_max = cells[k].seq;
+        if (cells[k].seq < out->meta.seq_min)
+            out->meta.seq_min = cells[k].seq;
     }
     return buf_append(&out->meta.smallest, name_of(name, first).data, 2, &err) == QUERN_OK &&
            buf_append(&out->meta.largest, name_of(name, last).data, 2, &err) == QUERN_OK;
@@ -145,24 +153,41 @@ static void free_list(struct manifest_table *list, size_t count)
         table_meta_done(&list[i].meta);
 }
 
-/* A flush: some keys of a stretch, overwritten or deleted. */
-static bool flush(struct drawing *d)
+/* A run of tier 0 with these entries. */
+static bool add_run(struct drawing *d, const struct cell *cells)
 {
     struct manifest_table list[KEYS];
     struct manifest_edit edit = {.add = list};
+    enum quern_code code;
+
+    edit.add_count = cut(d, cells, list, 0, manifest_take_file_no(d->manifest));
+    code = manifest_apply(d->manifest, &edit, &err);
+    free_list(list, edit.add_count);
+    return EXPECT(code == QUERN_OK);
+}
+
+/* A flush: some keys of a stretch, overwritten or deleted. */
+static bool flush(struct drawing *d)
+{
     struct cell cells[KEYS] = {{0, false}};
     unsigned from = draw(d, KEYS), len = 1 + draw(d, KEYS - from);
-    enum quern_code code;
 
     for (unsigned n = 1 + draw(d, 20); n > 0; n--) {
         unsigned k = from + draw(d, len);
 
         cells[k] = d->now[k] = (struct cell){++d->seq, draw(d, 4) == 0};
     }
-    edit.add_count = cut(d, cells, list, 0, manifest_take_file_no(d->manifest));
-    code = manifest_apply(d->manifest, &edit, &err);
-    free_list(list, edit.add_count);
-    return EXPECT(code == QUERN_OK);
+    return add_run(d, cells);
+}
+
+/* A flush of the keys from..to-1, all put or all deleted. */
+static bool flush_range(struct drawing *d, unsigned from, unsigned to, bool gone)
+{
+    struct cell cells[KEYS] = {{0, false}};
+
+    for (unsigned k = from; k < to; k++)
+        cells[k] = d->now[k] = (struct cell){++d->seq, gone};
+    return add_run(d, cells);
 }
 
 /* The newer of two tables by the rules of manifest.h. */
@@ -226,7 +251,7 @@ static bool merge(struct drawing *d, const struct compact_job *job,
 
     for (unsigned k = key_of(slice->start); k < bound_of(end); k++) {
         cells[k] = look_up(d, slice->table, slice->table_count, k);
-        if (cells[k].gone && job->target_tier == TIER_BOTTOM)
+        if (cells[k].gone && job->target_tier == TIER_BOTTOM && cells[k].seq <= d->need.oldest_pin)
             cells[k].seq = 0;
     }
     for (size_t i = 0; i < slice->table_count; i++) {
@@ -296,7 +321,8 @@ static bool step(struct drawing *d, struct compact_job *job)
 
 static struct compact_job *pick(struct drawing *d, enum compact_urge urge)
 {
-    return compact_pick(state_of(d), &d->jobs, &d->config, urge, d->manifest);
+    d->need.urge = urge;
+    return compact_pick(state_of(d), &d->jobs, &d->config, &d->need, d->manifest);
 }
 
 static size_t count_runs(const struct drawing *d, uint32_t tier)
@@ -331,8 +357,13 @@ TEST(whatever_order_flushes_and_slices_come_in_a_reader_sees_the_newest)
 
         CHECK(flush(d));
         CHECK(reads_right(d, "after a flush"));
-        for (unsigned n = draw(d, 4); n > 0 && (job = pick(d, COMPACT_NORMAL)) != NULL; n--)
-            CHECK(step(d, job));
+        d->need.oldest_pin = draw(d, 3) == 0 ? d->seq / 2 : UINT64_MAX;
+        d->need.read_bytes = draw(d, 2 * KEYS) * d->entry_bytes;
+        for (unsigned n = draw(d, 4); n > 0; n--) {
+            job = pick(d, draw(d, 2) ? COMPACT_NORMAL : COMPACT_LOOK);
+            if (job != NULL)
+                CHECK(step(d, job));
+        }
         if (draw(d, 20) == 0) { /* a restart forgets the jobs, or an error ends one */
             compact_jobs_done(&d->jobs);
             memset(&d->jobs, 0, sizeof(d->jobs));
@@ -373,6 +404,99 @@ TEST(fewer_runs_than_a_tier_may_have_are_left_alone)
     }
     CHECK(flush(d));
     CHECK(pick(d, COMPACT_NORMAL) != NULL);
+}
+
+/* Bytes say little here: what deletes is small, what it deletes is not. */
+TEST(when_a_quarter_of_the_entries_delete_others_the_next_merge_goes_to_the_bottom)
+{
+    for (int held = 0; held < 3; held++) {
+        struct drawing *d OWNED(drawing_free) = drawing_new();
+        unsigned most = held == 2 ? 19 : 20; /* of 80 entries */
+        struct compact_job *job;
+
+        CHECK(flush_range(d, 0, KEYS, false));
+        CHECK(work(d, COMPACT_IDLE));
+        CHECK_EQ(count_runs(d, TIER_BOTTOM), 1);
+        for (unsigned run = 0; run < 4; run++) {
+            CHECK(pick(d, COMPACT_LOOK) == NULL);
+            CHECK(flush_range(d, 5 * run, run < 3 ? 5 * run + 5 : most, true));
+        }
+        if (held == 1) /* they may not go: then nothing is gained */
+            d->need.oldest_pin = d->seq - 20;
+        job = pick(d, COMPACT_NORMAL);
+        CHECK(job != NULL);
+        CHECK_EQ(job->target_tier, held == 0 ? TIER_BOTTOM : 1);
+        CHECK(work(d, COMPACT_NORMAL));
+        CHECK(reads_right(d, "after the merges"));
+        if (held == 0)
+            for (size_t i = 0; i < state_of(d)->table_count; i++)
+                CHECK_EQ(state_of(d)->tables[i].meta.tombstone_count, 0);
+    }
+}
+
+TEST(dead_entries_of_the_bottom_go_once_no_snapshot_holds_them_and_not_before)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+    struct compact_job *job;
+    bool wait;
+    unsigned merges;
+
+    CHECK(flush_range(d, 0, KEYS, false));
+    d->need.oldest_pin = d->seq;
+    CHECK(flush_range(d, 10, 40, true));
+    job = compact_pick_range(state_of(d), &d->jobs, slice_of("", 0), slice_of("", 0), d->manifest,
+                             &wait);
+    while (job->active)
+        CHECK(step(d, job));
+    merges = d->merges;
+    CHECK(pick(d, COMPACT_LOOK) == NULL);
+    CHECK(pick(d, COMPACT_IDLE) == NULL);
+    d->need.oldest_pin = UINT64_MAX;
+    CHECK(pick(d, COMPACT_NORMAL) == NULL); /* it can wait until the next look */
+    CHECK(work(d, COMPACT_LOOK));
+    CHECK(d->merges > merges);
+    CHECK_EQ(count_runs(d, TIER_BOTTOM), 1);
+    for (size_t i = 0; i < state_of(d)->table_count; i++) {
+        const struct table_meta *meta = &state_of(d)->tables[i].meta;
+
+        CHECK(meta->tombstone_count * 4 < meta->entry_count);
+    }
+    CHECK(pick(d, COMPACT_LOOK) == NULL);
+}
+
+/* As soon as crossing runs has cost as much as merging them will, and no sooner. */
+TEST(reads_pay_for_the_merge_that_spares_them_runs)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+    struct compact_job *job;
+
+    d->entry_bytes = 1 << 20; /* so that this is not a small store */
+    CHECK(flush_range(d, 0, KEYS, false));
+    CHECK(work(d, COMPACT_IDLE));
+    d->need.read_bytes = UINT64_MAX;
+    CHECK(pick(d, COMPACT_LOOK) == NULL); /* one run, nothing to spare */
+    CHECK(flush_range(d, 0, 2, false));
+    d->need.read_bytes = 62 * d->entry_bytes - 1;
+    CHECK(pick(d, COMPACT_LOOK) == NULL);
+    CHECK(flush_range(d, 1, 3, false));
+    d->need.read_bytes = 4 * d->entry_bytes - 1;
+    CHECK(pick(d, COMPACT_LOOK) == NULL);
+    d->need.read_bytes++;
+    CHECK(pick(d, COMPACT_NORMAL) == NULL);
+    job = pick(d, COMPACT_LOOK);
+    CHECK(job != NULL);
+    CHECK_EQ(job->target_tier, 1); /* the bottom is much larger: together above it */
+    d->need.read_bytes = 0;
+    CHECK(work(d, COMPACT_LOOK));
+    CHECK_EQ(count_runs(d, 0), 0);
+    CHECK_EQ(count_runs(d, 1), 1);
+    d->need.read_bytes = 63 * d->entry_bytes; /* enough for that too */
+    job = pick(d, COMPACT_LOOK);
+    CHECK(job != NULL);
+    CHECK_EQ(job->target_tier, TIER_BOTTOM);
+    d->need.read_bytes = 0;
+    CHECK(work(d, COMPACT_LOOK));
+    CHECK_EQ(count_runs(d, 1), 0);
 }
 
 TEST(a_users_range_ends_in_the_bottom_run_and_the_rest_reads_as_before)
@@ -495,10 +619,13 @@ static void bench_close(struct bench *b)
     sim_free(b->sim);
 }
 
-static struct compact_rules small_rules(void)
+static struct compact_rules small_rules(const struct bench *b)
 {
-    return (struct compact_rules){
-        .table_bytes = 300, .block_bytes = 64, .filter_bits = 10, .codec = SST_PLAIN};
+    return (struct compact_rules){.table_bytes = 300,
+                                  .block_bytes = 64,
+                                  .filter_bits = 10,
+                                  .codec = SST_PLAIN,
+                                  .cache = b->cache};
 }
 
 static enum quern_code run_merge(struct bench *b, const struct versions *v, size_t fail_at,
@@ -525,7 +652,7 @@ static bool read_output(struct bench *b, const struct compact_output *out, struc
                                           buf_slice(&out->tables[t].smallest)) < 0))
             return false;
         if (!EXPECT(sst_open(b->dir, &out->tables[t], b->cache, &sst, &err) == QUERN_OK) ||
-            !EXPECT(sst_iter(sst, true, &it, &err) == QUERN_OK))
+            !EXPECT(sst_iter(sst, SST_WHOLE, &it, &err) == QUERN_OK))
             return false;
         for (iter_first(it); it->valid; iter_next(it)) {
             struct entry *e = &got->entry[got->count];
@@ -563,7 +690,7 @@ TEST(a_merge_keeps_what_now_and_every_snapshot_see_and_no_more)
     for (int round = 0; round < 200; round++) {
         quern_seq points[5];
         size_t snapshots = tap_random(&in.random) % 4, most = 0;
-        struct compact_rules rules = small_rules();
+        struct compact_rules rules = small_rules(&b);
         struct compact_output out;
 
         versions_draw(&in);
@@ -607,11 +734,12 @@ TEST(a_merge_keeps_what_now_and_every_snapshot_see_and_no_more)
 TEST(a_merge_stops_before_its_end_key)
 {
     static struct versions in, got;
-    struct compact_rules rules = small_rules();
+    struct compact_rules rules;
     struct compact_output out;
     struct bench b;
 
     bench_open(&b);
+    rules = small_rules(&b);
     in.random = tap_seed();
     do
         versions_draw(&in);
@@ -655,12 +783,13 @@ TEST(a_failed_merge_leaves_no_file)
 {
     static struct versions in;
     static char large[1 << 20];
-    struct compact_rules rules = small_rules();
+    struct compact_rules rules;
     struct compact_output out;
     struct bench b;
     size_t last;
 
     bench_open(&b);
+    rules = small_rules(&b);
     in.random = tap_seed();
     do
         versions_draw(&in);
@@ -683,5 +812,40 @@ TEST(a_failed_merge_leaves_no_file)
     CHECK_OK(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out), &err);
     CHECK_EQ(table_files(&b), out.count);
     compact_output_done(&out);
+    bench_close(&b);
+}
+
+/* A disk that says OK and did not write, wrote elsewhere, or wrote something else: wherever in the
+ * file it happens, the table is not handed out. */
+TEST(a_table_that_did_not_reach_its_file_as_it_was_made_fails_the_merge)
+{
+    static const struct sim_fault lies[] = {
+        {.ops = SIM_WRITE, .name = "*.sst"},
+        {.ops = SIM_WRITE, .name = "*.sst", .shift_bytes = 512},
+        {.ops = SIM_WRITE, .name = "*.sst", .flip_bit = true},
+    };
+    static struct versions in;
+    struct bench b;
+
+    bench_open(&b);
+    in.random = tap_seed();
+    for (unsigned round = 0; round < 600; round++) {
+        struct compact_rules rules = small_rules(&b);
+        struct sim_fault lie = lies[round % 3];
+        struct compact_output out;
+
+        do
+            versions_draw(&in);
+        while (in.count < 20);
+        rules.table_bytes = 1; /* a table a key */
+        rules.codec = round % 2 ? SST_LZ4 : SST_PLAIN;
+        lie.skip = round % 5 == 0; /* not always the first */
+        sim_fail(b.sim, &lie);
+        CHECK_CODE(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out), QUERN_CORRUPT);
+        CHECK(strstr(err.text, "table 0") != NULL);
+        CHECK_EQ(table_files(&b), 0);
+        CHECK_EQ(sim_fault_hits(b.sim), round + 1);
+        sim_fail_never(b.sim);
+    }
     bench_close(&b);
 }

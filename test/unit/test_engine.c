@@ -523,3 +523,147 @@ TEST(a_snapshot_outlives_flush_compaction_and_the_files_it_came_from)
     CHECK_OK(world_check(db, 0, 300, 4, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
 }
+
+/* ---- when the worker merges by itself ---- */
+
+#define TRIES_MAX 3000 /* of 5 ms: a slow machine needs some, a wrong one all of them */
+
+static struct quern_stats stats_of(struct quern *db)
+{
+    struct quern_stats stats;
+
+    quern_stats(db, &stats);
+    return stats;
+}
+
+static uint32_t upper_runs(struct quern *db)
+{
+    struct quern_stats stats = stats_of(db);
+    uint32_t runs = 0;
+
+    for (uint32_t t = 0; t + 1 < stats.tiers; t++)
+        runs += stats.tier[t].runs;
+    return runs;
+}
+
+/* Never idle, hardly any bytes, and no period that could settle it. */
+TEST(many_deletions_are_merged_away_while_the_store_is_written_elsewhere)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct quern *db;
+    unsigned tries = 0;
+
+    options.tier_runs = 4;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 1000, 1, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    for (unsigned n = 200; n < 700; n++)
+        CHECK_OK(quern_delete(db, world_key(n), NULL, &err), &err);
+    for (unsigned flush = 0; flush < 4; flush++) {
+        CHECK_OK(world_put(db, 5000 + flush, 1, false, &err), &err);
+        CHECK_OK(quern_flush(db, &err), &err);
+    }
+    while (stats_of(db).table_tombstones > 50 && tries++ < TRIES_MAX)
+        nap_ms(5);
+    CHECK(tries < TRIES_MAX);
+    CHECK_EQ(stats_of(db).table_entries, 504);
+    CHECK_OK(world_check(db, 0, 200, 1, &err), &err);
+    CHECK_OK(world_check(db, 700, 1000, 1, &err), &err);
+    CHECK_CODE(world_get(db, 300, 1, &err), QUERN_NOT_FOUND);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+TEST(a_held_snapshot_makes_no_merge_go_round_and_once_it_is_free_dead_entries_go)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct quern_snapshot *snapshot;
+    struct quern *db;
+    uint64_t merges;
+    unsigned tries = 0;
+
+    options.compact_interval_ms = 1;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 500, 1, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_snapshot_new(db, &snapshot, &err), &err);
+    for (unsigned n = 0; n < 500; n++)
+        CHECK_OK(n % 2 ? world_put(db, n, 2, false, &err)
+                       : quern_delete(db, world_key(n), NULL, &err),
+                 &err);
+    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_EQ(stats_of(db).table_tombstones, 250);
+    merges = stats_of(db).compactions;
+    for (unsigned look = 0; look < 100; look++) {
+        CHECK_OK(world_put(db, 9000, look, false, &err), &err);
+        nap_ms(2);
+    }
+    CHECK_EQ(stats_of(db).compactions, merges);
+    quern_snapshot_free(snapshot);
+    while (stats_of(db).table_entries > 250 && tries++ < TRIES_MAX)
+        nap_ms(5);
+    CHECK(tries < TRIES_MAX);
+    CHECK_EQ(stats_of(db).table_tombstones, 0);
+    merges = stats_of(db).compactions;
+    nap_ms(100); /* many looks */
+    CHECK_EQ(stats_of(db).compactions, merges);
+    for (unsigned n = 1; n < 500; n += 2)
+        CHECK_OK(world_get(db, n, 2, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* Gets, batched gets and scans: each pays for the merge that spares it the runs. The store is
+ * written all the while, so that it is not merged for being idle. */
+TEST(reads_that_cross_many_runs_have_them_merged)
+{
+    for (int how = 0; how < 3; how++) {
+        struct sim *sim OWNED(sim_free) = sim_new(1);
+        struct quern_options options = world_options();
+        struct quern_value value = {0};
+        struct quern *db;
+        unsigned v = 2;
+
+        options.compact_interval_ms = 50;
+        options.memory_bytes = 8 << 20; /* no flush of what keeps it from being idle */
+        options.memdb_bytes = 1 << 20;
+        CHECK_OK(world_open(sim, &options, &db, &err), &err);
+        CHECK_OK(world_fill(db, 0, 200, 1, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        for (unsigned run = 0; run < 3; run++) {
+            CHECK_OK(world_put(db, run, 2, false, &err), &err);
+            CHECK_OK(world_put(db, 199, 2 + run, false, &err), &err);
+            CHECK_OK(quern_flush(db, &err), &err);
+        }
+        for (; upper_runs(db) != 0 && v < 400000; v++) {
+            struct quern_slice keys[8];
+            struct quern_value values[8] = {{0}};
+            enum quern_code codes[8];
+            struct quern_iter *it;
+
+            if (v % 128 == 0)
+                CHECK_OK(world_put(db, 9000, v, false, &err), &err);
+            if (how == 0) {
+                CHECK_OK(quern_get(db, world_key(v % 190 + 5), NULL, &value, &err), &err);
+            } else if (how == 1) {
+                char names[8][16];
+
+                for (unsigned i = 0; i < 8; i++) {
+                    (void)snprintf(names[i], sizeof(names[i]), "key-%06u", (v + i) % 190 + 5);
+                    keys[i] = QUERN_STR(names[i]);
+                }
+                CHECK_OK(quern_multi_get(db, keys, 8, NULL, values, codes, &err), &err);
+                for (unsigned i = 0; i < 8; i++)
+                    quern_value_done(&values[i]);
+            } else {
+                CHECK_OK(quern_iter_new(db, NULL, &it, &err), &err);
+                CHECK(quern_iter_seek(it, world_key(v % 190)));
+                quern_iter_free(it);
+            }
+        }
+        CHECK_EQ(upper_runs(db), 0);
+        quern_value_done(&value);
+        CHECK_OK(world_check(db, 3, 199, 1, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}

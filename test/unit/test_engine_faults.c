@@ -493,6 +493,121 @@ TEST(a_corrupt_block_is_named_and_the_rest_is_served)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+static void see_event(void *arg, const struct quern_event *event)
+{
+    char *text = arg; /* of the last that was bad news */
+
+    if (event->kind == QUERN_EVENT_CORRUPT || event->kind == QUERN_EVENT_FAILED)
+        (void)snprintf(text, 512, "%s", event->text);
+}
+
+/* A bit that flips between memory and file is found before the log lets go of the entries. */
+TEST(a_flush_that_did_not_reach_its_file_refuses_writes_and_loses_nothing)
+{
+    for (unsigned seed = 1; seed <= 20; seed++) {
+        struct sim *sim OWNED(sim_free) = sim_new(seed), *left OWNED(sim_free) = NULL;
+        struct quern_options options = world_options();
+        static struct world_files files;
+        char bad_news[512] = "";
+        struct quern *db;
+
+        options.on_event = see_event;
+        options.on_event_arg = bad_news;
+        CHECK_OK(world_open(sim, &options, &db, &err), &err);
+        CHECK_OK(world_fill(db, 0, 100, 1, &err), &err);
+        CHECK_OK(quern_sync(db, &err), &err);
+        sim_fail(sim, &(struct sim_fault){.ops = SIM_WRITE, .name = "*.sst", .flip_bit = true});
+        CHECK(quern_flush(db, &err) == QUERN_CORRUPT || err.code == QUERN_READ_ONLY);
+        CHECK_EQ(sim_fault_hits(sim), 1);
+        CHECK(says_table("0"));
+        CHECK(strstr(bad_news, "table 0") != NULL);
+        CHECK_CODE(world_put(db, 100, 1, false, &err), QUERN_READ_ONLY);
+        CHECK_OK(world_check(db, 0, 100, 1, &err), &err);
+        world_list(sim, &files);
+        CHECK_EQ(world_find(&files, ".sst", 0), files.count);
+        CHECK(quern_close(db, &err) != QUERN_OK);
+        CHECK_OK(after_crash(sim, SIM_DROP_ALL, &left, &db), &err);
+        CHECK_OK(world_check(db, 0, 100, 1, &err), &err);
+        CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}
+
+static size_t count_tables(const struct world_files *files)
+{
+    size_t n = 0;
+
+    for (size_t at = 0; (at = world_find(files, ".sst", at)) < files->count; at++)
+        n++;
+    return n;
+}
+
+TEST(a_merge_that_did_not_reach_its_file_leaves_its_inputs)
+{
+    static const struct sim_fault lies[] = {
+        {.ops = SIM_WRITE, .name = "*.sst"},
+        {.ops = SIM_WRITE, .name = "*.sst", .shift_bytes = 4096},
+        {.ops = SIM_WRITE, .name = "*.sst", .flip_bit = true},
+        {.ops = SIM_WRITE, .name = "*.sst", .flip_bit = true, .skip = 2},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+        struct sim *sim OWNED(sim_free) = sim_new(i);
+        struct quern_options options = world_options();
+        static struct world_files after;
+        char bad_news[512] = "";
+        struct quern_stats stats;
+        struct quern *db;
+
+        options.on_event = see_event;
+        options.on_event_arg = bad_news;
+        CHECK_OK(world_open(sim, &options, &db, &err), &err);
+        for (unsigned v = 1; v <= 3; v++) {
+            CHECK_OK(world_fill(db, 0, 300, v, &err), &err);
+            CHECK_OK(quern_flush(db, &err), &err);
+        }
+        sim_fail(sim, &lies[i]);
+        CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_CORRUPT);
+        CHECK_EQ(sim_fault_hits(sim), 1);
+        CHECK(says_table("0"));
+        CHECK(strstr(bad_news, "table 0") != NULL);
+        rcu_drain();
+        world_list(sim, &after);
+        quern_stats(db, &stats);
+        CHECK_EQ(count_tables(&after), stats.tables); /* nothing of the bad slice remains */
+        CHECK_OK(world_put(db, 1000, 1, true, &err), &err);
+        CHECK_OK(world_check(db, 0, 300, 3, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        CHECK_OK(world_check(db, 0, 300, 3, &err), &err);
+        CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}
+
+/* Every block of an input may be sound, and still an entry be missing from what a merge sees. */
+TEST(a_merge_that_does_not_see_all_of_an_input_ends)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct table_meta *meta;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    for (unsigned v = 1; v <= 2; v++) {
+        CHECK_OK(world_fill(db, 0, 50, v, &err), &err);
+        CHECK_OK(quern_flush(db, &err), &err);
+    }
+    meta = (struct table_meta *)(uintptr_t)sst_meta(
+        atomic_load(&db->view)->version->runs[1].tables[0]->sst);
+    meta->entry_hash++; /* as if what is read were not what was written */
+    CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_CORRUPT);
+    CHECK(says("table 0"));
+    CHECK_OK(world_check(db, 0, 50, 2, &err), &err);
+    meta->entry_hash--;
+    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(world_check(db, 0, 50, 2, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 TEST(a_scan_stops_at_a_corrupt_block_and_says_why)
 {
     struct sim *sim OWNED(sim_free) = sim_new(1);

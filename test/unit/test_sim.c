@@ -449,6 +449,28 @@ TEST(sim_a_lost_write_says_ok)
     CHECK_EQ(sim_fault_hits(sim), 1);
 }
 
+TEST(sim_a_misdirected_write_and_one_with_a_flipped_bit_say_ok)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct os_dir *d OWNED(os_dir_close) = open_db(sim);
+    struct os_file *f OWNED(os_file_drop) = durable_file(d, "f", 'a', 3 * SECTOR);
+    uint8_t bytes[SECTOR];
+    unsigned flipped = 0;
+
+    sim_fail(sim, &(struct sim_fault){.ops = SIM_WRITE, .shift_bytes = SECTOR});
+    CHECK_OK(fill(f, 'b', 0, SECTOR), &err);
+    CHECK(shape_is(shape(d, "f"), "aba"));
+    sim_fail(sim, &(struct sim_fault){.ops = SIM_WRITE, .flip_bit = true});
+    CHECK_OK(fill(f, 'c', 2 * SECTOR, SECTOR), &err);
+    CHECK_OK(os_file_read(f, bytes, SECTOR, 2 * SECTOR, &err), &err);
+    for (size_t i = 0; i < SECTOR; i++)
+        flipped += (unsigned)__builtin_popcount(bytes[i] ^ 'c');
+    CHECK_EQ(flipped, 1);
+    CHECK_EQ(sim_fault_hits(sim), 2);
+    CHECK_OK(fill(f, 'd', 0, SECTOR), &err);
+    CHECK(shape_is(shape(d, "f"), "db!"));
+}
+
 TEST(sim_after_a_failed_sync_reads_show_what_the_disk_never_gets)
 {
     struct sim *sim OWNED(sim_free) = sim_new(1);
@@ -479,11 +501,12 @@ TEST(sim_a_failed_directory_sync_can_drop_its_names)
 {
     struct sim *sim OWNED(sim_free) = sim_new(1);
     struct os_dir *d OWNED(os_dir_close) = open_db(sim);
+    struct os_dir *other OWNED(os_dir_close) = open_db(sim); /* the first one remembers */
 
     os_file_drop(open_file(d, "f", OS_WRITE | OS_CREATE));
     sim_fail(sim, &(struct sim_fault){.ops = SIM_DIR_SYNC, .sys_errno = EIO, .drop_dirty = true});
     CHECK_CODE(os_dir_sync(d, &err), QUERN_IO);
-    CHECK_OK(os_dir_sync(d, &err), &err);
+    CHECK_OK(os_dir_sync(other, &err), &err);
     CHECK(shape_is(shape(d, "f"), ""));
     CHECK(shape_after(sim, 1, SIM_DROP_ALL, "f") == NULL);
 }

@@ -36,7 +36,8 @@ static enum quern_code rig_make(struct rig *r, const struct model *m,
     *r = (struct rig){0};
     (void)snprintf(r->path, sizeof(r->path), "%s/%06" PRIu64 ".sst", path, config->table_no);
     if (os_dir_open(os_local(), path, false, &r->dir, err) ||
-        sst_cache_new(cache_bytes, &r->cache, err) || model_write(m, r->dir, config, &r->meta, err))
+        sst_cache_new(cache_bytes, &r->cache, err) ||
+        model_write(m, r->dir, config, r->cache, &r->meta, err))
         return err->code;
     return sst_open(r->dir, &r->meta, r->cache, &r->t, err);
 }
@@ -52,14 +53,14 @@ static bool bytes_are(struct quern_slice left, struct quern_slice want)
 }
 
 /* Every entry in order, both ways; and the key and value that a step left are readable after it. */
-static bool walk_agrees(struct sst *t, const struct model *m, bool bulk)
+static bool walk_agrees(struct sst *t, const struct model *m, enum sst_walk walk)
 {
     struct iter *it OWNED(iter_free) = NULL;
     struct quern_error err;
     struct entry left;
     size_t i = 0;
 
-    if (!EXPECT(sst_iter(t, bulk, &it, &err) == QUERN_OK))
+    if (!EXPECT(sst_iter(t, walk, &it, &err) == QUERN_OK))
         return false;
     iter_first(it);
     while (it->valid && i < m->n) {
@@ -137,14 +138,15 @@ static bool one_seek_agrees(struct iter *it, const struct model *m, struct quern
            (!it->valid || EXPECT(entry_same(&it->at, &m->entries[i])));
 }
 
-static bool seeks_agree(struct sst *t, const struct model *m, bool bulk, uint64_t *seed, int tries)
+static bool seeks_agree(struct sst *t, const struct model *m, enum sst_walk walk, uint64_t *seed,
+                        int tries)
 {
     static uint8_t room[ENTRY_KEY_BYTES_MAX + 1];
     struct iter *it OWNED(iter_free) = NULL;
     struct quern_error err;
     uint64_t rank;
 
-    if (!EXPECT(sst_iter(t, bulk, &it, &err) == QUERN_OK))
+    if (!EXPECT(sst_iter(t, walk, &it, &err) == QUERN_OK))
         return false;
     while (tries-- > 0) {
         struct quern_slice key = near_key(m, seed, room);
@@ -206,10 +208,10 @@ static bool all_agrees(struct rig *r, const struct model *m, uint64_t *seed, int
         tap_note("%s", err.text);
         return false;
     }
-    return EXPECT(bytes >= r->meta.file_bytes) && walk_agrees(r->t, m, true) &&
-           walk_agrees(r->t, m, false) && walk_agrees(r->t, m, true) &&
-           gets_agree(r->t, m, seed, tries) && seeks_agree(r->t, m, false, seed, tries * 4) &&
-           seeks_agree(r->t, m, true, seed, tries);
+    return EXPECT(bytes >= r->meta.file_bytes) && walk_agrees(r->t, m, SST_WHOLE) &&
+           walk_agrees(r->t, m, SST_CACHED) && walk_agrees(r->t, m, SST_BULK) &&
+           gets_agree(r->t, m, seed, tries) && seeks_agree(r->t, m, SST_CACHED, seed, tries * 4) &&
+           seeks_agree(r->t, m, SST_WHOLE, seed, tries);
 }
 
 static bool meta_agrees(const struct table_meta *meta, const struct model *m)
@@ -411,10 +413,10 @@ static bool reads_all(struct sst *t, const struct model *m)
         }
     }
     rcu_leave();
-    for (int bulk = 0; bulk < 2; bulk++) {
+    for (enum sst_walk walk = SST_CACHED; walk <= SST_WHOLE; walk++) {
         struct iter *it OWNED(iter_free) = NULL;
 
-        if (sst_iter(t, bulk, &it, &err) != QUERN_OK)
+        if (sst_iter(t, walk, &it, &err) != QUERN_OK)
             return false;
         for (i = 0, iter_first(it); it->valid; iter_next(it), i++)
             (void)(EXPECT(i < m->n) && EXPECT(entry_same(&it->at, &m->entries[i])));
@@ -510,7 +512,7 @@ TEST(sst_swapped_file_is_caught_at_open)
         model_add(&m, decimal_key(room, i), i, ENTRY_PUT, 0, 40);
     CHECK_OK(rig_make(&r, &m, &plain, 1 << 20, &err), &err);
     other.table_no = 8;
-    CHECK_OK(model_write(&m, r.dir, &other, &meta, &err), &err);
+    CHECK_OK(model_write(&m, r.dir, &other, r.cache, &meta, &err), &err);
     table_meta_done(&meta);
     (void)snprintf(path, sizeof(path), "%.*s/000008.sst", (int)(strrchr(r.path, '/') - r.path),
                    r.path);
@@ -561,7 +563,7 @@ TEST(sst_condemned_table_goes_with_its_last_reference)
 
     model_add(&m, QUERN_STR("k"), 1, ENTRY_PUT, 0, 40);
     CHECK_OK(rig_make(&r, &m, &plain, 1 << 20, &err), &err);
-    CHECK_OK(sst_iter(r.t, false, &it, &err), &err);
+    CHECK_OK(sst_iter(r.t, SST_CACHED, &it, &err), &err);
     iter_first(it);
     sst_condemn(r.t);
     sst_unref(r.t);
@@ -569,6 +571,71 @@ TEST(sst_condemned_table_goes_with_its_last_reference)
     CHECK(access(r.path, F_OK) == 0 && it->valid && entry_same(&it->at, &m.entries[0]));
     iter_free(it);
     CHECK(access(r.path, F_OK) != 0);
+}
+
+/* The sum comes from where the entries came from; what the file holds must match it. */
+TEST(sst_table_with_another_value_than_was_given_is_not_finished)
+{
+    struct sst_writer *w = NULL;
+    struct table_meta meta;
+    struct model m OWNED_MODEL = {0};
+    struct rig r OWNED_RIG;
+    struct sst_write_config other = plain;
+    struct quern_error err;
+    struct entry swapped;
+    uint64_t bytes;
+
+    model_add(&m, QUERN_STR("j"), 1, ENTRY_PUT, 0, 40);
+    model_add(&m, QUERN_STR("k"), 1, ENTRY_PUT, 0, 40);
+    CHECK_OK(rig_make(&r, &m, &plain, 1 << 20, &err), &err);
+    other.table_no = 8;
+    CHECK_OK(sst_writer_open(r.dir, &other, &w, &err), &err);
+    swapped = m.entries[0];
+    swapped.value = m.entries[1].value;
+    CHECK(!key_equal(swapped.value, m.entries[0].value));
+    CHECK_OK(sst_writer_add(w, &swapped, sst_entry_hash(&m.entries[0]), &err), &err);
+    CHECK_OK(sst_writer_add(w, &m.entries[1], sst_entry_hash(&m.entries[1]), &err), &err);
+    CHECK_CODE(sst_writer_finish(w, r.cache, &meta, &err), QUERN_CORRUPT);
+    CHECK(strstr(err.text, "table 000008") != NULL);
+    CHECK_CODE(os_dir_stat(r.dir, "000008.sst", &bytes, &err), QUERN_NO_STORE);
+}
+
+/* A merge must not go on without an entry that a table lost on the way to it. */
+TEST(sst_whole_walk_fails_when_it_did_not_meet_what_was_written)
+{
+    struct model m OWNED_MODEL = {0};
+    struct rig r OWNED_RIG;
+    struct quern_error err;
+    struct table_meta *meta;
+    char room[24];
+
+    for (uint64_t i = 0; i < 500; i++)
+        model_add(&m, decimal_key(room, i), i + 1, ENTRY_PUT, 0, 40);
+    CHECK_OK(rig_make(&r, &m, &plain, 1 << 20, &err), &err);
+    meta = (struct table_meta *)(uintptr_t)sst_meta(r.t);
+    for (int lie = 0; lie < 2; lie++) {
+        uint64_t *about = lie == 0 ? &meta->entry_hash : &meta->entry_count;
+
+        CHECK(walk_agrees(r.t, &m, SST_WHOLE));
+        ++*about; /* as if one more, or another, had been written */
+        CHECK(walk_agrees(r.t, &m, SST_BULK));
+        for (int again = 0; again < 2; again++) {
+            struct iter *it OWNED(iter_free) = NULL;
+            size_t n = 0;
+
+            CHECK_OK(sst_iter(r.t, SST_WHOLE, &it, &err), &err);
+            iter_seek(it, m.entries[0].key); /* not from the first: nothing is promised */
+            while (it->valid)
+                iter_next(it);
+            CHECK_CODE(it->err.code, QUERN_OK);
+            for (iter_first(it); it->valid; iter_next(it))
+                n++;
+            CHECK_EQ(n, m.n);
+            CHECK_CODE(it->err.code, QUERN_CORRUPT);
+            CHECK(strstr(it->err.text, "table 000007") != NULL);
+        }
+        --*about;
+    }
 }
 
 TEST(sst_dropped_writer_leaves_no_file)
@@ -586,7 +653,7 @@ TEST(sst_dropped_writer_leaves_no_file)
     CHECK(access(r.path, F_OK) == 0);
     other.table_no = 8;
     CHECK_OK(sst_writer_open(r.dir, &other, &w, &err), &err);
-    CHECK_OK(sst_writer_add(w, &m.entries[0], &err), &err);
+    CHECK_OK(sst_writer_add(w, &m.entries[0], sst_entry_hash(&m.entries[0]), &err), &err);
     sst_writer_drop(w);
     CHECK_CODE(os_dir_stat(r.dir, "000008.sst", &bytes, &err), QUERN_NO_STORE);
 }
@@ -602,11 +669,9 @@ static enum quern_code whole_life(struct os_dir *dir, const struct model *m,
         .key = m->entries[0].key, .hash = hash_key(m->entries[0].key), .seq = 99};
     enum quern_code code;
 
-    if (model_write(m, dir, config, &meta, err))
+    if (sst_cache_new(1 << 20, &cache, err) || model_write(m, dir, config, cache, &meta, err))
         return err->code;
-    code = sst_cache_new(1 << 20, &cache, err);
-    if (code == QUERN_OK)
-        code = sst_open(dir, &meta, cache, &t, err);
+    code = sst_open(dir, &meta, cache, &t, err);
     table_meta_done(&meta);
     if (code != QUERN_OK)
         return code;
@@ -615,7 +680,7 @@ static enum quern_code whole_life(struct os_dir *dir, const struct model *m,
     code = sst_get(t, &l, err);
     alloc_free(l.owned);
     rcu_leave();
-    if (code != QUERN_OK || sst_iter(t, true, &it, err))
+    if (code != QUERN_OK || sst_iter(t, SST_WHOLE, &it, err))
         return err->code;
     for (iter_first(it); it->valid; iter_next(it))
         continue;
