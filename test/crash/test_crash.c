@@ -410,6 +410,8 @@ static bool check_second_crash(struct trial *r, struct sim *disk, uint64_t k,
     return close_after(r, db) && fine;
 }
 
+static uint64_t crash_points, recoveries; /* of this process, for `make stress` */
+
 /* What a crash in this mode leaves of the run. */
 static bool check_crash(struct trial *r, enum sim_crash_mode mode, uint64_t random, bool full)
 {
@@ -434,10 +436,15 @@ static bool check_crash(struct trial *r, enum sim_crash_mode mode, uint64_t rand
             return false;
     }
     step = full ? 1 : changes;
-    for (uint64_t k = full ? 1 : 1 + random % changes; k <= changes; k += step)
+    crash_points++;
+    recoveries++;
+    for (uint64_t k = full ? 1 : 1 + random % changes; k <= changes; k += step) {
+        crash_points++;
+        recoveries += 2;
         if (!check_second_crash(r, disk, k, mode == SIM_KEEP_ALL ? SIM_DROP_ALL : mode,
                                 mode == SIM_KEEP_ALL ? r->durable : low))
             return false;
+    }
     return true;
 }
 
@@ -494,6 +501,8 @@ static void enumerate(struct history *h)
         if (child[i] == 0) {
             bool fine = enumerate_share(h, seed, i);
 
+            tap_note("stress: crash points %" PRIu64 ", restarts %" PRIu64, crash_points,
+                     recoveries);
             (void)fflush(stdout);
             _exit(fine ? 0 : 1);
         }
