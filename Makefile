@@ -17,7 +17,7 @@ fuzz: ## every parser against libFuzzer, FUZZ_SECONDS (60) in all
 	@./check fuzz
 valgrind: ## the unit tests under valgrind
 	@./check valgrind
-stress: all ## the random tests with new seeds, for STRESS_SECONDS (60)
+stress: all ## a store and a server under kills, and the random tests with new seeds, for STRESS_SECONDS (60)
 	@tools/stress $(STRESS_SECONDS)
 bench: ## measure quern beside RocksDB, LevelDB and LMDB (BENCH_ARGS="--num 1M"; bench/run --help)
 	@bench/run $(BENCH_ARGS)

@@ -141,17 +141,49 @@ static void take_sources(struct compact_job *job, const struct manifest_state *s
     }
 }
 
+/* Is this run merged by the job: a source, or what its target run has already? */
+static bool takes_part(const struct compact_job *job, const struct run_shape *run)
+{
+    if (run->tier == job->target_tier)
+        return run->run_no == job->run_no[0];
+    return run->tier < job->target_tier && job_has_run(job, run->run_no);
+}
+
+/* The target is as old as the newest source, so no run that stays may be newer than one source and
+ * not older than all: the older one would come before it. A job that a restart or an error cut
+ * short leaves such runs: its target beside the rest of its sources, under one number, and those
+ * beside what was merged meanwhile. The newer sources wait, until a merge of the older ones has
+ * brought them past it. */
+static void leave_no_gap(struct compact_job *job, const struct manifest_state *state)
+{
+    struct run_shape run;
+
+    for (size_t at = 0; next_run(state, &at, &run);) {
+        size_t newer = 0; /* or of the same number: they share no keys with it */
+
+        if (run.tier == TIER_BOTTOM || takes_part(job, &run))
+            continue;
+        while (newer < job->run_count && job->run_no[newer] >= run.run_no)
+            newer++;
+        if (newer == job->run_count)
+            continue; /* older than all others */
+        job->run_count -= newer;
+        memmove(job->run_no, job->run_no + newer, job->run_count * sizeof(job->run_no[0]));
+    }
+}
+
 static struct compact_job *begin(struct compact_jobs *jobs, const struct manifest_state *state,
                                  uint32_t from, uint32_t to, uint32_t target_tier,
                                  uint64_t bottom_run, struct manifest *numbers)
 {
     struct compact_job *job = &jobs->job[target_tier == TIER_BOTTOM ? TIER_BOTTOM : to];
 
+    job->target_tier = target_tier;
     take_sources(job, state, jobs, from, to);
+    leave_no_gap(job, state);
     job->active = true;
     job->rewrite = false;
     job->source_tier = to;
-    job->target_tier = target_tier;
     if (target_tier != TIER_BOTTOM)
         job->target_run = job->run_no[0]; /* as old as the newest of its sources */
     else

@@ -234,7 +234,27 @@ enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], 
 
 /* ---- side by side ---- */
 
-uint64_t *history_tried;
+static uint64_t *tried; /* in memory that all share; made before the first fork */
+
+static uint64_t *tried_at(void)
+{
+    if (tried == NULL)
+        tried =
+            mmap(NULL, sizeof(*tried), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (tried == MAP_FAILED)
+        abort();
+    return tried;
+}
+
+void history_tried(void)
+{
+    __atomic_fetch_add(tried_at(), 1, __ATOMIC_RELAXED);
+}
+
+uint64_t history_count(void)
+{
+    return __atomic_load_n(tried_at(), __ATOMIC_RELAXED);
+}
 
 /* There when the sanitizer is: a child leaves by _exit(), which looks for no leaks by itself. */
 int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
@@ -249,11 +269,7 @@ bool history_in_shares(bool (*body)(void *arg, unsigned share), void *arg)
     pid_t child[HISTORY_SHARES];
     bool fine = true;
 
-    if (history_tried == NULL)
-        history_tried = mmap(NULL, sizeof(*history_tried), PROT_READ | PROT_WRITE,
-                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (history_tried == MAP_FAILED)
-        return false;
+    (void)tried_at();
     (void)fflush(stdout);
     for (unsigned i = 0; i < HISTORY_SHARES; i++) {
         child[i] = fork();

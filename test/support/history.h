@@ -56,13 +56,13 @@ enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], 
 
 /* ---- many runs side by side ---- */
 
-/* Closing a store waits for a grace period, so much of a run's time is spent waiting: the runs are
- * shared out to processes. Calls body(arg, share) in each; a share adds what it tried to
- * *history_tried, which all share. True when every share was. The calling process must not have
- * opened a store before: its threads would be lost in the fork. */
+/* The runs are shared out to processes: a store's threads wait more than they work. Calls
+ * body(arg, share) in each; true when every share was. The calling process must not have opened a
+ * store before: its threads would be lost in the fork. */
 #define HISTORY_SHARES 6u
-extern uint64_t *history_tried;
 bool history_in_shares(bool (*body)(void *arg, unsigned share), void *arg);
+void history_tried(void);     /* one more was tried, in whichever process */
+uint64_t history_count(void); /* how many so far */
 /* The number in an environment variable, or `otherwise`. */
 uint64_t history_env(const char *name, uint64_t otherwise);
 

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ struct sim {
     struct planned *faults;
     uint64_t hits;
     bool mapping, direct;
+    _Atomic unsigned sync_us;
     uint64_t wall_ms;
     unsigned handles;
 };
@@ -545,15 +547,27 @@ static void flip_bit(struct how *how, struct inode *i, uint64_t at, uint64_t len
     inode_write(&how->sim->disk, i, &byte, 1, at);
 }
 
+/* A disk takes its time. Others go on meanwhile, so this comes before the gate. */
+static void take_time(const struct os_file *file)
+{
+    unsigned us = atomic_load(&sim_of(file->os)->sync_us);
+
+    if (us != 0)
+        thread_sleep_ns(us * UINT64_C(1000));
+}
+
 static enum quern_code sim_file_write(struct os_file *file, const struct iovec *pieces, int n,
                                       uint64_t at, struct quern_error *err)
 {
-    struct how how = sim_begin(file->os, SIM_WRITE, file->name);
     struct inode *i = file_of(file)->inode;
     uint64_t len = 0, fits;
+    struct how how;
 
-    if (file_of(file)->direct)
+    if (file_of(file)->direct) {
         check_direct(pieces, n, at);
+        take_time(file);
+    }
+    how = sim_begin(file->os, SIM_WRITE, file->name);
     for (int k = 0; k < n; k++)
         len += pieces[k].iov_len;
     ensure(at <= INT64_MAX && len <= INT64_MAX - at);
@@ -581,8 +595,10 @@ static enum quern_code sim_file_write(struct os_file *file, const struct iovec *
 
 static enum quern_code sim_file_sync(struct os_file *file, struct quern_error *err)
 {
-    struct how how = sim_begin(file->os, SIM_SYNC, file->name);
+    struct how how;
 
+    take_time(file);
+    how = sim_begin(file->os, SIM_SYNC, file->name);
     if (how.way == GO)
         inode_sync(file_of(file)->inode);
     if (how.drop_dirty)
@@ -751,6 +767,7 @@ struct sim *sim_crash(struct sim *s, uint64_t seed, enum sim_crash_mode mode)
     after->mapping = s->mapping;
     after->direct = s->direct;
     after->wall_ms = s->wall_ms;
+    atomic_store(&after->sync_us, atomic_load(&s->sync_us));
     mutex_unlock(&s->mu);
     return after;
 }
@@ -840,6 +857,11 @@ void sim_set_direct(struct sim *s, bool can)
     mutex_lock(&s->mu);
     s->direct = can;
     mutex_unlock(&s->mu);
+}
+
+void sim_set_sync_us(struct sim *s, unsigned us)
+{
+    atomic_store(&s->sync_us, us);
 }
 
 void sim_set_wall_ms(struct sim *s, uint64_t wall_ms)

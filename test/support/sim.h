@@ -106,6 +106,7 @@ void sim_set_direct(struct sim *sim, bool can);  /* else OS_DIRECT_SYNC is UNSUP
 /* From now on `bytes` more may be written, in pages of 4096; then NO_SPACE. Removing and
  * truncating files gives theirs back. UINT64_MAX: no limit. */
 void sim_free_space(struct sim *sim, uint64_t bytes);
+void sim_set_sync_us(struct sim *sim, unsigned us); /* syncs and direct writes take so long; 0 */
 void sim_set_wall_ms(struct sim *sim, uint64_t wall_ms); /* stands still from then on; 0: real */
 
 /* ---- the files behind the code's back ---- */
