@@ -1,0 +1,956 @@
+/* test_damage.c - a small store of every kind of file, damaged in every way a disk, a copy or a
+ * hand damages files; it may refuse, it may say that it cannot tell, but it never tells what is not
+ * so.
+ *
+ *     flip       a byte of a file, in several patterns            cut      a file at a length
+ *     swap       two files of a kind                              stale    an older version of a
+ * file lose       a file                                           double   a file under another
+ * number foreign    a file of another store in the place of ours
+ *
+ * Writes are numbered 1 .. n, and the contents after the first p of them are known for every p.
+ * After a damage the store opens or says CORRUPT or UNSUPPORTED. If it opens, every answer it
+ * gives, by get, multi_get, scans both ways and count, is that of one and the same p; an error for
+ * a key is no answer. And of a damaged table, verify names the file.
+ *
+ *     p == n           damage outside of the log: nothing acknowledged is missing, nothing old
+ * shows told <= p <= n   damage in the log of a store that was killed: `told` is the highest number
+ * that any record which is still whole says was durable. So the last durable group, while no later
+ * record says that it was, and what a cut takes away together with all that told of it, look like a
+ * tail that a crash tore off. These are the limits that docs/design/20-wal.md states p <= n a
+ * manifest that was cut, or is older, so that edits which began a log segment are gone without a
+ * trace: docs/design/60-manifest.md. A flip never does that
+ *
+ * No allocation may be larger than BYTES_MAX (lengths from disk are hostile), no open may take
+ * longer than SECONDS_MAX, and nothing may crash: each share of the work is a process of its own,
+ * and what it was doing when it died is told.
+ *
+ *     CRASH_FULL=1     every byte and every length instead of a sample
+ *     TEST_SEED=n      the same sample again */
+#include "engine_world.h"
+
+#include "record/record.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEYS 40
+#define WRITES_MAX 400
+#define VALUE_MAX 3000
+#define FILES_MAX 64
+#define SHARES 6
+#define BYTES_MAX (UINT64_C(4) << 20)
+#define SECONDS_MAX 60
+#define LINK_AT 4096u
+#define GROUPS_AT 8192u
+#define SALT_AT 56u
+
+/* ---- the heap is watched: the linker sends these calls here ---- */
+
+static uint64_t
+    largest_alloc; /* of the trial; races only lose a maximum that another call shows too */
+
+static void note_alloc(size_t bytes)
+{
+    if (bytes > __atomic_load_n(&largest_alloc, __ATOMIC_RELAXED))
+        __atomic_store_n(&largest_alloc, bytes, __ATOMIC_RELAXED);
+}
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t n, size_t each);
+void *__real_realloc(void *old, size_t bytes);
+int __real_posix_memalign(void **out, size_t alignment, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t n, size_t each);
+void *__wrap_realloc(void *old, size_t bytes);
+int __wrap_posix_memalign(void **out, size_t alignment, size_t bytes);
+
+void *__wrap_malloc(size_t bytes)
+{
+    note_alloc(bytes);
+    return __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t n, size_t each)
+{
+    note_alloc(n * each);
+    return __real_calloc(n, each);
+}
+
+void *__wrap_realloc(void *old, size_t bytes)
+{
+    note_alloc(bytes);
+    return __real_realloc(old, bytes);
+}
+
+int __wrap_posix_memalign(void **out, size_t alignment, size_t bytes)
+{
+    note_alloc(bytes);
+    return __real_posix_memalign(out, alignment, bytes);
+}
+
+/* ---- what is written ---- */
+
+struct cell {
+    unsigned n; /* the write it comes from; 0: no such key */
+    size_t len;
+};
+
+struct file {
+    char name[OS_NAME_BYTES_MAX];
+    uint8_t *bytes;
+    uint64_t len;
+};
+
+struct image { /* the files of a disk */
+    struct file file[FILES_MAX];
+    size_t count;
+};
+
+struct told { /* one record of the live log */
+    char name[OS_NAME_BYTES_MAX];
+    uint64_t at, bytes, salt, segment_no;
+    quern_seq durable_seq;
+};
+
+struct store {
+    struct sim *sim;
+    struct quern_options options;
+    unsigned writes;
+    struct cell state[WRITES_MAX][KEYS]; /* after the first p writes */
+    struct image now, old;               /* as it is, and some time before */
+    struct told told[2 * WRITES_MAX];
+    size_t told_count;
+    quern_seq flushed_seq;
+    uint64_t log_first, log_last;             /* of the live log; first > last: none */
+    uint64_t log_begun;                       /* the last segment that the manifest ever named */
+    char table[FILES_MAX][OS_NAME_BYTES_MAX]; /* of the manifest */
+    size_t table_count;
+};
+
+static struct quern_slice key_of(unsigned key)
+{
+    static char names[KEYS][40];
+
+    (void)snprintf(names[key], sizeof(names[key]), "key-%02u%.*s", key, (int)(key % 5) * 5,
+                   "........................");
+    return QUERN_STR(names[key]);
+}
+
+/* The value of write n under a key: its number, then bytes that follow from both. */
+static struct quern_slice value_of(unsigned n, unsigned key, size_t len)
+{
+    static uint8_t room[VALUE_MAX];
+
+    (void)snprintf((char *)room, 12, "%010u:", n);
+    for (size_t i = 11; i < len; i++)
+        room[i] = (uint8_t)(n * 31 + key * 7 + i * (1 + n % 3));
+    return (struct quern_slice){room, len};
+}
+
+static bool write_one(struct store *s, struct quern *db, unsigned key, size_t len, bool sync)
+{
+    struct quern_write_opts opts = {.sync = sync};
+    unsigned n = ++s->writes;
+    struct quern_error err;
+    enum quern_code code;
+
+    memcpy(s->state[n], s->state[n - 1], sizeof(s->state[0]));
+    s->state[n][key] = len == 0 ? (struct cell){0, 0} : (struct cell){n, len};
+    code = len == 0 ? quern_delete(db, key_of(key), &opts, &err)
+                    : quern_put(db, key_of(key), value_of(n, key, len), &opts, &err);
+    return EXPECT(code == QUERN_OK);
+}
+
+/* Keys from, from + step, ...; every fifth is deleted when it was there. */
+static bool write_some(struct store *s, struct quern *db, unsigned from, unsigned step, size_t len,
+                       bool sync)
+{
+    bool fine = true;
+
+    for (unsigned key = from; fine && key < KEYS; key += step)
+        fine = write_one(
+            s, db, key,
+            s->state[s->writes][key].n != 0 && s->writes % 5 == 0 ? 0 : len + s->writes % 90, sync);
+    return fine;
+}
+
+/* ---- the files of a disk ---- */
+
+static void image_free(struct image *all)
+{
+    for (size_t i = 0; i < all->count; i++)
+        free(all->file[i].bytes);
+    all->count = 0;
+}
+
+static void image_read(struct sim *sim, struct image *all)
+{
+    struct world_files names = {0};
+
+    world_list(sim, &names);
+    all->count = 0;
+    for (size_t i = 0; i < names.count; i++) {
+        struct file *f = &all->file[all->count++];
+
+        (void)snprintf(f->name, sizeof(f->name), "%s", names.file[i].name);
+        f->bytes = world_read(sim, f->name, &f->len);
+    }
+}
+
+static const struct file *image_find(const struct image *all, const char *name)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (strcmp(all->file[i].name, name) == 0)
+            return &all->file[i];
+    return NULL;
+}
+
+static bool ends_in(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+static bool is_log(const char *name)
+{
+    return ends_in(name, ".wal");
+}
+
+static bool is_table(const char *name)
+{
+    return ends_in(name, ".sst");
+}
+
+static bool is_manifest(const char *name)
+{
+    return strncmp(name, "MANIFEST-", 9) == 0;
+}
+
+/* Files that hold nothing: a few places of them are enough. */
+static bool is_hollow(const char *name)
+{
+    return strcmp(name, "BALLAST") == 0 || strcmp(name, "LOCK") == 0;
+}
+
+/* ---- what the log tells, read without the room that is under test ---- */
+
+static uint64_t u64_at(const uint8_t *at)
+{
+    uint64_t v = 0;
+
+    for (int i = 7; i >= 0; i--)
+        v = v << 8 | at[i];
+    return v;
+}
+
+static void read_log(struct store *s)
+{
+    for (uint64_t no = s->log_first; no <= s->log_last; no++) {
+        char name[WAL_NAME_BYTES];
+        const struct file *f;
+        struct record r;
+
+        wal_name(name, no);
+        f = image_find(&s->now, name);
+        for (uint64_t at = LINK_AT; f != NULL && at < f->len;) {
+            uint64_t salt = u64_at(f->bytes + SALT_AT);
+            struct told *t = &s->told[s->told_count];
+
+            if (!record_read(f->bytes + at, f->len - at, salt, at, &r))
+                break;
+            (void)snprintf(t->name, sizeof(t->name), "%s", name);
+            t->at = at;
+            t->bytes = record_bytes(r.payload.len);
+            t->salt = salt;
+            t->segment_no = no;
+            t->durable_seq = r.durable_seq;
+            s->told_count++;
+            at = record_start(at + t->bytes);
+        }
+    }
+}
+
+/* The highest number that the records which `sim` still has whole say was durable. */
+static quern_seq still_told(const struct store *s, struct sim *sim)
+{
+    quern_seq best = s->flushed_seq;
+    uint8_t *bytes = NULL;
+    uint64_t len = 0;
+    const char *have = "";
+
+    for (size_t i = 0; i < s->told_count; i++) {
+        const struct told *t = &s->told[i];
+        struct record r;
+
+        if (strcmp(have, t->name) != 0) {
+            free(bytes);
+            bytes = world_read(sim, t->name, &len);
+            have = t->name;
+        }
+        if (bytes != NULL && t->at < len &&
+            record_read(bytes + t->at, len - t->at, t->salt, t->at, &r) && r.durable_seq > best)
+            best = r.durable_seq;
+    }
+    free(bytes);
+    return best;
+}
+
+/* ---- making the store ---- */
+
+enum ending {
+    CLOSED,  /* in order */
+    MARKED,  /* killed: all is durable, and the log says so */
+    SYNCED,  /* killed: all is durable, and nothing was written that says so of the last group */
+    WRITTEN, /* killed: the last groups were not synced */
+};
+
+static struct quern_options store_options(void)
+{
+    struct quern_options o = world_options();
+
+    o.memdb_bytes = 200 * 1024;
+    o.table_bytes = 8 * 1024;
+    return o;
+}
+
+static void mark(struct quern *db)
+{
+    struct quern_error err;
+
+    while (!engine_try_lead(db))
+        (void)usleep(1000);
+    (void)EXPECT(wal_mark(db->wal, &err) == QUERN_OK);
+    engine_stop_leading(db);
+}
+
+/* Tables in the bottom run and in two runs of tier 0. */
+static bool fill_tables(struct store *s, struct quern *db)
+{
+    struct quern_error err;
+
+    return write_some(s, db, 0, 1, 60, false) && write_some(s, db, 3, 9, 2500, false) &&
+           EXPECT(quern_compact(db, NULL, NULL, NULL, &err) == QUERN_OK) &&
+           write_some(s, db, 1, 3, 100, false) && EXPECT(quern_flush(db, &err) == QUERN_OK) &&
+           write_some(s, db, 2, 4, 90, true) && EXPECT(quern_flush(db, &err) == QUERN_OK);
+}
+
+/* Some segments of log: groups written both ways, with pads between. */
+static bool fill_log(struct store *s, struct quern *db, enum ending ending)
+{
+    struct quern_error err;
+    bool fine = true;
+
+    for (unsigned round = 0; fine && round < 4; round++)
+        fine = write_some(s, db, round, 3, 2200, round % 2 == 1);
+    fine = fine && write_some(s, db, 5, 9, 120, true);
+    if (fine && ending == MARKED)
+        mark(db);
+    if (fine && ending == WRITTEN) {
+        mark(db);
+        fine = write_some(s, db, 4, 7, 150, true) && write_some(s, db, 6, 8, 130, false);
+    }
+    (void)err;
+    return fine;
+}
+
+static void note_state(struct store *s, struct quern *db)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+
+    s->flushed_seq = state->flushed_seq;
+    s->log_first = state->log_first;
+    s->log_last = s->log_begun = state->log_last;
+    s->table_count = state->table_count;
+    for (size_t i = 0; i < state->table_count; i++)
+        table_name(s->table[i], state->tables[i].meta.table_no);
+}
+
+static bool store_make(struct store *s, uint64_t seed, enum ending ending)
+{
+    struct sim *sim = sim_new(seed);
+    struct quern *db = NULL;
+    struct quern_error err;
+    bool fine;
+
+    memset(s, 0, sizeof(*s));
+    s->options = store_options();
+    (void)world_write(sim, "BALLAST", "nothing", 7); /* as an idle store makes it */
+    /* Two lives: the first leaves spare segments to the second. */
+    fine = EXPECT(world_open(sim, &s->options, &db, &err) == QUERN_OK) && fill_log(s, db, CLOSED) &&
+           EXPECT(quern_close(db, &err) == QUERN_OK) &&
+           EXPECT(world_open(sim, &s->options, &db, &err) == QUERN_OK) && fill_tables(s, db);
+    if (fine)
+        image_read(sim, &s->old);
+    fine = fine && fill_log(s, db, ending);
+    if (fine && ending == CLOSED) {
+        uint64_t log_begun = manifest_state(db->manifest)->log_last;
+
+        fine = EXPECT(quern_close(db, &err) == QUERN_OK);
+        s->sim = sim_crash(sim, seed, SIM_KEEP_ALL);
+        fine = fine && EXPECT(world_open(sim, &s->options, &db, &err) == QUERN_OK);
+        if (fine)
+            note_state(s, db); /* tables only: the log is another one now */
+        s->log_first = 1;
+        s->log_last = 0;
+        s->log_begun = log_begun;
+    } else if (fine) {
+        note_state(s, db);
+        s->sim = sim_crash(sim, seed, SIM_KEEP_ALL);
+    }
+    if (db != NULL)
+        (void)quern_close(db, &err);
+    sim_free(sim);
+    if (!fine)
+        return false;
+    image_read(s->sim, &s->now);
+    read_log(s);
+    return true;
+}
+
+static void store_free(struct store *s)
+{
+    image_free(&s->now);
+    image_free(&s->old);
+    sim_free(s->sim);
+}
+
+/* ---- one trial ---- */
+
+/* What the parent can see of a share: in memory of both. */
+struct tally {
+    char doing[200];
+    uint64_t flips, cuts, others, refused, silent;
+};
+
+struct trial {
+    struct store *s;
+    struct tally *tally;
+    struct sim *sim;
+    const char *name;  /* of the file that was damaged */
+    bool in_log;       /* told <= p <= n */
+    bool in_manifest;  /* cut or older: p <= n if it names fewer segments than there were */
+    bool must_be_seen; /* of a table: verify names it */
+    bool seen;
+    unsigned low, high; /* p is in here: narrowed by each answer */
+};
+
+static void fail(struct trial *t, const char *what, const char *why)
+{
+    tap_fail(__FILE__, __LINE__, "%s: %s: %s", t->tally->doing, what, why);
+}
+
+/* The write that a value comes from; false: no write wrote it. */
+static bool cell_of(struct quern_slice value, unsigned key, struct cell *out)
+{
+    char digits[12] = {0};
+
+    if (value.len < 11 || value.len > VALUE_MAX)
+        return false;
+    memcpy(digits, value.data, 11);
+    out->n = (unsigned)strtoul(digits, NULL, 10);
+    out->len = value.len;
+    return memcmp(value_of(out->n, key, value.len).data, value.data, value.len) == 0;
+}
+
+/* Which p fit all answers so far. */
+struct fits {
+    bool p[WRITES_MAX];
+};
+
+static void narrow(const struct trial *t, struct fits *f, unsigned key, struct cell c)
+{
+    for (unsigned p = t->low; p <= t->high; p++)
+        if (t->s->state[p][key].n != c.n || t->s->state[p][key].len != c.len)
+            f->p[p] = false;
+}
+
+static bool fits_any(const struct trial *t, const struct fits *f)
+{
+    for (unsigned p = t->low; p <= t->high; p++)
+        if (f->p[p])
+            return true;
+    return false;
+}
+
+static bool take(struct trial *t, struct fits *f, unsigned key, enum quern_code code,
+                 const struct quern_value *value, const struct quern_error *err)
+{
+    struct cell c = {0, 0};
+
+    if (code == QUERN_CORRUPT)
+        return true;
+    if (code != QUERN_OK && code != QUERN_NOT_FOUND) {
+        fail(t, "a read", err->text);
+        return false;
+    }
+    if (code == QUERN_OK && !cell_of((struct quern_slice){value->data, value->len}, key, &c)) {
+        fail(t, "a read", "wrong bytes");
+        return false;
+    }
+    narrow(t, f, key, c);
+    if (fits_any(t, f))
+        return true;
+    fail(t, "a read", code == QUERN_OK ? "an old value shows" : "a key is silently missing");
+    return false;
+}
+
+static bool read_points(struct trial *t, struct quern *db, struct fits *f)
+{
+    struct quern_value values[KEYS] = {{0}};
+    enum quern_code codes[KEYS];
+    struct quern_slice keys[KEYS];
+    struct quern_error err = {0};
+    bool fine = true;
+
+    for (unsigned k = 0; fine && k < KEYS; k++) {
+        enum quern_code code = quern_get(db, key_of(k), NULL, &values[k], &err);
+
+        keys[k] = key_of(k);
+        fine = take(t, f, k, code, &values[k], &err);
+    }
+    if (fine)
+        (void)!quern_multi_get(db, keys, KEYS, NULL, values, codes, &err);
+    for (unsigned k = 0; fine && k < KEYS; k++)
+        fine = take(t, f, k, codes[k], &values[k], &err);
+    for (unsigned k = 0; k < KEYS; k++)
+        quern_value_done(&values[k]);
+    return fine;
+}
+
+static unsigned key_number(struct quern_slice key)
+{
+    for (unsigned k = 0; k < KEYS; k++)
+        if (key.len == key_of(k).len && memcmp(key.data, key_of(k).data, key.len) == 0)
+            return k;
+    return KEYS;
+}
+
+/* Every key passed over is told to be missing, up to where the scan ends or fails. */
+static bool read_scan(struct trial *t, struct quern *db, struct fits *f, bool backward)
+{
+    struct quern_iter *it = NULL;
+    struct quern_iter_opts opts = {.bulk = backward};
+    struct quern_error err = {0};
+    unsigned done = 0; /* keys told of */
+    bool fine = true, on;
+
+    if (quern_iter_new(db, &opts, &it, &err))
+        return err.code == QUERN_CORRUPT || (fail(t, "a cursor", err.text), false);
+    on = backward ? quern_iter_last(it) : quern_iter_first(it);
+    while (fine && on) {
+        unsigned key = key_number(quern_iter_key(it)), at;
+        struct cell c;
+
+        fine = key < KEYS && cell_of(quern_iter_value(it), key, &c);
+        if (!fine)
+            fail(t, "a scan", "a key or value that nobody wrote");
+        at = backward ? KEYS - 1 - key : key;
+        for (; fine && done < at; done++)
+            narrow(t, f, backward ? KEYS - 1 - done : done, (struct cell){0, 0});
+        if (fine)
+            narrow(t, f, key, c);
+        done = at + 1;
+        on = fine && (backward ? quern_iter_prev(it) : quern_iter_next(it));
+    }
+    if (fine && quern_iter_error(it, &err) == QUERN_OK)
+        for (; done < KEYS; done++)
+            narrow(t, f, backward ? KEYS - 1 - done : done, (struct cell){0, 0});
+    else if (fine && err.code != QUERN_CORRUPT)
+        fail(t, "a scan", err.text);
+    quern_iter_free(it);
+    if (fine && !fits_any(t, f)) {
+        fail(t, backward ? "a scan back" : "a scan", "not what was written");
+        fine = false;
+    }
+    return fine;
+}
+
+static bool read_count(struct trial *t, struct quern *db, struct fits *f)
+{
+    struct quern_error err = {0};
+    uint64_t count = 0;
+    enum quern_code code = quern_count(db, NULL, NULL, &count, &err);
+
+    if (code == QUERN_CORRUPT)
+        return true;
+    for (unsigned p = t->low; code == QUERN_OK && p <= t->high; p++) {
+        uint64_t live = 0;
+
+        for (unsigned k = 0; k < KEYS; k++)
+            live += t->s->state[p][k].n != 0;
+        f->p[p] = f->p[p] && live == count;
+    }
+    if (code == QUERN_OK && fits_any(t, f))
+        return true;
+    fail(t, "count", code == QUERN_OK ? "a wrong number" : err.text);
+    return false;
+}
+
+static void on_damage(void *arg, const struct quern_damage *damage)
+{
+    struct trial *t = arg;
+
+    t->seen = t->seen || strcmp(damage->file, t->name) == 0;
+}
+
+static bool verify(struct trial *t, struct quern *db)
+{
+    struct quern_verify_opts opts = {.on_damage = on_damage, .on_damage_arg = t};
+    struct quern_error err = {0};
+    enum quern_code code = quern_verify(db, &opts, NULL, &err);
+
+    if (code != QUERN_OK && code != QUERN_CORRUPT)
+        fail(t, "verify", err.text);
+    else if (t->must_be_seen && !t->seen)
+        fail(t, "verify", "the damage is not found");
+    else
+        return true;
+    return false;
+}
+
+static bool read_all(struct trial *t, struct quern *db)
+{
+    struct fits f;
+
+    memset(&f, true, sizeof(f));
+    return read_points(t, db, &f) && read_scan(t, db, &f, false) && read_scan(t, db, &f, true) &&
+           read_count(t, db, &f) && verify(t, db);
+}
+
+/* Has the manifest forgotten that a segment of the log began? */
+static bool begins_fewer(const struct trial *t)
+{
+    struct os_dir *dir = NULL;
+    struct manifest *m = NULL;
+    struct quern_error err;
+    bool fewer = os_dir_open(sim_os(t->sim), WORLD_PATH, false, &dir, &err) == QUERN_OK &&
+                 manifest_open(dir, true, &m, &err) == QUERN_OK &&
+                 manifest_state(m)->log_last < t->s->log_begun;
+
+    manifest_close(m);
+    os_dir_close(dir);
+    return fewer;
+}
+
+/* The least p that the rules allow. */
+static quern_seq lowest(const struct trial *t)
+{
+    if (t->in_manifest && begins_fewer(t))
+        return 0;
+    return t->in_log ? still_told(t->s, t->sim) : t->s->writes;
+}
+
+/* Open the damaged disk and hold it to the rules. Takes t->sim. */
+static bool judge(struct trial *t)
+{
+    struct quern *db = NULL;
+    struct quern_error err = {0};
+    enum quern_code code;
+    bool fine;
+
+    t->low = (unsigned)lowest(t);
+    t->high = t->s->writes;
+    (void)alarm(SECONDS_MAX);
+    __atomic_store_n(&largest_alloc, 0, __ATOMIC_RELAXED);
+    code = world_open(t->sim, &t->s->options, &db, &err);
+    if (code == QUERN_OK) {
+        fine = read_all(t, db);
+        code = quern_close(db, &err);
+        t->tally->silent++;
+        if (fine && code != QUERN_OK && code != QUERN_CORRUPT) {
+            fail(t, "close", err.text);
+            fine = false;
+        }
+    } else {
+        t->tally->refused++;
+        fine = code == QUERN_CORRUPT || code == QUERN_UNSUPPORTED;
+        if (!fine)
+            fail(t, "open", err.text);
+    }
+    if (fine && __atomic_load_n(&largest_alloc, __ATOMIC_RELAXED) > BYTES_MAX) {
+        fail(t, "memory", "a damaged length was believed");
+        fine = false;
+    }
+    (void)alarm(0);
+    sim_free(t->sim);
+    t->sim = NULL;
+    return fine;
+}
+
+static bool is_live_table(const struct store *s, const char *name)
+{
+    for (size_t i = 0; i < s->table_count; i++)
+        if (strcmp(s->table[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_live_log(const struct store *s, const char *name)
+{
+    uint64_t no;
+
+    return wal_name_parse(name, &no) && no >= s->log_first && no <= s->log_last;
+}
+
+static void trial_begin(struct trial *t, struct store *s, struct tally *tally, const char *name)
+{
+    *t = (struct trial){.s = s, .tally = tally, .name = name};
+    t->sim = sim_crash(s->sim, 1, SIM_KEEP_ALL);
+    t->in_log = is_live_log(s, name);
+}
+
+static bool try_flip(struct store *s, struct tally *tally, const char *name, uint64_t at,
+                     uint8_t flip)
+{
+    struct trial t;
+
+    trial_begin(&t, s, tally, name);
+    (void)snprintf(tally->doing, sizeof(tally->doing), "flip %s at %llu by %02x", name,
+                   (unsigned long long)at, flip);
+    t.must_be_seen = is_live_table(s, name);
+    (void)sim_corrupt(t.sim, name, at, flip);
+    tally->flips++;
+    return judge(&t);
+}
+
+static bool try_cut(struct store *s, struct tally *tally, const char *name, uint64_t at)
+{
+    struct trial t;
+
+    trial_begin(&t, s, tally, name);
+    (void)snprintf(tally->doing, sizeof(tally->doing), "cut %s to %llu", name,
+                   (unsigned long long)at);
+    (void)sim_truncate(t.sim, name, at);
+    t.in_manifest = is_manifest(name);
+    tally->cuts++;
+    return judge(&t);
+}
+
+/* Other bytes in the place of a file; NULL: the file is removed. */
+static bool try_put(struct store *s, struct tally *tally, const char *how, const char *name,
+                    const struct file *in, const char *second, const struct file *in_second)
+{
+    struct trial t;
+
+    trial_begin(&t, s, tally, name);
+    (void)snprintf(tally->doing, sizeof(tally->doing), "%s %s%s%s", how, name,
+                   second != NULL ? " and " : "", second != NULL ? second : "");
+    if (in != NULL)
+        (void)world_write(t.sim, name, in->bytes, in->len);
+    else
+        (void)world_remove(t.sim, name);
+    if (second != NULL)
+        (void)world_write(t.sim, second, in_second->bytes, in_second->len);
+    t.in_log = t.in_log || (second != NULL && is_live_log(s, second));
+    t.in_manifest = is_manifest(name);
+    tally->others++;
+    return judge(&t);
+}
+
+/* ---- enumeration: the share of one process ---- */
+
+struct share {
+    struct store *s;
+    struct tally *tally;
+    uint64_t seed;
+    unsigned index;
+    uint64_t turn; /* counts what could be tried; every SHARES-th is ours */
+    bool full;
+};
+
+static bool mine(struct share *h)
+{
+    return h->turn++ % SHARES == h->index;
+}
+
+/* Places where something begins or ends, and so every byte around is looked at. */
+static bool is_border(const struct store *s, const struct file *f, uint64_t at)
+{
+    if (strcmp(f->name, "CURRENT") == 0)
+        return true;
+    if (is_hollow(f->name))
+        return at == 0;
+    if (is_manifest(f->name))
+        return at % RECORD_PAGE_BYTES < 4 || at + 2 > f->len;
+    if (is_table(f->name))
+        return f->len - at <= 136 && at % 8 == 0;
+    for (size_t i = 0; i < s->told_count; i++)
+        if (strcmp(s->told[i].name, f->name) == 0 &&
+            (at == s->told[i].at || at == s->told[i].at + s->told[i].bytes - 1))
+            return true;
+    return at == 0 || at + 1 == f->len;
+}
+
+/* How far the next sampled byte is. */
+static uint64_t stride_of(const struct share *h, const struct file *f)
+{
+    if (h->full)
+        return is_hollow(f->name) ? f->len / 4 + 1 : 1;
+    if (is_table(f->name)) /* once with care, else a few */
+        return h->s->log_first > h->s->log_last ? 67 : 499;
+    if (is_manifest(f->name))
+        return 97;
+    return is_live_log(h->s, f->name) ? 1499 : f->len / 8 + 1;
+}
+
+static bool share_flips(struct share *h, const struct file *f)
+{
+    static const uint8_t patterns[] = {0x01, 0x80, 0xff, 0x10};
+    uint64_t stride = stride_of(h, f);
+
+    for (uint64_t at = 0; at < f->len; at++) {
+        if ((at + h->seed) % stride != 0 && !is_border(h->s, f, at))
+            continue;
+        for (size_t i = 0; i < (h->full ? 3 : 1); i++)
+            if (mine(h) && !try_flip(h->s, h->tally, f->name, at, patterns[(at / 3 + i) % 4]))
+                return false;
+    }
+    return true;
+}
+
+static bool share_cuts(struct share *h, const struct file *f)
+{
+    uint64_t stride = 3 * stride_of(h, f);
+
+    for (uint64_t at = 0; at < f->len; at++) {
+        if (!h->full && (at + h->seed) % stride != 0 && !is_border(h->s, f, at))
+            continue;
+        if (mine(h) && !try_cut(h->s, h->tally, f->name, at))
+            return false;
+    }
+    return true;
+}
+
+/* A name of the same kind under a number that is not used. */
+static bool other_name(const char *name, char to[OS_NAME_BYTES_MAX])
+{
+    if (is_manifest(name))
+        (void)snprintf(to, OS_NAME_BYTES_MAX, "MANIFEST-000900");
+    else if (is_table(name) || is_log(name))
+        (void)snprintf(to, OS_NAME_BYTES_MAX, "000900%s", name + strlen(name) - 4);
+    else
+        return false;
+    return true;
+}
+
+static bool same_kind(const char *a, const char *b)
+{
+    return (is_log(a) && is_log(b)) || (is_table(a) && is_table(b)) ||
+           (is_manifest(a) && is_manifest(b)) || strcmp(a, b) == 0;
+}
+
+static bool share_others(struct share *h, const struct file *f, const struct image *foreign)
+{
+    const struct file *old = image_find(&h->s->old, f->name);
+    char other[OS_NAME_BYTES_MAX];
+
+    if (strcmp(f->name, "LOCK") == 0)
+        return true;
+    if (mine(h) && !try_put(h->s, h->tally, "lose", f->name, NULL, NULL, NULL))
+        return false;
+    if (old != NULL && mine(h) && !try_put(h->s, h->tally, "stale", f->name, old, NULL, NULL))
+        return false;
+    if (other_name(f->name, other) && mine(h) &&
+        !try_put(h->s, h->tally, "double", other, f, NULL, NULL))
+        return false;
+    for (size_t i = 0; i < foreign->count; i++)
+        if (same_kind(f->name, foreign->file[i].name) && mine(h) &&
+            !try_put(h->s, h->tally, "foreign", f->name, &foreign->file[i], NULL, NULL))
+            return false;
+    for (const struct file *g = f + 1; g < h->s->now.file + h->s->now.count; g++)
+        if (same_kind(f->name, g->name) && mine(h) &&
+            !try_put(h->s, h->tally, "swap", f->name, g, g->name, f))
+            return false;
+    return true;
+}
+
+static bool run_share(struct share *h, enum ending ending)
+{
+    static struct store store, foreign;
+    bool fine = store_make(&store, h->seed, ending) && store_make(&foreign, h->seed + 1, MARKED);
+
+    h->s = &store;
+    for (size_t i = 0; fine && i < store.now.count; i++) {
+        const struct file *f = &store.now.file[i];
+
+        fine = share_flips(h, f) && share_cuts(h, f) && share_others(h, f, &foreign.now);
+    }
+    store_free(&foreign);
+    store_free(&store);
+    return fine;
+}
+
+static struct tally *shared_tallies(void)
+{
+    void *p = mmap(NULL, SHARES * sizeof(struct tally), PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* A closing store waits for others most of the time: processes side by side. */
+static void enumerate(enum ending ending)
+{
+    struct tally *tally = shared_tallies(), sum = {0};
+    uint64_t seed = tap_seed() % 1000;
+    pid_t child[SHARES];
+
+    CHECK(tally != NULL);
+    (void)fflush(stdout);
+    for (unsigned i = 0; i < SHARES; i++) {
+        child[i] = fork();
+        if (child[i] == 0) {
+            struct share h = {
+                .tally = &tally[i], .seed = seed, .index = i, .full = getenv("CRASH_FULL") != NULL};
+            bool fine = run_share(&h, ending);
+
+            (void)fflush(stdout);
+            _exit(fine ? 0 : 1);
+        }
+        CHECK(child[i] > 0);
+    }
+    for (unsigned i = 0; i < SHARES; i++) {
+        int status = 0;
+
+        CHECK_EQ(waitpid(child[i], &status, 0), child[i]);
+        if (WIFSIGNALED(status))
+            tap_fail(__FILE__, __LINE__, "signal %d (a crash, or %d: a hang) after: %s",
+                     WTERMSIG(status), SIGALRM, tally[i].doing);
+        else if (status != 0)
+            tap_fail(__FILE__, __LINE__, "status %d: %s", WEXITSTATUS(status), tally[i].doing);
+        sum.flips += tally[i].flips;
+        sum.cuts += tally[i].cuts;
+        sum.others += tally[i].others;
+        sum.refused += tally[i].refused;
+        sum.silent += tally[i].silent;
+    }
+    (void)munmap(tally, SHARES * sizeof(struct tally));
+    tap_note("%llu bytes flipped, %llu cuts, %llu files swapped, stale, lost, doubled or foreign; "
+             "%llu opens refused, %llu opened",
+             (unsigned long long)sum.flips, (unsigned long long)sum.cuts,
+             (unsigned long long)sum.others, (unsigned long long)sum.refused,
+             (unsigned long long)sum.silent);
+}
+
+TEST(damage_to_a_closed_store_is_detected_or_harmless)
+{
+    enumerate(CLOSED);
+}
+
+TEST(damage_to_a_killed_store_whose_log_tells_all_is_detected_or_harmless)
+{
+    enumerate(MARKED);
+}
+
+TEST(damage_to_a_store_killed_right_after_a_sync_is_detected_or_harmless)
+{
+    enumerate(SYNCED);
+}
+
+TEST(damage_to_a_store_killed_with_unsynced_writes_is_detected_or_harmless)
+{
+    enumerate(WRITTEN);
+}
