@@ -36,6 +36,7 @@ enum cli_verb {
     VERB_CHECKPOINT = 1 << 8,
     VERB_DUMP = 1 << 9,
     VERB_LOAD = 1 << 10,
+    VERB_REPAIR = 1 << 11,
 };
 
 /* The command line, understood. Slices and strings borrow from argv or the environment, except the
@@ -83,6 +84,10 @@ void cli_interruptible(bool yes);
 /* Do the verb on a directory, or on a server. */
 enum cli_exit local_run(const struct cli_args *args);
 enum cli_exit remote_run(const struct cli_args *args);
+/* After a directory turned out to hold no store: say where quern looks for one. */
+void say_where(void);
+/* verify and repair, which open no store. */
+enum cli_exit damage_run(const struct cli_args *args);
 
 /* The value of `set`: a word of the command line, "-" for standard input, "@file" for a file.
  * *value borrows from the word or from `memory`. */

@@ -1,5 +1,6 @@
 /* care.c - what a user may ask for: flush, compact, checkpoint, verify. */
 #include "engine/engine_priv.h"
+#include "engine/remains.h"
 
 /* Close the MemDB, so that the worker has all that was acknowledged so far, and hand it the
  * request. */
@@ -49,8 +50,12 @@ enum quern_code quern_checkpoint(struct quern *db, const char *path, struct quer
 
 /* ---- verify ---- */
 
+/* Files that change while they are read look damaged for moments; damage stays. */
+#define LOOKS 3
+#define LOOK_AGAIN_NS UINT64_C(20000000)
+
 struct verify {
-    const struct quern_verify_opts *opts;
+    struct findings findings;
     struct quern_verify_report report;
 };
 
@@ -59,12 +64,9 @@ static void on_damage(void *arg, uint64_t table_no, uint64_t offset, struct quer
 {
     struct verify *v = arg;
     char name[TABLE_NAME_BYTES];
-    struct quern_damage damage = {name, offset, first_key, last_key, what};
 
-    v->report.damages++;
     table_name(name, table_no);
-    if (v->opts != NULL && v->opts->on_damage != NULL)
-        v->opts->on_damage(v->opts->on_damage_arg, &damage);
+    findings_add(&v->findings, name, offset, first_key, last_key, what, true);
 }
 
 static uint64_t version_bytes(const struct version *version)
@@ -89,12 +91,51 @@ static void verify_table(struct verify *v, struct sst *sst, struct quern_error *
     v->report.entries += sst_meta(sst)->entry_count;
 }
 
+static void on_manifest_damage(void *arg, const char *file, uint64_t offset, const char *what,
+                               bool lost)
+{
+    findings_add(arg, file, offset, (struct quern_slice){0}, (struct quern_slice){0}, what, lost);
+}
+
+/* CURRENT, the manifest and the log as they are on disk now. */
+static enum quern_code look_at_files(struct quern *db, struct findings *f, uint64_t *bytes,
+                                     struct quern_error *err)
+{
+    quern_seq settled = atomic_load(&db->visible_seq);
+    struct manifest_remains m;
+    enum quern_code code;
+
+    if (manifest_salvage(db->dir, on_manifest_damage, f, &m, err))
+        return err->code;
+    code = verify_segments(db->dir, m.state.store_id, m.state.log_first,
+                           m.whole ? m.state.log_last : 0, settled, f, bytes, err);
+    manifest_remains_done(&m);
+    return code;
+}
+
+static enum quern_code verify_files(struct quern *db, struct verify *v, struct quern_error *err)
+{
+    for (int look = 1;; look++) {
+        struct findings quiet = {0};
+        struct findings *f = look < LOOKS ? &quiet : &v->findings;
+        uint64_t bytes = 0;
+
+        if (look_at_files(db, f, &bytes, err))
+            return err->code;
+        if (look == LOOKS || quiet.damages == 0) {
+            v->report.bytes += bytes;
+            return QUERN_OK;
+        }
+        thread_sleep_ns(LOOK_AGAIN_NS);
+    }
+}
+
 enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *opts,
                              struct quern_verify_report *report, struct quern_error *err)
 {
-    struct verify v = {.opts = opts};
+    struct verify v = {.findings = {.opts = opts}};
     struct view *view OWNED(view_unref) = NULL;
-    struct quern_error local;
+    struct quern_error local, files;
     uint64_t total;
 
     err = ERR_OR(err, local);
@@ -109,6 +150,11 @@ enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *o
             if (opts != NULL && opts->on_progress != NULL)
                 opts->on_progress(opts->on_progress_arg, v.report.bytes, total);
         }
+    if (verify_files(db, &v, &files) && err->code == QUERN_OK)
+        *err = files;
+    if (err->code == QUERN_OK && v.findings.damages != 0)
+        *err = v.findings.first;
+    v.report.damages = v.findings.damages;
     if (report != NULL)
         *report = v.report;
     return err->code;

@@ -28,6 +28,7 @@
  *     TEST_SEED=n      the same sample again */
 #include "engine_world.h"
 
+#include "engine/remains.h"
 #include "record/record.h"
 
 #include <signal.h>
@@ -40,7 +41,7 @@
 #define VALUE_MAX 3000
 #define FILES_MAX 64
 #define SHARES 6
-#define BYTES_MAX (UINT64_C(4) << 20)
+#define BYTES_MAX (UINT64_C(4) << 20) /* a MemDB of a repair is mapped, not on the heap */
 #define SECONDS_MAX 60
 #define LINK_AT 4096u
 #define GROUPS_AT 8192u
@@ -419,10 +420,13 @@ static void store_free(struct store *s)
 
 /* ---- one trial ---- */
 
+#define RANGES_MAX 64
+#define REPAIR_EVERY 7 /* trials */
+
 /* What the parent can see of a share: in memory of both. */
 struct tally {
     char doing[200];
-    uint64_t flips, cuts, others, refused, silent;
+    uint64_t flips, cuts, others, refused, silent, repairs, whole;
 };
 
 struct trial {
@@ -434,7 +438,15 @@ struct trial {
     bool in_manifest;  /* cut or older: p <= n if it names fewer segments than there were */
     bool must_be_seen; /* of a table: verify names it */
     bool seen;
-    unsigned low, high; /* p is in here: narrowed by each answer */
+    bool repairs;
+    unsigned low, high;  /* p is in here: narrowed by each answer */
+    unsigned differ_max; /* of a repair: keys that may not be as they were, told or not */
+    /* What a repair says is lost. */
+    struct {
+        char first[40], last[40]; /* "": from the first, to the last */
+    } range[RANGES_MAX];
+    size_t ranges;
+    bool any_key; /* keys that are not known */
 };
 
 static void fail(struct trial *t, const char *what, const char *why)
@@ -643,6 +655,8 @@ static quern_seq lowest(const struct trial *t)
     return t->in_log ? still_told(t->s, t->sim) : t->s->writes;
 }
 
+static bool repair(struct trial *t);
+
 /* Open the damaged disk and hold it to the rules. Takes t->sim. */
 static bool judge(struct trial *t)
 {
@@ -655,6 +669,11 @@ static bool judge(struct trial *t)
     t->high = t->s->writes;
     (void)alarm(SECONDS_MAX);
     __atomic_store_n(&largest_alloc, 0, __ATOMIC_RELAXED);
+    if (t->repairs && !repair(t)) {
+        sim_free(t->sim);
+        return false;
+    }
+    t->seen = false;
     code = world_open(t->sim, &t->s->options, &db, &err);
     if (code == QUERN_OK) {
         fine = read_all(t, db);
@@ -680,6 +699,121 @@ static bool judge(struct trial *t)
     return fine;
 }
 
+/* ---- check and repair, which do not need a store that opens ---- */
+
+static void on_loss(void *arg, const struct quern_damage *damage)
+{
+    struct trial *t = arg;
+
+    t->seen = t->seen || strcmp(damage->file, t->name) == 0;
+    if (!damage->lost)
+        return;
+    if (damage->first_key.len + damage->last_key.len == 0 || t->ranges == RANGES_MAX) {
+        t->any_key = true;
+        return;
+    }
+    (void)snprintf(t->range[t->ranges].first, 40, "%.*s", (int)damage->first_key.len,
+                   damage->first_key.len != 0 ? (const char *)damage->first_key.data : "");
+    (void)snprintf(t->range[t->ranges].last, 40, "%.*s", (int)damage->last_key.len,
+                   damage->last_key.len != 0 ? (const char *)damage->last_key.data : "");
+    t->ranges++;
+}
+
+static bool is_told_lost(const struct trial *t, unsigned key)
+{
+    const char *name = key_of(key).data;
+
+    for (size_t i = 0; i < t->ranges; i++)
+        if (strcmp(t->range[i].first, name) <= 0 &&
+            (t->range[i].last[0] == '\0' || strcmp(name, t->range[i].last) <= 0))
+            return true;
+    return t->any_key;
+}
+
+/* Was this ever the value of the key? */
+static bool is_of_history(const struct trial *t, unsigned key, struct cell c)
+{
+    for (unsigned p = 0; p <= t->s->writes; p++)
+        if (t->s->state[p][key].n == c.n && t->s->state[p][key].len == c.len)
+            return true;
+    return false;
+}
+
+/* Outside of what is told to be lost all is as it was after one p; inside nothing is invented. */
+static bool judge_new(struct trial *t, struct quern *db)
+{
+    struct quern_value value = {0};
+    unsigned differ = 0;
+    struct quern_error err = {0};
+    struct fits f;
+    bool fine = true;
+
+    memset(&f, true, sizeof(f));
+    for (unsigned k = 0; fine && k < KEYS; k++) {
+        enum quern_code code = quern_get(db, key_of(k), NULL, &value, &err);
+        const struct cell *last = &t->s->state[t->s->writes][k];
+        struct cell c = {0, 0};
+
+        fine = code == QUERN_NOT_FOUND ||
+               (code == QUERN_OK && cell_of((struct quern_slice){value.data, value.len}, k, &c));
+        differ += c.n != last->n;
+        if (!is_told_lost(t, k))
+            narrow(t, &f, k, c);
+        if (!fine || !is_of_history(t, k, c))
+            fail(t, "repair", "a value that nobody wrote");
+        else if (!fits_any(t, &f))
+            fail(t, "repair", "something sound is lost, or old, and nothing says so");
+        else
+            continue;
+        fine = false;
+    }
+    quern_value_done(&value);
+    if (fine && differ > t->differ_max) {
+        fail(t, "repair", "more is lost than was damaged");
+        fine = false;
+    }
+    return fine && (t->ranges != 0 || t->any_key || read_scan(t, db, &f, false));
+}
+
+static bool repair(struct trial *t)
+{
+    struct quern_verify_opts opts = {.on_damage = on_loss, .on_damage_arg = t};
+    struct quern_verify_report checked;
+    struct quern_repair_report report;
+    struct quern *db = NULL;
+    struct quern_error err = {0};
+    enum quern_code code = engine_check_files(sim_os(t->sim), WORLD_PATH, &opts, &checked, &err);
+    bool fine = code == QUERN_OK || code == QUERN_CORRUPT;
+
+    if (!fine)
+        fail(t, "check", err.text);
+    else if (t->must_be_seen && !t->seen) {
+        fail(t, "check", "the damage is not found");
+        fine = false;
+    }
+    t->ranges = 0;
+    t->any_key = t->seen = false;
+    if (!fine)
+        return false;
+    code = engine_repair(sim_os(t->sim), WORLD_PATH, "/new", &opts, &report, &err);
+    if (code != QUERN_OK && code != QUERN_CORRUPT) {
+        fail(t, "repair", err.text);
+        return false;
+    }
+    t->tally->repairs++;
+    t->tally->whole += code == QUERN_OK;
+    if (engine_open(sim_os(t->sim), "/new", &t->s->options, &db, &err)) {
+        fail(t, "open of what was repaired", err.text);
+        return false;
+    }
+    fine = judge_new(t, db);
+    if (quern_close(db, &err) != QUERN_OK && fine) {
+        fail(t, "close of what was repaired", err.text);
+        fine = false;
+    }
+    return fine;
+}
+
 static bool is_live_table(const struct store *s, const char *name)
 {
     for (size_t i = 0; i < s->table_count; i++)
@@ -697,7 +831,8 @@ static bool is_live_log(const struct store *s, const char *name)
 
 static void trial_begin(struct trial *t, struct store *s, struct tally *tally, const char *name)
 {
-    *t = (struct trial){.s = s, .tally = tally, .name = name};
+    *t = (struct trial){.s = s, .tally = tally, .name = name, .differ_max = KEYS};
+    t->repairs = (tally->flips + tally->cuts + tally->others) % REPAIR_EVERY == 0;
     t->sim = sim_crash(s->sim, 1, SIM_KEEP_ALL);
     t->in_log = is_live_log(s, name);
 }
@@ -711,6 +846,10 @@ static bool try_flip(struct store *s, struct tally *tally, const char *name, uin
     (void)snprintf(tally->doing, sizeof(tally->doing), "flip %s at %llu by %02x", name,
                    (unsigned long long)at, flip);
     t.must_be_seen = is_live_table(s, name);
+    if (strcmp(name, "CURRENT") == 0 || is_manifest(name))
+        t.differ_max = 0;
+    else if (t.in_log && at >= GROUPS_AT)
+        t.differ_max = 1; /* a group of one write */
     (void)sim_corrupt(t.sim, name, at, flip);
     tally->flips++;
     return judge(&t);
@@ -792,8 +931,8 @@ static uint64_t stride_of(const struct share *h, const struct file *f)
     if (is_table(f->name)) /* once with care, else a few */
         return h->s->log_first > h->s->log_last ? 67 : 499;
     if (is_manifest(f->name))
-        return 97;
-    return is_live_log(h->s, f->name) ? 1499 : f->len / 8 + 1;
+        return 131;
+    return is_live_log(h->s, f->name) ? 1999 : f->len / 8 + 1;
 }
 
 static bool share_flips(struct share *h, const struct file *f)
@@ -926,13 +1065,16 @@ static void enumerate(enum ending ending)
         sum.others += tally[i].others;
         sum.refused += tally[i].refused;
         sum.silent += tally[i].silent;
+        sum.repairs += tally[i].repairs;
+        sum.whole += tally[i].whole;
     }
     (void)munmap(tally, SHARES * sizeof(struct tally));
     tap_note("%llu bytes flipped, %llu cuts, %llu files swapped, stale, lost, doubled or foreign; "
-             "%llu opens refused, %llu opened",
+             "%llu opens refused, %llu opened; %llu repairs, %llu of them without a loss",
              (unsigned long long)sum.flips, (unsigned long long)sum.cuts,
              (unsigned long long)sum.others, (unsigned long long)sum.refused,
-             (unsigned long long)sum.silent);
+             (unsigned long long)sum.silent, (unsigned long long)sum.repairs,
+             (unsigned long long)sum.whole);
 }
 
 TEST(damage_to_a_closed_store_is_detected_or_harmless)
