@@ -129,6 +129,9 @@ struct quern {
     struct compact_jobs jobs;
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
+    uint64_t scrub_after;    /* tables up to this number were scrubbed in this round */
+    uint64_t scrub_again_ns; /* none before this time */
+    bool scrub_began;        /* the round has read something */
 
     /* ---- statistics: relaxed ---- */
     struct counters counters[COUNTER_STRIPES];
@@ -138,7 +141,8 @@ struct quern {
     _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;
     _Atomic uint64_t
         flush_rate; /* bytes of MemDB a second that the last flushes managed; 0: unknown */
-    _Atomic uint64_t last_flush_ns, last_compact_ns; /* when; 0: not yet */
+    _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
+    _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
     struct wal_replay recovery;
     uint64_t recovery_us;

@@ -264,6 +264,7 @@ static void *worker(void *arg)
                 busy = true;
                 wal_trim(db->wal);
                 ballast_keep(db);
+                scrub_step(db);
             }
         }
         mutex_lock(&db->mu);

@@ -24,6 +24,9 @@ MUST_USE enum quern_code work_flush_oldest(struct quern *db, struct quern_error 
 void ballast_keep(struct quern *db);    /* see that it is there, if the disk has plenty of space */
 bool ballast_give_up(struct quern *db); /* true: there was some, and its space is free now */
 
+/* ---- scrub.c ---- */
+void scrub_step(struct quern *db); /* in an idle moment: read a table through, if one is due */
+
 /* ---- slices.c ---- */
 /* One slice of a job; ends the job after its last. *bytes: what the slice read. */
 MUST_USE enum quern_code work_job_step(struct quern *db, struct compact_job *job, uint64_t *bytes,

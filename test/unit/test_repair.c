@@ -458,3 +458,76 @@ TEST(check_tells_of_every_damage_not_just_the_first)
     CHECK_CODE(check(sim, &told, &err), QUERN_CORRUPT);
     CHECK_EQ(told.damages, 3);
 }
+
+/* ---- the scrub ---- */
+
+static void on_event(void *arg, const struct quern_event *event)
+{
+    _Atomic unsigned *told = arg;
+
+    if (event->kind == QUERN_EVENT_CORRUPT && strncmp(event->text, "scrub: table", 12) == 0)
+        atomic_fetch_add(told, 1);
+}
+
+/* Nobody reads; the worker finds it in an idle moment, and says so in statistics as well. */
+TEST(an_idle_store_finds_damage_by_itself)
+{
+    struct sim *sim OWNED(sim_free) = closed_store();
+    _Atomic unsigned told = 0;
+    struct quern_options options = world_options();
+    struct quern_stats stats = {0};
+    struct quern *db = NULL;
+    struct quern_error err;
+
+    options.compact_interval_ms = 1;
+    options.on_event = on_event;
+    options.on_event_arg = &told;
+    CHECK_EQ(sim_corrupt(sim, file_named(sim, ".sst", 0), 300, 0x02), 1);
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    for (int i = 0; i < 1000 && atomic_load(&told) == 0; i++)
+        thread_sleep_ns(10000000);
+    quern_stats(db, &stats);
+    EXPECT(atomic_load(&told) == 1);
+    EXPECT(stats.scrub_damages == 1 && stats.scrub_bytes != 0);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* ---- verify beside writers ---- */
+
+struct writer {
+    struct quern *db;
+    _Atomic bool stop, failed;
+};
+
+static void *write_on(void *arg)
+{
+    struct writer *w = arg;
+    struct quern_error err;
+
+    for (unsigned n = 0; !atomic_load(&w->stop); n++)
+        if (world_put(w->db, n % 500, n / 500, n % 50 == 0, &err))
+            atomic_store(&w->failed, true);
+    return NULL;
+}
+
+TEST(verify_beside_a_writer_finds_nothing_that_is_not_there)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(tap_seed());
+    struct writer w = {0};
+    struct quern_error err;
+    struct told told = {0};
+    struct quern_verify_opts opts = {.on_damage = on_damage, .on_damage_arg = &told};
+    pthread_t thread;
+
+    CHECK_OK(world_open(sim, NULL, &w.db, &err), &err);
+    CHECK_OK(thread_start(&thread, "writer", write_on, &w, &err), &err);
+    for (int i = 0; i < 100; i++)
+        if (!EXPECT(quern_verify(w.db, &opts, NULL, &err) == QUERN_OK)) {
+            tap_note("%s", err.text);
+            break;
+        }
+    atomic_store(&w.stop, true);
+    (void)pthread_join(thread, NULL);
+    EXPECT(!atomic_load(&w.failed));
+    CHECK_OK(quern_close(w.db, &err), &err);
+}
