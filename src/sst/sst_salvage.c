@@ -229,21 +229,33 @@ static uint64_t sealed_end(struct search *f, uint64_t start, uint64_t reach)
             return end;
         }
     }
+    f->waste_left -=
+        last - start < f->waste_left ? last - start : f->waste_left; /* looking counts */
     return 0;
+}
+
+/* Do the 16 bytes before `at` look like the trailer of a block, any block behind `from`? */
+static bool is_any_trailer(const struct search *f, uint64_t from, uint64_t at)
+{
+    const uint8_t *trailer = f->bytes + at - TRAILER_BYTES;
+    uint64_t raw_len = get_u32le(trailer), room = at - TRAILER_BYTES - from;
+    uint32_t codec = get_u32le(trailer + 4);
+
+    if (codec > SST_ZSTD || raw_len < BLOCK_HEAD_BYTES)
+        return false;
+    return codec == SST_PLAIN ? raw_len <= room : raw_len <= COMPRESS_BYTES_MAX;
 }
 
 /* The next place behind `from` where a block begins; f->len: none. */
 static uint64_t next_start(struct search *f, uint64_t from, uint64_t *end)
 {
     for (uint64_t at = from + TRAILER_BYTES; at < f->len; at++) {
-        uint32_t codec = get_u32le(f->bytes + at - TRAILER_BYTES + 4);
-
-        if (codec > SST_ZSTD || get_u32le(f->bytes + at - TRAILER_BYTES) > UINT32_MAX - 16)
+        if (!is_any_trailer(f, from, at))
             continue;
         *end = sealed_end(f, at, REACH_BYTES);
         if (*end != 0)
             return at;
-        if (f->waste_left < f->len)
+        if (f->waste_left == 0)
             break;
     }
     return f->len;

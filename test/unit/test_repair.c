@@ -531,3 +531,35 @@ TEST(verify_beside_a_writer_finds_nothing_that_is_not_there)
     EXPECT(!atomic_load(&w.failed));
     CHECK_OK(quern_close(w.db, &err), &err);
 }
+
+/* Zeros look like trailers of blocks, and there are two million of them. */
+TEST(repair_finds_its_way_through_a_large_damaged_value)
+{
+    enum { BYTES = 2 << 20 };
+    struct sim *sim OWNED(sim_free) = sim_new(tap_seed());
+    struct quern_options options = world_options();
+    char *zeros OWNED(alloc_free) = alloc_zeroed(BYTES);
+    struct quern_repair_report report;
+    struct quern *db = NULL;
+    struct quern_error err;
+    struct told told;
+
+    options.compression = QUERN_COMPRESS_NONE;
+    options.table_bytes = 64 << 20;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 200, 1, &err), &err);
+    CHECK_OK(
+        quern_put(db, QUERN_STR("key-000100+"), (struct quern_slice){zeros, BYTES}, NULL, &err),
+        &err);
+    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_EQ(sim_corrupt(sim, file_named(sim, ".sst", 0), 1 << 20, 1), 1);
+    CHECK_EQ(sim_corrupt(sim, file_named(sim, ".sst", 0),
+                         bytes_of(sim, file_named(sim, ".sst", 0)) - 20, 1),
+             1);
+    CHECK_CODE(repair(sim, &told, &report, &err), QUERN_CORRUPT);
+    CHECK_EQ(told.losses, 1);
+    CHECK_OK(open_new(sim, &db, &err), &err);
+    EXPECT(world_check(db, 0, 200, 1, &err) == QUERN_OK);
+    CHECK_OK(quern_close(db, &err), &err);
+}
