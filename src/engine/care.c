@@ -1,6 +1,6 @@
 /* care.c - what a user may ask for: flush, compact, checkpoint, verify. */
 #include "engine/engine_priv.h"
-#include "engine/remains.h"
+#include "engine/remains_priv.h"
 
 /* Close the MemDB, so that the worker has all that was acknowledged so far, and hand it the
  * request. */

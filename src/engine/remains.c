@@ -7,7 +7,7 @@
  *
  * Nothing is written, and one damage does not hide the next: a store that cannot be opened is
  * looked through to its end. Repair (repair.c) begins with the same look. */
-#include "engine/remains.h"
+#include "engine/remains_priv.h"
 
 #include "base/alloc.h"
 #include "base/error.h"

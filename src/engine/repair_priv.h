@@ -3,7 +3,7 @@
 #define ENGINE_REPAIR_PRIV_H
 
 #include "compact/compact.h"
-#include "engine/remains.h"
+#include "engine/remains_priv.h"
 #include "sst/sst.h"
 #include "wal/wal.h"
 

@@ -28,7 +28,7 @@
  *     TEST_SEED=n      the same sample again */
 #include "engine_world.h"
 
-#include "engine/remains.h"
+#include "engine/remains_priv.h"
 #include "record/record.h"
 
 #include <signal.h>

@@ -3,7 +3,7 @@
  */
 #include "engine_world.h"
 
-#include "engine/remains.h"
+#include "engine/remains_priv.h"
 
 #define NEW_PATH "/new"
 

@@ -1,7 +1,7 @@
-/* remains.h - a store as somebody sees it who does not trust it: what is in the directory, what the
- * manifest still says of it, and what was found to be damaged. For verify and repair. */
-#ifndef ENGINE_REMAINS_H
-#define ENGINE_REMAINS_H
+/* remains_priv.h - a store as somebody sees it who does not trust it: what is in the directory,
+ * what the manifest still says of it, and what was found to be damaged. For verify and repair. */
+#ifndef ENGINE_REMAINS_PRIV_H
+#define ENGINE_REMAINS_PRIV_H
 
 #include "manifest/manifest.h"
 
