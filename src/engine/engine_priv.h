@@ -6,8 +6,8 @@
  * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
  * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
  *   scrub.c     tables read through in idle moments
- *   remains.c   a store that is not open: verify      repair.c, repair_sources.c   what is sound of
- * it
+ *   remains.c   verifies a store that is not open
+ *   repair.c    copies what is sound of it into a new one
  *
  * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O;
  * the manifest's own lock is, and is taken without them. Leading the commit queue is a role, not a
