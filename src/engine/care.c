@@ -97,37 +97,52 @@ static void on_manifest_damage(void *arg, const char *file, uint64_t offset, con
     findings_add(arg, file, offset, (struct quern_slice){0}, (struct quern_slice){0}, what, lost);
 }
 
-/* CURRENT, the manifest and the log as they are on disk now. */
-static enum quern_code look_at_files(struct quern *db, struct findings *f, uint64_t *bytes,
-                                     struct quern_error *err)
-{
-    quern_seq settled = atomic_load(&db->visible_seq);
-    struct manifest_remains m;
-    enum quern_code code;
-
-    if (manifest_salvage(db->dir, on_manifest_damage, f, &m, err))
-        return err->code;
-    code = verify_segments(db->dir, m.state.store_id, m.state.log_first,
-                           m.whole ? m.state.log_last : 0, settled, f, bytes, err);
-    manifest_remains_done(&m);
-    return code;
-}
-
-static enum quern_code verify_files(struct quern *db, struct verify *v, struct quern_error *err)
+/* CURRENT and the manifest as they are on disk now; *out is manifest_remains_done()'s. */
+static enum quern_code verify_manifest(struct quern *db, struct verify *v,
+                                       struct manifest_remains *out, struct quern_error *err)
 {
     for (int look = 1;; look++) {
         struct findings quiet = {0};
         struct findings *f = look < LOOKS ? &quiet : &v->findings;
-        uint64_t bytes = 0;
 
-        if (look_at_files(db, f, &bytes, err))
+        if (manifest_salvage(db->dir, on_manifest_damage, f, out, err))
             return err->code;
-        if (look == LOOKS || quiet.damages == 0) {
-            v->report.bytes += bytes;
+        if (look == LOOKS || quiet.damages == 0)
             return QUERN_OK;
-        }
+        manifest_remains_done(out);
         thread_sleep_ns(LOOK_AGAIN_NS);
     }
+}
+
+/* Segments are released in order, and what is released does not come back under its number. */
+static bool is_live(void *arg, uint64_t segment_no)
+{
+    struct quern *db = arg;
+    struct manifest_remains m;
+    struct quern_error err;
+    bool live;
+
+    if (manifest_salvage(db->dir, NULL, NULL, &m, &err))
+        return true;
+    live = !m.whole || segment_no >= m.state.log_first;
+    manifest_remains_done(&m);
+    return live;
+}
+
+static enum quern_code verify_files(struct quern *db, struct verify *v, struct quern_error *err)
+{
+    struct log_row row = {.settled = atomic_load(&db->visible_seq), .is_live = is_live, .arg = db};
+    struct manifest_remains m;
+    enum quern_code code;
+
+    if (verify_manifest(db, v, &m, err))
+        return err->code;
+    row.store_id = m.state.store_id;
+    row.first = m.state.log_first;
+    row.last = m.whole ? m.state.log_last : 0;
+    code = verify_segments(db->dir, &row, &v->findings, &v->report.bytes, err);
+    manifest_remains_done(&m);
+    return code;
 }
 
 enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *opts,

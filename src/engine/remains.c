@@ -261,50 +261,69 @@ static enum quern_code check_tables(struct remains *r, struct findings *f,
 
 /* ---- the log ---- */
 
+#define PENDING_MAX 16 /* of one segment; more are not told one by one */
+
+/* What was found in one segment, until it is known whether it counts. */
 struct segment_check {
-    struct findings *f;
-    quern_seq settled;
-    char name[WAL_NAME_BYTES];
+    const struct log_row *row;
+    uint64_t no;
+    size_t count;
+    struct {
+        uint64_t offset;
+        char text[160];
+    } pending[PENDING_MAX];
 };
 
 static void on_log_damage(void *arg, uint64_t offset, quern_seq before, quern_seq behind,
                           const char *what)
 {
     struct segment_check *c = arg;
-    struct quern_slice none = {0};
-    char text[160];
+    char *text = c->pending[c->count].text;
 
-    if (before >= c->settled)
+    if (before >= c->row->settled || c->count == PENDING_MAX)
         return;
+    c->pending[c->count++].offset = offset;
     if (behind > before + 1)
-        (void)snprintf(text, sizeof(text), "%s; writes %" PRIu64 " to %" PRIu64 " are missing",
-                       what, before + 1, behind - 1);
+        (void)snprintf(text, sizeof(c->pending[0].text),
+                       "%s; writes %" PRIu64 " to %" PRIu64 " are missing", what, before + 1,
+                       behind - 1);
     else
-        (void)snprintf(text, sizeof(text), "%s; it reads to write %" PRIu64, what, before);
-    findings_add(c->f, c->name, offset, none, none, text, true);
+        (void)snprintf(text, sizeof(c->pending[0].text), "%s; it reads to write %" PRIu64, what,
+                       before);
 }
 
-enum quern_code verify_segments(struct os_dir *dir, uint64_t store_id, uint64_t first,
-                                uint64_t last, quern_seq settled, struct findings *f,
+static void tell_pending(const struct segment_check *c, struct findings *f)
+{
+    char name[WAL_NAME_BYTES];
+    struct quern_slice none = {0};
+
+    if (c->count == 0 || (c->row->is_live != NULL && !c->row->is_live(c->row->arg, c->no)))
+        return;
+    wal_name(name, c->no);
+    for (size_t i = 0; i < c->count; i++)
+        findings_add(f, name, c->pending[i].offset, none, none, c->pending[i].text, true);
+}
+
+enum quern_code verify_segments(struct os_dir *dir, const struct log_row *row, struct findings *f,
                                 uint64_t *bytes, struct quern_error *err)
 {
     quern_seq last_seq = 0; /* of the segment before; 0: not known */
-    struct segment_check before = {.f = f, .settled = settled};
 
-    for (uint64_t no = first; no != 0 && no <= last; no++) {
-        struct segment_check c = {.f = f, .settled = settled};
+    for (uint64_t no = row->first; no != 0 && no <= row->last; no++) {
+        struct segment_check c = {.row = row, .no = no}, before = {.row = row, .no = no - 1};
         struct wal_remains out;
 
-        wal_name(c.name, no);
-        if (wal_salvage(dir, store_id, no, NULL, NULL, on_log_damage, &c, &out, err)) {
-            if (err->code != QUERN_NO_STORE)
+        if (wal_salvage(dir, row->store_id, no, NULL, NULL, on_log_damage, &c, &out, err)) {
+            if (!is_damage(err->code))
                 return err->code;
-            on_log_damage(&c, 0, last_seq, 0, "is missing");
+            on_log_damage(&c, 0, last_seq, 0,
+                          err->code == QUERN_NO_STORE ? "is missing" : "ends while it is read");
         } else if (out.linked && last_seq != 0 && out.prev_last_seq > last_seq) {
             on_log_damage(&before, 0, last_seq, out.prev_last_seq + 1, "its end is gone");
         }
+        tell_pending(&before, f);
+        tell_pending(&c, f);
         last_seq = out.last_seq;
-        before = c;
         *bytes += out.bytes;
     }
     return QUERN_OK;
@@ -327,6 +346,7 @@ static enum quern_code check_log(struct remains *r, struct findings *f,
 {
     const struct manifest_state *state = &r->manifest.state;
     uint64_t damages = f->damages, first = state->log_first, last = state->log_last;
+    struct log_row row = {state->store_id, first, last, UINT64_MAX, NULL, NULL};
     char name[WAL_NAME_BYTES];
     struct quern_slice none = {0};
     struct wal_replay replay;
@@ -342,7 +362,7 @@ static enum quern_code check_log(struct remains *r, struct findings *f,
     if (err->code != QUERN_CORRUPT)
         return err->code;
     why = *err;
-    if (verify_segments(r->dir, state->store_id, first, last, UINT64_MAX, f, &report->bytes, err))
+    if (verify_segments(r->dir, &row, f, &report->bytes, err))
         return err->code;
     wal_name(name, first);
     if (f->damages == damages)

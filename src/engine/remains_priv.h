@@ -36,11 +36,19 @@ bool numbers_have(const struct buf *numbers, uint64_t no); /* of a sorted list *
 /* The table that the manifest knows under this number, or NULL. */
 const struct manifest_table *remains_known(const struct remains *r, uint64_t table_no);
 
-/* Read segments first..last, as the manifest names them, and report what is damaged in them. Writes
- * above `settled` may be under way and prove nothing. */
-MUST_USE enum quern_code verify_segments(struct os_dir *dir, uint64_t store_id, uint64_t first,
-                                         uint64_t last, quern_seq settled, struct findings *f,
-                                         uint64_t *bytes, struct quern_error *err);
+/* Segments first..last of a log, as the manifest names them. */
+struct log_row {
+    uint64_t store_id, first, last;
+    quern_seq settled; /* writes above it may be under way and prove nothing */
+    /* Of an open store: is the segment still wanted? One that was released while it was read looks
+     * damaged. NULL: nobody releases any. */
+    bool (*is_live)(void *arg, uint64_t segment_no);
+    void *arg;
+};
+/* Read them and report what is damaged. */
+MUST_USE enum quern_code verify_segments(struct os_dir *dir, const struct log_row *row,
+                                         struct findings *f, uint64_t *bytes,
+                                         struct quern_error *err);
 
 /* quern_check() and quern_repair() in any world. */
 MUST_USE enum quern_code engine_check_files(struct os *os, const char *path,
