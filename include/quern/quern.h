@@ -331,6 +331,8 @@ struct quern_damage {
     uint64_t offset;
     struct quern_slice first_key, last_key; /* keys that may be concerned; empty: unknown */
     const char *what;
+    bool lost; /* entries stood there: keys of the range may be missing, or show an older value.
+                * False: all entries can still be read */
 };
 typedef void (*quern_damage_fn)(void *arg, const struct quern_damage *damage);
 
@@ -343,11 +345,45 @@ struct quern_verify_opts {
 struct quern_verify_report {
     uint64_t tables, bytes, entries, damages;
 };
-/* Read every byte of every table and check every checksum, order, count and hash.
- * Returns OK when all is sound, CORRUPT with the first damage otherwise; *report may be NULL. */
+/* Read every byte of every table and check every checksum, order, count and hash; and CURRENT, the
+ * manifest and the live log segments as they are on disk. The store goes on working meanwhile.
+ *   returns  OK when all is sound, CORRUPT with the first damage otherwise; *report may be NULL
+ *   source   src/engine/care.c */
 QUERN_API QUERN_CHECK enum quern_code quern_verify(struct quern *db,
                                                    const struct quern_verify_opts *opts,
                                                    struct quern_verify_report *report,
+                                                   struct quern_error *err);
+
+/* The same for a store that is not open, and that perhaps cannot be opened: one damage does not
+ * hide the next. Writes nothing but the number of this process, into LOCK if that is there.
+ *   returns  OK or CORRUPT as quern_verify()
+ *   errors   NO_STORE, LOCKED (a process has it open), UNSUPPORTED (a newer format), DENIED, IO,
+ *            NO_MEMORY
+ *   source   src/engine/remains.c; docs/design/75-damage.md */
+QUERN_API QUERN_CHECK enum quern_code quern_check(const char *path,
+                                                  const struct quern_verify_opts *opts,
+                                                  struct quern_verify_report *report,
+                                                  struct quern_error *err);
+
+struct quern_repair_report {
+    uint64_t tables, segments; /* files that were read */
+    uint64_t entries, bytes;   /* in the new store; its size on disk */
+    uint64_t damages;          /* places that on_damage was told of */
+    uint64_t losses;           /* those of them by which entries are lost */
+};
+/* Copy all that is sound of the store in directory `from` into a new store in directory `to`, which
+ * must be empty or missing. `from` is only read, as by quern_check(); it need not open, and may
+ * lack any of its files. Newer values win over older ones and deletions are honoured, as far as
+ * they can still be read; on_damage hears of every damaged place, with the keys that may be missing
+ * or old because of it. `to` opens only when it is complete.
+ *   returns  OK: nothing is lost. CORRUPT: `to` is complete, and something is lost: *report and
+ *            on_damage say what
+ *   errors   NO_STORE, LOCKED (a process has `from` open), EXISTS (`to` is not empty), UNSUPPORTED,
+ *            NO_SPACE, DENIED, IO, NO_MEMORY: then there is no store in `to`
+ *   source   src/engine/repair.c; docs/design/75-damage.md */
+QUERN_API QUERN_CHECK enum quern_code quern_repair(const char *from, const char *to,
+                                                   const struct quern_verify_opts *opts,
+                                                   struct quern_repair_report *report,
                                                    struct quern_error *err);
 
 /* ------------------------------------------------------------------ statistics -- */
@@ -383,9 +419,11 @@ struct quern_stats {
     uint64_t slowed_writes, slowed_ns; /* writers made to wait, smoothly */
     uint64_t cache_hits, cache_misses, cache_evictions, disk_read_bytes;
     uint64_t corrupt_blocks;
+    /* tables that the idle worker has read through: rounds over all of them, damages found */
+    uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     /* periods */
     uint32_t flush_interval_ms, compact_interval_ms;
-    uint64_t last_flush_ms_ago, last_compact_ms_ago; /* UINT64_MAX: not yet */
+    uint64_t last_flush_ms_ago, last_compact_ms_ago, last_scrub_ms_ago; /* UINT64_MAX: not yet */
     /* recovery at open */
     uint64_t recovered_batches, recovered_log_bytes, recovery_us;
     bool recovered_torn_tail;

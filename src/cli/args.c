@@ -30,6 +30,7 @@ static const struct {
     {"stats", VERB_STATS, 0, 0, "no words"},
     {"verify", VERB_VERIFY, 0, 0, "no words"},
     {"compact", VERB_COMPACT, 0, 0, "no words"},
+    {"repair", VERB_REPAIR, 2, 2, "FROM TO"},
     {"checkpoint", VERB_CHECKPOINT, 1, 1, "DIRECTORY"},
     {"dump", VERB_DUMP, 0, 1, "[FILE]"},
     {"load", VERB_LOAD, 0, 1, "[FILE]"},
@@ -127,11 +128,10 @@ static size_t distance(const char *a, size_t a_len, const char *b)
 static const char *translated(const char *word)
 {
     static const char *const pairs[][2] = {
-        {"put", "set"},     {"delete", "del"},        {"rm", "del"},
-        {"remove", "del"},  {"keys", "scan"},         {"list", "scan"},
-        {"ls", "scan"},     {"info", "stats"},        {"check", "verify"},
-        {"fsck", "verify"}, {"backup", "checkpoint"}, {"export", "dump"},
-        {"import", "load"}, {"restore", "load"},
+        {"put", "set"},           {"delete", "del"},  {"rm", "del"},         {"remove", "del"},
+        {"keys", "scan"},         {"list", "scan"},   {"ls", "scan"},        {"info", "stats"},
+        {"check", "verify"},      {"fsck", "verify"}, {"recover", "repair"}, {"salvage", "repair"},
+        {"backup", "checkpoint"}, {"export", "dump"}, {"import", "load"},    {"restore", "load"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++)

@@ -36,6 +36,7 @@ enum cli_verb {
     VERB_CHECKPOINT = 1 << 8,
     VERB_DUMP = 1 << 9,
     VERB_LOAD = 1 << 10,
+    VERB_REPAIR = 1 << 11,
 };
 /* What a server has a route for. */
 #define VERBS_OVER_HTTP (VERB_GET | VERB_SET | VERB_DEL | VERB_STATS | VERB_LOAD)
@@ -85,6 +86,10 @@ void cli_interruptible(bool yes);
 /* Do the verb on a directory, or on a server. */
 enum cli_exit local_run(const struct cli_args *args);
 enum cli_exit remote_run(const struct cli_args *args);
+/* After a directory turned out to hold no store: say where quern looks for one. */
+void say_where(void);
+/* verify and repair, which open no store. */
+enum cli_exit damage_run(const struct cli_args *args);
 
 /* The value of `set`: a word of the command line, "-" for standard input, "@file" for a file.
  * *value borrows from the word or from `memory`. */

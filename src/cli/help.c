@@ -18,6 +18,7 @@ static const char overview[] =
     "Care\n"
     "    stats               what the store holds and has done\n"
     "    verify              read every byte and check every checksum\n"
+    "    repair FROM TO      copy what is sound of a damaged store into a new one\n"
     "    compact             merge everything into one sorted run\n"
     "    checkpoint DIR      a copy in moments, by hard links\n"
     "\n"
@@ -40,7 +41,7 @@ static const char overview[] =
     "    3    cannot connect to the server, or cannot open the store\n"
     "    4    a write was refused, or the server or the disk failed\n"
     "    5    (reserved: a precondition failed)\n"
-    "    6    damage was found, in the store or in a dump\n"
+    "    6    damage was found, in the store or in a dump; repair: something is lost\n"
     "    130  interrupted\n"
     "\n"
     "    quern set fruit apple && quern get fruit\n"
@@ -114,13 +115,31 @@ static const char stats_help[] =
     "    --read-only         with --db: write nothing, not even a lock file\n";
 
 static const char verify_help[] =
-    "quern verify - read every byte of every table and check every checksum\n"
+    "quern verify - read every byte of the store and check every checksum\n"
     "\n"
-    "Each damaged place is one line: file, offset, what is wrong. Exit code 6 when there was one.\n"
-    "Nothing is changed.\n"
+    "Tables, log, manifest and CURRENT, whether or not the store can be opened. Each damaged "
+    "place\n"
+    "is one line: file, offset, what is wrong, and the keys that may be concerned. Exit code 6 "
+    "when\n"
+    "there was one. Nothing is written. A store that a process has open is refused (3).\n"
     "\n"
     "    --json              {\"ok\":...,\"tables\":...,\"damages\":[...]}\n"
-    "    --read-only         write nothing, not even a lock file\n";
+    "    --read-only         accepted; it changes nothing here\n";
+
+static const char repair_help[] =
+    "quern repair FROM TO - copy all that is sound of the store FROM into the new store TO\n"
+    "\n"
+    "FROM is only read; it need not open, and any of its files may be damaged or gone. TO must be\n"
+    "empty or missing, and opens only when it is complete. Each damaged place is one line: file,\n"
+    "offset, what is wrong, and the keys that may be missing, or show an older value, because of "
+    "it.\n"
+    "\n"
+    "Exit code 0 when nothing is lost, 6 when TO is complete and something is lost. With 3 or 4\n"
+    "there is no store in TO.\n"
+    "\n"
+    "    --json              {\"ok\":...,\"entries\":...,\"losses\":...,\"damages\":[...]}\n"
+    "\n"
+    "    quern repair data data.new && mv data data.old && mv data.new data\n";
 
 static const char compact_help[] =
     "quern compact - merge everything, or a range, into one sorted run\n"
@@ -196,6 +215,9 @@ void help_print(enum cli_verb verb, FILE *to)
         break;
     case VERB_VERIFY:
         before = verify_help;
+        break;
+    case VERB_REPAIR:
+        before = repair_help;
         break;
     case VERB_COMPACT:
         before = compact_help;

@@ -60,9 +60,15 @@ static void on_event(void *arg, const struct quern_event *event)
     }
 }
 
+void say_where(void)
+{
+    fprintf(stderr, "quern: --db DIR or QUERN_DB says where the store is, --url URL which "
+                    "server to ask; set and load make a new store\n");
+}
+
 static bool only_reads(enum cli_verb verb)
 {
-    return (verb & (VERB_GET | VERB_SCAN | VERB_COUNT | VERB_STATS | VERB_VERIFY | VERB_DUMP)) != 0;
+    return (verb & (VERB_GET | VERB_SCAN | VERB_COUNT | VERB_STATS | VERB_DUMP)) != 0;
 }
 
 /* What to do about a store that does not open. */
@@ -86,8 +92,7 @@ static void advise(const struct local *l)
             fprintf(stderr, "quern: %s makes a new store, but not the directory above it\n",
                     verb_name(args->verb));
         else
-            fprintf(stderr, "quern: --db DIR or QUERN_DB says where the store is, --url URL which "
-                            "server to ask; set and load make a new store\n");
+            say_where();
         break;
     case QUERN_NO_SPACE:
         fprintf(stderr, "quern: free some space on that disk and try again\n");
@@ -336,75 +341,6 @@ static enum cli_exit local_stats(struct local *l)
     return code == QUERN_OK ? EXIT_GOOD : fail(l);
 }
 
-/* Where verify reports to. */
-struct verify_output {
-    struct progress bar;
-    json_t *damages; /* an array, or NULL without --json */
-};
-
-static void on_damage(void *arg, const struct quern_damage *damage)
-{
-    struct verify_output *output = arg;
-
-    progress_wipe(&output->bar);
-    if (output->damages != NULL) {
-        (void)json_array_append_new(output->damages,
-                                    json_pack("{s:s, s:I, s:s}", "file", damage->file, "offset",
-                                              (json_int_t)damage->offset, "what", damage->what));
-        return;
-    }
-    out_text("damaged: %s at %" PRIu64 ": %s", damage->file, damage->offset, damage->what);
-    if (damage->first_key.len != 0) {
-        out_text("; keys from ");
-        out_escaped(damage->first_key);
-        out_text(" to ");
-        out_escaped(damage->last_key);
-    }
-    out_text("\n");
-}
-
-static void print_report(const struct verify_output *output, bool sound,
-                         const struct quern_verify_report *report)
-{
-    char *text;
-
-    if (output->damages == NULL) {
-        out_text("%s: %" PRIu64 " tables, %" PRIu64 " entries, %" PRIu64 " bytes, %" PRIu64
-                 " damages\n",
-                 sound ? "sound" : "DAMAGED", report->tables, report->entries, report->bytes,
-                 report->damages);
-        return;
-    }
-    text = json_dumps(output->damages, JSON_COMPACT);
-    out_text("{\"ok\":%s,\"tables\":%" PRIu64 ",\"entries\":%" PRIu64 ",\"bytes\":%" PRIu64
-             ",\"damage_count\":%" PRIu64 ",\"damages\":%s}\n",
-             sound ? "true" : "false", report->tables, report->entries, report->bytes,
-             report->damages, text != NULL ? text : "[]");
-    free(text);
-}
-
-static enum cli_exit local_verify(struct local *l)
-{
-    struct quern_verify_report report = {0};
-    struct verify_output output = {
-        .bar = progress_of("verify", PROGRESS_BYTES),
-        .damages = l->args->json ? json_array() : NULL,
-    };
-    struct quern_verify_opts opts = {
-        .on_damage = on_damage,
-        .on_damage_arg = &output,
-        .on_progress = progress_call,
-        .on_progress_arg = &output.bar,
-    };
-    enum quern_code code = quern_verify(l->db, &opts, &report, &l->err);
-
-    progress_wipe(&output.bar);
-    if (code == QUERN_OK || code == QUERN_CORRUPT)
-        print_report(&output, code == QUERN_OK, &report);
-    json_decref(output.damages);
-    return code == QUERN_OK ? EXIT_GOOD : fail(l);
-}
-
 static enum cli_exit local_compact(struct local *l)
 {
     struct progress bar = progress_of("compact", PROGRESS_BYTES);
@@ -454,8 +390,6 @@ static enum cli_exit run_verb(struct local *l)
         return local_count(l);
     case VERB_STATS:
         return local_stats(l);
-    case VERB_VERIFY:
-        return local_verify(l);
     case VERB_COMPACT:
         return local_compact(l);
     case VERB_CHECKPOINT:
@@ -464,6 +398,8 @@ static enum cli_exit run_verb(struct local *l)
         return local_dump(l);
     case VERB_LOAD:
         return local_load(l);
+    case VERB_VERIFY: /* these open no store: damage.c */
+    case VERB_REPAIR:
     case VERB_NONE:
         break;
     }
@@ -504,8 +440,11 @@ static enum cli_exit run_open(struct local *l)
 enum cli_exit local_run(const struct cli_args *args)
 {
     struct local l = {.args = args};
-    enum cli_exit result = prepare(&l);
+    enum cli_exit result;
 
+    if ((args->verb & (VERB_VERIFY | VERB_REPAIR)) != 0)
+        return damage_run(args);
+    result = prepare(&l);
     if (result == EXIT_GOOD)
         result = run_open(&l);
     buf_done(&l.range_end);

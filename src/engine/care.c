@@ -1,5 +1,6 @@
 /* care.c - what a user may ask for: flush, compact, checkpoint, verify. */
 #include "engine/engine_priv.h"
+#include "engine/remains_priv.h"
 
 /* Close the MemDB, so that the worker has all that was acknowledged so far, and hand it the
  * request. */
@@ -49,8 +50,12 @@ enum quern_code quern_checkpoint(struct quern *db, const char *path, struct quer
 
 /* ---- verify ---- */
 
+/* Files that change while they are read look damaged for moments; damage stays. */
+#define LOOKS 3
+#define LOOK_AGAIN_NS UINT64_C(20000000)
+
 struct verify {
-    const struct quern_verify_opts *opts;
+    struct findings findings;
     struct quern_verify_report report;
 };
 
@@ -59,12 +64,9 @@ static void on_damage(void *arg, uint64_t table_no, uint64_t offset, struct quer
 {
     struct verify *v = arg;
     char name[TABLE_NAME_BYTES];
-    struct quern_damage damage = {name, offset, first_key, last_key, what};
 
-    v->report.damages++;
     table_name(name, table_no);
-    if (v->opts != NULL && v->opts->on_damage != NULL)
-        v->opts->on_damage(v->opts->on_damage_arg, &damage);
+    findings_add(&v->findings, name, offset, first_key, last_key, what, true);
 }
 
 static uint64_t version_bytes(const struct version *version)
@@ -89,12 +91,66 @@ static void verify_table(struct verify *v, struct sst *sst, struct quern_error *
     v->report.entries += sst_meta(sst)->entry_count;
 }
 
+static void on_manifest_damage(void *arg, const char *file, uint64_t offset, const char *what,
+                               bool lost)
+{
+    findings_add(arg, file, offset, (struct quern_slice){0}, (struct quern_slice){0}, what, lost);
+}
+
+/* CURRENT and the manifest as they are on disk now; *out is manifest_remains_done()'s. */
+static enum quern_code verify_manifest(struct quern *db, struct verify *v,
+                                       struct manifest_remains *out, struct quern_error *err)
+{
+    for (int look = 1;; look++) {
+        struct findings quiet = {0};
+        struct findings *f = look < LOOKS ? &quiet : &v->findings;
+
+        if (manifest_salvage(db->dir, on_manifest_damage, f, out, err))
+            return err->code;
+        if (look == LOOKS || quiet.damages == 0)
+            return QUERN_OK;
+        manifest_remains_done(out);
+        thread_sleep_ns(LOOK_AGAIN_NS);
+    }
+}
+
+/* Segments are released in order, and what is released does not come back under its number. */
+static bool is_live(void *arg, uint64_t segment_no)
+{
+    struct quern *db = arg;
+    struct manifest_remains m;
+    struct quern_error err;
+    bool live;
+
+    if (manifest_salvage(db->dir, NULL, NULL, &m, &err))
+        return true;
+    live = !m.whole || segment_no >= m.state.log_first;
+    manifest_remains_done(&m);
+    return live;
+}
+
+static enum quern_code verify_files(struct quern *db, struct verify *v, struct quern_error *err)
+{
+    struct log_row row = {.settled = atomic_load(&db->visible_seq), .is_live = is_live, .arg = db};
+    struct manifest_remains m;
+    enum quern_code code;
+
+    if (verify_manifest(db, v, &m, err))
+        return err->code;
+    row.store_id = m.state.store_id;
+    row.first = m.state.log_first;
+    row.last = m.whole ? m.state.log_last : 0;
+    code = verify_segments(db->dir, &row, &v->findings, &v->report.bytes, err);
+    manifest_remains_done(&m);
+    return code;
+}
+
 enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *opts,
                              struct quern_verify_report *report, struct quern_error *err)
 {
-    struct verify v = {.opts = opts};
+    struct verify v = {.findings = {.opts = opts}};
     struct view *view OWNED(view_unref) = NULL;
-    struct quern_error local;
+    struct quern_error local, files;
     uint64_t total;
 
     err = ERR_OR(err, local);
@@ -109,6 +165,11 @@ enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *o
             if (opts != NULL && opts->on_progress != NULL)
                 opts->on_progress(opts->on_progress_arg, v.report.bytes, total);
         }
+    if (verify_files(db, &v, &files) && err->code == QUERN_OK)
+        *err = files;
+    if (err->code == QUERN_OK && v.findings.damages != 0)
+        *err = v.findings.first;
+    v.report.damages = v.findings.damages;
     if (report != NULL)
         *report = v.report;
     return err->code;

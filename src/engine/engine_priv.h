@@ -9,6 +9,9 @@
  *   work.c      the worker thread: flush, compaction, periods; the only one that changes the
  * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
  * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
+ *   scrub.c     tables read through in idle moments
+ *   remains.c   verifies a store that is not open
+ *   repair.c    copies what is sound of it into a new one
  *
  * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O;
  * the manifest's own lock is, and is taken without them; ahead_mu is taken alone. Leading the
@@ -162,6 +165,9 @@ struct quern {
     struct cond ahead_work;
     pthread_t ahead_thread;
     bool ahead_runs, ahead_wanted, ahead_stop;
+    uint64_t scrub_after;    /* tables up to this number were scrubbed in this round */
+    uint64_t scrub_again_ns; /* none before this time */
+    bool scrub_began;        /* the round has read something */
 
     /* ---- statistics: relaxed ---- */
     struct counters counters[COUNTER_STRIPES];
@@ -171,7 +177,8 @@ struct quern {
     _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;
     _Atomic uint64_t
         flush_rate; /* bytes of MemDB a second that the last flushes managed; 0: unknown */
-    _Atomic uint64_t last_flush_ns, last_compact_ns; /* when; 0: not yet */
+    _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
+    _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
     struct wal_replay recovery;
     struct torn_kept torn_kept;

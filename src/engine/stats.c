@@ -104,6 +104,10 @@ static void count_stats(struct quern *db, struct quern_stats *out)
     out->corrupt_blocks = atomic_load(&db->corrupt_blocks);
     out->last_flush_ms_ago = ms_ago(db, atomic_load(&db->last_flush_ns));
     out->last_compact_ms_ago = ms_ago(db, atomic_load(&db->last_compact_ns));
+    out->scrub_rounds = atomic_load(&db->scrub_rounds);
+    out->scrub_bytes = atomic_load(&db->scrub_bytes);
+    out->scrub_damages = atomic_load(&db->scrub_damages);
+    out->last_scrub_ms_ago = ms_ago(db, atomic_load(&db->last_scrub_ns));
 }
 
 void quern_stats(struct quern *db, struct quern_stats *out)
@@ -251,10 +255,11 @@ char *quern_stats_json(const struct quern_stats *s)
     NUMBER(compact_ns), NUMBER(table_moves);
     NUMBER(slowed_writes), NUMBER(slowed_ns);
     NUMBER(cache_hits), NUMBER(cache_misses), NUMBER(cache_evictions), NUMBER(disk_read_bytes);
-    NUMBER(corrupt_blocks);
+    NUMBER(corrupt_blocks), NUMBER(scrub_rounds), NUMBER(scrub_bytes), NUMBER(scrub_damages);
     NUMBER(flush_interval_ms), NUMBER(compact_interval_ms);
     add_ago(&j, "last_flush_ms_ago", s->last_flush_ms_ago);
     add_ago(&j, "last_compact_ms_ago", s->last_compact_ms_ago);
+    add_ago(&j, "last_scrub_ms_ago", s->last_scrub_ms_ago);
     NUMBER(recovered_batches), NUMBER(recovered_log_bytes), NUMBER(recovery_us);
     add_bool(&j, "recovered_torn_tail", s->recovered_torn_tail);
     add_text(&j, "}");

@@ -268,6 +268,7 @@ static void *worker(void *arg)
                 if (engine_wal(db) != NULL)
                     wal_trim(engine_wal(db));
                 ballast_keep(db);
+                scrub_step(db);
             }
         }
         mutex_lock(&db->mu);

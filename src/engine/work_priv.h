@@ -58,6 +58,8 @@ MUST_USE enum quern_code recover_resume(struct quern *db, struct quern_error *er
  * `last_segment`. Failures are told in kept->text, which goes on from the story of the cut. */
 void torn_keep(struct quern *db, const struct wal_piece *first, uint64_t last_segment,
                struct torn_kept *kept);
+/* ---- scrub.c ---- */
+void scrub_step(struct quern *db); /* in an idle moment: read a table through, if one is due */
 
 /* ---- slices.c ---- */
 /* One slice of a job; ends the job after its last. *bytes: what the slice read. */

@@ -232,6 +232,11 @@ static enum quern_code manifest_new(struct os_dir *dir, struct manifest **out,
     return QUERN_OK;
 }
 
+enum quern_code manifest_numbers(struct os_dir *dir, struct manifest **out, struct quern_error *err)
+{
+    return manifest_new(dir, out, err);
+}
+
 void manifest_close(struct manifest *m)
 {
     if (m == NULL)

@@ -111,4 +111,26 @@ uint64_t manifest_bytes(const struct manifest *m); /* of the file now */
 /* The names of this manifest's own files, so that open can tell orphans. */
 bool manifest_owns_name(const struct manifest *m, const char *name);
 
+/* ---- salvage ---- */
+
+/* A damaged place; `lost`: something that the manifest said is not known any more. */
+typedef void (*manifest_damage_fn)(void *arg, const char *file, uint64_t offset, const char *what,
+                                   bool lost);
+
+struct manifest_remains {
+    bool whole;                  /* all is known: `state` is what manifest_open() would give */
+    struct manifest_state state; /* else what the edits that can be read say */
+    struct buf removed;          /* uint64_t: tables that such an edit has removed */
+};
+
+/* Read what is left of CURRENT and the manifest, telling `damage` (NULL: nobody) what is not.
+ * Writes nothing. Errors: UNSUPPORTED (a newer format), IO, NO_MEMORY. */
+MUST_USE enum quern_code manifest_salvage(struct os_dir *dir, manifest_damage_fn damage, void *arg,
+                                          struct manifest_remains *out, struct quern_error *err);
+void manifest_remains_done(struct manifest_remains *r);
+
+/* A manifest that is on no disk: for the numbers of files in a directory that is no store yet. */
+MUST_USE enum quern_code manifest_numbers(struct os_dir *dir, struct manifest **out,
+                                          struct quern_error *err);
+
 #endif

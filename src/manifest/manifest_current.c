@@ -108,8 +108,8 @@ static enum quern_code current_bad(struct quern_error *err, const char *what)
     return err_set(err, QUERN_CORRUPT,
                    CURRENT_NAME
                    ": %s; it names the manifest, so the store cannot be read without it: "
-                   "put the directory back from a checkpoint or backup "
-                   "(nothing was changed here)",
+                   "put the directory back from a checkpoint or backup, or see what "
+                   "quern repair can save (nothing was changed here)",
                    what);
 }
 

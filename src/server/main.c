@@ -67,8 +67,9 @@ static int open_store(struct server *server)
         return EXIT_LOCKED;
     case QUERN_CORRUPT:
         complain("%s", err.text);
-        complain("nothing was changed; quern verify tells more, and --recover point-in-time opens "
-                 "the store up to the first damage and loses what follows");
+        complain("nothing was changed; quern verify tells more, quern repair copies what is sound, "
+                 "and --recover point-in-time opens the store if only the log is damaged, and "
+                 "loses what follows");
         return EXIT_CORRUPT;
     case QUERN_DENIED:
         complain("%s; choose another directory with --data DIR, or run as its owner", err.text);

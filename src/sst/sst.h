@@ -146,4 +146,20 @@ typedef void (*sst_damage_fn)(void *arg, uint64_t table_no, uint64_t offset,
 MUST_USE enum quern_code sst_verify(struct sst *t, sst_damage_fn damage, void *arg,
                                     uint64_t *bytes_read, struct quern_error *err);
 
+/* ---- salvage ---- */
+
+/* A damaged place, with the keys that it may concern: above `first`, up to `last`; empty: not
+ * known. `lost`: entries stood there; else all can still be read. Valid during the call only. */
+typedef void (*sst_loss_fn)(void *arg, uint64_t offset, struct quern_slice first,
+                            struct quern_slice last, const char *what, bool lost);
+
+/* A cursor over all that is sound in the file of table `table_no`, whatever is damaged around it;
+ * only first and next. `unique_id` is what the manifest says, 0: not known. `loss` (NULL: nobody)
+ * hears of each damaged place, here or as the cursor passes it. `dir` is borrowed. Errors: CORRUPT
+ * (nothing is left, or it is another table), UNSUPPORTED (a newer format), NO_STORE (no such
+ * file), IO, NO_MEMORY. */
+MUST_USE enum quern_code sst_salvage(struct os_dir *dir, uint64_t table_no, uint64_t unique_id,
+                                     sst_loss_fn loss, void *arg, struct iter **out,
+                                     struct quern_error *err);
+
 #endif

@@ -160,6 +160,31 @@ MUST_USE enum quern_code wal_copy_aside(struct os_dir *dir, uint64_t store_id,
                                         const char *name, uint64_t *copied,
                                         struct quern_error *err);
 
+/* ---- salvage ---- */
+
+/* A damaged place of a segment: groups with numbers above `before` and below `behind` (0: not
+ * known) may be missing there. Valid during the call only. */
+typedef void (*wal_damage_fn)(void *arg, uint64_t offset, quern_seq before, quern_seq behind,
+                              const char *what);
+
+struct wal_remains {
+    uint64_t store_id; /* 0: the header is damaged */
+    bool linked;       /* the LINK is sound: */
+    uint64_t prev_segment;
+    quern_seq prev_last_seq;
+    quern_seq last_seq, durable_seq; /* of what was read; the highest that was told */
+    uint64_t groups, bytes;
+};
+
+/* Hand every batch of segment `segment_no` that is sound to `see` (NULL: nobody), in order, behind
+ * damage too, and tell `damage` (NULL: nobody) of each place where something is missing. Whether a
+ * crash or damage made such a place is for wal_replay() to judge. `store_id` 0: any. Errors:
+ * NO_STORE (no such file), UNSUPPORTED, IO, NO_MEMORY, and what `see` returns. */
+MUST_USE enum quern_code wal_salvage(struct os_dir *dir, uint64_t store_id, uint64_t segment_no,
+                                     wal_batch_fn see, void *arg, wal_damage_fn damage,
+                                     void *damage_arg, struct wal_remains *out,
+                                     struct quern_error *err);
+
 #define WAL_NAME_BYTES 32
 void wal_name(char name[WAL_NAME_BYTES], uint64_t segment_no);
 /* The number in a name like "000012.wal"; false for any other name. */

@@ -234,6 +234,7 @@ MUST_USE enum quern_code wal_reader_record(struct wal_reader *r, uint64_t at, st
 struct wal_stray {
     uint64_t records;      /* valid ones of this life of the segment */
     uint64_t groups;       /* of these */
+    uint64_t first;        /* where the first of them stands */
     uint64_t end;          /* of the last of them */
     quern_seq durable_seq; /* the highest that any of them tells */
 };

@@ -170,7 +170,8 @@ enum quern_code wal_reader_search(struct wal_reader *r, uint64_t from, quern_seq
             at = record_start(at + 8);
             continue;
         }
-        out->records++;
+        if (out->records++ == 0)
+            out->first = at;
         out->groups += record.type == RECORD_GROUP;
         out->end = at + total;
         if (record.durable_seq > out->durable_seq)

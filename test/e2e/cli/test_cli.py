@@ -277,14 +277,86 @@ def verify_finds_every_table_sound_and_a_flipped_bit_not(store):
     tables = [os.path.join(d, f) for d, _, files in os.walk(store.path) for f in files
               if f.endswith(".sst")]
     assert tables, "there are no tables"
-    with open(tables[0], "r+b") as table:
-        table.seek(os.path.getsize(tables[0]) // 3)
-        byte = table.read(1)
-        table.seek(-1, os.SEEK_CUR)
-        table.write(bytes([byte[0] ^ 1]))
+    flip(tables[0], os.path.getsize(tables[0]) // 3)
     code, out, err = store.run("verify")
     equal(code, 6)
     contains(out.decode() + err, os.path.basename(tables[0]))
+
+
+def flip(path, at):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def files_of(store):
+    files = {}
+    for name in sorted(set(os.listdir(store.path)) - {"LOCK"}):
+        with open(os.path.join(store.path, name), "rb") as file:
+            files[name] = file.read()
+    return files
+
+
+@test
+def verify_tells_all_that_is_wrong_with_a_store_that_does_not_open(store):
+    store.fill(random_entries(3000, 3))
+    store.good("compact")
+    table = [f for f in os.listdir(store.path) if f.endswith(".sst")][0]
+    flip(os.path.join(store.path, table), 1000)
+    flip(os.path.join(store.path, "CURRENT"), 3)
+    before = files_of(store)
+    equal(store.run("count")[0], 6)
+    code, out, _ = store.run("verify", "--json")
+    report = json.loads(out)
+    equal((code, report["ok"], report["damage_count"]), (6, False, 2))
+    equal([d["file"] for d in report["damages"]], ["CURRENT", table])
+    assert report["damages"][1]["last_key"], report
+    assert files_of(store) == before, "verify changed the store"
+
+
+@test
+def repair_copies_what_is_sound_and_tells_the_rest(store):
+    entries = random_entries(3000, 3)
+    store.fill(entries)
+    store.good("compact")
+    new = os.path.join(store.base, "new")
+    at_new = ["--db", new]
+    os.remove(os.path.join(store.path, "CURRENT"))
+    before = files_of(store)
+    code, out, err = store.run("repair", store.path, new)
+    equal(code, 0)
+    contains(out.decode(), "whole: 3000 entries" if len(entries) == 3000 else "whole")
+    equal(dict(map(entry_of, store.good("dump", place=at_new).splitlines()[:-1])), entries)
+
+    table = [f for f in os.listdir(store.path) if f.endswith(".sst")][0]
+    flip(os.path.join(store.path, table), 5000)
+    before[table] = files_of(store)[table]
+    code, out, err = store.run("repair", store.path, new)
+    equal(code, 3)
+    contains(err, "not empty")
+    shutil.rmtree(new)
+    code, out, err = store.run("repair", store.path, new, "--json")
+    report = json.loads(out)
+    equal((code, report["losses"], report["damage_count"]), (6, 1, 2))
+    lost = report["damages"][1]
+    equal((lost["file"], lost["lost"]), (table, True))
+    left = dict(map(entry_of, store.good("dump", place=at_new).splitlines()[:-1]))
+    assert len(entries) - 200 < len(left) < len(entries), len(left)
+    assert all(entries[key] == value for key, value in left.items()), "wrong values"
+    equal(report["entries"], len(left))
+    contains(store.good("verify", place=at_new).decode(), "sound")
+    assert files_of(store) == before, "repair changed the store"
+
+
+@test
+def repair_of_what_is_no_store_makes_none(store):
+    os.mkdir(store.path)
+    code, _, err = store.run("repair", store.path, os.path.join(store.base, "new"))
+    equal(code, 3)
+    contains(err, "no store")
+    assert not os.path.exists(os.path.join(store.base, "new"))
 
 
 @test
@@ -416,7 +488,7 @@ def a_dump_never_replaces_what_is_no_file(store):
 @test
 def help_speaks_of_every_verb(store):
     overview = store.good("--help").decode()
-    for verb in "get set del scan count stats verify compact checkpoint dump load".split():
+    for verb in "get set del scan count stats verify repair compact checkpoint dump load".split():
         contains(overview, f"    {verb}")
         contains(store.good(verb, "--help").decode(), f"quern {verb}")
     contains(overview, "Exit codes")
