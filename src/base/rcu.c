@@ -1,6 +1,9 @@
 /* rcu.c - grace periods; see rcu.h. */
 #include "base/rcu.h"
 
+#include "base/error.h"
+#include "base/thread.h"
+
 #include <urcu-call-rcu.h>
 
 #ifdef RCU_TSAN
@@ -14,6 +17,24 @@ const char *__tsan_default_suppressions(void)
     return "called_from_lib:liburcu-bp.so\n";
 }
 #endif
+
+static void *do_nothing(void *arg)
+{
+    return arg;
+}
+
+/* A thread that is made and joined tells whether there is room for one, and leaves its stack for
+ * the next. liburcu's own is made at once, while the answer holds. */
+enum quern_code rcu_start(struct quern_error *err)
+{
+    pthread_t thread;
+
+    if (thread_start(&thread, "quern-probe", do_nothing, NULL, err))
+        return err->code;
+    (void)pthread_join(thread, NULL);
+    (void)urcu_bp_get_default_call_rcu_data();
+    return QUERN_OK;
+}
 
 void rcu_wait(void)
 {

@@ -11,6 +11,10 @@
 #ifndef BASE_RCU_H
 #define BASE_RCU_H
 
+#include "base/attr.h"
+
+#include <quern/types.h>
+
 #define URCU_INLINE_SMALL_FUNCTIONS
 #include <urcu-bp.h>
 
@@ -43,6 +47,10 @@ static inline void rcu_leave(void)
     RCU_TSAN_RELEASE();
     urcu_bp_read_unlock();
 }
+
+/* Make sure that grace periods can be had, before the first use: where liburcu cannot have its
+ * thread it ends the process. Errors: NO_MEMORY. */
+MUST_USE enum quern_code rcu_start(struct quern_error *err);
 
 /* Wait until every reader that was inside has left. */
 void rcu_wait(void);

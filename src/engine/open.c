@@ -427,7 +427,7 @@ enum quern_code engine_open(struct os *os, const char *path, const struct quern_
     cond_init(&db->work);
     cond_init(&db->flushed);
     db->opened_ns = os_now_ns(os);
-    if (fill_options(db, options, err) ||
+    if (fill_options(db, options, err) || rcu_start(err) ||
         sst_cache_new(db->options.memory_bytes / 2, &db->cache, err) || open_all(db, path, err)) {
         bool again = err->code == QUERN_NO_SPACE && db->lock != NULL && ballast_give_up(db);
 

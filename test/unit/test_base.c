@@ -348,6 +348,8 @@ TEST(base_errors_tell_their_story_outermost_first)
     CHECK_CODE(err_sys(&err, ENOSPC, "write %s", "f"), QUERN_NO_SPACE);
     CHECK(strcmp(err.text, "write f: No space left on device") == 0);
     CHECK_EQ(err.sys_errno, ENOSPC);
+    (void)err_sys(&err, EMFILE, "open f");
+    CHECK(strcmp(err.text, "open f: Too many open files; raise the limit (ulimit -n)") == 0);
     CHECK_CODE(err_set(&err, QUERN_BUSY, "100%% full"), QUERN_BUSY);
     CHECK_EQ(err.sys_errno, 0);
     CHECK(strcmp(err.text, "100% full") == 0);
@@ -362,10 +364,11 @@ TEST(base_each_errno_has_its_code)
     static const struct {
         int sys_errno;
         enum quern_code code;
-    } rows[] = {{ENOSPC, QUERN_NO_SPACE},  {EDQUOT, QUERN_NO_SPACE}, {EFBIG, QUERN_NO_SPACE},
-                {EACCES, QUERN_DENIED},    {EPERM, QUERN_DENIED},    {EROFS, QUERN_DENIED},
-                {ENOMEM, QUERN_NO_MEMORY}, {ENOENT, QUERN_NO_STORE}, {ENOTDIR, QUERN_NO_STORE},
-                {EEXIST, QUERN_EXISTS},    {EIO, QUERN_IO},          {99999, QUERN_IO}};
+    } rows[] = {{ENOSPC, QUERN_NO_SPACE},  {EDQUOT, QUERN_NO_SPACE},  {EFBIG, QUERN_NO_SPACE},
+                {EACCES, QUERN_DENIED},    {EPERM, QUERN_DENIED},     {EROFS, QUERN_DENIED},
+                {ENOMEM, QUERN_NO_MEMORY}, {ENOENT, QUERN_NO_STORE},  {ENOTDIR, QUERN_NO_STORE},
+                {EMFILE, QUERN_NO_MEMORY}, {ENFILE, QUERN_NO_MEMORY}, {EEXIST, QUERN_EXISTS},
+                {EIO, QUERN_IO},           {99999, QUERN_IO}};
 
     for (size_t k = 0; k < ARRAY_LEN(rows); k++)
         CHECK_CODE(err_sys(&err, rows[k].sys_errno, "x"), rows[k].code);
