@@ -32,7 +32,7 @@ enum quern_code {
     QUERN_DENIED = 6,       /* the operating system refuses access to a file or directory */
     QUERN_IO = 7,           /* the operating system failed a read or write */
     QUERN_NO_SPACE = 8,     /* the disk is full; nothing was done, and it may be tried again */
-    QUERN_NO_MEMORY = 9,    /* memory or open files ran out; nothing was done */
+    QUERN_NO_MEMORY = 9,    /* memory ran out; nothing was done */
     QUERN_CORRUPT = 10,     /* bytes on disk are not those that were written */
     QUERN_UNSUPPORTED = 11, /* made by a newer quern, or not possible on this system */
     QUERN_READ_ONLY = 12,   /* an earlier failure, or the way it was opened, forbids writing */

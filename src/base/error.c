@@ -31,8 +31,6 @@ static enum quern_code code_of_errno(int sys_errno)
     case EROFS:
         return QUERN_DENIED;
     case ENOMEM:
-    case EMFILE: /* like memory, something that may be there again a moment later */
-    case ENFILE:
         return QUERN_NO_MEMORY;
     case ENOENT:
     case ENOTDIR:

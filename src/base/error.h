@@ -18,8 +18,8 @@ enum quern_code err_set(struct quern_error *err, enum quern_code code, const cha
     PRINTF_LIKE(3, 4);
 
 /* Start a story with what the operating system said: "<text>: No space left on device".
- * The code follows from the errno: NO_SPACE, DENIED, NO_MEMORY (of open files as well), NO_STORE
- * (ENOENT), EXISTS, else IO. */
+ * The code follows from the errno: NO_SPACE, DENIED, NO_MEMORY, NO_STORE (ENOENT), EXISTS,
+ * else IO. */
 enum quern_code err_sys(struct quern_error *err, int sys_errno, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
