@@ -195,7 +195,8 @@ static void remember(struct world *w, struct write *one, enum quern_code code, b
 {
     if (code != QUERN_OK && code != QUERN_UNKNOWN && code != QUERN_IO) {
         must(code == QUERN_NO_SPACE || code == QUERN_NO_MEMORY || code == QUERN_READ_ONLY ||
-             code == QUERN_BUSY);
+             code == QUERN_BUSY ||
+             (code == QUERN_EXISTS && w->faults)); /* half a log file that cannot be removed */
         return;
     }
     must(code == QUERN_OK || w->faults);
@@ -345,7 +346,9 @@ static void snapshot(struct world *w)
 /* What succeeds here makes all that was acknowledged durable. */
 static void settle(struct world *w, enum quern_code code)
 {
-    must(code == QUERN_OK || w->faults || code == QUERN_READ_ONLY || code == QUERN_NO_SPACE);
+    /* The worker may have begun while the disk was still ill. */
+    must(code == QUERN_OK || w->faults || code == QUERN_READ_ONLY || code == QUERN_NO_SPACE ||
+         code == QUERN_NO_MEMORY);
     if (code == QUERN_OK)
         w->durable = w->count;
 }
@@ -407,7 +410,8 @@ static void close_store(struct world *w)
     if (w->db == NULL)
         return;
     code = quern_close(w->db, &err);
-    must(code == QUERN_OK || w->faults || code == QUERN_READ_ONLY || code == QUERN_NO_SPACE);
+    must(code == QUERN_OK || w->faults || code == QUERN_READ_ONLY || code == QUERN_NO_SPACE ||
+         code == QUERN_NO_MEMORY);
     w->db = NULL;
 }
 

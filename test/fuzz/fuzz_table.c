@@ -151,23 +151,23 @@ static void look_up(struct sst *t, struct sst_lookup *lookups, size_t n)
 {
     struct sst_lookup *many[MANY];
     enum quern_code codes[MANY];
-    struct quern_error err;
+    struct quern_error errs[MANY];
     uint64_t rank;
 
     rcu_enter();
     for (size_t i = 0; i < n; i++) {
         many[i] = &lookups[n - 1 - i];
-        if (sst_get(t, &lookups[i], &err) == QUERN_OK && lookups[i].found)
+        if (sst_get(t, &lookups[i], &errs[i]) == QUERN_OK && lookups[i].found)
             touch(&lookups[i].entry);
         alloc_free(lookups[i].owned);
         lookups[i].owned = NULL;
     }
-    sst_get_many(many, n, codes, &err);
+    sst_get_many(many, n, codes, errs);
     for (size_t i = 0; i < n; i++) {
-        if (codes[i] == QUERN_OK && lookups[i].found)
+        if (codes[n - 1 - i] == QUERN_OK && lookups[i].found)
             touch(&lookups[i].entry);
         alloc_free(lookups[i].owned);
-        IGNORE(sst_rank(t, lookups[i].key, &rank, &err));
+        IGNORE(sst_rank(t, lookups[i].key, &rank, &errs[0]));
     }
     rcu_leave();
 }
