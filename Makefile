@@ -3,6 +3,8 @@
 MAKEFLAGS += --no-print-directory
 BENCH_ARGS ?=
 STRESS_SECONDS ?= 60
+FUZZ_SECONDS ?= 600
+FUZZER ?= libfuzzer
 
 all: build/build.ninja ## build everything, release, into build/
 	@ninja -C build
@@ -13,8 +15,8 @@ asan: ## all tests under AddressSanitizer and UBSan
 	@./check asan
 tsan: ## the concurrent tests under ThreadSanitizer
 	@./check tsan
-fuzz: ## every parser against libFuzzer, FUZZ_SECONDS (60) in all
-	@./check fuzz
+fuzz: ## every parser against FUZZER (libfuzzer, or afl), FUZZ_SECONDS (600) in all
+	@tools/fuzz --engine $(FUZZER) --seconds $(FUZZ_SECONDS)
 valgrind: ## the unit tests under valgrind
 	@./check valgrind
 stress: all ## a store and a server under kills, and the random tests with new seeds, for STRESS_SECONDS (60)
@@ -36,7 +38,7 @@ install: all ## install libquern, quern and quernd (DESTDIR is heeded)
 	@meson install -C build --no-rebuild
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || /sbin/ldconfig
 clean: ## remove all build directories
-	@rm -rf build build-asan build-tsan build-fuzz build-bench build-lint
+	@rm -rf build build-asan build-tsan build-fuzz build-afl build-bench build-lint
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 

@@ -52,8 +52,9 @@ enum quern_code err_sys(struct quern_error *err, int sys_errno, const char *form
     (void)vsnprintf(err->text, sizeof(err->text), format, args);
     va_end(args);
     used = strlen(err->text);
-    (void)snprintf(err->text + used, sizeof(err->text) - used, ": %s",
-                   strerror_r(sys_errno, reason, sizeof(reason)));
+    (void)snprintf(err->text + used, sizeof(err->text) - used, ": %s%s",
+                   strerror_r(sys_errno, reason, sizeof(reason)),
+                   sys_errno == EMFILE ? "; raise the limit (ulimit -n)" : "");
     err->code = code_of_errno(sys_errno);
     err->sys_errno = sys_errno;
     return err->code;

@@ -2,8 +2,12 @@
 #ifndef BASE_PROCESS_H
 #define BASE_PROCESS_H
 
-/* Each table of an open store is one open file: raise the soft limit of open files to the hard one.
- * A failure leaves it as it was. */
-void process_raise_file_limit(void);
+/* To be called first in main():
+ *   - descriptors 0 to 2 are taken, by /dev/null where they are not: else a file of the store or a
+ *     socket becomes the standard output of a program that was started without one
+ *   - a file size limit, and a reader that went away, are errors of one write (SIGXFSZ, SIGPIPE)
+ *   - each table of an open store is one open file: the soft limit of those is raised to the hard
+ * A failure leaves things as they were. */
+void process_prepare(void);
 
 #endif

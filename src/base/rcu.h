@@ -52,7 +52,7 @@ static inline void rcu_leave(void)
 void rcu_wait(void);
 
 /* Have the thread that frees what is retired; without it all waits for rcu_drain(). Errors:
- * NO_MEMORY, IO. */
+ * NO_MEMORY. */
 MUST_USE enum quern_code rcu_start(struct quern_error *err);
 
 /* Call retire(node) once every reader that is inside now has left, some milliseconds later, on a

@@ -80,8 +80,8 @@ enum quern_code thread_start(pthread_t *out, const char *name, void *(*body)(voi
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = pthread_create(out, NULL, body, arg);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0)
-        return err_sys(err, rc, "start thread %s", name);
+    if (rc != 0) /* which says EAGAIN where there is no memory, and where there are too many */
+        return err_sys(err, rc == EAGAIN ? ENOMEM : rc, "start thread %s", name);
     (void)pthread_setname_np(*out, name);
     return QUERN_OK;
 }

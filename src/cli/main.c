@@ -68,8 +68,6 @@ static void catch_signals(void)
 
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
-    action.sa_handler = SIG_IGN;
-    (void)sigaction(SIGPIPE, &action, NULL); /* a failed write says the same */
 }
 
 static enum cli_exit run(const struct cli_args *args)
@@ -92,8 +90,8 @@ int main(int argc, char **argv)
     struct cli_args args;
     enum cli_exit result;
 
+    process_prepare();
     catch_signals();
-    process_raise_file_limit();
     if (args_parse(argc, argv, &environment, &args, &err))
         result = run(&args);
     else

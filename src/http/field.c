@@ -155,6 +155,8 @@ struct quern_slice http_host_name(struct quern_slice authority)
         while (len < authority.len && s[len] != ':')
             len++;
     }
+    if (len < authority.len && s[len] != ':')
+        len = authority.len; /* "[::1]x" is no name of anybody's */
     return (struct quern_slice){s, len};
 }
 

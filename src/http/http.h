@@ -147,7 +147,7 @@ bool http_prefers_json(struct quern_slice accept);
 /* The media type before any parameter, compared without case. */
 bool http_media_is(struct quern_slice content_type, const char *type);
 
-/* "localhost:8080" -> "localhost", "[::1]:80" -> "[::1]". */
+/* "localhost:8080" -> "localhost", "[::1]:80" -> "[::1]"; what has neither shape stays as it is. */
 struct quern_slice http_host_name(struct quern_slice authority);
 
 /* Does the Origin value name the same origin as `http://` + host? */

@@ -239,11 +239,9 @@ int main(int argc, char **argv)
     char name[32];
     int status;
 
-    (void)signal(SIGPIPE, SIG_IGN); /* a client that hangs up is an error of one write */
-    (void)signal(SIGXFSZ, SIG_IGN); /* so is a file size limit */
+    process_prepare();
     if (!options_parse(argc, argv, &options, &status))
         return status;
-    process_raise_file_limit();
     server->options = &options;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());

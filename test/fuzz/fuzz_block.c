@@ -1,9 +1,9 @@
 /* fuzz_block.c - a data block of any bytes: what block_check() lets pass is walked and searched. */
+#include "fuzz.h"
+
 #include "sst/block_priv.h"
 
 #include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static volatile uint8_t sink; /* so that reads are not optimised away */
 

@@ -1,11 +1,11 @@
 /* fuzz_dump.c - any bytes as a line of a dump: refused, or understood and written back to a line
  * that means the same. */
+#include "fuzz.h"
+
 #include "cli/dump_line_priv.h"
 
 #include "base/entry.h"
 #include "base/error.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

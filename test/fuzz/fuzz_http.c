@@ -1,29 +1,18 @@
-/* fuzz_http.c - a request head and a chunked body: how the bytes are cut must not matter, and what
- * is found must lie inside them.
+/* fuzz_http.c - a request head and a chunked body: how the bytes are cut must not matter, what is
+ * found must lie inside them, and another parser must not see another request.
  *
- * The first byte chooses how a second reading is cut; the rest is a request. */
+ * The first byte chooses how a second reading is cut; the rest is a request. A short one is also
+ * cut in two at every byte. */
+#include "fuzz.h"
+
 #include "http/http.h"
+#include "server/hosts.h"
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#ifdef SECOND_HTTP
+#include "second_http.h"
+#endif
 
-static void must(int cond)
-{
-    if (!cond)
-        abort();
-}
-
-/* A copy of exact size, so that a sanitizer sees a byte read too far. */
-static uint8_t *exact(const uint8_t *data, size_t size)
-{
-    uint8_t *copy = malloc(size + (size == 0));
-
-    must(copy != NULL);
-    if (size > 0)
-        memcpy(copy, data, size);
-    return copy;
-}
+#define EVERY_CUT_BYTES_MAX 600u /* the square of this is what trying every cut costs */
 
 static enum http_verdict head_at_once(const uint8_t *data, size_t size, struct http_request *r)
 {
@@ -53,6 +42,24 @@ static enum http_verdict head_in_pieces(const uint8_t *data, size_t size, size_t
     }
 }
 
+/* Cut in two at every byte: the verdict, and what was found, are those of the whole. */
+static void head_in_two(const uint8_t *data, size_t size, const struct http_request *whole,
+                        enum http_verdict verdict)
+{
+    for (size_t cut = 1; cut < size && size <= EVERY_CUT_BYTES_MAX; cut++) {
+        struct http_request r = {0};
+        uint8_t *first = exact(data, cut);
+        enum http_verdict early = http_request_read(&r, first, cut);
+
+        free(first);
+        must(early == HTTP_MORE || early == verdict);
+        if (early == HTTP_MORE)
+            must(http_request_read(&r, data, size) == verdict);
+        must(verdict == HTTP_BAD ? r.bad.status == whole->bad.status
+                                 : verdict == HTTP_MORE || memcmp(&r, whole, sizeof(r)) == 0);
+    }
+}
+
 static void inside(const struct http_request *r, struct http_span span)
 {
     must((size_t)span.at + span.len <= r->head_bytes);
@@ -75,6 +82,17 @@ static void check_head(const struct http_request *r, const uint8_t *data, size_t
         must(memchr(data + r->field[kind].at, '\n', r->field[kind].len) == NULL);
         must(memchr(data + r->field[kind].at, '\0', r->field[kind].len) == NULL);
     }
+}
+
+/* A page of another origin is never taken for ours, whatever stands around it. */
+static void check_origin(const struct http_request *r, const uint8_t *data)
+{
+    struct quern_slice origin = http_bytes(data, r->field[HTTP_ORIGIN]);
+
+    if (http_has(r, HTTP_ORIGIN) && !hosts_foreign(r, data))
+        must(origin.len > 7 && origin.len - 7 == r->host.len &&
+             strncasecmp((const char *)origin.data, "http://", 7) == 0);
+    must(hosts_prefetch(r) == (http_has(r, HTTP_PURPOSE) || http_has(r, HTTP_SEC_PURPOSE)));
 }
 
 struct decoded {
@@ -104,16 +122,84 @@ static struct decoded body_in_pieces(const uint8_t *data, size_t size, size_t st
     return d;
 }
 
-static void check_body(const uint8_t *data, size_t size, size_t step)
+static struct decoded body_in_two(const uint8_t *data, size_t size, size_t cut)
+{
+    struct http_chunked c = {0};
+    struct decoded d = {HTTP_MORE, 0, 0, 1};
+
+    while (d.verdict == HTTP_MORE && d.taken < size) {
+        size_t give = d.taken < cut ? cut - d.taken : size - d.taken, used = 0;
+        struct quern_slice piece;
+
+        d.verdict = http_chunked_read(&c, data + d.taken, give, &used, &piece);
+        for (size_t i = 0; i < piece.len; i++)
+            d.sum = d.sum * 31 + ((const uint8_t *)piece.data)[i];
+        d.len += piece.len;
+        d.taken += used;
+    }
+    return d;
+}
+
+static bool same_body(const struct decoded *a, const struct decoded *b)
+{
+    return a->verdict == b->verdict && a->len == b->len && a->sum == b->sum && a->taken == b->taken;
+}
+
+static struct decoded check_body(const uint8_t *data, size_t size, size_t step)
 {
     struct decoded once = body_in_pieces(data, size, 0);
     struct decoded cut = body_in_pieces(data, size, step);
 
-    must(once.verdict == cut.verdict && once.len == cut.len && once.sum == cut.sum);
-    must(once.taken == cut.taken);
+    must(same_body(&once, &cut));
+    for (size_t at = 1; at < size && size <= EVERY_CUT_BYTES_MAX; at++) {
+        cut = body_in_two(data, size, at);
+        must(same_body(&once, &cut));
+    }
+    return once;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+/* What this server takes for a request, another takes for the same one, or refuses. Where they may
+ * differ: http_parser refuses targets and methods that it does not know. */
+static void check_second(const uint8_t *data, size_t size, const struct http_request *r)
+{
+#ifdef SECOND_HTTP
+    struct second_http s;
+
+    second_http_read(data, size, &s);
+    if (!s.head) {
+        must(s.form_refused);
+        return;
+    }
+    must(s.minor == r->minor && s.chunked == r->chunked);
+    must(s.content_length == (http_has(r, HTTP_CONTENT_LENGTH) ? r->content_length : UINT64_MAX) ||
+         (s.content_length == 0 && r->content_length == 0 && !r->chunked));
+    if (r->chunked && !s.upgrade) {
+        struct decoded d = body_in_pieces(data + r->head_bytes, size - r->head_bytes, 0);
+
+        must(d.verdict == HTTP_DONE ? s.whole && s.taken == r->head_bytes + d.taken &&
+                                          s.body_bytes == d.len && s.body_sum == d.sum
+                                    : d.verdict == HTTP_BAD || !s.whole);
+    }
+#else
+    (void)data, (void)size, (void)r;
+#endif
+}
+
+/* Any bytes as the body of a request whose head is well: few mutations keep both well. */
+static void check_second_body(const uint8_t *data, size_t size)
+{
+    static const char head[] = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    size_t head_len = sizeof(head) - 1;
+    uint8_t *whole = malloc(head_len + size);
+    struct http_request r;
+
+    must(whole != NULL);
+    memcpy(whole, head, head_len);
+    memcpy(whole + head_len, data, size);
+    must(head_at_once(whole, head_len + size, &r) == HTTP_DONE && r.chunked);
+    check_second(whole, head_len + size, &r);
+    free(whole);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -138,10 +224,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else if (verdict == HTTP_DONE) {
         must(memcmp(&once, &cut, sizeof(once)) == 0);
         check_head(&once, whole, size);
+        check_origin(&once, whole);
+        check_second(data, size, &once);
         if (once.chunked)
-            check_body(data + once.head_bytes, size - once.head_bytes, step == 0 ? 1 : step);
+            (void)check_body(data + once.head_bytes, size - once.head_bytes, step == 0 ? 1 : step);
     }
-    check_body(data, size, step == 0 ? 1 : step);
+    head_in_two(data, size, &once, verdict);
+    (void)check_body(data, size, step == 0 ? 1 : step);
+    check_second_body(data, size);
     free(whole);
     return 0;
 }

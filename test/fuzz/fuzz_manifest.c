@@ -5,19 +5,11 @@
  *   odd   the same, with every checksum made right where a reader will look, so that the fields
  *         behind them are reached
  * What is read must be a sound state, and written out and read again it must be the same. */
+#include "fuzz.h"
+
 #include "base/error.h"
 #include "base/hash.h"
 #include "manifest/manifest_priv.h"
-
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* Make the header and each record from `at` on valid, lengths clamped, edits numbered and chained.
  */

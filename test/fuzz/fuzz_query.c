@@ -1,17 +1,10 @@
 /* fuzz_query.c - queries and form encoding: what comes apart covers all there was, what decodes
  * encodes back, and the judges of field values read no byte too far. */
+#include "fuzz.h"
+
 #include "http/http.h"
 
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-static void must(int cond)
-{
-    if (!cond)
-        abort();
-}
 
 /* Everything as %XX: decoding that must give the bytes back. */
 static void check_round_trip(const uint8_t *bytes, size_t len)
@@ -89,8 +82,6 @@ static bool plainly_utf8(const uint8_t *s, size_t len)
     }
     return true;
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

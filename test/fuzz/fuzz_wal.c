@@ -3,12 +3,15 @@
  *
  *     byte 0   bit 0: the rest is the file as it stands
  *              bits 1-2: how to recover
- *              bit 3: two segments, the second a copy of the first but for its header
+ *              bit 3: two segments; a record of type LINK begins the second
+ *              bit 4: what the second's LINK tells of the first is wrong
  *     rest     or else a row of records to be sealed with a right checksum, each:
  *              u8 type | u8 first_seq step | u8 count | u8 durable_seq back | u16le length |
  * payload
  *
  * Sealing is what lets the fuzzer get past the checksums. */
+#include "fuzz.h"
+
 #include "wal/wal.h"
 
 #include "base/codec.h"
@@ -21,8 +24,6 @@
 #define STORE_ID 7u
 #define SALT UINT64_C(0xabcdef)
 #define FILE_BYTES (16u << 10)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void seal_header(uint8_t *file, uint64_t segment_no)
 {
@@ -45,30 +46,56 @@ static uint64_t seal_one(uint8_t *file, uint64_t at, struct record r, const void
     return record_start(at + record_bytes(r.payload.len));
 }
 
-static void seal_file(uint8_t *file, const uint8_t *data, size_t size)
+/* Where a segment ends; what the LINK of the next one tells. */
+struct end {
+    uint64_t segment_no, at, checksum;
+    quern_seq last_seq;
+};
+
+/* Seal the records of *data into a segment that follows `before`, up to one that begins the next
+ * segment. */
+static struct end seal_file(uint8_t *file, const struct end *before, const uint8_t **data,
+                            size_t *size)
 {
-    static const uint8_t nothing[RECORD_PAGE_BYTES];
-    uint64_t at = RECORD_PAGE_BYTES;
-    quern_seq seq = 0;
+    struct end end = {before->segment_no + 1, RECORD_PAGE_BYTES, 0, before->last_seq};
+    uint8_t link[RECORD_PAGE_BYTES] = {0};
 
-    seal_header(file, 1);
-    at = seal_one(file, at, (struct record){RECORD_LINK, 0, 0, 0, {NULL, 32}}, nothing);
-    at = seal_one(file, at,
-                  (struct record){RECORD_PAD, 0, 0, 0, {NULL, RECORD_PAGE_BYTES - 72 - 40}},
-                  nothing);
-    while (size >= 6) {
-        size_t len = get_u16le(data + 4);
-        struct record r = {(enum record_type)data[0], seq + data[1], data[2], 0, {NULL, 0}};
+    put_u64le(link, before->segment_no);
+    put_u64le(link + 8, before->at);
+    put_u64le(link + 16, before->checksum);
+    put_u64le(link + 24, before->last_seq);
+    seal_header(file, end.segment_no);
+    end.at = seal_one(file, end.at,
+                      (struct record){RECORD_LINK, before->last_seq, 0, 0, {NULL, 32}}, link);
+    memset(link, 0, sizeof(link));
+    end.at = seal_one(
+        file, end.at,
+        (struct record){RECORD_PAD, before->last_seq, 0, 0, {NULL, RECORD_PAGE_BYTES - 72 - 40}},
+        link);
+    end.checksum = get_u64le(file + RECORD_PAGE_BYTES + 72);
+    while (*size >= 6) {
+        const uint8_t *from = *data;
+        size_t len = get_u16le(from + 4);
+        struct record r = {
+            (enum record_type)from[0], end.last_seq + from[1], from[2], 0, {NULL, 0}};
+        uint64_t at = end.at;
 
-        if (len > size - 6)
-            len = size - 6;
-        r.durable_seq = r.first_seq - data[3];
+        if (len > *size - 6)
+            len = *size - 6;
+        *data += 6 + len;
+        *size -= 6 + len;
+        if (r.type == RECORD_LINK)
+            break;
+        r.durable_seq = r.first_seq - from[3];
         r.payload.len = len;
-        at = seal_one(file, at, r, data + 6);
-        seq = r.first_seq + (r.count ? r.count - 1 : 0);
-        data += 6 + len;
-        size -= 6 + len;
+        end.at = seal_one(file, at, r, from + 6);
+        if (end.at == at)
+            continue; /* no room for it */
+        end.checksum = get_u64le(file + at);
+        if (r.type == RECORD_GROUP && r.count != 0)
+            end.last_seq = r.first_seq + r.count - 1;
     }
+    return end;
 }
 
 /* ---- a world of two files in memory, which can be read and nothing else ---- */
@@ -156,6 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct os_dir dir = {.os = &os};
     struct quern_error err = {0};
     struct wal_replay out;
+    struct end end = {0};
     quern_seq last = 0;
     bool raw, two;
 
@@ -168,11 +196,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         held[0].bytes = data + 1;
         held[0].len = size - 1;
     } else {
+        const uint8_t *rest = data + 1;
+        size_t left = size - 1;
+
         memset(files, 0, sizeof(files));
-        seal_file(files[0], data + 1, size - 1);
-        memcpy(files[1], files[0], FILE_BYTES);
-        seal_header(files[1], 2);
         for (size_t i = 0; i < (two ? 2 : 1); i++) {
+            end = seal_file(files[i], &end, &rest, &left);
+            end.at ^= data[0] & 16;
             held[i].bytes = files[i];
             held[i].len = FILE_BYTES;
         }

@@ -350,6 +350,8 @@ TEST(base_errors_tell_their_story_outermost_first)
     CHECK_CODE(err_sys(&err, ENOSPC, "write %s", "f"), QUERN_NO_SPACE);
     CHECK(strcmp(err.text, "write f: No space left on device") == 0);
     CHECK_EQ(err.sys_errno, ENOSPC);
+    (void)err_sys(&err, EMFILE, "open f");
+    CHECK(strcmp(err.text, "open f: Too many open files; raise the limit (ulimit -n)") == 0);
     CHECK_CODE(err_set(&err, QUERN_BUSY, "100%% full"), QUERN_BUSY);
     CHECK_EQ(err.sys_errno, 0);
     CHECK(strcmp(err.text, "100% full") == 0);

@@ -575,6 +575,7 @@ TEST(http_hosts_and_origins_are_told_apart)
     CHECK_BYTES(http_host_name(S("localhost")), "localhost");
     CHECK_BYTES(http_host_name(S("[::1]:80")), "[::1]");
     CHECK_BYTES(http_host_name(S("[::1")), "[::1");
+    CHECK_BYTES(http_host_name(S("[::1]x:80")), "[::1]x:80"); /* whose name, this is not */
     CHECK_BYTES(http_host_name(S("")), "");
     CHECK(http_origin_is(S("http://A:1"), S("a:1")));
     CHECK(!http_origin_is(S("https://a:1"), S("a:1")));
