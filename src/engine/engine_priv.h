@@ -104,6 +104,7 @@ struct quern {
     struct compact_config compact_config;
     uint32_t fork_generation;
     uint64_t opened_ns;
+    bool log_kept; /* recovery waits for space, and what was replayed is durable in the old log */
 
     _Atomic(struct view *) view;   /* published under mu, read under RCU */
     _Atomic quern_seq visible_seq; /* the leader releases, readers acquire */

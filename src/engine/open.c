@@ -134,7 +134,7 @@ static enum quern_code start_writing(struct quern *db, struct quern_error *err)
     if (code == QUERN_NO_SPACE) {
         db->unfinished = true;
         work_set_no_space(db, true, err);
-        code = QUERN_OK;
+        code = recover_keep_log(db, err);
     }
     db->tables_at_open = manifest_state(db->manifest)->table_count;
     return code;

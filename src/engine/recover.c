@@ -204,6 +204,19 @@ enum quern_code recover_finish(struct quern *db, struct quern_error *err)
     return code == QUERN_OK ? QUERN_OK : err_in(err, "recovery");
 }
 
+enum quern_code recover_keep_log(struct quern *db, struct quern_error *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+
+    /* Where replay to a point in time met a hole there is no row of files to sync. */
+    if (db->options.recover == QUERN_RECOVER_POINT_IN_TIME)
+        return QUERN_OK;
+    if (wal_sync_left(db->dir, state->log_first, state->log_last, err))
+        return err_in(err, "recovery");
+    db->log_kept = true;
+    return QUERN_OK;
+}
+
 enum quern_code recover_resume(struct quern *db, struct quern_error *err)
 {
     enum quern_code code = recover_finish(db, err);

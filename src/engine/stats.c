@@ -62,8 +62,10 @@ static void log_stats(struct quern *db, struct quern_stats *out)
     struct wal *log = engine_wal(db);
     struct wal_stats wal;
 
-    if (log == NULL)
+    if (log == NULL) {
+        out->durable_seq = db->log_kept ? out->visible_seq : 0;
         return;
+    }
     wal_stats(log, &wal);
     out->durable_seq = wal_durable_seq(log);
     out->log_bytes = wal.bytes_on_disk;

@@ -180,7 +180,7 @@ static enum quern_code log_group(struct quern *db, const struct group *g, struct
     if (g->count != 0)
         code = wal_append(wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
     else
-        code = g->sync ? wal_sync(wal, err) : QUERN_OK;
+        code = g->sync && wal != NULL ? wal_sync(wal, err) : QUERN_OK;
     if (code != QUERN_OK)
         engine_check_log(db, err);
     return code;
@@ -210,8 +210,8 @@ static enum quern_code run_group(struct quern *db, struct waiter *first, struct 
     sum_up(&g, first);
     if (engine_refusal(db, err))
         return err->code;
-    /* Nothing to append to. Nor is what was replayed known to be durable. */
-    if (UNLIKELY(engine_wal(db) == NULL) && (g.count != 0 || g.sync))
+    /* Nothing to append to; what was replayed is durable or not. */
+    if (UNLIKELY(engine_wal(db) == NULL) && (g.count != 0 || (g.sync && !db->log_kept)))
         return err_set(
             err, QUERN_NO_SPACE,
             "the disk is full: recovery waits for space, and nothing was written; writing "

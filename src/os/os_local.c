@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -198,10 +199,36 @@ static void local_file_start_writeback(struct os_file *file, uint64_t at, uint64
 
 /* ---- mappings ---- */
 
+/* File systems that put what is written again at a new place: there a block that exists does not
+ * promise space, and a full disk would be a SIGBUS. The numbers are those of statfs(2). */
+static bool copies_on_write(int fd)
+{
+    static const uint32_t kinds[] = {
+        0x9123683E, /* btrfs */
+        0xCA451A4E, /* bcachefs */
+        0x2FC12FC1, /* ZFS */
+        0xF2F52010, /* F2FS */
+        0x00003434, /* NILFS */
+    };
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) != 0)
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if ((uint32_t)fs.f_type == kinds[i])
+            return true;
+    return false;
+}
+
 static enum quern_code local_file_map(struct os_file *file, size_t len, void **out,
                                       struct quern_error *err)
 {
-    void *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, local_file(file)->fd, 0);
+    void *map;
+
+    if (copies_on_write(local_file(file)->fd))
+        return err_set(err, QUERN_UNSUPPORTED, "map %s: the file system copies on write",
+                       file->name);
+    map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, local_file(file)->fd, 0);
 
     if (map == MAP_FAILED) {
         if (errno == ENODEV || errno == EOPNOTSUPP || errno == EINVAL)

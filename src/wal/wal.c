@@ -82,6 +82,17 @@ static enum quern_code make_room(struct wal *w, uint64_t bytes, bool sync, struc
     return code != QUERN_OK && end <= segment_prepared(s) ? wal_poison(w, false, err) : code;
 }
 
+/* Does the file not have the head of this record? Then a write of it that failed has left nothing.
+ */
+static bool head_is_absent(struct wal *w, const void *bytes, uint64_t at)
+{
+    uint8_t there[RECORD_HEAD_BYTES];
+    struct quern_error ignored;
+
+    return os_file_read(w->cur.file, there, sizeof(there), at, &ignored) == QUERN_OK &&
+           memcmp(there, bytes, sizeof(there)) != 0;
+}
+
 /* The plain way, where nothing can be mapped. A failure that cannot be undone poisons. */
 static enum quern_code write_plain(struct wal *w, const void *bytes, size_t len, uint64_t at,
                                    struct quern_error *err)
@@ -93,6 +104,9 @@ static enum quern_code write_plain(struct wal *w, const void *bytes, size_t len,
 
     if (os_file_write(w->cur.file, &piece, 1, at, err) == QUERN_OK)
         return QUERN_OK;
+    /* Where a file system copies on write, a full disk refuses the blank too. */
+    if (head_is_absent(w, bytes, at))
+        return err->code;
     if (os_file_write(w->cur.file, &blank, 1, at, &second))
         return wal_poison(w, true, err); /* the whole record may stand there */
     return err->code;

@@ -185,6 +185,12 @@ MUST_USE enum quern_code wal_salvage(struct os_dir *dir, uint64_t store_id, uint
                                      void *damage_arg, struct wal_remains *out,
                                      struct quern_error *err);
 
+/* Make durable what the files of segments first..last hold, without a writer: their log was
+ * replayed after a kill and stays what counts for a while. Errors: IO; then nothing is known of
+ * them. */
+MUST_USE enum quern_code wal_sync_left(struct os_dir *dir, uint64_t first_segment,
+                                       uint64_t last_segment, struct quern_error *err);
+
 #define WAL_NAME_BYTES 32
 void wal_name(char name[WAL_NAME_BYTES], uint64_t segment_no);
 /* The number in a name like "000012.wal"; false for any other name. */

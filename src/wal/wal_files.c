@@ -275,6 +275,20 @@ enum quern_code wal_sync_full(struct wal *w, struct quern_error *err)
     return QUERN_OK;
 }
 
+enum quern_code wal_sync_left(struct os_dir *dir, uint64_t first_segment, uint64_t last_segment,
+                              struct quern_error *err)
+{
+    for (uint64_t no = first_segment; no <= last_segment; no++) {
+        struct os_file *file OWNED(os_file_drop) = NULL;
+        char name[WAL_NAME_BYTES];
+
+        wal_name(name, no);
+        if (os_file_open(dir, name, OS_WRITE, &file, err) || os_file_sync(file, err))
+            return err_in(err, "sync log segment %s", name);
+    }
+    return QUERN_OK;
+}
+
 /* ---- beginning a segment ---- */
 
 /* One that is filled already, if there is one. */
