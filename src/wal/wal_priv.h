@@ -12,6 +12,7 @@
 
 #include "wal/wal.h"
 
+#include "base/error.h"
 #include "base/thread.h"
 #include "record/record.h"
 
@@ -86,6 +87,7 @@ static inline uint64_t segment_prepared(const struct segment *s)
 
 static inline void segment_set_prepared(struct segment *s, uint64_t upto)
 {
+    ensure(upto % RECORD_PAGE_BYTES == 0); /* a sync fills the page that it ends in */
     atomic_store_explicit(&s->prepared, upto, memory_order_release);
 }
 
