@@ -200,7 +200,7 @@ TEST(wal_writer_that_is_followed_never_fills_its_segment)
  * there as a whole, when the other thread then comes late too. */
 TEST(wal_writer_that_was_followed_and_is_alone_now_has_whole_pages)
 {
-    for (unsigned places = 0; places < 40; places++) {
+    for (unsigned places = 0; places < 4; places++) {
         struct sim *disk OWNED(sim_free) = sim_new(places);
         struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
         uint64_t bytes;
