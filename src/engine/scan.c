@@ -89,7 +89,8 @@ quern_seq quern_snapshot_seq(const struct quern_snapshot *s)
 
 /* ---- building ---- */
 
-/* A MemDB that is empty now holds nothing that the iterator's number can see, and never will. */
+/* A MemDB that is empty now holds nothing that the iterator's number can see, and never will. Who
+ * wants to know of newer entries too builds again (enter_walk). */
 static enum quern_code add_mem(struct mem *mem, struct iter **inputs, size_t *count,
                                struct quern_error *err)
 {
@@ -105,13 +106,14 @@ static enum quern_code add_mem(struct mem *mem, struct iter **inputs, size_t *co
 }
 
 /* One cursor for every MemDB and run of the view, newest first. */
-static enum quern_code collect_inputs(const struct quern_iter *it, struct iter **inputs,
-                                      size_t *count, struct quern_error *err)
+static enum quern_code collect_inputs(struct quern_iter *it, struct iter **inputs, size_t *count,
+                                      struct quern_error *err)
 {
     const struct view *view = it->view;
 
     if (view->mem != NULL && add_mem(view->mem, inputs, count, err))
         return err->code;
+    it->has_active = *count != 0;
     for (size_t i = view->sealed_count; i-- > 0;)
         if (add_mem(view->sealed[i], inputs, count, err))
             return err->code;
@@ -244,27 +246,33 @@ static bool is_present(const struct quern_iter *it)
     return atomic_load_explicit(&it->db->view, memory_order_relaxed) == it->view;
 }
 
-/* Change to the present view if there is a newer one; `in` stands nowhere then, so a seek follows.
- * On failure the old one serves on. */
-static void renew(struct quern_iter *it)
+/* Change to the present view as it is now; `in` stands nowhere then, so a seek follows. On failure
+ * the old one serves on. */
+static bool rebuild(struct quern_iter *it)
 {
-    struct view *now, *before = it->view;
+    struct view *now = engine_view(it->db), *before = it->view;
+    bool had_active = it->has_active;
     struct iter *in = it->in;
     struct quern_error err;
 
-    if (LIKELY(is_present(it)))
-        return;
-    now = engine_view(it->db);
     it->view = now;
     it->in = NULL;
     if (build(it, &err)) {
         it->view = before;
         it->in = in;
+        it->has_active = had_active;
         view_unref(now);
-        return;
+        return false;
     }
     iter_free(in);
     view_unref(before);
+    return true;
+}
+
+static void renew(struct quern_iter *it)
+{
+    if (UNLIKELY(!is_present(it)))
+        IGNORE(rebuild(it));
 }
 
 /* Before a seek: note what it costs that there are several runs, and take the present view. */
@@ -340,11 +348,12 @@ static bool walk_forward(struct quern_iter *it, int slot)
     return stop(it, &it->in->err);
 }
 
-/* A walk of `slot` has to be in the present view; else it is none. */
+/* A walk of `slot` has to meet all that was put before it was registered, newer than its number or
+ * not: so it is in the present view, with the MemDB that takes writes unless that is empty still;
+ * else it is none. */
 static int enter_walk(struct quern_iter *it, int slot)
 {
-    renew(it);
-    if (LIKELY(is_present(it)))
+    if (LIKELY((is_present(it) && it->has_active) || rebuild(it)))
         return slot;
     spans_drop(&it->db->spans, slot);
     return SPAN_NONE;
@@ -364,14 +373,16 @@ static bool jump_forward(struct quern_iter *it, int slot)
     return walk_forward(it, slot);
 }
 
-/* A walk over nothing has become long. */
+/* A walk over nothing has become long. `skip` is the key that `in` stands on, or empty. What is
+ * watched begins behind it: it may be a living key of many versions, that was shown. */
 static bool find_far(struct quern_iter *it, struct quern_slice skip)
 {
     struct spans *spans = &it->db->spans;
     struct iter *in = it->in;
     int slot;
 
-    if (buf_assign(&it->key, in->at.key, &it->err))
+    if (buf_assign(&it->key, in->at.key, &it->err) ||
+        (skip.len != 0 && buf_append(&it->key, "", 1, &it->err)))
         return stop(it, NULL);
     if (spans_resume(spans, buf_slice(&it->key), it->pin.seq, &it->jump, &slot))
         return jump_forward(it, slot);

@@ -11,6 +11,7 @@ struct quern_iter {
     struct iter *in;         /* all versions of all keys in the view */
     struct buf lower, upper; /* inclusive, exclusive; empty: open */
     bool bulk;
+    bool has_active; /* `in` has the view's MemDB that takes writes */
     bool valid;
     bool backward;      /* `in` stands before the entry, which is `shown` */
     struct entry shown; /* backward: borrowed from where `in` was one step ago, or from `copy` */

@@ -103,7 +103,8 @@ OWNER(os_file_drop, struct os_file *);
 MUST_USE enum quern_code os_file_read(struct os_file *file, void *to, size_t len, uint64_t at,
                                       struct quern_error *err);
 /* All of the `n` pieces, one after the other, at `at`: short writes and EINTR are carried on.
- * On failure an unknown part may have been written. Errors: NO_SPACE, IO. */
+ * On failure an unknown part may have been written. Errors: NO_SPACE, IO, UNSUPPORTED (a file
+ * opened with OS_DIRECT_SYNC whose file system takes no direct writes after all). */
 MUST_USE enum quern_code os_file_write(struct os_file *file, const struct iovec *pieces, int n,
                                        uint64_t at, struct quern_error *err);
 /* Bytes and size durable at return (fdatasync). */

@@ -252,6 +252,8 @@ static bool can_go_direct(struct wal *w, uint64_t bytes)
     return s->direct != NULL;
 }
 
+/* Errors: also UNSUPPORTED: then nothing is known to be written, and the mapped way writes all of
+ * it anew at the same place. */
 static enum quern_code append_direct(struct wal *w, const struct draft *d, struct quern_error *err)
 {
     struct segment *s = &w->cur;
@@ -275,6 +277,10 @@ static enum quern_code append_direct(struct wal *w, const struct draft *d, struc
         struct iovec blank = {w->staging, RECORD_PAGE_BYTES};
         struct quern_error second;
 
+        if (err->code == QUERN_UNSUPPORTED) { /* found out here, not when it was opened */
+            os_file_drop(GIVE(s->direct));
+            return err->code;
+        }
         (void)err_in(err, "append to log segment %06" PRIu64, s->no);
         /* The blocks exist, but a file system that copies on write may still want space. Then
          * nothing is lost if what was written of the group can be taken back. */
@@ -298,6 +304,7 @@ enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_
                            quern_seq first_seq, bool sync, struct quern_error *err)
 {
     struct draft d = {batches, n, first_seq, payload_bytes(batches, n)};
+    enum quern_code code = QUERN_UNSUPPORTED;
     bool direct;
 
     ensure(n >= 1 && n <= UINT32_MAX && first_seq > w->last_seq);
@@ -307,8 +314,10 @@ enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_
         return err_set(err, QUERN_INVALID, "a group of %" PRIu64 " bytes", d.payload);
     if (make_room(w, record_bytes(d.payload), sync, err))
         return err->code;
-    direct = sync && can_go_direct(w, record_bytes(d.payload));
-    if (direct ? append_direct(w, &d, err) : append_mapped(w, &d, err))
+    if (sync && can_go_direct(w, record_bytes(d.payload)))
+        code = append_direct(w, &d, err);
+    direct = code != QUERN_UNSUPPORTED;
+    if (direct ? code : append_mapped(w, &d, err))
         return err->code;
     w->last_seq = first_seq + n - 1;
     counter_add(&w->groups, 1);

@@ -24,6 +24,7 @@
 #include "wal/wal_priv.h"
 
 #include "base/alloc.h"
+#include "base/codec.h"
 #include "base/error.h"
 
 #define STEP_BYTES WAL_EXTENT_BYTES_MIN
@@ -99,14 +100,15 @@ static void prepare_current(struct wal *w, bool *failed)
 {
     uint64_t used = counter_get(&w->cur_used), ahead = clamp(used, STEP_BYTES, AHEAD_BYTES_MAX);
     uint64_t no = counter_get(&w->cur_no), from = counter_get(&w->cur_bytes);
+    uint64_t target = round_up(used + ahead, RECORD_PAGE_BYTES); /* the writer stands anywhere */
 
     if (from >= used + ahead / 2 + STEP_BYTES / 4) /* the next call comes half a step later */
         return;
-    while (counter_get(&w->cur_no) == no && current_step(w, used + ahead, failed))
+    while (counter_get(&w->cur_no) == no && current_step(w, target, failed))
         continue;
     if (is_synced(w)) {
         mutex_lock(&w->prepare_mu);
-        os_file_start_writeback(w->cur.file, from, used + ahead - from);
+        os_file_start_writeback(w->cur.file, from, target - from);
         mutex_unlock(&w->prepare_mu);
     }
 }

@@ -27,7 +27,7 @@ enum quern_code wal_holds_groups(struct os_dir *dir, uint64_t store_id, uint64_t
 
     *holds = false;
     if (code == QUERN_OK)
-        code = wal_reader_search(&r, WAL_START, 0, &stray, err);
+        code = wal_reader_search(&r, WAL_START, 0, UINT64_MAX, &stray, err);
     wal_reader_done(&r);
     *holds = stray.groups != 0;
     if (code != QUERN_CORRUPT)
@@ -48,7 +48,7 @@ static enum quern_code find_end(struct os_dir *dir, uint64_t store_id, uint64_t 
 
     *end = r.bytes;
     if (code == QUERN_OK && from != 0) {
-        code = wal_reader_search(&r, from, 0, &stray, err);
+        code = wal_reader_search(&r, from, 0, UINT64_MAX, &stray, err);
         *end = stray.end;
     } else if (code == QUERN_CORRUPT) {
         err_clear(err);

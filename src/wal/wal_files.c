@@ -479,7 +479,9 @@ enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_by
         segment_set_prepared(&s, spare->prepared);
     } else {
         snprintf(from, sizeof(from), "%s.tmp", own);
-        wal_remove_name(w, from); /* an earlier crash may have left one */
+        /* An earlier beginning may have left one. */
+        if (os_dir_remove(w->dir, from, err) && err->code != QUERN_NO_STORE)
+            return err_in(err, "begin log segment %s", own);
     }
     if (lay_down(w, &s, from, spare == NULL, err) == QUERN_OK &&
         name_segment(w, &s, from, err) == QUERN_OK) {

@@ -12,6 +12,7 @@
 
 #include "wal/wal.h"
 
+#include "base/error.h"
 #include "base/thread.h"
 #include "record/record.h"
 
@@ -86,6 +87,7 @@ static inline uint64_t segment_prepared(const struct segment *s)
 
 static inline void segment_set_prepared(struct segment *s, uint64_t upto)
 {
+    ensure(upto % RECORD_PAGE_BYTES == 0); /* a sync fills the page that it ends in */
     atomic_store_explicit(&s->prepared, upto, memory_order_release);
 }
 
@@ -218,6 +220,16 @@ struct wal_reader {
     uint64_t window_capacity, window_at, window_bytes;
 };
 
+/* The batches of a GROUP, one after the other; false behind the last, or where none parses. */
+struct wal_batches {
+    const uint8_t *at, *end;
+};
+struct wal_batches wal_batches_of(const struct record *r);
+MUST_USE bool wal_next_batch(struct wal_batches *left, struct batch_ref *batch);
+/* Why the group that is read behind number `last_seq` cannot be what was written, although its
+ * checksum is right; NULL: it can. */
+const char *wal_group_flaw(const struct record *r, quern_seq last_seq);
+
 /* Open segment `no` and check header and LINK. *r need not be initialised; wal_reader_done() in any
  * case. Errors: CORRUPT (missing, damaged, of another store), UNSUPPORTED, IO, NO_MEMORY. */
 MUST_USE enum quern_code wal_reader_open(struct wal_reader *r, struct os_dir *dir, uint64_t no,
@@ -238,10 +250,12 @@ struct wal_stray {
     uint64_t end;          /* of the last of them */
     quern_seq durable_seq; /* the highest that any of them tells */
 };
-/* Search [from, end of file). Records of this life that stand behind one with last number `seq_min`
- * tell no lower number, which passes over the stale ones cheaply. Errors: IO, NO_MEMORY. */
+/* Search [from, end of file), or until `records_max` were found. Records of this life that stand
+ * behind one with last number `seq_min` tell no lower number, which passes over the stale ones
+ * cheaply. Errors: IO, NO_MEMORY. */
 MUST_USE enum quern_code wal_reader_search(struct wal_reader *r, uint64_t from, quern_seq seq_min,
-                                           struct wal_stray *out, struct quern_error *err);
+                                           uint64_t records_max, struct wal_stray *out,
+                                           struct quern_error *err);
 /* Bytes that the head at `at` claims, when it can only be one of this life: its number is above
  * `last_seq`, as no older life's can be. 0: no such head. Errors: IO, NO_MEMORY. */
 MUST_USE enum quern_code wal_reader_torn_head(struct wal_reader *r, uint64_t at, quern_seq last_seq,

@@ -145,12 +145,13 @@ enum quern_code wal_reader_open(struct wal_reader *r, struct os_dir *dir, uint64
 }
 
 enum quern_code wal_reader_search(struct wal_reader *r, uint64_t from, quern_seq seq_min,
-                                  struct wal_stray *out, struct quern_error *err)
+                                  uint64_t records_max, struct wal_stray *out,
+                                  struct quern_error *err)
 {
     uint64_t at = record_start(from), waste_left = SEARCH_WASTE_FACTOR * r->bytes;
 
     *out = (struct wal_stray){0};
-    while (at < r->bytes && r->bytes - at >= RECORD_HEAD_BYTES) {
+    while (out->records < records_max && at < r->bytes && r->bytes - at >= RECORD_HEAD_BYTES) {
         const uint8_t *head = view(r, at, RECORD_HEAD_BYTES, err);
         struct record record;
         uint64_t total, checksum;
@@ -199,4 +200,56 @@ enum quern_code wal_reader_torn_head(struct wal_reader *r, uint64_t at, quern_se
             *claimed = r->bytes - at;
     }
     return QUERN_OK;
+}
+
+/* ---- what a group holds ---- */
+
+struct wal_batches wal_batches_of(const struct record *r)
+{
+    const uint8_t *payload = r->payload.data;
+
+    return (struct wal_batches){payload, payload + r->payload.len};
+}
+
+bool wal_next_batch(struct wal_batches *left, struct batch_ref *batch)
+{
+    uint64_t bytes_left = (uint64_t)(left->end - left->at), bytes;
+
+    if (bytes_left < WAL_BATCH_HEAD_BYTES)
+        return false;
+    bytes = get_u32le(left->at);
+    if (bytes > bytes_left - WAL_BATCH_HEAD_BYTES)
+        return false;
+    batch->op_count = get_u32le(left->at + 4);
+    batch->ops = slice_of(left->at + WAL_BATCH_HEAD_BYTES, bytes);
+    batch->tail = slice_of(NULL, 0);
+    left->at += WAL_BATCH_HEAD_BYTES + bytes;
+    return true;
+}
+
+static bool ops_parse(const struct batch_ref *batch)
+{
+    struct op_cursor c = op_cursor_of(batch);
+    struct entry e;
+    uint64_t count = 0;
+
+    while (op_next(&c, &e))
+        count++;
+    return !c.bad && count == batch->op_count;
+}
+
+const char *wal_group_flaw(const struct record *r, quern_seq last_seq)
+{
+    struct wal_batches left = wal_batches_of(r);
+    struct batch_ref batch;
+
+    if (r->first_seq <= last_seq || r->count == 0 || r->first_seq > UINT64_MAX - r->count)
+        return "its numbers do not follow";
+    if (r->durable_seq >= r->first_seq)
+        return "it calls itself durable";
+    for (uint32_t i = 0; i < r->count; i++) {
+        if (!wal_next_batch(&left, &batch) || !ops_parse(&batch))
+            return "its operations do not parse";
+    }
+    return left.at == left.end ? NULL : "its operations do not parse";
 }

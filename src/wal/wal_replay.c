@@ -50,69 +50,14 @@ struct chain_end {
 
 /* ---- one group ---- */
 
-struct batch_walk {
-    const uint8_t *at, *end;
-};
-
-static bool next_batch(struct batch_walk *walk, struct batch_ref *batch)
-{
-    uint64_t left = (uint64_t)(walk->end - walk->at), bytes;
-
-    if (left < WAL_BATCH_HEAD_BYTES)
-        return false;
-    bytes = get_u32le(walk->at);
-    if (bytes > left - WAL_BATCH_HEAD_BYTES)
-        return false;
-    batch->op_count = get_u32le(walk->at + 4);
-    batch->ops = slice_of(walk->at + WAL_BATCH_HEAD_BYTES, bytes);
-    batch->tail = slice_of(NULL, 0);
-    walk->at += WAL_BATCH_HEAD_BYTES + bytes;
-    return true;
-}
-
-static bool ops_parse(const struct batch_ref *batch)
-{
-    struct op_cursor c = op_cursor_of(batch);
-    struct entry e;
-    uint64_t count = 0;
-
-    while (op_next(&c, &e))
-        count++;
-    return !c.bad && count == batch->op_count;
-}
-
-static struct batch_walk walk_of(const struct record *r)
-{
-    const uint8_t *payload = r->payload.data;
-
-    return (struct batch_walk){payload, payload + r->payload.len};
-}
-
-/* Why the group cannot be what was written although its checksum is right; NULL: it can. */
-static const char *judge_group(const struct replay *p, const struct record *r)
-{
-    struct batch_walk walk = walk_of(r);
-    struct batch_ref batch;
-
-    if (r->first_seq <= p->last_seq || r->count == 0 || r->first_seq > UINT64_MAX - r->count)
-        return "its numbers do not follow";
-    if (r->durable_seq >= r->first_seq)
-        return "it calls itself durable";
-    for (uint32_t i = 0; i < r->count; i++) {
-        if (!next_batch(&walk, &batch) || !ops_parse(&batch))
-            return "its operations do not parse";
-    }
-    return walk.at == walk.end ? NULL : "its operations do not parse";
-}
-
 static enum quern_code give_group(struct replay *p, const struct record *r, uint64_t segment_no,
                                   struct quern_error *err)
 {
-    struct batch_walk walk = walk_of(r);
+    struct wal_batches left = wal_batches_of(r);
     struct batch_ref batch;
     quern_seq seq = r->first_seq;
 
-    for (; next_batch(&walk, &batch); seq++) {
+    for (; wal_next_batch(&left, &batch); seq++) {
         if (seq <= p->after_seq)
             continue;
         if (p->see(p->arg, &batch, seq, segment_no, err))
@@ -144,7 +89,7 @@ static enum quern_code follow_chain(struct replay *p, struct wal_reader *r, uint
         if (record.type == RECORD_LINK || record.type == RECORD_EDIT)
             end->bad = "a record of this type has no place here";
         else if (record.type == RECORD_GROUP)
-            end->bad = judge_group(p, &record);
+            end->bad = wal_group_flaw(&record, p->last_seq);
         if (end->bad != NULL)
             return QUERN_OK;
         if (record.durable_seq > p->told_durable)
@@ -170,7 +115,7 @@ static enum quern_code search_later(struct replay *p, uint64_t no, quern_seq *to
         enum quern_code code = wal_reader_open(&r, p->dir, later, p->store_id, err);
 
         if (code == QUERN_OK)
-            code = wal_reader_search(&r, WAL_LINK_AT, p->last_seq, &stray, err);
+            code = wal_reader_search(&r, WAL_LINK_AT, p->last_seq, UINT64_MAX, &stray, err);
         wal_reader_done(&r);
         if (code != QUERN_OK)
             return code;
@@ -207,7 +152,7 @@ static enum quern_code judge_stop(struct replay *p, struct wal_reader *r,
     if (end->bad != NULL && p->mode != WAL_POINT_IN_TIME)
         return err_set(err, QUERN_CORRUPT, "log segment %s: record at %" PRIu64 ": %s", r->name, at,
                        end->bad);
-    if (wal_reader_search(r, at, p->last_seq, &stray, err) ||
+    if (wal_reader_search(r, at, p->last_seq, UINT64_MAX, &stray, err) ||
         wal_reader_torn_head(r, at, p->last_seq, &bytes, err))
         return err->code;
     if (stray.records != 0)

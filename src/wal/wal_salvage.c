@@ -78,48 +78,18 @@ static enum quern_code read_first_pages(struct salvage *s, uint64_t store_id, ui
     return QUERN_OK;
 }
 
-static bool next_batch(const uint8_t **at, const uint8_t *end, struct batch_ref *batch)
-{
-    uint64_t left = (uint64_t)(end - *at), bytes;
-
-    if (left < WAL_BATCH_HEAD_BYTES)
-        return false;
-    bytes = get_u32le(*at);
-    if (bytes > left - WAL_BATCH_HEAD_BYTES)
-        return false;
-    batch->op_count = get_u32le(*at + 4);
-    batch->ops = slice_of(*at + WAL_BATCH_HEAD_BYTES, bytes);
-    batch->tail = slice_of(NULL, 0);
-    *at += WAL_BATCH_HEAD_BYTES + bytes;
-    return true;
-}
-
-static bool ops_parse(const struct batch_ref *batch)
-{
-    struct op_cursor c = op_cursor_of(batch);
-    struct entry e;
-
-    while (op_next(&c, &e))
-        continue;
-    return !c.bad;
-}
-
 /* All batches of a group, or none when it cannot be what was written. */
 static enum quern_code give_group(struct salvage *s, uint64_t at, const struct record *r,
                                   struct quern_error *err)
 {
-    const uint8_t *from = r->payload.data, *end = from + r->payload.len;
+    struct wal_batches left = wal_batches_of(r);
     struct batch_ref batch;
-    uint32_t n = 0;
 
-    while (n < r->count && next_batch(&from, end, &batch) && ops_parse(&batch))
-        n++;
-    if (n != r->count || from != end || r->first_seq <= s->out->last_seq) {
+    if (wal_group_flaw(r, s->out->last_seq) != NULL) {
         tell(s, at, r->first_seq, "a group that cannot be, although its checksum is right");
         return QUERN_OK;
     }
-    from = r->payload.data;
-    for (quern_seq seq = r->first_seq; next_batch(&from, end, &batch); seq++)
+    for (quern_seq seq = r->first_seq; wal_next_batch(&left, &batch); seq++)
         if (s->see != NULL && s->see(s->arg, &batch, seq, s->reader.header.segment_no, err))
             return err->code;
     s->out->last_seq = r->first_seq + r->count - 1;
@@ -139,7 +109,7 @@ static enum quern_code walk(struct salvage *s, struct quern_error *err)
             return err->code;
         if (!found) {
             if (wal_reader_torn_head(&s->reader, at, s->out->last_seq, &claimed, err) ||
-                wal_reader_search(&s->reader, at + 8, s->out->last_seq, &stray, err))
+                wal_reader_search(&s->reader, at + 8, s->out->last_seq, 1, &stray, err))
                 return err->code;
             if (stray.records == 0 && claimed != 0)
                 tell(s, at, 0, "damaged, or torn off by a crash; nothing stands behind");

@@ -590,6 +590,8 @@ static enum quern_code sim_file_write(struct os_file *file, const struct iovec *
         flip_bit(&how, i, at, len);
     if (how.way == GO && file_of(file)->direct && len != 0)
         inode_make_durable(i, at, len);
+    if (how.way == FAIL && how.sys_errno == EINVAL && file_of(file)->direct)
+        return unsupported(&how, err, "write directly to", file->name);
     return sim_end(&how, err, "write", file->name);
 }
 

@@ -272,6 +272,53 @@ TEST(a_walk_over_deletions_is_remembered_and_grows_with_the_next)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+/* A cursor that was built over an empty MemDB does not know what came into it since, and tells
+ * nothing about it to those who come later. */
+TEST(a_walk_of_an_iterator_from_before_the_put_does_not_hide_it)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_iter *before, *after;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 1000, 1, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    for (unsigned k = 0; k < 1000; k++)
+        CHECK_OK(quern_delete(db, world_key(k), NULL, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    CHECK_OK(quern_iter_new(db, NULL, &before, &err), &err);
+    CHECK_OK(world_put(db, 900, 2, false, &err), &err);
+    CHECK(!quern_iter_first(before));
+    CHECK_OK(quern_iter_new(db, NULL, &after, &err), &err);
+    CHECK(quern_iter_first(after) && key_number(after) == 900);
+    CHECK(quern_iter_last(after) && key_number(after) == 900);
+    quern_iter_free(after);
+    quern_iter_free(before);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* A key that is written over and over is shown once, however many versions there are to pass. */
+TEST(a_key_of_many_versions_is_shown_once)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_iter *it;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    for (unsigned k = 0; k < 3; k++)
+        for (unsigned v = 0; v < 100 + 100 * k; v++)
+            CHECK_OK(quern_put(db, world_key(k), QUERN_STR("v"), NULL, &err), &err);
+    CHECK_OK(quern_put(db, world_key(3), QUERN_STR("v"), NULL, &err), &err);
+    CHECK_OK(quern_iter_new(db, NULL, &it, &err), &err);
+    CHECK(quern_iter_first(it));
+    for (unsigned k = 0; k < 4; k++) {
+        CHECK(quern_iter_valid(it) && key_number(it) == k);
+        CHECK(quern_iter_next(it) == (k != 3));
+    }
+    quern_iter_free(it);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 /* ---- beside a writer ---- */
 
 #define QUEUE_ROUNDS 3000

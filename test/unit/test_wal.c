@@ -861,6 +861,65 @@ TEST(wal_failed_direct_write_poisons)
     CHECK(model.read_last >= 1);
 }
 
+/* A half-written file that can be neither filled nor removed is the disk's story, not a name's. */
+TEST(wal_beginning_that_meets_its_own_remains_tells_what_the_disk_says)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    struct quern_error err = {0};
+    struct sim_fault write = {
+        .ops = SIM_WRITE, .name = "000002.wal.tmp", .always = true, .sys_errno = ENOSPC};
+    struct sim_fault remove = {
+        .ops = SIM_REMOVE, .name = "000002.wal.tmp", .skip = 1, .always = true, .sys_errno = EIO};
+    enum quern_code code = QUERN_OK;
+    struct wal *w;
+
+    CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    sim_fail(disk, &write);
+    sim_fail(disk, &remove);
+    while (code == QUERN_OK)
+        code = append(w, 1, 900, false, &err);
+    CHECK_CODE(code, QUERN_NO_SPACE);
+    CHECK_CODE(append(w, 1, 900, false, &err), QUERN_IO);
+    sim_fail_never(disk);
+    CHECK_OK(append(w, 1, 900, false, &err), &err);
+    CHECK_EQ(wal_segment_no(w), 2);
+    CHECK_OK(wal_close(w, &err), &err);
+}
+
+/* Some file systems open a file for direct writes and refuse the writes. */
+TEST(wal_direct_write_that_is_refused_is_made_the_other_way)
+{
+    for (unsigned ways = 2; ways < 4; ways++) {
+        for (uint64_t part = 0; part <= PAGE; part += 512) {
+            struct sim *disk OWNED(sim_free) = sim_new(1);
+            struct os_dir *dir OWNED(os_dir_close) = NULL;
+            struct quern_error err = {0};
+            struct sim_fault fault = {
+                .ops = SIM_WRITE, .skip = 2, .sys_errno = EINVAL, .part_bytes = part};
+            struct wal_replay out;
+            struct wal_stats stats;
+            struct wal *w;
+
+            set_ways(disk, ways);
+            dir = sim_dir(disk);
+            CHECK_OK(start(dir, SMALL, &w, &err), &err);
+            sim_fail(disk, &fault);
+            for (unsigned i = 0; i < 6; i++)
+                CHECK_OK(append(w, 1, 900, true, &err), &err);
+            CHECK_EQ(sim_fault_hits(disk), 1);
+            wal_stats(w, &stats);
+            CHECK(!stats.poisoned);
+            CHECK_EQ(stats.groups_direct, 2);
+            CHECK_EQ(wal_durable_seq(w), 6);
+            CHECK_OK(wal_close(w, &err), &err);
+            CHECK_OK(replay(dir, WAL_STRICT, &out, &err), &err);
+            CHECK_EQ(model.read_last, 6);
+            CHECK_EQ(model.wrong, 0);
+        }
+    }
+}
+
 /* With every way to write, and the space gone at every point: what was refused is not replayed,
  * what was accepted is, and the log goes on once there is space. */
 TEST(wal_full_disk_leaves_the_log_as_it_was)

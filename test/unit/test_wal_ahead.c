@@ -196,6 +196,28 @@ TEST(wal_writer_that_is_followed_never_fills_its_segment)
     CHECK(reads_back(&log));
 }
 
+/* What is prepared ends with a page, wherever the writer stood: the page that a sync fills up is
+ * there as a whole, when the other thread then comes late too. */
+TEST(wal_writer_that_was_followed_and_is_alone_now_has_whole_pages)
+{
+    for (unsigned places = 0; places < 4; places++) {
+        struct sim *disk OWNED(sim_free) = sim_new(places);
+        struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+        uint64_t bytes;
+        struct log log;
+
+        CHECK(start(&log, dir));
+        CHECK(write_on(&log, SEGMENT / 8, false, true));
+        CHECK_OK(os_dir_stat(dir, "000001.wal", &bytes, &err), &err);
+        CHECK_EQ(bytes % 4096, 0);
+        CHECK(write_on(&log, (uint64_t)places * VALUE_BYTES, false, false));
+        while (wal_segment_no(log.w) == 1)
+            CHECK_OK(append(&log, log.last * (2 * places + 1) % 11 < 4), &err);
+        CHECK_OK(wal_close(log.w, &err), &err);
+        CHECK(reads_back(&log));
+    }
+}
+
 TEST(wal_that_is_hardly_written_takes_hardly_any_space_ahead)
 {
     struct sim *disk OWNED(sim_free) = sim_new(1);
