@@ -696,6 +696,7 @@ static struct inode *twin_of(struct disk *to, struct inode *i, enum sim_crash_mo
     if (i == NULL || i->twin != NULL)
         return i == NULL ? NULL : i->twin;
     i->twin = inode_new(to);
+    i->twin->refs++; /* disk_crash()'s: a name that goes again may be the last in its directory */
     if (mode == SIM_KEEP_ALL)
         same_bytes(i, i->twin);
     else
@@ -729,6 +730,11 @@ void disk_crash(struct disk *to, struct disk *from, enum sim_crash_mode mode)
         i->twin = NULL;
     for (struct node *n = from->nodes; n != NULL; n = n->next)
         surviving_names(to, n, disk_make_node(to, n->path), mode);
+    for (struct inode *i = from->inodes; i != NULL; i = i->next) {
+        if (i->twin != NULL)
+            inode_unref(to, i->twin);
+        i->twin = NULL;
+    }
     to->space_total = from->space_total;
 }
 

@@ -263,6 +263,30 @@ TEST(sim_links_in_two_directories_are_one_file)
     CHECK(shape_is(shape(g, "g"), "a"));
 }
 
+/* Its last name in the directory that is copied first goes; the name in the other one stays. */
+TEST(sim_a_crash_keeps_a_file_by_its_name_in_another_directory)
+{
+    for (int newest = 0; newest < 2; newest++) {
+        struct sim *sim OWNED(sim_free) = sim_new(1);
+        struct os_dir *d OWNED(os_dir_close) = open_db(sim);
+        struct os_dir *e OWNED(os_dir_close) = NULL;
+
+        CHECK_OK(os_dir_open(sim_os(sim), "copy", true, &e, &err), &err);
+        os_file_drop(durable_file(newest ? e : d, "f", 'a', SECTOR));
+        CHECK_OK(os_dir_link(newest ? e : d, "f", newest ? d : e, "g", &err), &err);
+        CHECK_OK(os_dir_sync(newest ? d : e, &err), &err);
+        CHECK_OK(os_dir_remove(newest ? e : d, "f", &err), &err);
+        for (uint64_t seed = 0; seed < 20; seed++) {
+            struct sim *after OWNED(sim_free) = sim_crash(sim, seed, SIM_RANDOM);
+            struct os_dir *f OWNED(os_dir_close) = NULL;
+
+            CHECK_OK(os_dir_open(sim_os(after), newest ? "db" : "copy", false, &f, &err), &err);
+            os_file_drop(durable_file(f, "other", 'b', SECTOR)); /* where it might have been */
+            CHECK(shape_is(shape(f, "g"), "a"));
+        }
+    }
+}
+
 /* kill -9 leaves the cache, and the cache still owes the disk what was not synced. */
 TEST(sim_what_a_kill_keeps_a_later_power_cut_may_take)
 {
