@@ -296,6 +296,17 @@ void inode_read(const struct inode *i, void *to, size_t len, uint64_t at)
         memset((uint8_t *)to + there, 0, len - there);
 }
 
+/* What a power cut would leave. */
+void inode_read_disk(const struct inode *i, void *to, size_t len, uint64_t at)
+{
+    size_t there = at >= i->disk.capacity ? 0 : (size_t)(i->disk.capacity - at);
+
+    there = there < len ? there : len;
+    memset(to, 0, len);
+    if (there != 0)
+        memcpy(to, i->disk.data + at, there);
+}
+
 /* Before a dirty sector changes: what it shows now may have reached the disk. */
 static void remember_older(struct inode *i, uint64_t from, uint64_t to)
 {
