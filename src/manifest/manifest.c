@@ -358,6 +358,20 @@ static enum quern_code list_manifest(void *arg, const char *name, uint64_t bytes
     return buf_append(arg, &manifest_no, sizeof(manifest_no), err);
 }
 
+/* The old file serves on. A process that was killed may have left its last edit, or the move of
+ * CURRENT, in the kernel's memory alone; what rests on them from now on (names of log segments that
+ * change, files that are removed) must not outlive them. */
+static enum quern_code keep_old(struct manifest *m, struct quern_error *err)
+{
+    struct os_file *file OWNED(os_file_drop) = NULL;
+    char name[MANIFEST_NAME_BYTES];
+
+    manifest_name(name, atomic_load(&m->manifest_no));
+    if (os_file_open(m->dir, name, OS_WRITE, &file, err) || os_file_sync(file, err))
+        return err->code;
+    return os_dir_sync(m->dir, err);
+}
+
 /* Write the new file above every number that is there, then remove the others. */
 static enum quern_code start_anew(struct manifest *m, struct quern_error *err)
 {
@@ -374,7 +388,9 @@ static enum quern_code start_anew(struct manifest *m, struct quern_error *err)
             m->manifest_no_last = numbers[i];
     if (rewrite(m, err)) {
         /* A full disk is no reason not to be read. The new file is owed: manifest_apply(). */
-        return err->code == QUERN_NO_SPACE && m->failed.code == QUERN_OK ? QUERN_OK : err->code;
+        if (err->code != QUERN_NO_SPACE || m->failed.code != QUERN_OK)
+            return err->code;
+        return keep_old(m, err);
     }
     for (size_t i = 0; i < n; i++)
         remove_manifest(m->dir, numbers[i]);

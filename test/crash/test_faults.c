@@ -36,36 +36,63 @@
 
 struct kind {
     const char *name;
-    unsigned ops; /* calls of the disk that it hits; 0: it hits allocations */
-    int sys_errno;
-    bool always, drop_dirty;
-    uint64_t part_bytes;
+    struct sim_fault fault; /* ops 0: it hits allocations */
 };
 
+/* The disk says OK and does wrong: in tables, which are read again before anything rests on them,
+ * and in the manifest, whose next open finds it. A lie in the last record of the log cannot be told
+ * from a record that was never written. */
+#define TABLES "*.sst*"
+#define MANIFEST "MANIFEST-*"
+
+static bool lies(const struct sim_fault *f)
+{
+    return f->ops != 0 && f->sys_errno == 0 && f->delay_us == 0;
+}
+
+/* What is on the disk is wrong, and nobody was told yet. */
+static bool may_be_corrupt(const struct sim_fault *f)
+{
+    return lies(f) && f->ops == SIM_WRITE && strcmp(f->name, MANIFEST) == 0;
+}
+
 static const struct kind kinds[] = {
-    {"EIO once", SIM_ANY, EIO, false, false, 0},
-    {"EIO for ever", SIM_ANY, EIO, true, false, 0},
-    {"ENOSPC once", SIM_CHANGES, ENOSPC, false, false, 0},
-    {"ENOSPC for ever", SIM_CHANGES, ENOSPC, true, false, 0},
-    {"a write that breaks off", SIM_WRITE, EIO, false, false, 700},
-    {"a write that breaks off on a full disk", SIM_WRITE, ENOSPC, false, false, 700},
-    {"a sync that loses what it was to sync", SIM_SYNC | SIM_DIR_SYNC, EIO, false, true, 0},
-    {"no memory once", 0, 0, false, false, 0},
-    {"no memory for ever", 0, 0, true, false, 0},
+    {"EIO once", {.ops = SIM_ANY, .sys_errno = EIO}},
+    {"EIO for ever", {.ops = SIM_ANY, .sys_errno = EIO, .always = true}},
+    {"ENOSPC once", {.ops = SIM_CHANGES, .sys_errno = ENOSPC}},
+    {"ENOSPC for ever", {.ops = SIM_CHANGES, .sys_errno = ENOSPC, .always = true}},
+    {"a write that breaks off", {.ops = SIM_WRITE, .sys_errno = EIO, .part_bytes = 700}},
+    {"a write that breaks off on a full disk",
+     {.ops = SIM_WRITE, .sys_errno = ENOSPC, .part_bytes = 700}},
+    {"a sync that loses what it was to sync",
+     {.ops = SIM_SYNC | SIM_DIR_SYNC, .sys_errno = EIO, .drop_dirty = true}},
+    {"no memory once", {.ops = 0}},
+    {"no memory for ever", {.ops = 0, .always = true}},
+    {"a read that breaks off", {.ops = SIM_READ, .sys_errno = EIO, .part_bytes = 100}},
+    {"a bit of a table that is read wrongly", {.ops = SIM_READ, .name = TABLES, .flip_bit = true}},
+    {"tables that are read wrongly",
+     {.ops = SIM_READ, .name = TABLES, .flip_bit = true, .always = true}},
+    {"a read of another place of a table", {.ops = SIM_READ, .name = TABLES, .shift_bytes = 512}},
+    {"a read of what the disk had before", {.ops = SIM_READ, .name = TABLES, .stale = true}},
+    {"a write of a table that is lost", {.ops = SIM_WRITE, .name = TABLES}},
+    {"a bit of a table that is written wrongly",
+     {.ops = SIM_WRITE, .name = TABLES, .flip_bit = true}},
+    {"a write to another place of a table", {.ops = SIM_WRITE, .name = TABLES, .shift_bytes = 512}},
+    {"a write of the manifest that is lost", {.ops = SIM_WRITE, .name = MANIFEST}},
+    {"a bit of the manifest that is written wrongly",
+     {.ops = SIM_WRITE, .name = MANIFEST, .flip_bit = true}},
+    {"slow calls", {.ops = SIM_WRITE | SIM_SYNC | SIM_READ, .delay_us = 3000}},
 };
 
 static void plant(struct sim *sim, const struct kind *kind, uint64_t nth)
 {
-    if (kind->ops == 0) {
-        (kind->always ? alloc_fail_after : alloc_fail_once_after)(nth);
-        return;
-    }
-    sim_fail(sim, &(struct sim_fault){.ops = kind->ops,
-                                      .skip = nth,
-                                      .always = kind->always,
-                                      .sys_errno = kind->sys_errno,
-                                      .part_bytes = kind->part_bytes,
-                                      .drop_dirty = kind->drop_dirty});
+    struct sim_fault fault = kind->fault;
+
+    fault.skip = nth;
+    if (fault.ops != 0)
+        sim_fail(sim, &fault);
+    else
+        (fault.always ? alloc_fail_after : alloc_fail_once_after)(nth);
 }
 
 static void lift(struct sim *sim)
@@ -79,9 +106,11 @@ static bool fits(const struct kind *kind, enum quern_code code)
 {
     if (code == QUERN_READ_ONLY)
         return true; /* of an earlier failure */
-    if (kind->ops == 0)
+    if (lies(&kind->fault) && code == QUERN_CORRUPT)
+        return true;
+    if (kind->fault.ops == 0)
         return code == QUERN_NO_MEMORY || code == QUERN_UNKNOWN;
-    if (kind->sys_errno == ENOSPC && code == QUERN_NO_SPACE)
+    if (kind->fault.sys_errno == ENOSPC && code == QUERN_NO_SPACE)
         return true; /* or IO: after a failed sync of the directory nothing rests on it any more */
     return code == QUERN_IO || code == QUERN_UNKNOWN;
 }
@@ -201,7 +230,7 @@ static bool usable_or_says_why(struct trial *t)
     struct quern_stats stats;
     enum quern_code code = QUERN_OK;
 
-    if (t->db == NULL || t->kind->always)
+    if (t->db == NULL || t->kind->fault.always)
         return true;
     for (int tries = 0; tries < 1000;
          tries++) { /* what failed for want of something is tried again */
@@ -266,6 +295,8 @@ static bool reopen(struct trial *t, struct sim *disk, unsigned low, const char *
     bool fine;
 
     if (engine_open(sim_os(disk), HISTORY_PATH, &t->options, &db, &err)) {
+        if (err.code == QUERN_CORRUPT && may_be_corrupt(&t->kind->fault))
+            return true;
         fail(t, when, err.text);
         return false;
     }
@@ -286,7 +317,7 @@ static bool run(struct trial *t)
 
     plant(t->sim, t->kind, t->nth);
     fine = run_steps(t);
-    if (fine && t->db != NULL && !t->kind->always)
+    if (fine && t->db != NULL && !t->kind->fault.always)
         lift(t->sim); /* if it has not come yet, it does not come any more */
     fine = fine && usable_or_says_why(t);
     open = t->db != NULL;
@@ -340,8 +371,13 @@ static uint64_t calls_of(const struct job *job)
     struct quern_error err;
     unsigned n = 0;
 
-    if (job->kind->ops == 0)
+    if (job->kind->fault.ops == 0)
         return 600; /* allocations are not counted; about so many */
+    /* counts those that match, and does no harm */
+    sim_fail(sim, &(struct sim_fault){.ops = job->kind->fault.ops,
+                                      .name = job->kind->fault.name,
+                                      .always = true,
+                                      .delay_us = 1});
     if (engine_open(sim_os(sim), HISTORY_PATH, &options, &db, &err))
         return 0;
     for (const char *s = job->word; *s != '\0' && db != NULL; s++) {
@@ -349,7 +385,7 @@ static uint64_t calls_of(const struct job *job)
         (void)history_step(&db, sim_os(sim), &options, *s, n, &err);
     }
     (void)quern_close(db, &err);
-    return sim_op_count_of(sim, job->kind->ops);
+    return sim_fault_hits(sim);
 }
 
 static bool try_share(void *arg, unsigned share)

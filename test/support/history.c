@@ -131,6 +131,14 @@ static enum quern_code do_write(struct quern *db, char step, unsigned n, struct 
     return code;
 }
 
+static struct quern_snapshot *held; /* one word at a time */
+
+void history_let_go(void)
+{
+    quern_snapshot_free(held);
+    held = NULL;
+}
+
 enum quern_code history_step(struct quern **db, struct os *os, const struct quern_options *options,
                              char step, unsigned n, struct quern_error *err)
 {
@@ -145,7 +153,17 @@ enum quern_code history_step(struct quern **db, struct os *os, const struct quer
         return quern_compact(*db, NULL, NULL, NULL, err);
     case 'k':
         return quern_checkpoint(*db, HISTORY_COPY, err);
+    case 'C':
+        return quern_compact(*db, &(struct quern_range){key_of(n % HISTORY_KEYS), {NULL, 0}}, NULL,
+                             NULL, err);
+    case 'x':
+        history_let_go();
+        return quern_snapshot_new(*db, &held, err);
+    case 'X':
+        history_let_go();
+        return QUERN_OK;
     case 'r':
+        history_let_go();
         code = quern_close(*db, err);
         *db = NULL;
         return code == QUERN_OK ? engine_open(os, HISTORY_PATH, options, db, err) : code;

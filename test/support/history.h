@@ -4,6 +4,7 @@
  *     p P  put, synced put        b B  batch, synced batch      d D  delete, synced delete
  *     L    put of 40 000 bytes    s    quern_sync               f    flush
  *     c    compact                r    close and open again     k    checkpoint
+ *     C    compact of some keys   x    take a snapshot          X    free it
  *
  * Writes are numbered 1, 2, 3, ... in the order of the word. */
 #ifndef TEST_HISTORY_H
@@ -30,6 +31,8 @@ struct cell {
 #define HISTORY_REOPENS "ppPrpbdrrbBpfrppr"
 #define HISTORY_SEGMENTS "pLpLPbLLdLsLLpBLLLp"
 #define HISTORY_CHECKPOINT "ppbfpPdkpbfcpPd"
+#define HISTORY_RANGES "bbfpBCbfPdCpfbbCfdddpCfPbC"
+#define HISTORY_PINNED "bbfcxbdBfcddbfpcXsbfPxdddfcXpsbf"
 #define HISTORY_LONG                                                                               \
     "bbbbbbbbbbbbpppppPbbbbbbbbbbbbddddBbbbbbbbbbbbbfpppbbbbbbbbbbbbbbcbbbbbbrbbbbbb"              \
     "bbbbbbLbbbbbbPbbbbbbbsbbbbb"
@@ -47,6 +50,9 @@ bool history_same(const struct cell a[HISTORY_KEYS], const struct cell b[HISTORY
  * failed reopen *db is NULL. */
 enum quern_code history_step(struct quern **db, struct os *os, const struct quern_options *options,
                              char step, unsigned n, struct quern_error *err);
+
+/* Free the snapshot of the word, if one is held: before the store is closed. */
+void history_let_go(void);
 
 /* What the store shows, by point reads and a scan, which must agree. Of a key that cannot be read
  * n is HISTORY_UNREADABLE. QUERN_OK: all was read; another code: something could not be read, and

@@ -5,8 +5,8 @@
  *
  *     call -> begin -+-> GO    done as asked; sim_end() gives the mutex back
  *                    +-> FAIL  a fault: done in part or not at all, then the fault's errno
- *                    +-> LIE   a fault without errno: not done, and OK (flip_bit, shift_bytes: GO,
- *                              and done wrong)
+ *                    +-> LIE   a fault without errno: not done, and OK (flip_bit, shift_bytes,
+ *                              stale: GO, and done wrong; delay_us: GO, and late)
  *                    +-> CUT   the power goes during this call: done in part or not, nothing of
  *                    |         it durable; then the disk is frozen
  *                    '-> OFF   the power is gone already
@@ -99,7 +99,8 @@ struct how {
     uint64_t part_bytes;
     bool flip_bit;
     uint64_t shift_bytes;
-    bool drop_dirty;
+    bool stale, drop_dirty;
+    unsigned delay_us;
 };
 
 /* A call that goes its way or is cut off half-way through it: the disk changes. */
@@ -133,13 +134,15 @@ static void meet_faults(struct sim *s, enum sim_op op, const char *name, struct 
         s->hits++;
         if (f->sys_errno != 0)
             how->way = FAIL;
-        else if (!f->flip_bit && f->shift_bytes == 0)
+        else if (!f->flip_bit && f->shift_bytes == 0 && !f->stale && f->delay_us == 0)
             how->way = LIE;
         how->flip_bit = f->flip_bit;
         how->shift_bytes = f->shift_bytes;
         how->sys_errno = f->sys_errno;
         how->part_bytes = f->part_bytes;
+        how->stale = f->stale;
         how->drop_dirty = f->drop_dirty;
+        how->delay_us = f->delay_us;
     }
 }
 
@@ -171,6 +174,8 @@ static enum quern_code sim_end(struct how *how, struct quern_error *err, const c
         s->off = true;
     }
     mutex_unlock(&s->mu);
+    if (how->delay_us != 0) /* outside: others go on meanwhile */
+        thread_sleep_ns(how->delay_us * UINT64_C(1000));
     if (how->way == GO || how->way == LIE)
         return QUERN_OK;
     if (how->way == FAIL)
@@ -495,6 +500,22 @@ static enum quern_code sim_file_close(struct os_file *base, struct quern_error *
     return sim_end(&how, err, "close", base->name);
 }
 
+static void read_somehow(struct how *how, const struct inode *i, void *to, size_t len, uint64_t at)
+{
+    uint64_t chance;
+
+    if (how->shift_bytes != 0)
+        at = (at + how->shift_bytes) % (i->size - len + 1);
+    if (how->stale)
+        inode_read_disk(i, to, len, at);
+    else
+        inode_read(i, to, len, at);
+    if (!how->flip_bit)
+        return;
+    chance = disk_random(&how->sim->disk);
+    ((uint8_t *)to)[chance / 8 % len] ^= (uint8_t)(1u << chance % 8);
+}
+
 static enum quern_code sim_file_read(struct os_file *file, void *to, size_t len, uint64_t at,
                                      struct quern_error *err)
 {
@@ -509,7 +530,9 @@ static enum quern_code sim_file_read(struct os_file *file, void *to, size_t len,
                        file->name, size, len, at);
     }
     if (how.way == GO && len != 0)
-        inode_read(i, to, len, at);
+        read_somehow(&how, i, to, len, at);
+    else if (how.way == FAIL && how.part_bytes < len && at <= size && how.part_bytes < size - at)
+        inode_read(i, to, (size_t)how.part_bytes, at);
     return sim_end(&how, err, "read", file->name);
 }
 

@@ -89,9 +89,12 @@ struct sim_fault {
     bool always;      /* fail every later matching call too, not just one */
     int sys_errno;    /* what the call fails with; 0: it does nothing and says OK (a lost write;
                        * only for calls that change something and return nothing) */
-    uint64_t part_bytes; /* for SIM_WRITE: so many bytes are written before it fails */
-    bool flip_bit; /* for SIM_WRITE: it says OK, and one bit, by chance, is not as it was given */
-    uint64_t shift_bytes; /* for SIM_WRITE: it says OK, and wrote so far behind where it should */
+    uint64_t part_bytes; /* for SIM_WRITE and SIM_READ: so many bytes are done before it fails */
+    /* These say OK, for SIM_WRITE and SIM_READ: */
+    bool flip_bit;        /* one bit, by chance, is not as it was given, or not as it is */
+    uint64_t shift_bytes; /* it wrote, or read, so far behind where it should (reads: as it fits) */
+    bool stale;           /* for SIM_READ: what the disk holds, not what was written since */
+    unsigned delay_us;    /* it takes so long, and is right unless one of the others is set */
     bool drop_dirty; /* for SIM_SYNC and SIM_DIR_SYNC: what was unsynced is given up: reads show
                       * it, the disk never gets it, and later syncs say OK */
 };

@@ -296,6 +296,17 @@ void inode_read(const struct inode *i, void *to, size_t len, uint64_t at)
         memset((uint8_t *)to + there, 0, len - there);
 }
 
+/* What a power cut would leave. */
+void inode_read_disk(const struct inode *i, void *to, size_t len, uint64_t at)
+{
+    size_t there = at >= i->disk.capacity ? 0 : (size_t)(i->disk.capacity - at);
+
+    there = there < len ? there : len;
+    memset(to, 0, len);
+    if (there != 0)
+        memcpy(to, i->disk.data + at, there);
+}
+
 /* Before a dirty sector changes: what it shows now may have reached the disk. */
 static void remember_older(struct inode *i, uint64_t from, uint64_t to)
 {
@@ -696,6 +707,7 @@ static struct inode *twin_of(struct disk *to, struct inode *i, enum sim_crash_mo
     if (i == NULL || i->twin != NULL)
         return i == NULL ? NULL : i->twin;
     i->twin = inode_new(to);
+    i->twin->refs++; /* disk_crash()'s: a name that goes again may be the last in its directory */
     if (mode == SIM_KEEP_ALL)
         same_bytes(i, i->twin);
     else
@@ -729,6 +741,11 @@ void disk_crash(struct disk *to, struct disk *from, enum sim_crash_mode mode)
         i->twin = NULL;
     for (struct node *n = from->nodes; n != NULL; n = n->next)
         surviving_names(to, n, disk_make_node(to, n->path), mode);
+    for (struct inode *i = from->inodes; i != NULL; i = i->next) {
+        if (i->twin != NULL)
+            inode_unref(to, i->twin);
+        i->twin = NULL;
+    }
     to->space_total = from->space_total;
 }
 

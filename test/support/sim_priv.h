@@ -97,6 +97,7 @@ struct inode *inode_new(struct disk *d);
 void inode_use(struct inode *i); /* one more handle */
 void inode_unuse(struct disk *d, struct inode *i);
 void inode_read(const struct inode *i, void *to, size_t len, uint64_t at);
+void inode_read_disk(const struct inode *i, void *to, size_t len, uint64_t at);
 /* How much of [at, at+len) fits the space left. */
 uint64_t inode_fits(struct disk *d, const struct inode *i, uint64_t at, uint64_t len);
 void inode_write(struct disk *d, struct inode *i, const void *from, size_t len, uint64_t at);

@@ -986,6 +986,23 @@ TEST(manifest_opens_on_a_full_disk_and_owes_the_new_file)
     CHECK_EQ(file_count(&s), 2);
 }
 
+/* The process that wrote the edit ended before its sync: it is in the kernel's memory alone. */
+TEST(manifest_opened_on_a_full_disk_shows_nothing_that_a_power_cut_takes)
+{
+    struct store s OWNED_STORE;
+    struct quern_error err;
+    uint64_t shown;
+
+    CHECK_OK(store_three(&s, &err), &err);
+    sim_fail(s.sim, &(struct sim_fault){.ops = SIM_SYNC, .name = "MANIFEST*", .sys_errno = EIO});
+    CHECK_CODE(store_step(&s, &err), QUERN_UNKNOWN);
+    sim_free_space(s.sim, 0);
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    shown = store_print(&s);
+    CHECK_OK(store_crash(&s, SIM_DROP_ALL, &err), &err);
+    CHECK(store_print(&s) == shown);
+}
+
 TEST(manifest_failed_sync_poisons_and_a_reopen_finds_the_edit_whole_or_absent)
 {
     for (int drop = 0; drop < 2; drop++) {

@@ -263,6 +263,30 @@ TEST(sim_links_in_two_directories_are_one_file)
     CHECK(shape_is(shape(g, "g"), "a"));
 }
 
+/* Its last name in the directory that is copied first goes; the name in the other one stays. */
+TEST(sim_a_crash_keeps_a_file_by_its_name_in_another_directory)
+{
+    for (int newest = 0; newest < 2; newest++) {
+        struct sim *sim OWNED(sim_free) = sim_new(1);
+        struct os_dir *d OWNED(os_dir_close) = open_db(sim);
+        struct os_dir *e OWNED(os_dir_close) = NULL;
+
+        CHECK_OK(os_dir_open(sim_os(sim), "copy", true, &e, &err), &err);
+        os_file_drop(durable_file(newest ? e : d, "f", 'a', SECTOR));
+        CHECK_OK(os_dir_link(newest ? e : d, "f", newest ? d : e, "g", &err), &err);
+        CHECK_OK(os_dir_sync(newest ? d : e, &err), &err);
+        CHECK_OK(os_dir_remove(newest ? e : d, "f", &err), &err);
+        for (uint64_t seed = 0; seed < 20; seed++) {
+            struct sim *after OWNED(sim_free) = sim_crash(sim, seed, SIM_RANDOM);
+            struct os_dir *f OWNED(os_dir_close) = NULL;
+
+            CHECK_OK(os_dir_open(sim_os(after), newest ? "db" : "copy", false, &f, &err), &err);
+            os_file_drop(durable_file(f, "other", 'b', SECTOR)); /* where it might have been */
+            CHECK(shape_is(shape(f, "g"), "a"));
+        }
+    }
+}
+
 /* kill -9 leaves the cache, and the cache still owes the disk what was not synced. */
 TEST(sim_what_a_kill_keeps_a_later_power_cut_may_take)
 {
@@ -469,6 +493,48 @@ TEST(sim_a_misdirected_write_and_one_with_a_flipped_bit_say_ok)
     CHECK_EQ(sim_fault_hits(sim), 2);
     CHECK_OK(fill(f, 'd', 0, SECTOR), &err);
     CHECK(shape_is(shape(d, "f"), "db!"));
+}
+
+TEST(sim_a_read_can_be_short_wrong_misdirected_or_stale)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct os_dir *d OWNED(os_dir_close) = open_db(sim);
+    struct os_file *f OWNED(os_file_drop) = durable_file(d, "f", 'a', 2 * SECTOR);
+    uint8_t bytes[2 * SECTOR];
+    unsigned flipped = 0;
+
+    CHECK_OK(fill(f, 'b', SECTOR, SECTOR), &err);
+    memset(bytes, '-', sizeof(bytes));
+    sim_fail(sim, &(struct sim_fault){.ops = SIM_READ, .sys_errno = EIO, .part_bytes = 7});
+    CHECK_CODE(os_file_read(f, bytes, SECTOR, 0, &err), QUERN_IO);
+    CHECK(bytes[6] == 'a' && bytes[7] == '-');
+    sim_fail(sim, &(struct sim_fault){.ops = SIM_READ, .flip_bit = true});
+    CHECK_OK(os_file_read(f, bytes, SECTOR, 0, &err), &err);
+    for (size_t i = 0; i < SECTOR; i++)
+        flipped += (unsigned)__builtin_popcount(bytes[i] ^ 'a');
+    CHECK_EQ(flipped, 1);
+    sim_fail(sim, &(struct sim_fault){.ops = SIM_READ, .shift_bytes = SECTOR});
+    CHECK_OK(os_file_read(f, bytes, SECTOR, 0, &err), &err);
+    CHECK(bytes[0] == 'b' && bytes[SECTOR - 1] == 'b');
+    sim_fail(sim, &(struct sim_fault){.ops = SIM_READ, .stale = true});
+    CHECK_OK(os_file_read(f, bytes, 2 * SECTOR, 0, &err), &err);
+    CHECK(bytes[0] == 'a' && bytes[SECTOR] == 'a');
+    CHECK_EQ(sim_fault_hits(sim), 4);
+    CHECK(shape_is(shape(d, "f"), "ab")); /* the next read is right: the file was not touched */
+}
+
+TEST(sim_a_call_can_take_its_time_and_be_right)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct os_dir *d OWNED(os_dir_close) = open_db(sim);
+    struct os_file *f OWNED(os_file_drop) = durable_file(d, "f", 'a', SECTOR);
+    uint64_t began = os_now_ns(sim_os(sim));
+
+    sim_fail(sim,
+             &(struct sim_fault){.ops = SIM_WRITE | SIM_READ, .always = true, .delay_us = 2000});
+    CHECK_OK(fill(f, 'b', 0, SECTOR), &err);
+    CHECK(shape_is(shape(d, "f"), "b"));
+    CHECK(os_now_ns(sim_os(sim)) - began >= UINT64_C(4000000));
 }
 
 TEST(sim_after_a_failed_sync_reads_show_what_the_disk_never_gets)
