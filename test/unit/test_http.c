@@ -513,6 +513,9 @@ TEST(http_form_decoding_happens_once)
     }
     CHECK_EQ(http_form_decode((struct quern_slice){"a%00b", 5}, nul), 3);
     CHECK(memcmp(nul, "a\0b", 3) == 0);
+    /* What stands behind the end is not looked at, though it would fit. */
+    CHECK_EQ(http_form_decode((struct quern_slice){"a%41", 3}, nul), SIZE_MAX);
+    CHECK_EQ(http_form_decode((struct quern_slice){"a%41", 2}, nul), SIZE_MAX);
 }
 
 TEST(http_queries_come_apart_at_ampersands_and_the_first_equals)
