@@ -21,6 +21,12 @@ valgrind: ## the unit tests under valgrind
 	@./check valgrind
 stress: all ## a store and a server under kills, and the random tests with new seeds, for STRESS_SECONDS (60)
 	@tools/stress $(STRESS_SECONDS)
+mutants: ## break the code in every place of test/mutants/, one at a time, and see the tests notice
+	@tools/setup check
+	@tools/mutants
+coverage: ## which lines and branches the plain tests run, per room; report in build-coverage/report/
+	@tools/setup coverage
+	@tools/coverage
 bench: ## measure quern beside RocksDB, LevelDB and LMDB (BENCH_ARGS="--num 1M"; bench/run --help)
 	@bench/run $(BENCH_ARGS)
 bench-quick: ## the same in about two minutes
@@ -38,7 +44,8 @@ install: all ## install libquern, quern and quernd (DESTDIR is heeded)
 	@meson install -C build --no-rebuild
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || /sbin/ldconfig
 clean: ## remove all build directories
-	@rm -rf build build-asan build-tsan build-fuzz build-afl build-bench build-lint
+	@rm -rf build build-asan build-tsan build-fuzz build-afl build-bench build-lint \
+	  build-mutants build-coverage
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
@@ -46,4 +53,4 @@ build/build.ninja:
 	@tools/setup build
 	@meson setup build
 
-.PHONY: all check asan tsan fuzz valgrind stress bench bench-quick lint format hooks install clean help
+.PHONY: all check asan tsan fuzz valgrind stress mutants coverage bench bench-quick lint format hooks install clean help

@@ -26,6 +26,7 @@
  *
  *     CRASH_FULL=1     every byte and every length instead of a sample
  *     TEST_SEED=n      the same sample again */
+#include "child.h"
 #include "damage_store.h"
 
 #include "engine/remains_priv.h"
@@ -710,10 +711,8 @@ static void enumerate(enum ending ending)
         if (child[i] == 0) {
             struct share h = {
                 .tally = &tally[i], .seed = seed, .index = i, .full = getenv("CRASH_FULL") != NULL};
-            bool fine = run_share(&h, ending);
 
-            (void)fflush(stdout);
-            _exit(fine ? 0 : 1);
+            child_leaves(run_share(&h, ending));
         }
         CHECK(child[i] > 0);
     }

@@ -2,6 +2,7 @@
 #include "history.h"
 
 #include "base/error.h"
+#include "child.h"
 #include "engine/engine_priv.h"
 
 #include <stdio.h>
@@ -274,14 +275,6 @@ uint64_t history_count(void)
     return __atomic_load_n(tried_at(), __ATOMIC_RELAXED);
 }
 
-/* There when the sanitizer is: a child leaves by _exit(), which looks for no leaks by itself. */
-int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
-
-static bool nothing_leaked(void)
-{
-    return __lsan_do_recoverable_leak_check == NULL || __lsan_do_recoverable_leak_check() == 0;
-}
-
 bool history_in_shares(bool (*body)(void *arg, unsigned share), void *arg)
 {
     pid_t child[HISTORY_SHARES];
@@ -291,11 +284,8 @@ bool history_in_shares(bool (*body)(void *arg, unsigned share), void *arg)
     (void)fflush(stdout);
     for (unsigned i = 0; i < HISTORY_SHARES; i++) {
         child[i] = fork();
-        if (child[i] == 0) {
-            fine = body(arg, i) && nothing_leaked();
-            (void)fflush(stdout);
-            _exit(fine ? 0 : 1);
-        }
+        if (child[i] == 0)
+            child_leaves(body(arg, i));
         fine = fine && child[i] > 0;
     }
     for (unsigned i = 0; i < HISTORY_SHARES; i++) {

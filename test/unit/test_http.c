@@ -513,6 +513,9 @@ TEST(http_form_decoding_happens_once)
     }
     CHECK_EQ(http_form_decode((struct quern_slice){"a%00b", 5}, nul), 3);
     CHECK(memcmp(nul, "a\0b", 3) == 0);
+    /* What stands behind the end is not looked at, though it would fit. */
+    CHECK_EQ(http_form_decode((struct quern_slice){"a%41", 3}, nul), SIZE_MAX);
+    CHECK_EQ(http_form_decode((struct quern_slice){"a%41", 2}, nul), SIZE_MAX);
 }
 
 TEST(http_queries_come_apart_at_ampersands_and_the_first_equals)
@@ -626,6 +629,20 @@ TEST(http_utf8_is_what_the_standard_calls_well_formed)
 }
 
 /* ------------------------------------------------------------------ replies -- */
+
+/* RFC 9110 section 15, RFC 6585, RFC 4918. */
+TEST(http_statuses_have_the_words_of_the_standards)
+{
+    static const struct {
+        int status;
+        const char *words;
+    } want[] = {{417, "Expectation Failed"},   {431, "Request Header Fields Too Large"},
+                {501, "Not Implemented"},      {505, "HTTP Version Not Supported"},
+                {507, "Insufficient Storage"}, {299, "Status"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        CHECK(strcmp(http_reason(want[i].status), want[i].words) == 0);
+}
 
 TEST(http_a_reply_head_is_these_bytes)
 {

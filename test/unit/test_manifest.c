@@ -924,6 +924,21 @@ TEST(manifest_skips_unknown_fields_that_may_be_skipped_and_refuses_the_others)
     CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
 }
 
+TEST(manifest_edit_that_does_not_follow_the_one_before_it_is_corrupt)
+{
+    struct quern_error err;
+    struct crafted c;
+    struct record rec;
+    uint8_t *at = c.bytes + MANIFEST_HEADER_BYTES;
+
+    craft(&c, "", 0);
+    CHECK(record_read(at, c.len - MANIFEST_HEADER_BYTES, 7, MANIFEST_HEADER_BYTES, &rec));
+    at[RECORD_HEAD_BYTES] ^= 1; /* the chain; the record's own checksum is made right again */
+    record_seal(at, &rec, 7, MANIFEST_HEADER_BYTES);
+    CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
+    CHECK(strstr(err.text, "does not follow") != NULL);
+}
+
 TEST(manifest_with_a_newer_version_or_unknown_feature_is_unsupported)
 {
     struct crafted c;

@@ -544,6 +544,82 @@ TEST(os_local_a_lock_names_its_holder_and_dies_with_its_process)
     }
 }
 
+/* ---- the calls that reach the kernel ---- */
+
+/* The linker leads the library's calls here: --wrap in meson.build. */
+static struct {
+    char kind; /* 'f': fdatasync, 'd': fsync, 'r': renameat */
+    ino_t of;  /* what was synced */
+} made[16];
+static unsigned made_count;
+
+static void note(char kind, int fd)
+{
+    struct stat st = {0};
+
+    if (kind != 'r' && fstat(fd, &st) != 0)
+        abort();
+    if (made_count < ARRAY_LEN(made)) {
+        made[made_count].kind = kind;
+        made[made_count++].of = st.st_ino;
+    }
+}
+
+int __real_fsync(int fd);
+int __real_fdatasync(int fd);
+int __real_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __wrap_fsync(int fd);
+int __wrap_fdatasync(int fd);
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to);
+
+int __wrap_fsync(int fd)
+{
+    note('d', fd);
+    return __real_fsync(fd);
+}
+
+int __wrap_fdatasync(int fd)
+{
+    note('f', fd);
+    return __real_fdatasync(fd);
+}
+
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    note('r', -1);
+    return __real_renameat(from_dir, from, to_dir, to);
+}
+
+/* No simulated disk shows whether the local one is asked at all. */
+TEST(os_local_a_sync_is_the_kernels_and_of_that_file_or_directory)
+{
+    struct os_dir *d OWNED(os_dir_close) = NULL;
+    struct os_file *f OWNED(os_file_drop) = NULL;
+    const char *path = tap_dir();
+    struct stat dir, file;
+    char name[300];
+
+    CHECK_OK(os_dir_open(os_local(), path, false, &d, &err), &err);
+    CHECK_OK(os_file_open(d, "f", OS_WRITE | OS_CREATE, &f, &err), &err);
+    (void)snprintf(name, sizeof(name), "%s/f", path);
+    CHECK(stat(path, &dir) == 0 && stat(name, &file) == 0);
+    made_count = 0;
+    CHECK_OK(os_file_sync(f, &err), &err);
+    CHECK_OK(os_dir_sync(d, &err), &err);
+    CHECK_EQ(made_count, 2);
+    CHECK(made[0].kind == 'f' && made[0].of == file.st_ino);
+    CHECK(made[1].kind == 'd' && made[1].of == dir.st_ino);
+
+    made_count = 0;
+    CHECK_OK(os_publish(d, "p", (struct quern_slice){"bytes", 5}, &err), &err);
+    (void)snprintf(name, sizeof(name), "%s/p", path);
+    CHECK(stat(name, &file) == 0);
+    CHECK_EQ(made_count, 3);
+    CHECK(made[0].kind == 'f' && made[0].of == file.st_ino);
+    CHECK_EQ(made[1].kind, 'r');
+    CHECK(made[2].kind == 'd' && made[2].of == dir.st_ino);
+}
+
 /* A file size limit stands for the full disk: it too cuts a write short and then refuses. */
 TEST(os_local_a_write_that_finds_no_room_is_no_space)
 {

@@ -213,6 +213,27 @@ TEST(repair_finds_blocks_without_index_and_footer)
         }
 }
 
+/* Neither a manifest nor the footer tells which table it is. */
+TEST(repair_finds_blocks_of_a_table_whose_id_nobody_tells)
+{
+    for (int id_too = 0; id_too < 2; id_too++) {
+        struct sim *sim OWNED(sim_free) = closed_store();
+        struct quern_repair_report report;
+        struct quern_error err;
+        struct told told;
+
+        CHECK(world_remove(sim, "CURRENT"));
+        CHECK(world_remove(sim, file_named(sim, "MANIFEST-000001", 0)));
+        for (size_t table = 0; table < 3; table++) {
+            const char *name = file_named(sim, ".sst", table);
+
+            CHECK_EQ(sim_corrupt(sim, name, bytes_of(sim, name) - (id_too ? 40 : 20), 0x04), 1);
+        }
+        CHECK_CODE(repair(sim, &told, &report, &err), QUERN_CORRUPT);
+        check_new(sim, 200);
+    }
+}
+
 TEST(repair_finds_a_table_under_another_name)
 {
     struct sim *sim OWNED(sim_free) = closed_store();

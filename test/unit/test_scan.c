@@ -2,6 +2,8 @@
  * go as they walk, and remember what is empty without ever missing what was put there since. */
 #include "engine_world.h"
 
+#include "base/alloc.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -48,6 +50,88 @@ TEST(a_walk_backward_shows_entries_under_newer_versions_whole)
     for (unsigned v = 0; v < VERSIONS; v++)
         quern_snapshot_free(snapshot[v]);
     CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* ---- what cannot be had ---- */
+
+/* How many entries a walk shows; with *code, why it ended. */
+static unsigned walked(struct quern *db, bool bulk, bool back, enum quern_code *code)
+{
+    struct quern_iter_opts opts = {.bulk = bulk, .range = {world_key(10), world_key(290)}};
+    struct quern_iter *it;
+    unsigned count = 0;
+
+    if ((*code = quern_iter_new(db, &opts, &it, &err)) != QUERN_OK)
+        return 0;
+    for (bool more = back ? quern_iter_last(it) : quern_iter_first(it); more;
+         more = back ? quern_iter_prev(it) : quern_iter_next(it))
+        count++;
+    *code = quern_iter_error(it, &err);
+    quern_iter_free(it);
+    return count;
+}
+
+/* Each allocation fails once, and then all from it on; tables are compressed, so blocks need
+ * memory. */
+TEST(a_walk_without_memory_ends_with_an_error_and_never_in_silence)
+{
+    for (int how = 0; how < 8; how++) {
+        struct sim *sim OWNED(sim_free) = sim_new(1);
+        struct quern_options options = world_options();
+        bool bulk = how & 1, back = how & 2, once = how & 4;
+        enum quern_code code = QUERN_NO_MEMORY;
+        unsigned failed = 0;
+        struct quern *db;
+
+        options.compression = QUERN_COMPRESS_LZ4;
+        CHECK_OK(world_open(sim, &options, &db, &err), &err);
+        for (unsigned v = 1; v <= 3; v++) {
+            CHECK_OK(world_fill(db, 0, 300, v, &err), &err);
+            CHECK_OK(quern_flush(db, &err), &err);
+        }
+        CHECK_OK(world_fill(db, 0, 20, 4, &err), &err);
+        for (uint64_t n = 0; failed < 400 && code != QUERN_OK; n++) {
+            unsigned count;
+
+            if (once)
+                alloc_fail_once_after(n);
+            else
+                alloc_fail_after(n);
+            count = walked(db, bulk, back, &code);
+            alloc_fail_never();
+            CHECK(code == QUERN_OK ? count == 280 : code == QUERN_NO_MEMORY && count <= 280);
+            failed += code != QUERN_OK;
+        }
+        CHECK(failed > 3);
+        CHECK_EQ(walked(db, bulk, back, &code), 280);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}
+
+TEST(a_count_that_meets_a_corrupt_block_says_so)
+{
+    for (int overlap = 0; overlap < 2; overlap++) { /* counted by rank; by a walk */
+        struct quern_range range;
+        struct sim *sim OWNED(sim_free) = sim_new(1);
+        static struct world_files files;
+        struct quern *db;
+        uint64_t count;
+
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_OK(world_fill(db, 0, 100, 1, &err), &err);
+        CHECK_OK(quern_flush(db, &err), &err);
+        if (overlap)
+            CHECK_OK(world_fill(db, 0, 100, 2, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+        world_list(sim, &files);
+        for (uint64_t at = 0; at < 6000; at += 100)
+            CHECK_EQ(sim_corrupt(sim, files.file[world_find(&files, ".sst", 0)].name, at, 1), 1);
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        range = (struct quern_range){world_key(20), world_key(25)};
+        CHECK_CODE(quern_count(db, &range, NULL, &count, &err), QUERN_CORRUPT);
+        CHECK(strstr(err.text, "table 0") != NULL);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
 }
 
 /* ---- files ---- */
