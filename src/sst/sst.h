@@ -66,7 +66,6 @@ MUST_USE enum quern_code sst_writer_add(struct sst_writer *w, const struct entry
                                         struct quern_error *err);
 /* File bytes so far, the open block included. */
 uint64_t sst_writer_bytes(const struct sst_writer *w);
-uint64_t sst_writer_entries(const struct sst_writer *w);
 /* Write what remains, read the whole file again as its readers will and check it (sst_verify()),
  * and sync it; the caller syncs the directory before naming the table in the manifest. *meta is the
  * caller's (table_meta_done()). `w` is gone in any case; on failure the file is removed. At least

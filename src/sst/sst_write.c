@@ -118,11 +118,6 @@ uint64_t sst_writer_bytes(const struct sst_writer *w)
            (w->block.count != 0 ? block_builder_bytes(&w->block, NULL) + TRAILER_BYTES : 0);
 }
 
-uint64_t sst_writer_entries(const struct sst_writer *w)
-{
-    return w->meta.entry_count;
-}
-
 /* ---- bytes to the file ---- */
 
 static enum quern_code write_pieces(struct sst_writer *w, const struct iovec *pieces, int n,
