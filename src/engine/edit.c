@@ -10,53 +10,7 @@
  * writing until the next open. Worker only (or open, before there is a worker). */
 #include "engine/work_priv.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-/* ---- pins ---- */
-
-static int compare_seqs(const void *a, const void *b)
-{
-    quern_seq x = *(const quern_seq *)a, y = *(const quern_seq *)b;
-
-    return (x > y) - (x < y);
-}
-
-enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
-                            struct quern_error *err)
-{
-    quern_seq *list;
-    size_t n = 0, unique = 0;
-
-    mutex_lock(&db->mu);
-    list = alloc_array((size_t)db->snapshot_count + db->iterator_count + 1, sizeof(*list));
-    if (list != NULL)
-        for (struct pin *p = db->pins.next; p != &db->pins; p = p->next)
-            list[n++] = p->seq;
-    mutex_unlock(&db->mu);
-    if (list == NULL)
-        return err_memory(err, "a list of snapshots");
-    qsort(list, n, sizeof(*list), compare_seqs);
-    for (size_t i = 0; i < n; i++)
-        if (unique == 0 || list[unique - 1] != list[i])
-            list[unique++] = list[i];
-    *out = list;
-    *count = unique;
-    return QUERN_OK;
-}
-
-quern_seq engine_oldest_pin(struct quern *db)
-{
-    quern_seq oldest = UINT64_MAX;
-
-    mutex_lock(&db->mu);
-    for (struct pin *p = db->pins.next; p != &db->pins; p = p->next)
-        oldest = p->seq < oldest ? p->seq : oldest;
-    mutex_unlock(&db->mu);
-    return oldest;
-}
-
-/* ---- edits ---- */
 
 static void count_runs(struct quern *db, const struct version *version)
 {

@@ -3,12 +3,13 @@
  *   write.c     commit queue: one leader at a time encodes, logs, applies, publishes
  *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
  *   spans.c     ranges known to be empty, for scans
+ *   pins.c      snapshots, and which old numbers are still looked at
  *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content
  *   torn.c      what recovery drops, copied aside
  *   ahead.c     the thread that prepares log segments before the leader needs them
- *   work.c      the worker thread: flush, compaction, periods; the only one that changes the
- * version open.c      open, recover, close care.c      what a user may ask of the worker: flush,
- * compact, checkpoint, verify pressure.c  how writers are slowed when the worker is behind
+ *   work.c      the worker thread: flush, compaction, periods; alone changes the version
+ *   care.c      what a user may ask of the worker: flush, compact, checkpoint, verify
+ *   pressure.c  how writers are slowed when the worker is behind
  *   scrub.c     tables read through in idle moments
  *   remains.c   verifies a store that is not open
  *   repair.c    copies what is sound of it into a new one

@@ -1,4 +1,4 @@
-/* scan.c - iterators and snapshots as users know them: one version of each living key.
+/* scan.c - iterators as users know them: one version of each living key.
  *
  * Below is one merged cursor over all versions (keys rise, newest first). Going forward it stands
  * on the entry that is shown, and next() skips what is left of its key. Going backward the versions
@@ -31,61 +31,6 @@
 /* A seek in a run costs as much as so many entries passed over, or gets in vain. */
 #define SEEK_PASSES 8
 #define HAND_IN 4096 /* passes gathered before the shared counter is told */
-
-/* ---- pins ---- */
-
-void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq)
-{
-    mutex_assert_held(&db->mu);
-    p->seq = seq;
-    p->next = &db->pins;
-    p->prev = db->pins.prev;
-    p->prev->next = p;
-    p->next->prev = p;
-}
-
-void pin_remove_locked(struct pin *p)
-{
-    p->prev->next = p->next;
-    p->next->prev = p->prev;
-}
-
-enum quern_code quern_snapshot_new(struct quern *db, struct quern_snapshot **out,
-                                   struct quern_error *err)
-{
-    struct quern_error local;
-    struct quern_snapshot *s;
-
-    err = ERR_OR(err, local);
-    if (engine_check(db, err))
-        return err->code;
-    s = NEW(struct quern_snapshot);
-    if (s == NULL)
-        return err_memory(err, "a snapshot");
-    s->db = db;
-    mutex_lock(&db->mu);
-    pin_add_locked(db, &s->pin, atomic_load_explicit(&db->visible_seq, memory_order_acquire));
-    db->snapshot_count++;
-    mutex_unlock(&db->mu);
-    *out = s;
-    return QUERN_OK;
-}
-
-void quern_snapshot_free(struct quern_snapshot *s)
-{
-    if (s == NULL)
-        return;
-    mutex_lock(&s->db->mu);
-    pin_remove_locked(&s->pin);
-    s->db->snapshot_count--;
-    mutex_unlock(&s->db->mu);
-    alloc_free(s);
-}
-
-quern_seq quern_snapshot_seq(const struct quern_snapshot *s)
-{
-    return s->pin.seq;
-}
 
 /* ---- building ---- */
 

@@ -98,7 +98,9 @@ void scrub_step(struct quern *db)
     }
     db->scrub_began = true;
     db->scrub_after = sst_meta(t)->table_no;
-    IGNORE(sst_verify(t, on_damage, &found, &bytes, &err)); /* out of memory: in the next round */
+    /* What the disk cannot read is damage as well. Out of memory: in the next round. */
+    if (sst_verify(t, on_damage, &found, &bytes, &err) == QUERN_IO && found.damages++ == 0)
+        (void)snprintf(found.text, sizeof(found.text), "scrub: %.190s", err.text);
     db->scrub_again_ns = os_now_ns(db->os) + pause_ns(bytes, total);
     atomic_fetch_add(&db->scrub_bytes, bytes);
     if (found.damages == 0)

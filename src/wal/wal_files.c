@@ -482,6 +482,7 @@ enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_by
         /* An earlier beginning may have left one. */
         if (os_dir_remove(w->dir, from, err) && err->code != QUERN_NO_STORE)
             return err_in(err, "begin log segment %s", own);
+        err_clear(err);
     }
     if (lay_down(w, &s, from, spare == NULL, err) == QUERN_OK &&
         name_segment(w, &s, from, err) == QUERN_OK) {

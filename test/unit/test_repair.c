@@ -4,6 +4,9 @@
 #include "engine_world.h"
 
 #include "engine/remains_priv.h"
+#include "engine/work_priv.h"
+
+#include <errno.h>
 
 #define NEW_PATH "/new"
 
@@ -510,6 +513,28 @@ TEST(an_idle_store_finds_damage_by_itself)
     quern_stats(db, &stats);
     EXPECT(atomic_load(&told) == 1);
     EXPECT(stats.scrub_damages == 1 && stats.scrub_bytes != 0);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* A sector that the disk cannot read any more is what a scrub is for. */
+TEST(a_scrub_tells_of_what_the_disk_cannot_read)
+{
+    struct sim *sim OWNED(sim_free) = closed_store();
+    struct sim_fault fault = {.ops = SIM_READ, .name = "*.sst", .always = true, .sys_errno = EIO};
+    _Atomic unsigned told = 0;
+    struct quern_options options = world_options();
+    struct quern_stats stats = {0};
+    struct quern *db = NULL;
+    struct quern_error err;
+
+    options.on_event = on_event;
+    options.on_event_arg = &told;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    sim_fail(sim, &fault);
+    scrub_step(db); /* the worker would in an hour */
+    quern_stats(db, &stats);
+    EXPECT(atomic_load(&told) == 1 && stats.scrub_damages == 1);
+    sim_fail_never(sim);
     CHECK_OK(quern_close(db, &err), &err);
 }
 
