@@ -928,7 +928,6 @@ TEST(a_torn_tail_is_copied_aside_byte_by_byte)
 
     for (int mode = QUERN_RECOVER_TAIL; mode <= QUERN_RECOVER_POINT_IN_TIME; mode += 2) {
         struct sim *sim OWNED(sim_free) = sim_crash(left, 1, SIM_KEEP_ALL);
-        struct sim *copy OWNED(sim_free) = NULL;
 
         /* the last group, or the first: then all the others are dropped with it */
         at = mode == QUERN_RECOVER_TAIL ? end - 3 : 8192 + 50;

@@ -209,7 +209,11 @@ static unsigned draw(struct history *h, unsigned below)
 
 static unsigned key_number(struct quern_iter *it)
 {
-    return (unsigned)atoi((const char *)quern_iter_key(it).data + 4);
+    struct quern_slice key = quern_iter_key(it);
+    char text[24] = "";
+
+    memcpy(text, key.data, key.len < sizeof(text) ? key.len : sizeof(text) - 1);
+    return (unsigned)atoi(text + 4);
 }
 
 /* From a random key both ways a little, then compare. */

@@ -131,12 +131,14 @@ static uint64_t spares(struct log *log)
 }
 
 /* Append `bytes` more; the preparing thread gets its turn whenever it is called, if `prepared`. */
-static bool write_on(struct log *log, uint64_t bytes, bool sync, bool prepared)
+static bool write_on(struct log *log, uint64_t bytes, unsigned sync_every, bool prepared)
 {
+    unsigned n = 0;
+
     for (uint64_t done = 0; done < bytes; done += VALUE_BYTES) {
         unsigned calls = atomic_load(&log->calls);
 
-        if (!EXPECT(append(log, sync) == QUERN_OK))
+        if (!EXPECT(append(log, sync_every != 0 && n++ % sync_every == 0) == QUERN_OK))
             return false;
         if (prepared && atomic_load(&log->calls) != calls)
             wal_prepare_ahead(log->w);
@@ -207,10 +209,10 @@ TEST(wal_writer_that_was_followed_and_is_alone_now_has_whole_pages)
         struct log log;
 
         CHECK(start(&log, dir));
-        CHECK(write_on(&log, SEGMENT / 8, false, true));
+        CHECK(write_on(&log, SEGMENT / 8, 0, true));
         CHECK_OK(os_dir_stat(dir, "000001.wal", &bytes, &err), &err);
         CHECK_EQ(bytes % 4096, 0);
-        CHECK(write_on(&log, (uint64_t)places * VALUE_BYTES, false, false));
+        CHECK(write_on(&log, (uint64_t)places * VALUE_BYTES, 0, false));
         while (wal_segment_no(log.w) == 1)
             CHECK_OK(append(&log, log.last * (2 * places + 1) % 11 < 4), &err);
         CHECK_OK(wal_close(log.w, &err), &err);
@@ -228,20 +230,20 @@ TEST(wal_that_is_hardly_written_takes_hardly_any_space_ahead)
     CHECK(start(&log, dir));
     CHECK(on_disk(&log) <= mib + 8192);
     while (used < SEGMENT / 4 - 2 * VALUE_BYTES) {
-        CHECK(write_on(&log, VALUE_BYTES, false, true));
+        CHECK(write_on(&log, VALUE_BYTES, 0, true));
         used += VALUE_BYTES;
         /* what was used, a MiB or as much again ahead of it, and the rest of a step */
         CHECK(on_disk(&log) <= used + (used > mib ? used : mib) + mib + 8192);
     }
     CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
     /* Half used: half of the next. A pause: nothing of it, and half as much again for the next. */
-    CHECK(write_on(&log, SEGMENT / 4 + SEGMENT / 8, false, true));
+    CHECK(write_on(&log, SEGMENT / 4 + SEGMENT / 8, 0, true));
     CHECK_OK(os_dir_stat(dir, NEXT_NAME, &bytes, &err), &err);
     CHECK(bytes != 0 && bytes < SEGMENT);
     wal_trim(log.w);
     wal_prepare_ahead(log.w);
     CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
-    CHECK(write_on(&log, SEGMENT / 5, false, true));
+    CHECK(write_on(&log, SEGMENT / 5, 0, true));
     CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
     CHECK_OK(wal_close(log.w, &err), &err);
     CHECK(reads_back(&log));
@@ -256,7 +258,7 @@ TEST(wal_leaves_nothing_prepared_behind)
         struct log log;
 
         CHECK(start(&log, dir));
-        CHECK(write_on(&log, SEGMENT * eighths / 8, false, true));
+        CHECK(write_on(&log, SEGMENT * eighths / 8, 0, true));
         CHECK_OK(os_dir_stat(dir, NEXT_NAME, &bytes, &err), &err);
         CHECK_OK(wal_close(log.w, &err), &err);
         CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
@@ -304,10 +306,10 @@ TEST(wal_goes_on_when_preparing_fails)
         CHECK(start(&log, dir));
         sim_set_direct(disk, false); /* so that the first write to a segment is one of zeros */
         sim_fail(disk, &faults[i]);
-        CHECK(write_on(&log, SEGMENT / 2 + SEGMENT / 3, true, true));
+        CHECK(write_on(&log, SEGMENT / 2 + SEGMENT / 3, 40, true));
         CHECK(sim_fault_hits(disk) != 0);
         CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
-        CHECK(write_on(&log, SEGMENT, true, true));
+        CHECK(write_on(&log, SEGMENT, 40, true));
         CHECK_EQ(wal_segment_no(log.w), 2);
         CHECK_OK(wal_close(log.w, &err), &err);
         sim_fail_never(disk);
