@@ -148,7 +148,7 @@ static bool write_on(struct log *log, uint64_t bytes, unsigned sync_every, bool 
 
 TEST(wal_writer_neither_makes_nor_fills_a_file_when_another_thread_came_first)
 {
-    for (int sync = 0; sync < 2; sync++) {
+    for (unsigned sync = 0; sync < 2; sync++) {
         struct sim *disk OWNED(sim_free) = sim_new(1);
         struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
         uint64_t creates, writes, groups = 0;
