@@ -16,19 +16,7 @@
 #include "engine/engine_priv.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
-
-/* liburcu's thread lets 10 ms go by, asleep in poll(), after each thing it does: nine tenths of the
- * time of a short history. It wakes at once here. */
-__attribute__((visibility("default"))) int poll(struct pollfd *fds, nfds_t n, int ms)
-{
-    struct timespec wait = {ms / 1000, ms % 1000 * 1000000L};
-
-    if (n == 0)
-        return sched_yield();
-    return ppoll(fds, n, ms < 0 ? NULL : &wait, NULL);
-}
 
 #define PATH "/db"
 #define KEYS 10u

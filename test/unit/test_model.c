@@ -11,8 +11,6 @@
 #include "play.h"
 #include "tap.h"
 
-#include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +19,6 @@
 #define LONG_STEPS 4000 /* of one history; then the next begins */
 #define PAIR_STEPS 250  /* of one that is played under all options */
 #define SHRINK_PLAYS 150
-
-/* liburcu's thread lets 10 ms go by, asleep in poll(), after each thing it does, and a history
- * opens its store often. It wakes at once here. */
-__attribute__((visibility("default"))) int poll(struct pollfd *fds, nfds_t n, int ms)
-{
-    struct timespec wait = {ms / 1000, ms % 1000 * 1000000L};
-
-    if (n == 0)
-        return sched_yield();
-    return ppoll(fds, n, ms < 0 ? NULL : &wait, NULL);
-}
 
 static uint64_t number(const char *name, uint64_t otherwise)
 {

@@ -3,6 +3,7 @@
  *     SHIM_SHORT=1     reads and writes do half of what they are asked, and every third is
  *                      interrupted first: both allowed by POSIX, both rare on Linux
  *     SHIM_CLOCK=FILE  the wall clock is off by so many seconds as the text of FILE says, now */
+#undef _FORTIFY_SOURCE /* it defines some of these calls inline, and they are to be ours */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
