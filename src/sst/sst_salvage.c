@@ -285,6 +285,7 @@ static bool is_data(const struct search *f, uint64_t at, uint64_t end, bool *kno
 
 static enum quern_code search_blocks(struct salvage *s, struct search *f, struct quern_error *err)
 {
+    struct place cut;
     uint64_t at = 0;
 
     while (at < f->len) {
@@ -304,14 +305,18 @@ static enum quern_code search_blocks(struct salvage *s, struct search *f, struct
         if (!known && !is_damage(err->code))
             return err->code;
         if (!data && known)
-            break; /* what stands behind the data */
+            return QUERN_OK; /* what stands behind the data: there is no more of that */
         p = (struct place){
             .at = start, .bytes = end - start, .checksum = get_u64le(f->bytes + end - 8)};
         if (add_place(s, &p, err))
             return err->code;
         at = end;
     }
-    return QUERN_OK;
+    if (s->has_footer)
+        return QUERN_OK;
+    /* The file was cut, perhaps just behind a block: how much is missing nobody can tell. */
+    cut = (struct place){.at = f->len, .gap = true};
+    return add_place(s, &cut, err);
 }
 
 static bool has_blocks(const struct salvage *s)

@@ -257,6 +257,24 @@ TEST(repair_finds_a_table_under_another_name)
 
 /* ---- something lost ---- */
 
+/* Also when the cut goes between two blocks, so that all that is left is sound. */
+TEST(repair_tells_of_a_cut_table_wherever_it_was_cut)
+{
+    struct sim *whole OWNED(sim_free) = closed_store();
+    const char *name = file_named(whole, ".sst", 0);
+
+    for (uint64_t cut = 1; cut < 1000; cut++) { /* some blocks of 256 bytes and more */
+        struct sim *sim OWNED(sim_free) = sim_crash(whole, 1, SIM_KEEP_ALL);
+        struct quern_repair_report report;
+        struct quern_error err;
+        struct told told;
+
+        CHECK_EQ(sim_truncate(sim, name, cut), 1);
+        CHECK_CODE(repair(sim, &told, &report, &err), QUERN_CORRUPT);
+        CHECK(told.losses != 0);
+    }
+}
+
 /* The keys of the damaged block are told; every other key is there, and in the range an older value
  * may show. */
 TEST(repair_loses_a_damaged_block_and_no_more)
