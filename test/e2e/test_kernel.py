@@ -439,7 +439,7 @@ def little_memory_is_a_clean_error():
                 stories.add(re.sub(r"[0-9]+|/\S+", "N", one.story()))
             all_there(store, one.numbers("ok"), to=610)
         for story in sorted(stories):
-            print("# " + story[:150])
+            print("# " + story[:150].replace("\n", " "))
 
 
 # ---- directories ----
