@@ -415,7 +415,7 @@ def a_file_size_limit_is_a_full_disk():
                               capture_output=True, timeout=60, check=False,
                               preexec_fn=lambda: resource.setrlimit(
                                   resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
-        print(f"# quern load: exit {done.returncode}: {" ".join(done.stderr.decode().split())[:200]}")
+        print(f"# quern load: exit {done.returncode}: {' '.join(done.stderr.decode().split())[:200]}")
         assert done.returncode in (0, 3, 4), (done.returncode, done.stderr)
 
 
