@@ -251,6 +251,18 @@ enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], 
     return first != QUERN_OK ? first : code;
 }
 
+enum quern_code history_goes_on(struct quern *db, struct quern_error *err)
+{
+    struct quern_write_opts sync = {.sync = true};
+    enum quern_code code = quern_verify(db, NULL, NULL, err);
+
+    if (code == QUERN_OK)
+        code = quern_put(db, QUERN_STR("zz-after"), QUERN_STR("1"), NULL, err);
+    if (code == QUERN_OK)
+        code = quern_delete(db, QUERN_STR("zz-after"), &sync, err);
+    return code == QUERN_OK ? quern_flush(db, err) : code;
+}
+
 /* ---- side by side ---- */
 
 static uint64_t *tried; /* in memory that all share; made before the first fork */

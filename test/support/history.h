@@ -60,6 +60,9 @@ void history_let_go(void);
 #define HISTORY_UNREADABLE UINT32_MAX
 enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], char wrong[200]);
 
+/* Is it sound, and as good as new? It verifies and takes what is written now. */
+enum quern_code history_goes_on(struct quern *db, struct quern_error *err);
+
 /* ---- many runs side by side ---- */
 
 /* The runs are shared out to processes: a store's threads wait more than they work. Calls
