@@ -28,6 +28,7 @@
 #define GROUP_COUNT_MAX 256
 #define GROUP_BYTES_MAX (UINT64_C(1) << 20)
 #define ASYNC_PENDING_MAX 65536
+#define LOG_FACTOR 4 /* the log of a MemDB may be so many times as long as that can hold */
 
 /* ---- making room ---- */
 
@@ -201,6 +202,20 @@ static void apply_group(struct quern *db, const struct group *g)
     atomic_store_explicit(&db->visible_seq, db->last_seq, memory_order_release);
 }
 
+/* Every synced group takes whole pages, so a log may be many times as long as what it holds. Then
+ * the MemDB goes before it is full, and its log with it. True once in a segment: when the worker is
+ * behind, asking again at each group would not help. */
+static bool log_is_long(struct quern *db)
+{
+    uint64_t no = wal_segment_no(engine_wal(db));
+
+    if (LIKELY(no == db->looked_at_no))
+        return false;
+    db->looked_at_no = no;
+    return (no - db->active.log_first) * db->options.log_segment_bytes >=
+           LOG_FACTOR * db->active.capacity;
+}
+
 /* Everything from the queue to visible, for the waiters from `first` on. The caller leads. */
 static enum quern_code run_group(struct quern *db, struct waiter *first, struct quern_error *err)
 {
@@ -231,7 +246,8 @@ static enum quern_code run_group(struct quern *db, struct waiter *first, struct 
     }
     if (g.seal)
         return engine_seal(db, 0, true, err);
-    if (UNLIKELY(atomic_load_explicit(&db->seal_wanted, memory_order_relaxed))) {
+    if (UNLIKELY(atomic_load_explicit(&db->seal_wanted, memory_order_relaxed) ||
+                 (g.count != 0 && log_is_long(db)))) {
         struct quern_error later;
 
         atomic_store(&db->seal_wanted, false);

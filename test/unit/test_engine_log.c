@@ -98,3 +98,21 @@ TEST(the_log_of_a_memdb_outlives_the_flush_of_the_one_before_it)
     check_left_by_a_kill(sim, acked);
     CHECK_CODE(quern_close(db, &err), QUERN_NO_SPACE);
 }
+
+/* Each synced write takes a page of the log: a MemDB that is far from full goes with its log. */
+TEST(the_log_of_small_synced_writes_does_not_outgrow_its_memdb)
+{
+    struct quern_options options = options_here();
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_stats stats;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    for (unsigned n = 0; n < 600; n++) /* 60 KB in 2.4 MB of log */
+        CHECK_OK(world_put(db, n, 1, true, &err), &err);
+    CHECK(wait_for_flush(NULL, db));
+    quern_stats(db, &stats);
+    CHECK(stats.memdb_bytes < options.memdb_bytes / 2);
+    CHECK_OK(world_check(db, 0, 600, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
