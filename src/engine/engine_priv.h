@@ -43,19 +43,19 @@ struct memdb {
     uint64_t born_ns;   /* when its first entry came; 0: none yet */
 };
 
+enum { WAITER_LEADS = 1, WAITER_DONE }; /* what a waiter is told */
+
 /* One write on its way through the commit queue. Lives on the stack of the caller, or in a
  * quern_completion's shadow for asynchronous ones. */
 struct waiter {
     struct batch_ref batch;
     bool sync;
     bool seal; /* close the MemDB after this, if it holds anything */
-    bool lead; /* guarded by queue_mu: this one is to lead now */
-    bool done; /* guarded by queue_mu */
     quern_seq seq;
     enum quern_code code;
     struct quern_error *err; /* the caller's; NULL for asynchronous writes */
     struct quern_completion *async;
-    struct cond wake; /* initialised only when it has to wait */
+    struct parking told; /* WAITER_LEADS or WAITER_DONE */
     struct waiter *next;
 };
 

@@ -299,40 +299,56 @@ static size_t tell_async(struct waiter **first, enum quern_code code, const stru
     return count;
 }
 
-/* Wake the blocking ones and pass the lead on. */
-static void finish_locked(struct quern *db, struct waiter *first, struct waiter *self,
-                          enum quern_code code, const struct quern_error *err)
+/* What came of it, for the blocking ones. Is `self` among them? */
+static bool note_results(struct waiter *first, const struct waiter *self, enum quern_code code,
+                         const struct quern_error *err)
+{
+    bool found = false;
+
+    for (struct waiter *w = first; w != NULL; w = w->next) {
+        w->code = code;
+        if (code != QUERN_OK)
+            *w->err = *err;
+        found |= w == self;
+    }
+    return found;
+}
+
+/* Whoever is told may be gone at once, and its memory with it. */
+static void tell_blocking(struct waiter *first, const struct waiter *self)
 {
     while (first != NULL) {
         struct waiter *next = first->next;
 
-        first->code = code;
-        if (code != QUERN_OK)
-            *first->err = *err;
-        first->done = true;
         if (first != self)
-            cond_signal(&first->wake);
+            parking_tell(&first->told, WAITER_DONE);
         first = next;
     }
-    if (self != NULL && !self->done)
-        return; /* its turn has not come yet: it goes on leading */
-    if (db->queue_head != NULL && db->queue_head->async == NULL) {
-        db->queue_head->lead = true; /* `leading` stays: it is handed over */
-        cond_signal(&db->queue_head->wake);
-        return;
-    }
+}
+
+/* Stop leading. Returns who leads now and must be told, if it is a blocking writer: then `leading`
+ * stays set, so that nobody slips in between. */
+static struct waiter *pass_lead_locked(struct quern *db)
+{
+    if (db->queue_head != NULL && db->queue_head->async == NULL)
+        return db->queue_head;
     db->leading = false;
     if (db->queue_head != NULL)
         cond_signal(&db->commit_work);
     else if (db->closing)
         cond_broadcast(&db->queue_idle);
+    return NULL;
 }
 
-/* Lead: groups from the queue until the own waiter (or, without one, a single group) is done. */
-static void lead_locked(struct quern *db, struct waiter *self)
+/* Lead: groups from the queue until the own waiter (or, without one, a single group) is done. The
+ * lock is released on return. The next leader is told first: its sync need not wait until all of
+ * this group have been woken. */
+static void lead_and_unlock(struct quern *db, struct waiter *self)
 {
+    bool done;
+
     do {
-        struct waiter *first = collect_locked(db);
+        struct waiter *first = collect_locked(db), *next = NULL;
         struct quern_error err;
         enum quern_code code;
         size_t told;
@@ -340,10 +356,17 @@ static void lead_locked(struct quern *db, struct waiter *self)
         mutex_unlock(&db->queue_mu);
         code = run_group(db, first, &err);
         told = tell_async(&first, code, &err);
+        done = note_results(first, self, code, &err) || self == NULL;
         mutex_lock(&db->queue_mu);
         db->async_pending -= told;
-        finish_locked(db, first, self, code, &err);
-    } while (self != NULL && !self->done);
+        if (done) {
+            next = pass_lead_locked(db);
+            mutex_unlock(&db->queue_mu);
+        }
+        if (next != NULL)
+            parking_tell(&next->told, WAITER_LEADS);
+        tell_blocking(first, self);
+    } while (!done);
 }
 
 static void enqueue_locked(struct quern *db, struct waiter *w)
@@ -365,18 +388,13 @@ enum quern_code engine_commit(struct quern *db, struct waiter *w)
     }
     enqueue_locked(db, w);
     if (db->leading) {
-        cond_init(&w->wake);
-        while (!w->done && !w->lead)
-            cond_wait(&w->wake, &db->queue_mu);
-        if (!w->done)
-            lead_locked(db, w);
         mutex_unlock(&db->queue_mu);
-        cond_done(&w->wake);
-        return w->code;
+        if (parking_wait(&w->told) == WAITER_DONE)
+            return w->code;
+        mutex_lock(&db->queue_mu);
     }
     db->leading = true;
-    lead_locked(db, w);
-    mutex_unlock(&db->queue_mu);
+    lead_and_unlock(db, w);
     return w->code;
 }
 
@@ -394,9 +412,13 @@ bool engine_try_lead(struct quern *db)
 
 void engine_stop_leading(struct quern *db)
 {
+    struct waiter *next;
+
     mutex_lock(&db->queue_mu);
-    finish_locked(db, NULL, NULL, QUERN_OK, NULL);
+    next = pass_lead_locked(db);
     mutex_unlock(&db->queue_mu);
+    if (next != NULL)
+        parking_tell(&next->told, WAITER_LEADS);
 }
 
 /* ---- the commit thread: leads for those who do not wait ---- */
@@ -409,7 +431,8 @@ static void *commit_thread(void *arg)
     for (;;) {
         if (!db->leading && db->queue_head != NULL) {
             db->leading = true;
-            lead_locked(db, NULL);
+            lead_and_unlock(db, NULL);
+            mutex_lock(&db->queue_mu);
         } else if (db->closing && db->queue_head == NULL) {
             break;
         } else {
