@@ -26,7 +26,7 @@ static const struct {
 } about[LIMIT_COUNT] = {
     [LIMIT_LOG_MAPPED] = {"log-mapped", "record", "memcpy of 132 B into a log mapped and dirty"},
     [LIMIT_LOG_MAPPED_SYNCED] = {"log-mapped-synced", "record",
-                                 "the same, after each 16 MiB a sync"},
+                                 "the same where a sync has cleaned the pages"},
     [LIMIT_LOG_MAPPED_ANEW] = {"log-mapped-anew", "record",
                                "the same file, in a mapping just made"},
     [LIMIT_LOG_HOLES] = {"log-holes", "record", "a mapping of a file whose blocks do not exist"},

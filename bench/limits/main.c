@@ -25,7 +25,7 @@ static const char help[] =
     "rows\n"
     "quern-limits selftest        test the models and the bookkeeping (TAP)\n"
     "\n"
-    "  --dir DIR            files of 0.5 GiB are made below it and removed (/var/tmp); not tmpfs\n"
+    "  --dir DIR            files of 0.4 GiB are made below it and removed (/var/tmp); not tmpfs\n"
     "  --seconds S          in all; at least one round is done (50)\n"
     "  --json FILE          one JSON line for each limit and floor\n"
     "  --from FILE          limits from an earlier --json; measure nothing\n"
