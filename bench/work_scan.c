@@ -1,8 +1,8 @@
 /* work_scan.c - how fast does it walk? Through everything in both directions, and ten steps from a
  * random key, with a view of its own for each such walk, as a service that answers ranges has.
  *
- * Keys must rise (or fall), values must be whole, and a walk from end to end must meet every entry.
- */
+ * Keys must rise (or fall), values must be whole, and a walk from end to end must meet every
+ * entry. */
 #include "work.h"
 
 #include <inttypes.h>

@@ -114,8 +114,8 @@ static struct shape measure(const struct manifest_state *state, const struct com
 
 /* ---- beginning a job ---- */
 
-/* Take the oldest free runs of tiers from..to as sources: newest first in the end, as many as fit.
- */
+/* Take the oldest free runs of tiers from..to as sources:
+ * newest first in the end, as many as fit. */
 static void take_sources(struct compact_job *job, const struct manifest_state *state,
                          const struct compact_jobs *jobs, uint32_t from, uint32_t to)
 {

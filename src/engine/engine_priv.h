@@ -171,8 +171,7 @@ struct quern {
     uint64_t passed_paid;    /* engine_passed() when all upper runs were last merged */
 
     struct spans spans; /* locks itself; taken last */
-    /* ---- the thread that prepares the log ahead of the leader (ahead.c); guarded by ahead_mu ----
-     */
+    /* ---- the thread that prepares the log ahead (ahead.c); guarded by ahead_mu ---- */
     struct mutex ahead_mu;
     struct cond ahead_work;
     pthread_t ahead_thread;
@@ -255,8 +254,8 @@ void engine_stop_leading(struct quern *db);
 void engine_writes_end(struct quern *db); /* close: no more writes, all completed, thread gone */
 
 /* ---- write.c ---- */
-/* Everything from the queue to visible, for the waiters from `first` on; fills their seq. Leader.
- */
+/* Everything from the queue to visible, for the waiters from `first` on; fills their seq.
+ * Leader. */
 MUST_USE enum quern_code engine_write_group(struct quern *db, struct waiter *first,
                                             struct quern_error *err);
 /* Leader: close the active MemDB and open another of at least `bytes`. Waits for a place among the
@@ -292,8 +291,8 @@ void engine_ahead_call(void *db); /* the log's on_low */
 void engine_ahead_stop(struct quern *db);
 
 /* ---- pressure.c ---- */
-/* Leader: wait as long as a group of `bytes` should, so that writers match what the worker manages.
- */
+/* Leader: wait as long as a group of `bytes` should, so that writers match what the worker
+ * manages. */
 void pressure_wait(struct quern *db, uint64_t bytes);
 
 /* ---- batch.c ---- */

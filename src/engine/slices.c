@@ -142,8 +142,8 @@ static enum quern_code slice_cursor(const struct slice_work *s, struct iter **ou
     return code;
 }
 
-/* Would the slice's output fit on the disk? Rewriting needs its input's size again, for a moment.
- */
+/* Would the slice's output fit on the disk? Rewriting needs its input's size again, for a
+ * moment. */
 static enum quern_code check_space(struct quern *db, uint64_t bytes, struct quern_error *err)
 {
     uint64_t free_bytes;

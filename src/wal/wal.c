@@ -8,12 +8,15 @@
  *
  * Invariants:
  *   (1) cur.unsynced is false only where cur.end stands on a page boundary: whatever is synced was
- * padded to the end of its page before. So no page that was acknowledged is written again, by
- * either way. (2) a direct write begins at such a boundary, with nothing unsynced before it in the
- * log: all that leads to it is durable when it begins. Its pages were never touched through the
- * mapping in this life of the segment, so mapping and direct write cannot disagree. (3) records lie
- * in [8192, cur.prepared): blocks that exist. The mapping is not touched elsewhere. (4) cur.end
- * moves only over whole records; what a failed call left behind it is written over by the next.
+ *       padded to the end of its page before. So no page that was acknowledged is written again,
+ *       by either way.
+ *   (2) a direct write begins at such a boundary, with nothing unsynced before it in the log: all
+ *       that leads to it is durable when it begins. Its pages were never touched through the
+ *       mapping in this life of the segment, so mapping and direct write cannot disagree.
+ *   (3) records lie in [8192, cur.prepared): blocks that exist. The mapping is not touched
+ *       elsewhere.
+ *   (4) cur.end moves only over whole records; what a failed call left behind it is written over
+ *       by the next.
  *
  * Without mapping, "mapped" is a plain write of the same bytes; without direct writes, a sync
  * always takes the mapped way. The format does not show which way was taken. */
@@ -82,8 +85,7 @@ static enum quern_code make_room(struct wal *w, uint64_t bytes, bool sync, struc
     return code != QUERN_OK && end <= segment_prepared(s) ? wal_poison(w, false, err) : code;
 }
 
-/* Does the file not have the head of this record? Then a write of it that failed has left nothing.
- */
+/* Does the file lack the head of this record? Then a write of it that failed has left nothing. */
 static bool head_is_absent(struct wal *w, const void *bytes, uint64_t at)
 {
     uint8_t there[RECORD_HEAD_BYTES];

@@ -82,8 +82,8 @@ static bool current_step(struct wal *w, uint64_t target, bool *failed)
     from = segment_prepared(s);
     upto = clamp(from + PIECE_BYTES, 0, target < s->bytes ? target : s->bytes);
     if (upto > from) {
-        /* What was written before a failure lies behind `prepared`: written again, or never used.
-         */
+        /* What was written before a failure lies behind `prepared`: written again, or never
+         * used. */
         *failed = wal_write_zeros(s->file, from, upto, &ignored) != QUERN_OK;
         if (!*failed) {
             segment_set_prepared(s, upto);

@@ -14,9 +14,9 @@
  *             says "durable up to D", and D is above the last number that could be read (or is
  *             in tables): durable bytes are gone. CORRUPT.
  *     torn    no proof, but a whole record of this life of the segment stands behind X, or X looks
- * like a head of this life, or a later segment exists: a crash cut the tail. What follows X, later
- * segments included, is dropped: what is left is a prefix. clean   none of it: the log was not
- * written further.
+ *             like a head of this life, or a later segment exists: a crash cut the tail. What
+ *             follows X, later segments included, is dropped: what is left is a prefix.
+ *     clean   none of it: the log was not written further.
  *
  * A valid record behind X proves nothing by itself: a disk may write later sectors first. */
 #include "wal/wal_priv.h"

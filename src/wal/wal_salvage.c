@@ -1,8 +1,7 @@
 /* wal_salvage.c - one segment as somebody reads it who takes what is sound and asks nobody.
  *
  *     |hdr|LINK|rec|rec| ## damage ## |rec|rec|.. stale bytes or zeros ..|
- *                      ^              ^ the next place where a record of this life of the file
- * reads
+ *                      ^              ^ the next place where a record of this life reads
  *                      '- told, with the numbers between which groups are missing
  *
  * Replay stops where the chain of records breaks and judges (wal_replay.c); here the chain is taken

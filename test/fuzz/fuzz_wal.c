@@ -6,8 +6,8 @@
  *              bit 3: two segments; a record of type LINK begins the second
  *              bit 4: what the second's LINK tells of the first is wrong
  *     rest     or else a row of records to be sealed with a right checksum, each:
- *              u8 type | u8 first_seq step | u8 count | u8 durable_seq back | u16le length |
- * payload
+ *              u8 type | u8 first_seq step | u8 count | u8 durable_seq back | u16le length
+ *              | payload
  *
  * Sealing is what lets the fuzzer get past the checksums. */
 #include "fuzz.h"

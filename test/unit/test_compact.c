@@ -680,8 +680,8 @@ static enum quern_code run_merge(struct bench *b, const struct versions *v, size
     return compact_merge(b->dir, b->numbers, &in.base, end, rules, out, &err);
 }
 
-/* All entries of the output, in order; false when they are not in order or a key is in two tables.
- */
+/* All entries of the output, in order; false when they are not in order or a key is in two
+ * tables. */
 static bool read_output(struct bench *b, const struct compact_output *out, struct versions *got)
 {
     got->count = 0;

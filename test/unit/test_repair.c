@@ -1,6 +1,6 @@
 /* test_repair.c - what is salvaged of a damaged store, what is told to be lost, and what never
- * comes back. test/crash/test_damage.c damages every byte; here each kind of damage is looked at.
- */
+ * comes back. test/crash/test_damage.c damages every byte; here each kind of damage is looked
+ * at. */
 #include "engine_world.h"
 
 #include "engine/remains_priv.h"

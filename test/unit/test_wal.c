@@ -54,8 +54,8 @@ static void fill(uint8_t *to, size_t len, quern_seq seq)
         to[i] = (uint8_t)(seq * 31 + i * 7);
 }
 
-/* Batch `seq`: one put of an 8-byte key, and one delete; the value of an odd one lies in the tail.
- */
+/* Batch `seq`: one put of an 8-byte key, and one delete;
+ * the value of an odd one lies in the tail. */
 static bool make_batch(quern_seq seq, size_t value_bytes, struct buf *ops, struct buf *value,
                        struct batch_ref *out)
 {
