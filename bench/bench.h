@@ -78,6 +78,9 @@ extern const struct adapter adapter_leveldb;
 #ifdef WITH_LMDB
 extern const struct adapter adapter_lmdb;
 #endif
+#ifdef WITH_WIREDTIGER
+extern const struct adapter adapter_wiredtiger;
+#endif
 
 /* Print "quern-bench: ..." to standard error and exit 1. */
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,7 +1,8 @@
 /* engines.c - who takes part, under which names, and what each name means.
  *
  * `variant` means what the adapter takes it for: a compression of quern's, RocksDB's (0 none, 4
- * LZ4) or LevelDB's (0 none, 1 Snappy), or further flags of LMDB's. */
+ * LZ4) or LevelDB's (0 none, 1 Snappy), further flags of LMDB's, or WiredTiger's (0 none,
+ * 1 Snappy). */
 #include "bench.h"
 
 #include <quern/quern.h>
@@ -38,6 +39,15 @@ const struct engine engines[] = {
     {"lmdb", &adapter_lmdb, 0, false,
      "NOSYNC (weaker than a log) save for fillsync; NORDAHEAD; one transaction a put", true, true},
     {"lmdb-writemap", &adapter_lmdb, MDB_WRITEMAP, false, "the same, WRITEMAP", true, false},
+#endif
+#ifdef WITH_WIREDTIGER
+    {"wiredtiger", &adapter_wiredtiger, 0, false,
+     "no compression; row-store B-tree; cache = cache + 2 write buffers; log written at each "
+     "commit; checkpoint each minute",
+     true, true},
+#endif
+#ifdef WITH_WIREDTIGER_SNAPPY
+    {"wiredtiger-snappy", &adapter_wiredtiger, 1, false, "the same, Snappy", true, false},
 #endif
 };
 const unsigned engine_count = sizeof(engines) / sizeof(engines[0]);

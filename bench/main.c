@@ -353,7 +353,7 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
 static int list(void)
 {
     for (unsigned e = 0; e < engine_count; e++)
-        (void)printf("%-15s %s %-14s %s\n", engines[e].name,
+        (void)printf("%-17s %s %-16s %s\n", engines[e].name,
                      engines[e].in_quick   ? "*+"
                      : engines[e].in_bench ? "* "
                                            : "  ",

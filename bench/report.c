@@ -175,7 +175,7 @@ void report_head(const struct results *r)
                  c->cache_bytes >> 20, c->write_buffer_bytes >> 20, r->harness_put_ns,
                  r->harness_get_ns);
     for (unsigned e = 0; e < c->engine_count; e++)
-        (void)printf("  %-15s %s; %s\n", c->engine[e]->name, c->engine[e]->adapter->version(),
+        (void)printf("  %-17s %s; %s\n", c->engine[e]->name, c->engine[e]->adapter->version(),
                      c->engine[e]->what);
     (void)printf("\n");
     (void)fflush(stdout);
