@@ -245,10 +245,8 @@ static void measure_recovery(struct child *c, const struct step *step)
 static bool is_wanted(const struct child *c, const struct step *step)
 {
     const bool *only = c->config->only;
-    const struct workload *what = &workloads[step->workload];
 
-    if (only[step->workload] || (what->runner == RUN_BESIDE && only[step->workload + 1]) ||
-        (what->leaves == S_FILLED && only[W_LOAD]))
+    if (only[step->workload])
         return true;
     for (const struct step *later = step + 1; later->seconds > 0; later++)
         if (only[later->workload] && step->workload != W_FILLSEQ &&

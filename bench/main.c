@@ -222,6 +222,16 @@ static void parse_names(const char *list, const char *(*name_of)(unsigned i), un
     free(copy);
 }
 
+/* Rows that are measured together. */
+static void complete_only(bool only[W_COUNT])
+{
+    only[W_BESIDE] = only[W_BESIDE_WRITER] = only[W_BESIDE] || only[W_BESIDE_WRITER];
+    only[W_BESIDE_4] = only[W_BESIDE_4_WRITER] = only[W_BESIDE_4] || only[W_BESIDE_4_WRITER];
+    if (only[W_LOAD] && !only[W_FILLRANDOM] && !only[W_OVERWRITE])
+        only[W_FILLRANDOM] = only[W_OVERWRITE] = true;
+    only[W_LOAD] = only[W_FILLRANDOM] || only[W_OVERWRITE];
+}
+
 static const char *workload_name(unsigned i)
 {
     return workloads[i].name;
@@ -313,6 +323,7 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
         break;
     case OPT_ONLY:
         parse_names(arg, workload_name, W_COUNT, c->only);
+        complete_only(c->only);
         break;
     case OPT_CACHE:
         c->cache_bytes = parse_bytes(arg);
@@ -373,7 +384,7 @@ static int list(const struct config *c)
     (void)printf("(rounds x engines x turns are planned for %.0f minutes)\n\n",
                  plan_seconds(c) / 60);
     for (unsigned w = 0; w < W_COUNT; w++)
-        (void)printf("%-22s%s\n", workloads[w].name, workloads[w].what);
+        (void)printf("%-27s%s\n", workloads[w].name, workloads[w].what);
     return 0;
 }
 

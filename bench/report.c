@@ -12,7 +12,7 @@
 
 #define COLUMN_MIN 10
 #define LATENCY_COLUMN_MIN 24
-#define LABEL_WIDTH 24
+#define LABEL_WIDTH 27
 #define SUFFIX_WIDTH 2
 #define REASONS_MAX 16
 #define CALIBRATE_TIMES 400000
@@ -160,9 +160,8 @@ static void print_ratios(struct reasons *reasons, const struct results *r, unsig
     }
 }
 
-static void print_rates(const struct results *r)
+static void print_rates(struct reasons *reasons, const struct results *r)
 {
-    struct reasons reasons = {0};
     bool cut = false;
 
     print_names(r, "thousand ops a second", COLUMN_MIN, SUFFIX_WIDTH);
@@ -177,7 +176,7 @@ static void print_rates(const struct results *r)
         (void)printf("%-*s", LABEL_WIDTH, workloads[w].name);
         for (unsigned e = 0; e < r->config->engine_count; e++) {
             struct spread s = SPREAD(r, e, w, ops_per_s);
-            char number[24], suffix[SUFFIX_WIDTH + 1] = {letter_of(&reasons, r, e, w)};
+            char number[24], suffix[SUFFIX_WIDTH + 1] = {letter_of(reasons, r, e, w)};
 
             if (any_cut(r, e, w))
                 suffix[strlen(suffix)] = '*';
@@ -186,18 +185,18 @@ static void print_rates(const struct results *r)
                          s.count == 0 ? "-" : number_text(number, s.median / 1e3), SUFFIX_WIDTH,
                          s.count == 0 ? "" : suffix);
         }
-        print_ratios(&reasons, r, w);
+        print_ratios(reasons, r, w);
         (void)printf("\n");
     }
-    for (unsigned i = 0; i < reasons.count; i++)
-        (void)printf("%c  not like the others: %s\n", 'a' + (int)i, reasons.text[i]);
+    for (unsigned i = 0; i < reasons->count; i++)
+        (void)printf("%c  not like the others: %s\n", 'a' + (int)i, reasons->text[i]);
     if (cut)
         (void)printf("*  ended by its limit of time before all was written\n");
     (void)printf("\n");
 }
 
 /* Where does a peer stand ahead, and where is it a tie? By the first engine that is ours. */
-static void print_standing(const struct results *r)
+static void print_standing(struct reasons *reasons, const struct results *r)
 {
     unsigned ours = 0, rows = 0, ahead = 0;
 
@@ -215,9 +214,10 @@ static void print_standing(const struct results *r)
         rows += s.count > 0;
         ahead += s.count > 0 && s.min > 1;
         if (s.count > 0 && s.min <= 1)
-            (void)printf("%-*s%s %s: %.2fx (%.2f-%.2f)\n", LABEL_WIDTH, workloads[w].name,
+            (void)printf("%-*s%s %s, %.2fx (%.2f-%.2f)%s\n", LABEL_WIDTH, workloads[w].name,
                          s.max < 1 ? "behind" : "no clear lead over", r->config->engine[peer]->name,
-                         s.median, s.min, s.max);
+                         s.median, s.min, s.max,
+                         letter_of(reasons, r, peer, w) != '\0' ? ", not like the others" : "");
     }
     if (rows > 0)
         (void)printf("%s is ahead of every peer in every round in %u of %u rows\n\n",
@@ -334,9 +334,11 @@ static void print_costs(const struct results *r)
 
 void report_set(const struct results *r)
 {
+    struct reasons reasons = {0};
+
     print_set_head(r);
-    print_rates(r);
-    print_standing(r);
+    print_rates(&reasons, r);
+    print_standing(&reasons, r);
     print_latencies(r);
     print_cpu(r);
     print_costs(r);

@@ -123,6 +123,8 @@ static bool child_reap(pid_t pid, uint64_t deadline_ns, const char *name)
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         if (told_to_stop)
             (void)kill(pid, SIGKILL);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !told_to_stop)
+        (void)fprintf(stderr, " (killed: out of memory?)");
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -204,6 +206,17 @@ static FILE *json_open(const char *path)
     return f;
 }
 
+static bool json_close(FILE *f, const char *path)
+{
+    bool written = f == NULL || ferror(f) == 0;
+
+    if (f != NULL)
+        written = fclose(f) == 0 && written;
+    if (!written)
+        (void)fprintf(stderr, "quern-bench: %s: not all could be written\n", path);
+    return written;
+}
+
 int rounds_run(const struct config *config, int argc, char **argv)
 {
     FILE *json = json_open(config->json_path);
@@ -240,10 +253,7 @@ int rounds_run(const struct config *config, int argc, char **argv)
         free(r);
     }
     usage_remove_tree(base);
-    if (json != NULL && (ferror(json) != 0) | (fclose(json) != 0)) {
-        (void)fprintf(stderr, "quern-bench: %s: not all could be written\n", config->json_path);
-        good = false;
-    }
+    good = json_close(json, config->json_path) && good;
     if (told_to_stop)
         return 130;
     (void)printf("%.0f seconds in all\n", (double)(clock_ns() - begun) / 1e9);

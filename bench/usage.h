@@ -33,8 +33,8 @@ double usage_wait_quiet(double seconds_max);
  * for the one before. */
 void usage_flush_disk(const char *dir);
 
-/* Put what files below `dir` have in the page cache out of it, as far as no one maps it; where the
- * caller may, all that the kernel caches. */
+/* Put what files below `dir` have in the page cache out of it, as far as no one maps it. What
+ * others have there stays. */
 void usage_drop_cache(const char *dir);
 
 /* Blocks taken by all files below `dir`, in bytes. */
