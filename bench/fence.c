@@ -88,14 +88,19 @@ bool fence_enter(void)
     if (!place_find(&place))
         return false;
     (void)snprintf(group, sizeof(group), "%s/quern-bench-%ld", place.dir, (long)getpid());
-    (void)snprintf(path, sizeof(path), "%s/cgroup.procs", group);
     group_limit_file = place.limit_file;
-    if (mkdir(group, 0755) != 0 || !write_number(path, (uint64_t)getpid())) {
+    if (mkdir(group, 0755) == 0) {
+        /* Version 2 has no such file where the memory controller is not handed down. */
+        (void)snprintf(path, sizeof(path), "%s/%s", group, group_limit_file);
+        if (access(path, W_OK) == 0) {
+            (void)snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+            if (write_number(path, (uint64_t)getpid()))
+                return true;
+        }
         (void)rmdir(group);
-        group[0] = '\0';
-        return false;
     }
-    return true;
+    group[0] = '\0';
+    return false;
 }
 
 bool fence_limit(uint64_t bytes)

@@ -58,20 +58,30 @@ struct spread spread_ratio(const struct results *r, unsigned a, unsigned wa, uns
     return spread_of(values, count);
 }
 
-unsigned best_peer(const struct results *r, unsigned workload)
+unsigned best_of_peers(const struct results *r, unsigned workload, bool apart)
 {
     unsigned best = r->config->engine_count;
     double best_rate = -1;
 
     for (unsigned e = 0; e < r->config->engine_count; e++) {
         struct spread s = SPREAD(r, e, workload, ops_per_s);
+        const struct engine *engine = r->config->engine[e];
 
-        if (!r->config->engine[e]->ours && s.count > 0 && s.median > best_rate) {
+        if (engine->ours || (apart_reason(engine, &r->set, workload) != NULL) != apart)
+            continue;
+        if (s.count > 0 && s.median > best_rate) {
             best = e;
             best_rate = s.median;
         }
     }
     return best;
+}
+
+unsigned best_peer(const struct results *r, unsigned workload)
+{
+    unsigned best = best_of_peers(r, workload, false);
+
+    return best < r->config->engine_count ? best : best_of_peers(r, workload, true);
 }
 
 bool row_is_empty(const struct results *r, unsigned workload)
