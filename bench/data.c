@@ -25,6 +25,8 @@ void data_init(struct data *d, uint64_t num, uint32_t key_bytes, uint32_t value_
 {
     uint64_t state = 301;
 
+    if (key_bytes != KEY_BYTES && key_bytes != PREFIXED_KEY_BYTES)
+        die("there are no keys of %u bytes", key_bytes);
     *d = (struct data){.num = num, .key_bytes = key_bytes, .value_bytes = value_bytes};
     d->pool_steps = POOL_BYTES / PIECE_BYTES;
     d->pool = must_alloc(POOL_BYTES + (size_t)value_bytes + PIECE_BYTES);

@@ -372,14 +372,14 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
 static int list(const struct config *c)
 {
     for (unsigned e = 0; e < engine_count; e++)
-        (void)printf("%-15s %s %-14s %s\n", engines[e].name,
+        (void)printf("%-17s %s %-16s %s\n", engines[e].name,
                      engines[e].in_quick   ? "*+"
                      : engines[e].in_bench ? "* "
                                            : "  ",
                      engines[e].adapter->version(), engines[e].what);
     (void)printf("(* measured by default, + also with --quick)\n\n");
     for (unsigned i = 0; i < set_count; i++)
-        (void)printf("%-15s %s %4.0f s a turn; %s\n", sets[i].name, sets[i].in_quick ? "+" : " ",
+        (void)printf("%-17s %s %4.0f s a turn; %s\n", sets[i].name, sets[i].in_quick ? "+" : " ",
                      set_turn_seconds(&sets[i]), sets[i].what);
     (void)printf("(rounds x engines x turns are planned for %.0f minutes)\n\n",
                  plan_seconds(c) / 60);

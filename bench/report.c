@@ -26,7 +26,7 @@ void report_head(const struct config *c, const char *machine)
     (void)printf("%s\ncommit %s; up to %u rounds in turns, planned for %.0f minutes\n", machine,
                  c->commit, c->rounds, plan_seconds(c) / 60);
     for (unsigned e = 0; e < c->engine_count; e++)
-        (void)printf("  %-15s %s; %s\n", c->engine[e]->name, c->engine[e]->adapter->version(),
+        (void)printf("  %-17s %s; %s\n", c->engine[e]->name, c->engine[e]->adapter->version(),
                      c->engine[e]->what);
     (void)printf("\n");
     (void)fflush(stdout);

@@ -73,7 +73,7 @@ const struct workload workloads[W_COUNT] = {
                    .finish = step_finish, .sample_every = 64},
     [W_READREVERSE] = {"readreverse", "step of a walk backwards", READS, .op = step_back,
                        .finish = step_finish, .sample_every = 64},
-    [W_COUNTRANGE] = {"countrange", "count of the keys of a random range of 10 000", READS,
+    [W_COUNTRANGE] = {"count", "count of the keys of a random range of 10 000", READS,
                       .op = count_range, .sample_every = 1},
     [W_OPEN] = {"open", "opening of the store and a first get", S_SETTLED, S_SETTLED, RUN_OPEN,
                 .bound = BY_TIME},
@@ -107,7 +107,7 @@ const struct workload workloads[W_COUNT] = {
     [W_QUEUE] = {"queue", "put at the tail, seek to first, delete it; the length stays", S_EMPTY,
                  S_NONE, RUN_JOBS, BY_TIME, .begin = queue_begin, .op = queue_turn, .threads = 1,
                  .writes = true},
-    [W_RECOVERY] = {"recovery", "entry replayed from the log of a store that ended without close",
+    [W_RECOVERY] = {"recover", "entry replayed from the log of a store that ended without close",
                     S_NONE, S_NONE, RUN_RECOVERY, .bound = BY_TIME},
 };
 
