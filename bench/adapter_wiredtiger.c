@@ -152,6 +152,35 @@ static void wt_del(void *session, struct bytes key)
     check(s->point->remove(s->point), "delete");
 }
 
+/* One transaction; it begins anew when it meets another thread's write, as a put by itself does
+ * inside WiredTiger. */
+static void wt_batch(void *session, const struct pair *pairs, size_t n)
+{
+    struct session *s = session;
+    int code;
+
+    do {
+        check(s->wt->begin_transaction(s->wt, NULL), "begin");
+        code = 0;
+        for (size_t i = 0; i < n && code == 0; i++) {
+            WT_ITEM k = item(pairs[i].key), v = item(pairs[i].value);
+
+            s->point->set_key(s->point, &k);
+            if (pairs[i].value.data == NULL) {
+                code = s->point->remove(s->point);
+            } else {
+                s->point->set_value(s->point, &v);
+                code = s->point->insert(s->point);
+            }
+        }
+        if (code == 0)
+            code = s->wt->commit_transaction(s->wt, NULL);
+        else
+            (void)s->wt->rollback_transaction(s->wt, NULL);
+    } while (code == WT_ROLLBACK);
+    check(code, "batch");
+}
+
 static struct bytes wt_get(void *session, struct bytes key)
 {
     struct session *s = session;
@@ -285,6 +314,7 @@ const struct adapter adapter_wiredtiger = {
     .del = wt_del,
     .get = wt_get,
     .multi_get = wt_multi_get,
+    .batch = wt_batch,
     .scan_begin = wt_scan_begin,
     .scan_first = wt_scan_first,
     .scan_last = wt_scan_last,

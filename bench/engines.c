@@ -5,6 +5,8 @@
  * 1 Snappy). */
 #include "bench.h"
 
+#include "sets.h"
+
 #include <quern/quern.h>
 
 #ifdef WITH_LMDB
@@ -18,7 +20,7 @@ const struct engine engines[] = {
      "defaults: LZ4 for the bottom run; budget = cache + 2 write buffers, indexes and filters in "
      "it",
      true, true},
-    {"quern-plain", &adapter_quern, QUERN_COMPRESS_NONE, true, "the same, no compression", true,
+    {"quern-plain", &adapter_quern, QUERN_COMPRESS_NONE, true, "the same, no compression", false,
      false},
     {"quern-lz4", &adapter_quern, QUERN_COMPRESS_LZ4, true, "the same, LZ4 for every table", false,
      false},
@@ -29,16 +31,16 @@ const struct engine engines[] = {
      "no compression; Bloom 10, 2 background jobs, dynamic levels, hash index in blocks, recycled "
      "logs, pinned reads",
      true, true},
-    {"rocksdb-lz4", &adapter_rocksdb, 4, false, "the same, LZ4", true, false},
+    {"rocksdb-lz4", &adapter_rocksdb, 4, false, "the same, LZ4", false, false},
 #endif
 #ifdef WITH_LEVELDB
     {"leveldb", &adapter_leveldb, 0, false, "no compression; Bloom 10", true, true},
-    {"leveldb-snappy", &adapter_leveldb, 1, false, "the same, Snappy", true, false},
+    {"leveldb-snappy", &adapter_leveldb, 1, false, "the same, Snappy", false, false},
 #endif
 #ifdef WITH_LMDB
     {"lmdb", &adapter_lmdb, 0, false,
      "NOSYNC (weaker than a log) save for fillsync; NORDAHEAD; one transaction a put", true, true},
-    {"lmdb-writemap", &adapter_lmdb, MDB_WRITEMAP, false, "the same, WRITEMAP", true, false},
+    {"lmdb-writemap", &adapter_lmdb, MDB_WRITEMAP, false, "the same, WRITEMAP", false, false},
 #endif
 #ifdef WITH_WIREDTIGER
     {"wiredtiger", &adapter_wiredtiger, 0, false,
@@ -47,7 +49,7 @@ const struct engine engines[] = {
      true, true},
 #endif
 #ifdef WITH_WIREDTIGER_SNAPPY
-    {"wiredtiger-snappy", &adapter_wiredtiger, 1, false, "the same, Snappy", true, false},
+    {"wiredtiger-snappy", &adapter_wiredtiger, 1, false, "the same, Snappy", false, false},
 #endif
 };
 const unsigned engine_count = sizeof(engines) / sizeof(engines[0]);
@@ -57,5 +59,42 @@ const struct engine *engine_by_name(const char *name)
     for (unsigned i = 0; i < engine_count; i++)
         if (strcmp(engines[i].name, name) == 0)
             return &engines[i];
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ not like the others -- */
+
+/* By the first word of an engine's name, so for all its variants. */
+static bool is_a(const struct engine *engine, const char *family)
+{
+    size_t len = strlen(family);
+
+    return strncmp(engine->name, family, len) == 0 &&
+           (engine->name[len] == '\0' || engine->name[len] == '-');
+}
+
+const char *apart_reason(const struct engine *engine, const struct set *set,
+                         enum workload_no workload)
+{
+    const struct workload *w = &workloads[workload];
+    bool writes = w->writes || workload == W_LOAD || workload == W_BESIDE_WRITER ||
+                  workload == W_BESIDE_4_WRITER;
+
+    if (is_a(engine, "lmdb") && workload == W_RECOVERY)
+        return "lmdb has no log, so nothing is replayed";
+    if (is_a(engine, "lmdb") && writes && w->needs != S_EMPTY_SYNCED && w->runner != RUN_BESIDE)
+        return "lmdb has no log: with NOSYNC a loss of power may break the whole file";
+    if (is_a(engine, "leveldb") && w->op == workloads[W_MULTIGET_8].op)
+        return "leveldb has no multi-get: the keys are got one by one";
+    if (is_a(engine, "wiredtiger") && w->op == workloads[W_MULTIGET_8].op)
+        return "wiredtiger has no multi-get: the keys are got one by one";
+    if (engine->adapter->count == NULL && workload == W_COUNTRANGE)
+        return "it cannot count: the bench walks over the range";
+    if (engine->adapter->batch == NULL && (workload == W_FILLBATCH || workload == W_DELETERANGE))
+        return "it has no batches: written one by one";
+    if (is_a(engine, "leveldb") && set->cold && !writes)
+        return "leveldb does not check what it reads from disk, by its default";
+    if (is_a(engine, "lmdb") && set->cold && !writes)
+        return "lmdb has no checksums";
     return NULL;
 }
