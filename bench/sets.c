@@ -64,9 +64,9 @@ const struct workload workloads[W_COUNT] = {
                    .op = seek_and_walk, .arg = 10},
     [W_SEEK_100] = {"seekrandom-100", "the same with 100 steps", READS, .op = seek_and_walk,
                     .arg = 100},
-    [W_SEEKBACK_10] = {"seekreverse-10", "new iterator, seek to a random key, 10 steps back", READS,
-                       .op = seek_and_walk_back, .arg = 10},
-    [W_SEEKBACK_100] = {"seekreverse-100", "the same with 100 steps", READS,
+    [W_SEEKBACK_10] = {"seekrandom-10-reverse", "new iterator, seek to a random key, 10 steps back",
+                       READS, .op = seek_and_walk_back, .arg = 10},
+    [W_SEEKBACK_100] = {"seekrandom-100-reverse", "the same with 100 steps", READS,
                         .op = seek_and_walk_back, .arg = 100},
     /* a step may take less than the clock */
     [W_READSEQ] = {"readseq", "step of a walk through everything", READS, .op = step_forward,
