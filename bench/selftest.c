@@ -242,6 +242,35 @@ static void test_ratios(void)
          "a median lies in the middle, between its extremes");
 }
 
+static void test_best_peer(void)
+{
+    static const struct adapter adapter;
+    static const struct engine three[] = {{.name = "quern", .adapter = &adapter, .ours = true},
+                                          {.name = "lmdb-writemap", .adapter = &adapter},
+                                          {.name = "leveldb", .adapter = &adapter}};
+    static const double rates[2][3] = {{10, 20, 5}, {8, 20, 4}};
+    const struct config c = {.engine = {&three[0], &three[1], &three[2]}, .engine_count = 3};
+    struct results *r = must_alloc(sizeof(*r));
+    struct spread s;
+
+    r->config = &c;
+    r->rounds = 2;
+    r->set = sets[0];
+    for (unsigned round = 0; round < 2; round++)
+        for (unsigned e = 0; e < 3; e++)
+            for (unsigned w = 0; w < W_COUNT; w++) {
+                r->have[round][e][w] = true;
+                r->row[round][e][w].ops_per_s = rates[round][e];
+            }
+    s = spread_ratio(r, 0, W_FILLRANDOM, 2, W_FILLRANDOM);
+    tell(best_peer(r, W_FILLRANDOM) == 2 && best_of_peers(r, W_FILLRANDOM, true) == 1 &&
+             best_peer(r, W_READRANDOM) == 1 && best_peer(r, W_FILLSYNC) == 1,
+         "a peer that promises less in a row is not the one to compare with, elsewhere it is");
+    tell(s.count == 2 && s.min > 1.9 && s.min < 2.1 && s.max > 1.9 && s.max < 2.1,
+         "a ratio is taken within each round");
+    free(r);
+}
+
 int selftest_run(void)
 {
     test_shuffles();
@@ -256,6 +285,7 @@ int selftest_run(void)
     test_workloads();
     test_sets();
     test_ratios();
+    test_best_peer();
     (void)printf("1..%d\n", test_no);
     return failures == 0 ? 0 : 1;
 }
