@@ -83,7 +83,10 @@ static void print_set_head(const struct results *r)
                      r->fenced ? "all memory of an engine, page cache included, is limited to "
                                  "cache, two write buffers and 32 MiB"
                                : "no memory cgroup can be made here, so it fills again in the row");
-    (void)printf("the bench itself costs %.0f ns a put and %.0f ns a get\n\n", put_ns, get_ns);
+    (void)printf(
+        "the bench itself costs %.0f ns a put and %.0f ns a get; a turn took %.0f s, planned "
+        "for %.0f\n\n",
+        put_ns, get_ns, r->seconds / (r->rounds * r->config->engine_count), set_turn_seconds(s));
 }
 
 /* ------------------------------------------------------------------ columns -- */

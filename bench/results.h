@@ -12,6 +12,7 @@ struct results {
     struct set set;  /* as it was run */
     bool fenced;     /* a cold set had its memory limited */
     unsigned rounds; /* done */
+    double seconds;  /* they took, all together */
     bool have[ROUNDS_MAX][ENGINES_MAX][W_COUNT];
     struct row row[ROUNDS_MAX][ENGINES_MAX][W_COUNT];
 };

@@ -227,8 +227,8 @@ static void test_sets(void)
     tell(set_count <= SETS_MAX && sound,
          "in every set each row finds the entries that it counts on");
     tell(steady, "overwrite writes ten times what two write buffers hold");
-    tell(plan_seconds(&c) < 3600 && plan_seconds(&c) > 1200,
-         "five rounds of five engines are planned for less than an hour");
+    tell(plan_seconds(&c) < 3400 && plan_seconds(&c) > 1200,
+         "five rounds of five engines are planned for an hour, with some to spare");
     tell(plan_seconds(&quick) < 300, "and the quick run for less than five minutes");
 }
 
