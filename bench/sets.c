@@ -311,6 +311,28 @@ const unsigned set_count = sizeof(sets) / sizeof(sets[0]);
 
 /* ------------------------------------------------------------------ as asked for -- */
 
+/* Is this step asked for, or needed for a later one that is? */
+static bool is_wanted(const bool only[W_COUNT], const struct step *step)
+{
+    bool wanted = only[step->workload];
+
+    for (const struct step *later = step + 1; later->seconds > 0 && !wanted; later++)
+        wanted = only[later->workload] && workloads[later->workload].after != W_FILLSEQ &&
+                 workloads[later->workload].after == step->workload;
+    return wanted;
+}
+
+/* Leave the others out. */
+static void keep_wanted(struct set *s, const bool only[W_COUNT])
+{
+    struct step *to = s->steps;
+
+    for (const struct step *step = s->steps; step->seconds > 0; step++)
+        if (is_wanted(only, step))
+            *to++ = *step;
+    *to = (struct step){0};
+}
+
 struct set set_for(const struct config *c, unsigned set_no)
 {
     struct set s = sets[set_no];
@@ -332,6 +354,7 @@ struct set set_for(const struct config *c, unsigned set_no)
         s.cache_bytes = s.num * set_entry_bytes(&s) / COLD_CACHE_PART;
     if (c->cache_bytes > 0)
         s.cache_bytes = c->cache_bytes;
+    keep_wanted(&s, c->only);
     for (struct step *step = s.steps; step->seconds > 0; step++) {
         bool by_time = workloads[step->workload].bound == BY_TIME;
         double asked = by_time ? c->seconds : c->write_seconds;
@@ -369,7 +392,7 @@ uint64_t set_ops(const struct set *s, const struct workload *w, unsigned batch)
 
 double set_turn_seconds(const struct set *s)
 {
-    double sum = s->load_seconds;
+    double sum = s->steps[0].seconds > 0 ? s->load_seconds : 0;
 
     for (const struct step *step = s->steps; step->seconds > 0; step++) {
         const struct workload *w = &workloads[step->workload];
