@@ -255,7 +255,7 @@ static void set_defaults(struct config *c)
     for (unsigned w = 0; w < W_COUNT; w++)
         c->only[w] = true;
     for (unsigned i = 0; i < set_count; i++)
-        c->set[i] = true;
+        c->set[i] = !sets[i].by_name;
     for (unsigned e = 0; e < engine_count; e++)
         if (engines[e].in_bench)
             c->engine[c->engine_count++] = &engines[e];
@@ -379,9 +379,12 @@ static int list(const struct config *c)
                      engines[e].adapter->version(), engines[e].what);
     (void)printf("(* measured by default, + also with --quick)\n\n");
     for (unsigned i = 0; i < set_count; i++)
-        (void)printf("%-17s %s %4.0f s a turn; %s\n", sets[i].name, sets[i].in_quick ? "+" : " ",
+        (void)printf("%-17s %s %4.0f s a turn; %s\n", sets[i].name,
+                     sets[i].in_quick  ? "+"
+                     : sets[i].by_name ? "-"
+                                       : " ",
                      set_turn_seconds(&sets[i]), sets[i].what);
-    (void)printf("(rounds x engines x turns are planned for %.0f minutes)\n\n",
+    (void)printf("(- only by --sets; rounds x engines x turns are planned for %.0f minutes)\n\n",
                  plan_seconds(c) / 60);
     for (unsigned w = 0; w < W_COUNT; w++)
         (void)printf("%-27s%s\n", workloads[w].name, workloads[w].what);

@@ -306,6 +306,22 @@ const struct set sets[] = {
      .in_quick = true,
      .load_seconds = 1,
      .steps = {{W_RECOVERY, 1.5}}},
+    {.name = "scale",
+     .what = "few rows, for bench/scale to run with many sizes and numbers of threads",
+     .num = K(1000),
+     .key_bytes = 16,
+     .value_bytes = 100,
+     .threads = 1,
+     .cache_bytes = MIB(256),
+     .write_buffer_bytes = MIB(64),
+     .by_name = true,
+     .load_seconds = 3,
+     .steps = {{W_FILLRANDOM, 9},
+               {W_OVERWRITE, 5},
+               {W_READRANDOM, 1},
+               {W_MULTIGET_32, 1},
+               {W_SEEK_10, 1},
+               {W_READSEQ, 1}}},
 };
 const unsigned set_count = sizeof(sets) / sizeof(sets[0]);
 

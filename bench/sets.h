@@ -76,6 +76,7 @@ struct set {
     uint64_t cache_bytes, write_buffer_bytes;
     bool cold;           /* a cache of a tenth of the data, and no page cache to speak of */
     bool in_quick;       /* measured with --quick too */
+    bool by_name;        /* measured only when --sets names it */
     double load_seconds; /* planned for filling by batches, settling, reopening, warming */
     struct step steps[STEPS_MAX]; /* up to one with 0 seconds */
 };
