@@ -181,11 +181,14 @@ struct row {
 
 void row_init(struct row *row, enum workload_no workload);
 
-/* Why this engine's figure in this row buys less, or more, than the others'; NULL: it does not.
- * engines.c */
+/* In what an engine's figure in a row is not like the others'. engines.c */
+struct apart {
+    const char *why; /* NULL: in nothing */
+    bool weaker;     /* it promises less: no engine has to be compared with it */
+};
 struct set;
-const char *apart_reason(const struct engine *engine, const struct set *set,
-                         enum workload_no workload);
+struct apart apart_in(const struct engine *engine, const struct set *set,
+                      enum workload_no workload);
 
 /* child.c: measure one engine with set `set_no` in the empty directory `dir`, a row to `out_fd` at
  * a time. */

@@ -241,20 +241,6 @@ static void measure_recovery(struct child *c, const struct step *step)
 
 /* ------------------------------------------------------------------ a turn -- */
 
-/* Is this step asked for, or needed for one that is? */
-static bool is_wanted(const struct child *c, const struct step *step)
-{
-    const bool *only = c->config->only;
-
-    if (only[step->workload])
-        return true;
-    for (const struct step *later = step + 1; later->seconds > 0; later++)
-        if (only[later->workload] && step->workload != W_FILLSEQ &&
-            workloads[later->workload].after == step->workload)
-            return true;
-    return false;
-}
-
 static void take_step(struct child *c, const struct step *step)
 {
     const struct workload *what = &workloads[step->workload];
@@ -311,8 +297,7 @@ void child_run(const struct config *config, unsigned set_no, const struct engine
     usage_watch_start(c.dir);
 
     for (const struct step *step = set.steps; step->seconds > 0; step++)
-        if (is_wanted(&c, step))
-            take_step(&c, step);
+        take_step(&c, step);
     if (c.stand == S_FILLED)
         store_stand(&c, S_SETTLED); /* for the row `load` */
     store_remove(&c);

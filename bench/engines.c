@@ -73,28 +73,27 @@ static bool is_a(const struct engine *engine, const char *family)
            (engine->name[len] == '\0' || engine->name[len] == '-');
 }
 
-const char *apart_reason(const struct engine *engine, const struct set *set,
-                         enum workload_no workload)
+struct apart apart_in(const struct engine *engine, const struct set *set, enum workload_no workload)
 {
     const struct workload *w = &workloads[workload];
     bool writes = w->writes || workload == W_LOAD || workload == W_BESIDE_WRITER ||
                   workload == W_BESIDE_4_WRITER;
+    bool many = w->op == workloads[W_MULTIGET_8].op;
 
     if (is_a(engine, "lmdb") && workload == W_RECOVERY)
-        return "lmdb has no log, so nothing is replayed";
+        return (struct apart){"lmdb has no log, so nothing is replayed", true};
     if (is_a(engine, "lmdb") && writes && w->needs != S_EMPTY_SYNCED && w->runner != RUN_BESIDE)
-        return "lmdb has no log: with NOSYNC a loss of power may break the whole file";
-    if (is_a(engine, "leveldb") && w->op == workloads[W_MULTIGET_8].op)
-        return "leveldb has no multi-get: the keys are got one by one";
-    if (is_a(engine, "wiredtiger") && w->op == workloads[W_MULTIGET_8].op)
-        return "wiredtiger has no multi-get: the keys are got one by one";
+        return (struct apart){
+            "lmdb has no log: with NOSYNC a loss of power may break the whole file", true};
+    if ((is_a(engine, "leveldb") || is_a(engine, "wiredtiger")) && many)
+        return (struct apart){"it has no multi-get: the keys are got one by one", false};
     if (engine->adapter->count == NULL && workload == W_COUNTRANGE)
-        return "it cannot count: the bench walks over the range";
+        return (struct apart){"it cannot count: the bench walks over the range", false};
     if (engine->adapter->batch == NULL && (workload == W_FILLBATCH || workload == W_DELETERANGE))
-        return "it has no batches: written one by one";
+        return (struct apart){"it has no batches: written one by one", true};
     if (is_a(engine, "leveldb") && set->cold && !writes)
-        return "leveldb does not check what it reads from disk, by its default";
+        return (struct apart){"by its default leveldb does not check what it reads", false};
     if (is_a(engine, "lmdb") && set->cold && !writes)
-        return "lmdb has no checksums";
-    return NULL;
+        return (struct apart){"lmdb has no checksums", false};
+    return (struct apart){NULL, false};
 }

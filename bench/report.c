@@ -1,7 +1,7 @@
 /* report.c - the tables of one set: rates with ratios, latencies, processor time, and what it
- * costs. A rate that buys less or more than the others' in its row has a letter, and the letter a
- * line below the table. The ratio is to the peer whose median rate is highest among those without a
- * letter, or among all when all have one. */
+ * costs. A rate that is not like the others in its row has a letter, and the letter a line below
+ * the table. The ratio is to the peer whose median rate is highest among those that promise as
+ * much, or among all when none does. */
 #include "report.h"
 
 #include "clock.h"
@@ -83,7 +83,10 @@ static void print_set_head(const struct results *r)
                      r->fenced ? "all memory of an engine, page cache included, is limited to "
                                  "cache, two write buffers and 32 MiB"
                                : "no memory cgroup can be made here, so it fills again in the row");
-    (void)printf("the bench itself costs %.0f ns a put and %.0f ns a get\n\n", put_ns, get_ns);
+    (void)printf(
+        "the bench itself costs %.0f ns a put and %.0f ns a get; a turn took %.0f s, planned "
+        "for %.0f\n\n",
+        put_ns, get_ns, r->seconds / (r->rounds * r->config->engine_count), set_turn_seconds(s));
 }
 
 /* ------------------------------------------------------------------ columns -- */
@@ -121,7 +124,7 @@ struct reasons {
 static char letter_of(struct reasons *reasons, const struct results *r, unsigned engine,
                       unsigned workload)
 {
-    const char *why = apart_reason(r->config->engine[engine], &r->set, workload);
+    const char *why = apart_in(r->config->engine[engine], &r->set, workload).why;
     unsigned i = 0;
 
     if (why == NULL)
@@ -190,9 +193,9 @@ static void print_rates(struct reasons *reasons, const struct results *r)
         (void)printf("\n");
     }
     for (unsigned i = 0; i < reasons->count; i++)
-        (void)printf("%c  not like the others: %s\n", 'a' + (int)i, reasons->text[i]);
+        (void)printf("%c  %s\n", 'a' + (int)i, reasons->text[i]);
     if (cut)
-        (void)printf("*  ended by its limit of time before all was written\n");
+        (void)printf("*  ended by the limit of time before all was written\n");
     (void)printf("\n");
 }
 
@@ -203,12 +206,11 @@ static bool is_ahead(const struct results *r, unsigned ours, unsigned peer, unsi
 
     if (s.count == 0 || s.min > 1)
         return true;
-    (void)printf("%-*s%s %s, %.2fx (%.2f-%.2f)%s\n", LABEL_WIDTH, workloads[workload].name,
-                 s.max < 1 ? "behind" : "no clear lead over", r->config->engine[peer]->name,
-                 s.median, s.min, s.max,
-                 apart_reason(r->config->engine[peer], &r->set, workload) != NULL
-                     ? ", which is not like the others"
-                     : "");
+    (void)printf(
+        "%-*s%s %s, %.2fx (%.2f-%.2f)%s\n", LABEL_WIDTH, workloads[workload].name,
+        s.max < 1 ? "behind" : "no clear lead over", r->config->engine[peer]->name, s.median, s.min,
+        s.max,
+        apart_in(r->config->engine[peer], &r->set, workload).weaker ? ", which promises less" : "");
     return false;
 }
 
@@ -221,14 +223,14 @@ static void print_standing(const struct results *r)
     while (ours < none && !r->config->engine[ours]->ours)
         ours++;
     for (unsigned w = 0; w < W_COUNT && ours < none; w++) {
-        unsigned peer = best_peer(r, w), apart = best_of_peers(r, w, true);
+        unsigned peer = best_peer(r, w), weaker = best_of_peers(r, w, true);
 
         if (peer == none || SPREAD(r, ours, w, ops_per_s).count == 0)
             continue;
         rows++;
         ahead += is_ahead(r, ours, peer, w);
-        if (apart < none && apart != peer)
-            (void)is_ahead(r, ours, apart, w);
+        if (weaker < none && weaker != peer)
+            (void)is_ahead(r, ours, weaker, w);
     }
     if (rows > 0)
         (void)printf("%s is ahead of the best peer in every round in %u of %u rows\n\n",

@@ -61,7 +61,7 @@ static void line_tail(FILE *f, const struct results *r, unsigned e, unsigned w, 
                       bool cut)
 {
     const struct set *s = &r->set;
-    const char *why = apart_reason(r->config->engine[e], s, w);
+    const struct apart apart = apart_in(r->config->engine[e], s, w);
 
     (void)fprintf(f, ",\"cut\":%s,\"num\":%" PRIu64 ",\"key_bytes\":%u,\"value_bytes\":%u",
                   cut ? "true" : "false", s->num, s->key_bytes, s->value_bytes);
@@ -70,9 +70,9 @@ static void line_tail(FILE *f, const struct results *r, unsigned e, unsigned w, 
                   r->fenced && s->cold ? "true" : "false");
     (void)fprintf(f, ",\"cache_bytes\":%" PRIu64 ",\"write_buffer_bytes\":%" PRIu64, s->cache_bytes,
                   s->write_buffer_bytes);
-    if (why != NULL) {
-        (void)fprintf(f, ",\"apart\":");
-        json_string(f, why);
+    if (apart.why != NULL) {
+        (void)fprintf(f, ",\"weaker\":%s,\"apart\":", apart.weaker ? "true" : "false");
+        json_string(f, apart.why);
     }
     (void)fprintf(f, ",\"commit\":");
     json_string(f, r->config->commit);

@@ -58,7 +58,7 @@ struct spread spread_ratio(const struct results *r, unsigned a, unsigned wa, uns
     return spread_of(values, count);
 }
 
-unsigned best_of_peers(const struct results *r, unsigned workload, bool apart)
+unsigned best_of_peers(const struct results *r, unsigned workload, bool weaker)
 {
     unsigned best = r->config->engine_count;
     double best_rate = -1;
@@ -67,7 +67,7 @@ unsigned best_of_peers(const struct results *r, unsigned workload, bool apart)
         struct spread s = SPREAD(r, e, workload, ops_per_s);
         const struct engine *engine = r->config->engine[e];
 
-        if (engine->ours || (apart_reason(engine, &r->set, workload) != NULL) != apart)
+        if (engine->ours || apart_in(engine, &r->set, workload).weaker != weaker)
             continue;
         if (s.count > 0 && s.median > best_rate) {
             best = e;

@@ -12,6 +12,7 @@ struct results {
     struct set set;  /* as it was run */
     bool fenced;     /* a cold set had its memory limited */
     unsigned rounds; /* done */
+    double seconds;  /* they took, all together */
     bool have[ROUNDS_MAX][ENGINES_MAX][W_COUNT];
     struct row row[ROUNDS_MAX][ENGINES_MAX][W_COUNT];
 };
@@ -35,11 +36,11 @@ struct spread spread_field(const struct results *r, unsigned engine, unsigned wo
 struct spread spread_ratio(const struct results *r, unsigned a, unsigned wa, unsigned b,
                            unsigned wb);
 
-/* The peer with the highest median rate among those that have a reason to stand apart in this row,
- * or among those that have none; engine_count: there is none. */
-unsigned best_of_peers(const struct results *r, unsigned workload, bool apart);
+/* The peer with the highest median rate among those that promise less in this row, or among those
+ * that do not; engine_count: there is none. */
+unsigned best_of_peers(const struct results *r, unsigned workload, bool weaker);
 
-/* The one to compare with: of those without a reason if there are any. */
+/* The one to compare with: of those that do not if there are any. */
 unsigned best_peer(const struct results *r, unsigned workload);
 
 bool row_is_empty(const struct results *r, unsigned workload);

@@ -36,6 +36,18 @@
 
 static volatile sig_atomic_t told_to_stop;
 
+/* What stays the same from the first turn to the last. */
+struct run {
+    const struct config *config;
+    int argc; /* to start the children with */
+    char **argv;
+    uint64_t begun_ns;
+    char base[400]; /* the run's own directory */
+    char machine[256];
+    bool fenced;
+    FILE *json;
+};
+
 static void on_signal(int signal_no)
 {
     (void)signal_no;
@@ -52,11 +64,11 @@ static void catch_signals(void)
 
 /* Start this program again as the child that measures `engine` with one set; *rows_fd is the pipe's
  * reading end. */
-static pid_t child_start(const struct engine *engine, unsigned set_no, const char *dir,
-                         unsigned round, int argc, char **argv, int *rows_fd)
+static pid_t child_start(const struct run *run, const struct engine *engine, unsigned set_no,
+                         const char *dir, unsigned round, int *rows_fd)
 {
     char round_text[16], set_text[16];
-    char **args = must_alloc(((size_t)argc + CHILD_ARGS + 1) * sizeof(*args));
+    char **args = must_alloc(((size_t)run->argc + CHILD_ARGS + 1) * sizeof(*args));
     char *more[CHILD_ARGS] = {
         "--child",     (char *)(uintptr_t)engine->name, "--child-set",   set_text,
         "--child-dir", (char *)(uintptr_t)dir,          "--child-round", round_text};
@@ -65,8 +77,8 @@ static pid_t child_start(const struct engine *engine, unsigned set_no, const cha
 
     (void)snprintf(round_text, sizeof(round_text), "%u", round);
     (void)snprintf(set_text, sizeof(set_text), "%u", set_no);
-    memcpy(args, argv, (size_t)argc * sizeof(*args));
-    memcpy(args + argc, more, sizeof(more));
+    memcpy(args, run->argv, (size_t)run->argc * sizeof(*args));
+    memcpy(args + run->argc, more, sizeof(more));
     if (pipe2(fds, O_CLOEXEC) != 0)
         die("pipe: %s", strerror(errno));
     (void)fflush(NULL);
@@ -129,10 +141,9 @@ static bool child_reap(pid_t pid, uint64_t deadline_ns, const char *name)
 }
 
 /* One engine's turn. False: it failed, and has no rows in this round. */
-static bool turn(struct results *r, unsigned round, unsigned e, const char *base, int argc,
-                 char **argv)
+static bool turn(const struct run *run, struct results *r, unsigned round, unsigned e)
 {
-    const struct config *c = r->config;
+    const struct config *c = run->config;
     const struct engine *engine = c->engine[e];
     uint64_t deadline = clock_ns() + (uint64_t)(c->child_seconds * 1e9);
     char dir[512];
@@ -141,11 +152,11 @@ static bool turn(struct results *r, unsigned round, unsigned e, const char *base
     int fd;
     bool good;
 
-    (void)snprintf(dir, sizeof(dir), "%s/%s", base, engine->name);
+    (void)snprintf(dir, sizeof(dir), "%s/%s", run->base, engine->name);
     if (mkdir(dir, 0755) != 0)
         die("%s: %s", dir, strerror(errno));
     (void)fprintf(stderr, "%s, round %u, %s:", r->set.name, round + 1, engine->name);
-    pid = child_start(engine, r->set_no, dir, round, argc, argv, &fd);
+    pid = child_start(run, engine, r->set_no, dir, round, &fd);
     while (next_row(fd, deadline, &row)) {
         r->row[round][e][row.workload] = row;
         r->have[round][e][row.workload] = true;
@@ -162,7 +173,7 @@ static bool turn(struct results *r, unsigned round, unsigned e, const char *base
 }
 
 /* All rounds of one set. False: an engine failed in one of them. */
-static bool set_run(struct results *r, const char *base, double seconds_max, int argc, char **argv)
+static bool set_rounds(const struct run *run, struct results *r, double seconds_max)
 {
     const struct config *c = r->config;
     uint64_t begun = clock_ns(), longest = 0;
@@ -176,11 +187,12 @@ static bool set_run(struct results *r, const char *base, double seconds_max, int
             break;
         }
         for (unsigned i = 0; i < c->engine_count && !told_to_stop; i++)
-            good = turn(r, r->rounds, (i + r->rounds) % c->engine_count, base, argc, argv) && good;
+            good = turn(run, r, r->rounds, (i + r->rounds) % c->engine_count) && good;
         took = clock_ns() - round_begun;
         longest = took > longest ? took : longest;
         r->rounds++;
     }
+    r->seconds = (double)(clock_ns() - begun) / 1e9;
     return good;
 }
 
@@ -199,7 +211,7 @@ static double planned_from(const struct config *c, unsigned set_no)
 
 static FILE *json_open(const char *path)
 {
-    FILE *f = path != NULL ? fopen(path, "w") : NULL;
+    FILE *f = path != NULL ? fopen(path, "we") : NULL;
 
     if (path != NULL && f == NULL)
         die("%s: %s", path, strerror(errno));
@@ -217,45 +229,52 @@ static bool json_close(FILE *f, const char *path)
     return written;
 }
 
-int rounds_run(const struct config *config, int argc, char **argv)
+/* One set from its first turn to its tables. False: something failed. */
+static bool set_run(const struct run *run, unsigned set_no)
 {
-    FILE *json = json_open(config->json_path);
-    uint64_t begun = clock_ns();
-    char base[400], machine[256];
-    bool good = true, fenced = fence_is_possible();
+    const struct config *c = run->config;
+    struct results *r = must_alloc(sizeof(*r));
+    double left = c->limit_seconds - (double)(clock_ns() - run->begun_ns) / 1e9;
+    bool good = true;
 
-    if (snprintf(base, sizeof(base), "%s/quern-bench-XXXXXX", config->dir) >= (int)sizeof(base))
-        die("--dir is too long");
-    if (mkdtemp(base) == NULL)
-        die("%s: %s", base, strerror(errno));
-    catch_signals();
-    usage_machine(base, machine, sizeof(machine));
-    report_head(config, machine);
-    for (unsigned i = 0; i < set_count && !told_to_stop; i++) {
-        struct results *r;
-        double left = config->limit_seconds - (double)(clock_ns() - begun) / 1e9;
-
-        if (!config->set[i])
-            continue;
-        r = must_alloc(sizeof(*r));
-        r->config = config;
-        r->machine = machine;
-        r->fenced = fenced;
-        r->set_no = i;
-        r->set = set_for(config, i);
-        good = set_run(r, base, left * set_turn_seconds(&r->set) / planned_from(config, i), argc,
-                       argv) &&
-               good;
+    r->config = c;
+    r->machine = run->machine;
+    r->fenced = run->fenced;
+    r->set_no = set_no;
+    r->set = set_for(c, set_no);
+    if (r->set.steps[0].seconds > 0) {
+        good = set_rounds(run, r, left * set_turn_seconds(&r->set) / planned_from(c, set_no));
         if (!told_to_stop) {
             report_set(r);
-            report_json(json, r);
+            report_json(run->json, r);
         }
-        free(r);
     }
-    usage_remove_tree(base);
-    good = json_close(json, config->json_path) && good;
+    free(r);
+    return good;
+}
+
+int rounds_run(const struct config *config, int argc, char **argv)
+{
+    struct run run = {.config = config, .argc = argc, .argv = argv, .begun_ns = clock_ns()};
+    bool good = true;
+
+    run.json = json_open(config->json_path);
+    run.fenced = fence_is_possible();
+    if (snprintf(run.base, sizeof(run.base), "%s/quern-bench-XXXXXX", config->dir) >=
+        (int)sizeof(run.base))
+        die("--dir is too long");
+    if (mkdtemp(run.base) == NULL)
+        die("%s: %s", run.base, strerror(errno));
+    catch_signals();
+    usage_machine(run.base, run.machine, sizeof(run.machine));
+    report_head(config, run.machine);
+    for (unsigned i = 0; i < set_count && !told_to_stop; i++)
+        if (config->set[i])
+            good = set_run(&run, i) && good;
+    usage_remove_tree(run.base);
+    good = json_close(run.json, config->json_path) && good;
     if (told_to_stop)
         return 130;
-    (void)printf("%.0f seconds in all\n", (double)(clock_ns() - begun) / 1e9);
+    (void)printf("%.0f seconds in all\n", (double)(clock_ns() - run.begun_ns) / 1e9);
     return good ? 0 : 1;
 }

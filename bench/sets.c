@@ -4,7 +4,8 @@
  * of them costs around it (waiting for the background, syncing the file system), plus load_seconds.
  * Rows that are bounded by count are planned at COUNT_PART of their limit: it is there for the
  * slowest engine, and the others are done long before. With five engines and five rounds an hour
- * has to hold it all, five minutes the quick run; selftest.c adds it up. */
+ * has to hold it all, five minutes the quick run; selftest.c adds it up, and each table's head has
+ * the plan beside what a turn took. */
 #include "sets.h"
 
 #include "work.h"
@@ -140,14 +141,14 @@ const struct set sets[] = {
      .write_buffer_bytes = MIB(64),
      .in_quick = true,
      .load_seconds = 3,
-     .steps = {{W_FILLSEQ, 3},        {W_FILLBATCH, 2},     {W_FILLSYNC, 0.6},
+     .steps = {{W_FILLSEQ, 2.2},      {W_FILLBATCH, 1.5},   {W_FILLSYNC, 0.6},
                {W_FILLSYNC_4, 0.6},   {W_FILLSYNC_16, 0.6}, {W_FILLRANDOM, 9},
                {W_READRANDOM, 0.6},   {W_READMISSING, 0.4}, {W_READHOT, 0.5},
                {W_MULTIGET_8, 0.4},   {W_MULTIGET_32, 0.4}, {W_MULTIGET_128, 0.4},
-               {W_SEEK_10, 0.5},      {W_SEEK_100, 0.4},    {W_SEEKBACK_10, 0.4},
-               {W_SEEKBACK_100, 0.4}, {W_READSEQ, 0.5},     {W_READREVERSE, 0.5},
+               {W_SEEK_10, 0.5},      {W_SEEK_100, 0.3},    {W_SEEKBACK_10, 0.4},
+               {W_SEEKBACK_100, 0.3}, {W_READSEQ, 0.5},     {W_READREVERSE, 0.5},
                {W_COUNTRANGE, 0.3},   {W_OPEN, 0.3},        {W_BESIDE, 0.6},
-               {W_BESIDE_4, 0.6},     YCSB_STEPS(0.3),      {W_DELETERANDOM, 2},
+               {W_BESIDE_4, 0.6},     YCSB_STEPS(0.3),      {W_DELETERANDOM, 1.5},
                {W_QUEUE, 0.8}}},
     {.name = "steady",
      .what = "the same, overwritten until the shape of the store no longer changes",
@@ -159,18 +160,18 @@ const struct set sets[] = {
      .write_buffer_bytes = MIB(16),
      .in_quick = true,
      .load_seconds = 3,
-     .steps = {{W_OVERWRITE, 10}}},
+     .steps = {{W_OVERWRITE, 8}}},
     {.name = "threads",
      .what = "the same, two threads",
-     .num = K(400),
+     .num = K(300),
      .key_bytes = 16,
      .value_bytes = 100,
      .threads = 2,
      .cache_bytes = MIB(256),
      .write_buffer_bytes = MIB(16),
      .load_seconds = 1,
-     .steps = {{W_FILLSEQ, 2},
-               {W_FILLRANDOM, 3},
+     .steps = {{W_FILLSEQ, 1.2},
+               {W_FILLRANDOM, 2.4},
                {W_READRANDOM, 0.5},
                {W_READMISSING, 0.4},
                {W_MULTIGET_32, 0.5},
@@ -188,11 +189,11 @@ const struct set sets[] = {
      .write_buffer_bytes = MIB(16),
      .in_quick = true,
      .load_seconds = 1.5,
-     .steps = {{W_FILLSEQ, 2},
+     .steps = {{W_FILLSEQ, 1.5},
                {W_FILLBATCH, 1},
                {W_FILLSYNC, 0.5},
                {W_FILLRANDOM, 2},
-               {W_OVERWRITE, 4},
+               {W_OVERWRITE, 3},
                {W_READRANDOM, 0.5},
                {W_READMISSING, 0.3},
                {W_READHOT, 0.4},
@@ -214,11 +215,11 @@ const struct set sets[] = {
      .cache_bytes = MIB(256),
      .write_buffer_bytes = MIB(16),
      .load_seconds = 1.5,
-     .steps = {{W_FILLSEQ, 2},
+     .steps = {{W_FILLSEQ, 1.5},
                {W_FILLBATCH, 1},
                {W_FILLSYNC, 0.5},
                {W_FILLRANDOM, 3},
-               {W_OVERWRITE, 4},
+               {W_OVERWRITE, 3},
                {W_READRANDOM, 0.5},
                {W_READMISSING, 0.3},
                {W_READHOT, 0.4},
@@ -233,14 +234,14 @@ const struct set sets[] = {
                {W_DELETERANDOM, 1}}},
     {.name = "cold-small",
      .what = "keys of 16 bytes, values of 100; not resident",
-     .num = K(1500),
+     .num = K(1200),
      .key_bytes = 16,
      .value_bytes = 100,
      .threads = 1,
      .write_buffer_bytes = MIB(8),
      .cold = true,
      .in_quick = true,
-     .load_seconds = 6.5,
+     .load_seconds = 5.2,
      .steps = {COLD_STEPS}},
     {.name = "cold-kilobyte",
      .what = "keys of 16 bytes, values of 1 KB; not resident",
@@ -283,7 +284,7 @@ const struct set sets[] = {
      .write_buffer_bytes = MIB(16),
      .in_quick = true,
      .load_seconds = 0.7,
-     .steps = {{W_FILLRANDOM, 1}, {W_OVERWRITE, 2}, {W_READRANDOM, 0.4}, {W_READSEQ, 0.3}}},
+     .steps = {{W_FILLRANDOM, 1}, {W_OVERWRITE, 1.5}, {W_READRANDOM, 0.4}, {W_READSEQ, 0.3}}},
     {.name = "large-1m",
      .what = "keys of 16 bytes, values of 1 MiB",
      .num = 100,
@@ -293,7 +294,7 @@ const struct set sets[] = {
      .cache_bytes = MIB(256),
      .write_buffer_bytes = MIB(16),
      .load_seconds = 0.7,
-     .steps = {{W_FILLRANDOM, 1}, {W_OVERWRITE, 2}, {W_READRANDOM, 0.4}, {W_READSEQ, 0.3}}},
+     .steps = {{W_FILLRANDOM, 1}, {W_OVERWRITE, 1.5}, {W_READRANDOM, 0.4}, {W_READSEQ, 0.3}}},
     {.name = "recovery",
      .what = "a log of keys of 16 bytes and values of 1 KB, all of it still needed",
      .num = K(130),
@@ -326,6 +327,28 @@ const unsigned set_count = sizeof(sets) / sizeof(sets[0]);
 
 /* ------------------------------------------------------------------ as asked for -- */
 
+/* Is this step asked for, or needed for a later one that is? */
+static bool is_wanted(const bool only[W_COUNT], const struct step *step)
+{
+    bool wanted = only[step->workload];
+
+    for (const struct step *later = step + 1; later->seconds > 0 && !wanted; later++)
+        wanted = only[later->workload] && workloads[later->workload].after != W_FILLSEQ &&
+                 workloads[later->workload].after == step->workload;
+    return wanted;
+}
+
+/* Leave the others out. */
+static void keep_wanted(struct set *s, const bool only[W_COUNT])
+{
+    struct step *to = s->steps;
+
+    for (const struct step *step = s->steps; step->seconds > 0; step++)
+        if (is_wanted(only, step))
+            *to++ = *step;
+    *to = (struct step){0};
+}
+
 struct set set_for(const struct config *c, unsigned set_no)
 {
     struct set s = sets[set_no];
@@ -347,6 +370,7 @@ struct set set_for(const struct config *c, unsigned set_no)
         s.cache_bytes = s.num * set_entry_bytes(&s) / COLD_CACHE_PART;
     if (c->cache_bytes > 0)
         s.cache_bytes = c->cache_bytes;
+    keep_wanted(&s, c->only);
     for (struct step *step = s.steps; step->seconds > 0; step++) {
         bool by_time = workloads[step->workload].bound == BY_TIME;
         double asked = by_time ? c->seconds : c->write_seconds;
@@ -384,7 +408,7 @@ uint64_t set_ops(const struct set *s, const struct workload *w, unsigned batch)
 
 double set_turn_seconds(const struct set *s)
 {
-    double sum = s->load_seconds;
+    double sum = s->steps[0].seconds > 0 ? s->load_seconds : 0;
 
     for (const struct step *step = s->steps; step->seconds > 0; step++) {
         const struct workload *w = &workloads[step->workload];

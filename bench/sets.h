@@ -84,7 +84,8 @@ struct set {
 extern const struct set sets[];
 extern const unsigned set_count;
 
-/* The set as the command line changes it. */
+/* The set as the command line changes it, with the steps that it asks for, and those that they
+ * need. */
 struct set set_for(const struct config *c, unsigned set_no);
 
 static inline uint64_t set_entry_bytes(const struct set *s)

@@ -4,8 +4,11 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 void mutex_init(struct mutex *m)
 {
@@ -68,6 +71,22 @@ bool cond_wait_ms(struct cond *c, struct mutex *m, uint64_t ms)
     rc = pthread_cond_timedwait(&c->os, &m->os, &until);
     holder_returns(m);
     return rc != ETIMEDOUT;
+}
+
+uint32_t parking_wait(struct parking *p)
+{
+    uint32_t word;
+
+    while ((word = atomic_load_explicit(&p->word, memory_order_acquire)) == 0)
+        (void)syscall(SYS_futex, &p->word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+    return word;
+}
+
+/* A wake at an address that something else uses by now wakes nobody, or one who looks again. */
+void parking_tell(struct parking *p, uint32_t word)
+{
+    atomic_store_explicit(&p->word, word, memory_order_release);
+    (void)syscall(SYS_futex, &p->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 enum quern_code thread_start(pthread_t *out, const char *name, void *(*body)(void *), void *arg,

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct mutex {
     pthread_mutex_t os;
@@ -60,6 +61,17 @@ static inline void cond_broadcast(struct cond *c)
 {
     (void)pthread_cond_broadcast(&c->os);
 }
+
+/* Where one thread sleeps until another tells it a word that is not 0. It needs no lock, so whoever
+ * is woken has nothing to queue for. Zeroed is ready for use; once told, it is used up. */
+struct parking {
+    _Atomic uint32_t word;
+};
+
+/* Sleep until told. What the teller wrote before is seen after. */
+uint32_t parking_wait(struct parking *p);
+/* The memory of `p` may be gone as soon as the other thread has seen the word. */
+void parking_tell(struct parking *p, uint32_t word);
 
 /* Start a thread with every signal blocked. `name` has at most 15 letters. Errors: NO_MEMORY. */
 MUST_USE enum quern_code thread_start(pthread_t *out, const char *name, void *(*body)(void *),

@@ -1,6 +1,7 @@
 /* engine_priv.h - the store as a whole: what its parts share, and who guards what.
  *
- *   write.c     commit queue: one leader at a time encodes, logs, applies, publishes
+ *   commit.c    commit queue: one leader at a time, for a group of writers
+ *   write.c     the group: encoded, logged, applied, published
  *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
@@ -43,20 +44,27 @@ struct memdb {
     uint64_t born_ns;   /* when its first entry came; 0: none yet */
 };
 
+enum { WAITER_LEADS = 1, WAITER_DONE }; /* what a waiter is told */
+
 /* One write on its way through the commit queue. Lives on the stack of the caller, or in a
  * quern_completion's shadow for asynchronous ones. */
 struct waiter {
     struct batch_ref batch;
     bool sync;
     bool seal; /* close the MemDB after this, if it holds anything */
-    bool lead; /* guarded by queue_mu: this one is to lead now */
-    bool done; /* guarded by queue_mu */
     quern_seq seq;
     enum quern_code code;
     struct quern_error *err; /* the caller's; NULL for asynchronous writes */
     struct quern_completion *async;
-    struct cond wake; /* initialised only when it has to wait */
+    struct parking told; /* WAITER_LEADS or WAITER_DONE */
     struct waiter *next;
+};
+
+/* What the leaders have learnt about writers that sync, to let them come together. */
+struct gather {
+    size_t expected;  /* writers that were about when the last sync ended */
+    uint64_t sync_ns; /* a mean; 0: none yet */
+    unsigned in_vain, skip;
 };
 
 /* Counted by readers without sharing lines: each thread has a stripe. */
@@ -113,6 +121,7 @@ struct quern {
     /* ---- the commit queue ---- */
     struct mutex queue_mu;
     struct waiter *queue_head, *queue_tail;
+    struct gather gather;
     bool leading;            /* somebody leads */
     size_t async_pending;    /* asynchronous writes not completed */
     bool closing;            /* no new writes */
@@ -233,12 +242,23 @@ MUST_USE enum quern_code engine_open(struct os *os, const char *path,
                                      const struct quern_options *options, struct quern **out,
                                      struct quern_error *err);
 
-/* ---- write.c ---- */
+/* ---- commit.c ---- */
+#define GROUP_COUNT_MAX 256 /* waiters in a group */
 /* Pass through the commit queue; fills seq and code. */
 enum quern_code engine_commit(struct quern *db, struct waiter *w);
+/* Join the queue and return; w->async is told. Errors: CLOSED, BUSY, NO_MEMORY. */
+MUST_USE enum quern_code engine_commit_async(struct quern *db, struct waiter *w,
+                                             struct quern_error *err);
 /* Lead if nobody does and nothing waits: the worker's way to seal and to mark without waiting. */
 bool engine_try_lead(struct quern *db);
 void engine_stop_leading(struct quern *db);
+void engine_writes_end(struct quern *db); /* close: no more writes, all completed, thread gone */
+
+/* ---- write.c ---- */
+/* Everything from the queue to visible, for the waiters from `first` on; fills their seq. Leader.
+ */
+MUST_USE enum quern_code engine_write_group(struct quern *db, struct waiter *first,
+                                            struct quern_error *err);
 /* Leader: close the active MemDB and open another of at least `bytes`. Waits for a place among the
  * sealed if `wait`, else BUSY. */
 MUST_USE enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait,
@@ -246,7 +266,6 @@ MUST_USE enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait
 /* Leader, after a call on the log failed with `err`: if the log takes no more, neither does the
  * store. */
 void engine_check_log(struct quern *db, const struct quern_error *err);
-void engine_writes_end(struct quern *db); /* close: no more writes, all completed, thread gone */
 
 /* ---- work.c ---- */
 MUST_USE enum quern_code engine_worker_start(struct quern *db, struct quern_error *err);

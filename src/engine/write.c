@@ -1,33 +1,17 @@
-/* write.c - the commit queue: writers line up, one leads.
+/* write.c - what a group of writes goes through, and the doors that lead to the commit queue.
  *
- *      put, write            write_async
- *          |                      |
- *          v                      v
- *   +--> [ queue of waiters, oldest first ] --- nobody leads and the head is asynchronous:
- *   |      |                                      the commit thread leads
- *   |      | leader takes a group (collect)
- *   |      v
- *   |    room in the MemDB (engine_seal)      may wait for the worker
- *   |    pressure_wait                        the smooth slow-down
- *   |    wal_append                           once for the group; with a sync if one asks
- *   |    mem_apply                            batch by batch
- *   |    spans_applied                        what scans remember as empty is cut off
- *   |    visible_seq = last                   release: readers see the whole group
- *   |    complete                             wake the group, call back
- *   '--- hand over to the new head
+ *    room in the MemDB (engine_seal)      may wait for the worker
+ *    pressure_wait                        the smooth slow-down
+ *    wal_append                           once for the group; with a sync if one asks
+ *    mem_apply                            batch by batch
+ *    spans_applied                        what scans remember as empty is cut off
+ *    visible_seq = last                   release: readers see the whole group
  *
- * A writer that finds the queue empty and nobody leading leads at once: no hand-over, no system
- * call. While a leader waits in a sync the next group gathers behind it. A group without a sync
- * never takes in a writer that wants one, so nobody waits for a sync in vain. Durable before
- * visible: a group that syncs is applied after its sync (docs/decisions/0006). */
+ * Durable before visible: a group that syncs is applied after its sync (docs/decisions/0006). */
 #include "engine/engine_priv.h"
 
 #include <inttypes.h>
-#include <unistd.h>
 
-#define GROUP_COUNT_MAX 256
-#define GROUP_BYTES_MAX (UINT64_C(1) << 20)
-#define ASYNC_PENDING_MAX 65536
 #define LOG_FACTOR 4 /* the log of a MemDB may be so many times as long as that can hold */
 
 /* ---- making room ---- */
@@ -115,32 +99,6 @@ enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait, struct 
 
 /* ---- a group ---- */
 
-/* Take the next group off the queue. The head is there. */
-static struct waiter *collect_locked(struct quern *db)
-{
-    struct waiter *first = db->queue_head, *last = first;
-    uint64_t bytes = batch_bytes(&first->batch);
-    bool sync = first->sync;
-
-    for (size_t count = 1; last->next != NULL && count < GROUP_COUNT_MAX; count++) {
-        const struct waiter *next = last->next;
-
-        bytes += batch_bytes(&next->batch);
-        if (bytes > GROUP_BYTES_MAX || (next->sync && !sync))
-            break;
-        if (first->seal || next->seal)
-            break; /* closing a MemDB may fail where the writes around it do not */
-        if ((next->batch.op_count == 0) != (first->batch.op_count == 0))
-            break; /* a write may find no space where a sync does not; behind it, a sync is free */
-        last = last->next;
-    }
-    db->queue_head = last->next;
-    if (db->queue_head == NULL)
-        db->queue_tail = NULL;
-    last->next = NULL;
-    return first;
-}
-
 struct group {
     struct batch_ref batches[GROUP_COUNT_MAX];
     size_t count;
@@ -216,8 +174,7 @@ static bool log_is_long(struct quern *db)
            LOG_FACTOR * db->active.capacity;
 }
 
-/* Everything from the queue to visible, for the waiters from `first` on. The caller leads. */
-static enum quern_code run_group(struct quern *db, struct waiter *first, struct quern_error *err)
+enum quern_code engine_write_group(struct quern *db, struct waiter *first, struct quern_error *err)
 {
     struct group g;
     quern_seq seq = db->last_seq;
@@ -254,196 +211,6 @@ static enum quern_code run_group(struct quern *db, struct waiter *first, struct 
         IGNORE(engine_seal(db, 0, false, &later)); /* BUSY: the worker has enough to do */
     }
     return QUERN_OK;
-}
-
-/* Tell asynchronous writers. The memory behind `c` may be gone as soon as it is told. */
-static void complete_async(struct waiter *w, enum quern_code code, const struct quern_error *err)
-{
-    struct quern_completion *c = w->async;
-    void (*done)(void *, struct quern_completion *) = c->done;
-    void *arg = c->arg;
-    int event_fd = c->event_fd;
-
-    c->seq = w->seq;
-    c->code = code;
-    if (code != QUERN_OK)
-        c->error = *err;
-    __atomic_store_n(&c->ready_, 1, __ATOMIC_RELEASE);
-    if (event_fd > 0) {
-        uint64_t one = 1;
-
-        IGNORE(write(event_fd, &one, sizeof(one))); /* a full counter is readable already */
-    }
-    if (done != NULL)
-        done(arg, c);
-}
-
-/* Hand out the result. Asynchronous ones first, in order, while nobody else can lead. Returns how
- * many they were. */
-static size_t tell_async(struct waiter **first, enum quern_code code, const struct quern_error *err)
-{
-    struct waiter **link = first;
-    size_t count = 0;
-
-    while (*link != NULL) {
-        struct waiter *w = *link;
-
-        if (w->async == NULL) {
-            link = &w->next;
-            continue;
-        }
-        *link = w->next;
-        complete_async(w, code, err);
-        count++;
-    }
-    return count;
-}
-
-/* Wake the blocking ones and pass the lead on. */
-static void finish_locked(struct quern *db, struct waiter *first, struct waiter *self,
-                          enum quern_code code, const struct quern_error *err)
-{
-    while (first != NULL) {
-        struct waiter *next = first->next;
-
-        first->code = code;
-        if (code != QUERN_OK)
-            *first->err = *err;
-        first->done = true;
-        if (first != self)
-            cond_signal(&first->wake);
-        first = next;
-    }
-    if (self != NULL && !self->done)
-        return; /* its turn has not come yet: it goes on leading */
-    if (db->queue_head != NULL && db->queue_head->async == NULL) {
-        db->queue_head->lead = true; /* `leading` stays: it is handed over */
-        cond_signal(&db->queue_head->wake);
-        return;
-    }
-    db->leading = false;
-    if (db->queue_head != NULL)
-        cond_signal(&db->commit_work);
-    else if (db->closing)
-        cond_broadcast(&db->queue_idle);
-}
-
-/* Lead: groups from the queue until the own waiter (or, without one, a single group) is done. */
-static void lead_locked(struct quern *db, struct waiter *self)
-{
-    do {
-        struct waiter *first = collect_locked(db);
-        struct quern_error err;
-        enum quern_code code;
-        size_t told;
-
-        mutex_unlock(&db->queue_mu);
-        code = run_group(db, first, &err);
-        told = tell_async(&first, code, &err);
-        mutex_lock(&db->queue_mu);
-        db->async_pending -= told;
-        finish_locked(db, first, self, code, &err);
-    } while (self != NULL && !self->done);
-}
-
-static void enqueue_locked(struct quern *db, struct waiter *w)
-{
-    w->next = NULL;
-    if (db->queue_tail != NULL)
-        db->queue_tail->next = w;
-    else
-        db->queue_head = w;
-    db->queue_tail = w;
-}
-
-enum quern_code engine_commit(struct quern *db, struct waiter *w)
-{
-    mutex_lock(&db->queue_mu);
-    if (UNLIKELY(db->closing)) {
-        mutex_unlock(&db->queue_mu);
-        return err_set(w->err, QUERN_CLOSED, "the store is being closed");
-    }
-    enqueue_locked(db, w);
-    if (db->leading) {
-        cond_init(&w->wake);
-        while (!w->done && !w->lead)
-            cond_wait(&w->wake, &db->queue_mu);
-        if (!w->done)
-            lead_locked(db, w);
-        mutex_unlock(&db->queue_mu);
-        cond_done(&w->wake);
-        return w->code;
-    }
-    db->leading = true;
-    lead_locked(db, w);
-    mutex_unlock(&db->queue_mu);
-    return w->code;
-}
-
-bool engine_try_lead(struct quern *db)
-{
-    bool mine;
-
-    mutex_lock(&db->queue_mu);
-    mine = !db->leading && db->queue_head == NULL && !db->closing;
-    if (mine)
-        db->leading = true;
-    mutex_unlock(&db->queue_mu);
-    return mine;
-}
-
-void engine_stop_leading(struct quern *db)
-{
-    mutex_lock(&db->queue_mu);
-    finish_locked(db, NULL, NULL, QUERN_OK, NULL);
-    mutex_unlock(&db->queue_mu);
-}
-
-/* ---- the commit thread: leads for those who do not wait ---- */
-
-static void *commit_thread(void *arg)
-{
-    struct quern *db = arg;
-
-    mutex_lock(&db->queue_mu);
-    for (;;) {
-        if (!db->leading && db->queue_head != NULL) {
-            db->leading = true;
-            lead_locked(db, NULL);
-        } else if (db->closing && db->queue_head == NULL) {
-            break;
-        } else {
-            cond_wait(&db->commit_work, &db->queue_mu);
-        }
-    }
-    mutex_unlock(&db->queue_mu);
-    return NULL;
-}
-
-static enum quern_code need_commit_thread_locked(struct quern *db, struct quern_error *err)
-{
-    if (LIKELY(db->commit_thread_runs))
-        return QUERN_OK;
-    if (thread_start(&db->commit_thread, "quern-commit", commit_thread, db, err))
-        return err->code;
-    db->commit_thread_runs = true;
-    return QUERN_OK;
-}
-
-void engine_writes_end(struct quern *db)
-{
-    bool join;
-
-    mutex_lock(&db->queue_mu);
-    db->closing = true;
-    while (db->leading || db->queue_head != NULL || db->async_pending != 0)
-        cond_wait(&db->queue_idle, &db->queue_mu);
-    join = db->commit_thread_runs;
-    db->commit_thread_runs = false;
-    cond_broadcast(&db->commit_work);
-    mutex_unlock(&db->queue_mu);
-    if (join)
-        (void)pthread_join(db->commit_thread, NULL);
 }
 
 /* ---- the public doors ---- */
@@ -554,24 +321,9 @@ enum quern_code quern_write_async(struct quern *db, const struct quern_batch *ba
     completion->ready_ = 0;
     *w = (struct waiter){.sync = opts != NULL && opts->sync, .async = completion};
     w->batch = ref_of(batch);
-    mutex_lock(&db->queue_mu);
-    if (db->closing)
-        (void)err_set(err, QUERN_CLOSED, "the store is being closed");
-    else if (db->async_pending >= ASYNC_PENDING_MAX)
-        (void)err_set(err, QUERN_BUSY, "%d writes are under way already; try again a little later",
-                      ASYNC_PENDING_MAX);
-    else
-        err_clear(err);
-    if (err->code != QUERN_OK || need_commit_thread_locked(db, err)) {
-        mutex_unlock(&db->queue_mu);
+    if (engine_commit_async(db, w, err))
         return err->code;
-    }
-    enqueue_locked(db, w);
-    db->async_pending++;
-    if (!db->leading)
-        cond_signal(&db->commit_work);
     count_write(db, batch->puts, batch->count - batch->puts, batch->user_bytes);
-    mutex_unlock(&db->queue_mu);
     return QUERN_OK;
 }
 

@@ -64,6 +64,7 @@ static void check_failed_sync(struct sim *sim, const struct sim_fault *fault)
     quern_stats(db, &stats);
     CHECK(stats.read_only && stats.failure[0] != '\0');
     CHECK_OK(world_check(db, 0, 21, 1, &err), &err);
+    CHECK_CODE(world_get(db, 21, 1, &err), QUERN_NOT_FOUND); /* durable before it is seen */
     CHECK(quern_close(db, &err) != QUERN_OK);
     CHECK_OK(after_crash(sim, SIM_DROP_ALL, &left, &db), &err);
     CHECK_OK(world_check(db, 0, 21, 1, &err), &err);

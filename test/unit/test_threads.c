@@ -1,6 +1,8 @@
 /* test_threads.c - many threads on one store: batches are seen whole, a writer reads what it wrote,
  * completions come in order, and nothing is lost when flushes, merges, snapshots and cursors go on
  * at once. Runs under TSan too. */
+#include "engine/engine_priv.h"
+#include "sim.h"
 #include "tap.h"
 
 #include <quern/quern.h>
@@ -332,4 +334,57 @@ TEST(threads_asynchronous_writes_complete_in_order_and_are_visible_then)
     quern_value_done(&values[0]);
     quern_value_done(&values[1]);
     CHECK_OK(quern_close(s.db, &err), &err);
+}
+
+/* ---- syncs are shared ---- */
+
+#define SYNCERS 8
+#define SYNCED_PUTS 40
+
+struct syncer {
+    struct quern *db;
+    unsigned no;
+    bool failed;
+};
+
+static void *sync_all_the_time(void *arg)
+{
+    struct syncer *s = arg;
+    struct quern_write_opts opts = {.sync = true};
+    struct quern_error err;
+    char key[32];
+
+    for (unsigned i = 0; i < SYNCED_PUTS; i++) {
+        (void)snprintf(key, sizeof(key), "%u-%u", s->no, i);
+        s->failed |= quern_put(s->db, QUERN_STR(key), QUERN_STR("v"), &opts, &err) != QUERN_OK;
+    }
+    return NULL;
+}
+
+/* One group after the other would be SYNCERS * SYNCED_PUTS syncs. */
+TEST(threads_that_sync_share_syncs)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct syncer syncers[SYNCERS];
+    pthread_t threads[SYNCERS];
+    struct quern_stats stats;
+    struct quern_error err;
+    struct quern *db;
+
+    CHECK_OK(engine_open(sim_os(sim), "/db", NULL, &db, &err), &err);
+    sim_set_sync_us(sim, 2000);
+    for (unsigned i = 0; i < SYNCERS; i++) {
+        syncers[i] = (struct syncer){db, i, false};
+        CHECK_EQ(pthread_create(&threads[i], NULL, sync_all_the_time, &syncers[i]), 0);
+    }
+    for (unsigned i = 0; i < SYNCERS; i++) {
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+        CHECK(!syncers[i].failed);
+    }
+    sim_set_sync_us(sim, 0);
+    quern_stats(db, &stats);
+    tap_note("%u synced puts, %llu syncs", SYNCERS * SYNCED_PUTS,
+             (unsigned long long)stats.log_syncs);
+    CHECK(stats.log_syncs < SYNCERS * SYNCED_PUTS / 2);
+    CHECK_OK(quern_close(db, &err), &err);
 }

@@ -1,0 +1,355 @@
+/* commit.c - the commit queue: writers line up, one leads.
+ *
+ *      put, write            write_async
+ *          |                      |
+ *          v                      v
+ *   +--> [ queue of waiters, oldest first ] --- nobody leads and the head is asynchronous:
+ *   |      |                                      the commit thread leads
+ *   |      | gather        a moment, for the writers of the group before
+ *   |      | leader takes a group (collect)
+ *   |      v
+ *   |    engine_write_group (write.c): logged, applied, visible
+ *   |      |
+ *   |      v
+ *   '--- pass the lead on, tell the group
+ *
+ * A writer that finds the queue empty and nobody leading leads at once: no hand-over, no system
+ * call. While a leader waits in a sync the next group gathers behind it. A group without a sync
+ * never takes in a writer that wants one, so nobody waits for a sync in vain.
+ *
+ * Gathering: N threads that write and sync in turn would fall into two halves, each writing while
+ * the other waits, for the half that was just told is a moment too late for the next group. A
+ * leader whose group syncs therefore lets others run until as many have come as were about when the
+ * last sync ended, for a quarter of a sync's time at most. Where they do not come it is tried less
+ * often. */
+#include "engine/engine_priv.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#define GROUP_BYTES_MAX (UINT64_C(1) << 20)
+#define ASYNC_PENDING_MAX 65536
+#define GATHER_DIV 4u       /* wait for others at most this part of what a sync takes */
+#define GATHER_SKIP_MAX 64u /* syncs without an attempt, where attempts are in vain */
+
+/* ---- a group ---- */
+
+/* Take the next group off the queue, of *count waiters. The head is there. */
+static struct waiter *collect_locked(struct quern *db, size_t *count)
+{
+    struct waiter *first = db->queue_head, *last = first;
+    uint64_t bytes = batch_bytes(&first->batch);
+    bool sync = first->sync;
+
+    for (*count = 1; last->next != NULL && *count < GROUP_COUNT_MAX; ++*count) {
+        const struct waiter *next = last->next;
+
+        bytes += batch_bytes(&next->batch);
+        if (bytes > GROUP_BYTES_MAX || (next->sync && !sync))
+            break;
+        if (first->seal || next->seal)
+            break; /* closing a MemDB may fail where the writes around it do not */
+        if ((next->batch.op_count == 0) != (first->batch.op_count == 0))
+            break; /* a write may find no space where a sync does not; behind it, a sync is free */
+        last = last->next;
+    }
+    db->queue_head = last->next;
+    if (db->queue_head == NULL)
+        db->queue_tail = NULL;
+    last->next = NULL;
+    return first;
+}
+
+/* ---- gathering ---- */
+
+static size_t queue_length_locked(const struct quern *db, size_t at_most)
+{
+    size_t n = 0;
+
+    for (const struct waiter *w = db->queue_head; w != NULL && n < at_most; w = w->next)
+        n++;
+    return n;
+}
+
+/* Let those come who were about when the last sync ended. */
+static void gather_locked(struct quern *db)
+{
+    struct gather *g = &db->gather;
+    uint64_t until;
+    bool came;
+
+    if (!db->queue_head->sync || g->expected <= 1 || g->sync_ns == 0)
+        return;
+    if (g->skip > 0) {
+        g->skip--;
+        return;
+    }
+    until = os_now_ns(db->os) + g->sync_ns / GATHER_DIV;
+    while (!(came = queue_length_locked(db, g->expected) >= g->expected) &&
+           os_now_ns(db->os) < until) {
+        mutex_unlock(&db->queue_mu);
+        (void)sched_yield();
+        mutex_lock(&db->queue_mu);
+    }
+    g->in_vain = came ? 0 : g->in_vain * 2 + 1;
+    if (g->in_vain > GATHER_SKIP_MAX)
+        g->in_vain = GATHER_SKIP_MAX;
+    g->skip = g->in_vain / 2;
+}
+
+/* A group that synced is through: how long it took, and how many writers are about. */
+static void learn_locked(struct quern *db, size_t count, uint64_t ns)
+{
+    struct gather *g = &db->gather;
+
+    g->expected = count + queue_length_locked(db, GROUP_COUNT_MAX - count);
+    g->sync_ns = g->sync_ns == 0 ? ns : (7 * g->sync_ns + ns) / 8;
+}
+
+/* ---- telling ---- */
+
+/* Tell asynchronous writers. The memory behind `c` may be gone as soon as it is told. */
+static void complete_async(struct waiter *w, enum quern_code code, const struct quern_error *err)
+{
+    struct quern_completion *c = w->async;
+    void (*done)(void *, struct quern_completion *) = c->done;
+    void *arg = c->arg;
+    int event_fd = c->event_fd;
+
+    c->seq = w->seq;
+    c->code = code;
+    if (code != QUERN_OK)
+        c->error = *err;
+    __atomic_store_n(&c->ready_, 1, __ATOMIC_RELEASE);
+    if (event_fd > 0) {
+        uint64_t one = 1;
+
+        IGNORE(write(event_fd, &one, sizeof(one))); /* a full counter is readable already */
+    }
+    if (done != NULL)
+        done(arg, c);
+}
+
+/* Hand out the result. Asynchronous ones first, in order, while nobody else can lead. Returns how
+ * many they were. */
+static size_t tell_async(struct waiter **first, enum quern_code code, const struct quern_error *err)
+{
+    struct waiter **link = first;
+    size_t count = 0;
+
+    while (*link != NULL) {
+        struct waiter *w = *link;
+
+        if (w->async == NULL) {
+            link = &w->next;
+            continue;
+        }
+        *link = w->next;
+        complete_async(w, code, err);
+        count++;
+    }
+    return count;
+}
+
+/* What came of it, for the blocking ones. Is `self` among them? */
+static bool note_results(struct waiter *first, const struct waiter *self, enum quern_code code,
+                         const struct quern_error *err)
+{
+    bool found = false;
+
+    for (struct waiter *w = first; w != NULL; w = w->next) {
+        w->code = code;
+        if (code != QUERN_OK)
+            *w->err = *err;
+        found |= w == self;
+    }
+    return found;
+}
+
+/* Whoever is told may be gone at once, and its memory with it. */
+static void tell_blocking(struct waiter *first, const struct waiter *self)
+{
+    while (first != NULL) {
+        struct waiter *next = first->next;
+
+        if (first != self)
+            parking_tell(&first->told, WAITER_DONE);
+        first = next;
+    }
+}
+
+/* ---- leading ---- */
+
+/* Stop leading. Returns who leads now and must be told, if it is a blocking writer: then `leading`
+ * stays set, so that nobody slips in between. */
+static struct waiter *pass_lead_locked(struct quern *db)
+{
+    if (db->queue_head != NULL && db->queue_head->async == NULL)
+        return db->queue_head;
+    db->leading = false;
+    if (db->queue_head != NULL)
+        cond_signal(&db->commit_work);
+    else if (db->closing)
+        cond_broadcast(&db->queue_idle);
+    return NULL;
+}
+
+/* Lead: groups from the queue until the own waiter (or, without one, a single group) is done. The
+ * lock is released on return. The next leader is told first: its sync need not wait until all of
+ * this group have been woken. */
+static void lead_and_unlock(struct quern *db, struct waiter *self)
+{
+    bool done;
+
+    do {
+        struct waiter *first, *next = NULL;
+        struct quern_error err;
+        uint64_t began_ns = 0;
+        enum quern_code code;
+        size_t count, told;
+
+        gather_locked(db);
+        first = collect_locked(db, &count);
+        mutex_unlock(&db->queue_mu);
+        if (first->sync)
+            began_ns = os_now_ns(db->os);
+        code = engine_write_group(db, first, &err);
+        if (began_ns != 0)
+            began_ns = os_now_ns(db->os) - began_ns;
+        told = tell_async(&first, code, &err);
+        done = note_results(first, self, code, &err) || self == NULL;
+        mutex_lock(&db->queue_mu);
+        if (began_ns != 0)
+            learn_locked(db, count, began_ns);
+        db->async_pending -= told;
+        if (done) {
+            next = pass_lead_locked(db);
+            mutex_unlock(&db->queue_mu);
+        }
+        if (next != NULL)
+            parking_tell(&next->told, WAITER_LEADS);
+        tell_blocking(first, self);
+    } while (!done);
+}
+
+static void enqueue_locked(struct quern *db, struct waiter *w)
+{
+    w->next = NULL;
+    if (db->queue_tail != NULL)
+        db->queue_tail->next = w;
+    else
+        db->queue_head = w;
+    db->queue_tail = w;
+}
+
+enum quern_code engine_commit(struct quern *db, struct waiter *w)
+{
+    mutex_lock(&db->queue_mu);
+    if (UNLIKELY(db->closing)) {
+        mutex_unlock(&db->queue_mu);
+        return err_set(w->err, QUERN_CLOSED, "the store is being closed");
+    }
+    enqueue_locked(db, w);
+    if (db->leading) {
+        mutex_unlock(&db->queue_mu);
+        if (parking_wait(&w->told) == WAITER_DONE)
+            return w->code;
+        mutex_lock(&db->queue_mu);
+    }
+    db->leading = true;
+    lead_and_unlock(db, w);
+    return w->code;
+}
+
+bool engine_try_lead(struct quern *db)
+{
+    bool mine;
+
+    mutex_lock(&db->queue_mu);
+    mine = !db->leading && db->queue_head == NULL && !db->closing;
+    if (mine)
+        db->leading = true;
+    mutex_unlock(&db->queue_mu);
+    return mine;
+}
+
+void engine_stop_leading(struct quern *db)
+{
+    struct waiter *next;
+
+    mutex_lock(&db->queue_mu);
+    next = pass_lead_locked(db);
+    mutex_unlock(&db->queue_mu);
+    if (next != NULL)
+        parking_tell(&next->told, WAITER_LEADS);
+}
+
+/* ---- asynchronous writers, and the commit thread that leads for them ---- */
+
+static void *commit_thread(void *arg)
+{
+    struct quern *db = arg;
+
+    mutex_lock(&db->queue_mu);
+    for (;;) {
+        if (!db->leading && db->queue_head != NULL) {
+            db->leading = true;
+            lead_and_unlock(db, NULL);
+            mutex_lock(&db->queue_mu);
+        } else if (db->closing && db->queue_head == NULL) {
+            break;
+        } else {
+            cond_wait(&db->commit_work, &db->queue_mu);
+        }
+    }
+    mutex_unlock(&db->queue_mu);
+    return NULL;
+}
+
+static enum quern_code need_commit_thread_locked(struct quern *db, struct quern_error *err)
+{
+    if (LIKELY(db->commit_thread_runs))
+        return QUERN_OK;
+    if (thread_start(&db->commit_thread, "quern-commit", commit_thread, db, err))
+        return err->code;
+    db->commit_thread_runs = true;
+    return QUERN_OK;
+}
+
+void engine_writes_end(struct quern *db)
+{
+    bool join;
+
+    mutex_lock(&db->queue_mu);
+    db->closing = true;
+    while (db->leading || db->queue_head != NULL || db->async_pending != 0)
+        cond_wait(&db->queue_idle, &db->queue_mu);
+    join = db->commit_thread_runs;
+    db->commit_thread_runs = false;
+    cond_broadcast(&db->commit_work);
+    mutex_unlock(&db->queue_mu);
+    if (join)
+        (void)pthread_join(db->commit_thread, NULL);
+}
+
+enum quern_code engine_commit_async(struct quern *db, struct waiter *w, struct quern_error *err)
+{
+    mutex_lock(&db->queue_mu);
+    if (db->closing)
+        (void)err_set(err, QUERN_CLOSED, "the store is being closed");
+    else if (db->async_pending >= ASYNC_PENDING_MAX)
+        (void)err_set(err, QUERN_BUSY, "%d writes are under way already; try again a little later",
+                      ASYNC_PENDING_MAX);
+    else
+        err_clear(err);
+    if (err->code != QUERN_OK || need_commit_thread_locked(db, err)) {
+        mutex_unlock(&db->queue_mu);
+        return err->code;
+    }
+    enqueue_locked(db, w);
+    db->async_pending++;
+    if (!db->leading)
+        cond_signal(&db->commit_work);
+    mutex_unlock(&db->queue_mu);
+    return QUERN_OK;
+}
