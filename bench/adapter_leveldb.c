@@ -23,6 +23,7 @@ struct session {
     struct db *db;
     leveldb_writeoptions_t *write, *write_sync;
     leveldb_readoptions_t *read;
+    leveldb_writebatch_t *batch;
     char *got[MULTI_MAX];
     size_t got_count;
     leveldb_iterator_t *scan;
@@ -89,6 +90,7 @@ static void *level_session_new(void *handle)
     s->write = leveldb_writeoptions_create();
     s->write_sync = leveldb_writeoptions_create();
     leveldb_writeoptions_set_sync(s->write_sync, 1);
+    s->batch = leveldb_writebatch_create();
     return s;
 }
 
@@ -107,6 +109,7 @@ static void level_session_free(void *session)
     leveldb_readoptions_destroy(s->read);
     leveldb_writeoptions_destroy(s->write);
     leveldb_writeoptions_destroy(s->write_sync);
+    leveldb_writebatch_destroy(s->batch);
     free(s);
 }
 
@@ -127,6 +130,24 @@ static void level_del(void *session, struct bytes key)
 
     leveldb_delete(s->db->level, s->write, key.data, key.len, &error);
     check(error, "delete");
+}
+
+static void level_batch(void *session, const struct pair *pairs, size_t n)
+{
+    struct session *s = session;
+    char *error = NULL;
+
+    leveldb_writebatch_clear(s->batch);
+    for (size_t i = 0; i < n; i++) {
+        const struct pair *p = &pairs[i];
+
+        if (p->value.data == NULL)
+            leveldb_writebatch_delete(s->batch, p->key.data, p->key.len);
+        else
+            leveldb_writebatch_put(s->batch, p->key.data, p->key.len, p->value.data, p->value.len);
+    }
+    leveldb_write(s->db->level, s->write, s->batch, &error);
+    check(error, "write");
 }
 
 static struct bytes get_one(struct session *s, struct bytes key)
@@ -242,6 +263,7 @@ const struct adapter adapter_leveldb = {
     .del = level_del,
     .get = level_get,
     .multi_get = level_multi_get,
+    .batch = level_batch,
     .scan_begin = level_scan_begin,
     .scan_first = level_scan_first,
     .scan_last = level_scan_last,

@@ -123,6 +123,23 @@ static void lm_del(void *session, struct bytes key)
     check(mdb_txn_commit(txn), "commit");
 }
 
+static void lm_batch(void *session, const struct pair *pairs, size_t n)
+{
+    struct session *s = session;
+    MDB_txn *txn;
+
+    check(mdb_txn_begin(s->db->env, NULL, 0, &txn), "begin");
+    for (size_t i = 0; i < n; i++) {
+        MDB_val k = val_of(pairs[i].key), v = val_of(pairs[i].value);
+
+        if (pairs[i].value.data == NULL)
+            check(mdb_del(txn, s->db->dbi, &k, NULL), "delete");
+        else
+            check(mdb_put(txn, s->db->dbi, &k, &v, 0), "put");
+    }
+    check(mdb_txn_commit(txn), "commit");
+}
+
 /* The session's read transaction, on the state as of now. */
 static MDB_txn *view_now(struct session *s)
 {
@@ -241,6 +258,7 @@ const struct adapter adapter_lmdb = {
     .del = lm_del,
     .get = lm_get,
     .multi_get = lm_multi_get,
+    .batch = lm_batch,
     .scan_begin = lm_scan_begin,
     .scan_first = lm_scan_first,
     .scan_last = lm_scan_last,

@@ -17,6 +17,7 @@ struct session {
     struct quern_slice keys[MULTI_MAX];
     struct quern_value values[MULTI_MAX];
     enum quern_code codes[MULTI_MAX];
+    struct quern_batch *batch;
     struct quern_iter *scan;
 };
 
@@ -72,6 +73,9 @@ static void *qn_session_new(void *handle)
     struct session *s = must_alloc(sizeof(*s));
 
     s->db = handle;
+    s->batch = quern_batch_new();
+    if (s->batch == NULL)
+        die("quern: no memory for a batch");
     return s;
 }
 
@@ -81,6 +85,7 @@ static void qn_session_free(void *session)
 
     for (unsigned i = 0; i < MULTI_MAX; i++)
         quern_value_done(&s->values[i]);
+    quern_batch_free(s->batch);
     free(s);
 }
 
@@ -99,6 +104,34 @@ static void qn_del(void *session, struct bytes key)
     struct quern_error err;
 
     check(quern_delete(s->db, slice(key), NULL, &err), &err, "delete");
+}
+
+static void qn_batch(void *session, const struct pair *pairs, size_t n)
+{
+    struct session *s = session;
+    struct quern_error err;
+
+    quern_batch_clear(s->batch);
+    for (size_t i = 0; i < n; i++) {
+        struct quern_slice key = slice(pairs[i].key);
+
+        check(pairs[i].value.data == NULL
+                  ? quern_batch_delete(s->batch, key, &err)
+                  : quern_batch_put(s->batch, key, slice(pairs[i].value), &err),
+              &err, "batch");
+    }
+    check(quern_write(s->db, s->batch, NULL, &err), &err, "write");
+}
+
+static uint64_t qn_count(void *session, struct bytes from, struct bytes to)
+{
+    struct session *s = session;
+    struct quern_range range = {slice(from), slice(to)};
+    struct quern_error err;
+    uint64_t count = 0;
+
+    check(quern_count(s->db, &range, NULL, &count, &err), &err, "count");
+    return count;
 }
 
 /* An empty value is not a missing one: its data may be NULL for quern, but not for the bench. */
@@ -213,6 +246,8 @@ const struct adapter adapter_quern = {
     .del = qn_del,
     .get = qn_get,
     .multi_get = qn_multi_get,
+    .batch = qn_batch,
+    .count = qn_count,
     .scan_begin = qn_scan_begin,
     .scan_first = qn_scan_first,
     .scan_last = qn_scan_last,

@@ -28,6 +28,7 @@ struct session {
     struct db *db;
     rocksdb_writeoptions_t *write, *write_sync;
     rocksdb_readoptions_t *read;
+    rocksdb_writebatch_t *batch;
     /* What multi-get takes apart; the keys are borrowed during the call. */
     const char *key_data[MULTI_MAX];
     size_t key_bytes[MULTI_MAX];
@@ -112,6 +113,7 @@ static void *rocks_session_new(void *handle)
     s->write = rocksdb_writeoptions_create();
     s->write_sync = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(s->write_sync, 1);
+    s->batch = rocksdb_writebatch_create();
     return s;
 }
 
@@ -131,6 +133,7 @@ static void rocks_session_free(void *session)
     rocksdb_readoptions_destroy(s->read);
     rocksdb_writeoptions_destroy(s->write);
     rocksdb_writeoptions_destroy(s->write_sync);
+    rocksdb_writebatch_destroy(s->batch);
     free(s);
 }
 
@@ -151,6 +154,24 @@ static void rocks_del(void *session, struct bytes key)
 
     rocksdb_delete(s->db->rocks, s->write, key.data, key.len, &error);
     check(error, "delete");
+}
+
+static void rocks_batch(void *session, const struct pair *pairs, size_t n)
+{
+    struct session *s = session;
+    char *error = NULL;
+
+    rocksdb_writebatch_clear(s->batch);
+    for (size_t i = 0; i < n; i++) {
+        const struct pair *p = &pairs[i];
+
+        if (p->value.data == NULL)
+            rocksdb_writebatch_delete(s->batch, p->key.data, p->key.len);
+        else
+            rocksdb_writebatch_put(s->batch, p->key.data, p->key.len, p->value.data, p->value.len);
+    }
+    rocksdb_write(s->db->rocks, s->write, s->batch, &error);
+    check(error, "write");
 }
 
 static struct bytes pinned_bytes(const rocksdb_pinnableslice_t *slice)
@@ -276,6 +297,7 @@ const struct adapter adapter_rocksdb = {
     .del = rocks_del,
     .get = rocks_get,
     .multi_get = rocks_multi_get,
+    .batch = rocks_batch,
     .scan_begin = rocks_scan_begin,
     .scan_first = rocks_scan_first,
     .scan_last = rocks_scan_last,

@@ -85,7 +85,7 @@ static void load(struct big *b)
 {
     uint64_t num = b->config->num, begun = clock_ns(), said = begun, before = begun;
     uint64_t written = usage_written_bytes();
-    uint8_t key[KEY_BYTES], *value = must_alloc(b->config->value_bytes);
+    uint8_t key[KEY_BYTES_MAX], *value = must_alloc(b->config->value_bytes);
     struct hist *hist = must_alloc(sizeof(*hist));
     struct quern_error err;
 
@@ -134,7 +134,7 @@ static void scan(struct big *b)
     check(quern_iter_new(b->db, &opts, &it, &err), &err, "iterator");
     for (bool stands = quern_iter_first(it); stands; stands = quern_iter_next(it)) {
         struct quern_slice key = quern_iter_key(it), value = quern_iter_value(it);
-        uint8_t expected[KEY_BYTES];
+        uint8_t expected[KEY_BYTES_MAX];
 
         /* Decimal keys: entry n in order has slot 2n, so key and value are known exactly. */
         key_make(&b->data, 2 * seen, expected);
@@ -191,7 +191,7 @@ static void get_some(struct big *b)
     struct quern_value value = {0};
     struct quern_error err;
     uint64_t random = 9, begun = clock_ns(), wrong = 0;
-    uint8_t key[KEY_BYTES];
+    uint8_t key[KEY_BYTES_MAX];
 
     for (unsigned i = 0; i < GETS; i++) {
         uint64_t slot = 2 * random_below(&random, b->config->num);
@@ -296,9 +296,9 @@ int big_run(const struct big_config *config)
                  (double)config->num * (KEY_BYTES + config->value_bytes) / MIB,
                  (double)config->memory_bytes / MIB);
     (void)fflush(stdout);
-    data_init(&b.data, config->num, config->value_bytes, false);
+    data_init(&b.data, config->num, KEY_BYTES, config->value_bytes);
     usage_peak_reset();
-    usage_watch_start();
+    usage_watch_start(NULL);
 
     store_open(&b);
     load(&b);

@@ -1,37 +1,31 @@
-/* child.c - one engine, one round: every workload in turn, in a process of its own.
- *
- *     fresh store   fillseq                                       removed
- *     fresh store   fillsync, fillsync-16                         removed
- *     fresh store   fillrandom, overwrite, settle, reopen, warm   kept for the reads
- *                   readrandom ... readwhilewriting, deleterandom
+/* child.c - one engine, one set, one round: the set's steps in turn, in a process of its own.
  *
  * Before each measurement the file system is synced, so that no workload pays for another's dirty
- * pages. After each one that writes, the bench waits until the engine's threads are quiet before it
- * reads how much was written. Between load and reads the engine compacts all it has, is closed and
- * opened again, and one whole scan fills its caches. */
-#include "work.h"
+ * pages; in a cold set the store is also put out of memory. After each one that writes, the bench
+ * waits until the engine's threads are quiet before it reads how much was written. */
+#include "store.h"
 
 #include "clock.h"
+#include "fence.h"
 #include "usage.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define QUIET_SECONDS_MAX 60.0
+#define BATCH_ENTRIES 100
+#define BATCH_BYTES_MAX (1u << 20)
+#define OPENS_MIN 3
 
-struct child {
-    struct bench bench;
-    char store[512];
-    int out_fd;
-};
-
-void row_init(struct row *row, enum workload workload)
+void row_init(struct row *row, enum workload_no workload)
 {
     *row = (struct row){.workload = (uint32_t)workload,
+                        .threads = 1,
                         .seconds = -1,
                         .ops_per_s = -1,
                         .p50_us = -1,
@@ -42,136 +36,109 @@ void row_init(struct row *row, enum workload workload)
                         .bytes_written_per_byte_put = -1,
                         .settle_seconds = -1,
                         .disk_bytes = -1,
+                        .peak_disk_bytes = -1,
                         .peak_rss_bytes = -1,
-                        .peak_anon_bytes = -1};
+                        .peak_anon_bytes = -1,
+                        .log_bytes = -1};
 }
 
-static void send_row(struct child *c, const struct row *row)
+void send_row(struct child *c, const struct row *row)
 {
-    if (!c->bench.config->only[row->workload])
+    if (!c->config->only[row->workload])
         return;
     if (write(c->out_fd, row, sizeof(*row)) != (ssize_t)sizeof(*row))
         die("cannot report: %s", strerror(errno));
-}
-
-static bool wants(const struct child *c, enum workload first, enum workload last)
-{
-    for (unsigned w = first; w <= (unsigned)last; w++)
-        if (c->bench.config->only[w])
-            return true;
-    return false;
-}
-
-static void store_open(struct child *c, bool durable)
-{
-    const struct config *config = c->bench.config;
-    struct setup setup = {
-        .cache_bytes = config->cache_bytes,
-        .write_buffer_bytes = config->write_buffer_bytes,
-        .data_bytes = config->num * (KEY_BYTES + config->value_bytes),
-        .durable = durable,
-        .variant = c->bench.engine->variant,
-    };
-
-    if (mkdir(c->store, 0755) != 0 && errno != EEXIST)
-        die("%s: %s", c->store, strerror(errno));
-    c->bench.db = c->bench.engine->adapter->open(c->store, &setup);
-}
-
-static void store_close(struct child *c)
-{
-    c->bench.engine->adapter->close(c->bench.db);
-    c->bench.db = NULL;
-}
-
-static void store_remove(struct child *c)
-{
-    store_close(c);
-    usage_remove_tree(c->store);
 }
 
 static void take_peaks(struct row *row)
 {
     row->peak_rss_bytes = (double)usage_peak_rss_bytes();
     row->peak_anon_bytes = (double)usage_peak_anon_bytes();
+    row->peak_disk_bytes = (double)usage_peak_disk_bytes();
 }
 
-static void take_cpu(struct row *row, uint64_t since_ns)
+/* What the rows of S_FILLED come to together. */
+static void add_to_load(struct row *all, const struct row *row)
 {
-    if (row->ops > 0)
-        row->cpu_us_per_op = (double)(usage_cpu_ns() - since_ns) / 1e3 / (double)row->ops;
+    all->threads = row->threads;
+    all->ops += row->ops;
+    all->seconds += row->seconds;
+    all->settle_seconds = row->settle_seconds;
+    all->cut |= row->cut;
+    all->peak_rss_bytes = fmax(all->peak_rss_bytes, row->peak_rss_bytes);
+    all->peak_anon_bytes = fmax(all->peak_anon_bytes, row->peak_anon_bytes);
+    all->peak_disk_bytes = fmax(all->peak_disk_bytes, row->peak_disk_bytes);
 }
 
-/* Run a workload that writes; *row gets everything, including what its background did after it. */
-static void measure_writes(struct child *c, enum workload workload, unsigned threads,
-                           struct row *row)
+/* ------------------------------------------------------------------ threads at work -- */
+
+/* Threads that insert share one order of new entries: the longest share says how far it is used. */
+static void note_inserted(struct bench *b, const struct worker *workers, unsigned threads)
 {
+    uint64_t most = 0;
+
+    for (unsigned i = 0; i < threads; i++)
+        most = workers[i].inserted > most ? workers[i].inserted : most;
+    b->inserted += most * threads;
+}
+
+static unsigned threads_of(const struct child *c, const struct workload *w)
+{
+    return w->threads > 0 ? w->threads : c->bench.set->threads;
+}
+
+static void measure(struct child *c, const struct step *step)
+{
+    const struct workload *what = &workloads[step->workload];
+    unsigned threads = threads_of(c, what);
     struct job *jobs = must_alloc(threads * sizeof(*jobs));
     struct worker *workers;
+    struct row row;
     uint64_t written, cpu;
-    double put_bytes;
 
-    row_init(row, workload);
-    fill_jobs(&c->bench, workload, jobs, threads);
-    usage_flush_disk(c->store);
+    row_init(&row, step->workload);
+    work_jobs(&c->bench, what, what->whole ? 1e9 : step->seconds, jobs, threads);
+    usage_flush_disk(c->dir);
     usage_peak_reset();
     written = usage_written_bytes();
     cpu = usage_cpu_ns();
     workers = work_run(&c->bench, jobs, threads);
-    work_sum(workers, threads, row);
-    row->settle_seconds = usage_wait_quiet(QUIET_SECONDS_MAX);
-    take_cpu(row, cpu);
-    usage_flush_disk(c->store);
-    put_bytes = (double)row->ops * (KEY_BYTES + c->bench.config->value_bytes);
-    if (workload != W_DELETERANDOM)
-        row->bytes_written_per_byte_put = (double)(usage_written_bytes() - written) / put_bytes;
-    take_peaks(row);
-    free(workers);
-    free(jobs);
-    send_row(c, row);
-}
-
-typedef void (*jobs_fn)(const struct bench *b, enum workload workload, struct job *jobs,
-                        unsigned threads);
-
-static void measure_reads(struct child *c, enum workload workload, jobs_fn fill_in)
-{
-    unsigned threads = c->bench.config->threads;
-    struct job *jobs;
-    struct worker *workers;
-    struct row row;
-    uint64_t cpu;
-
-    if (!c->bench.config->only[workload])
-        return;
-    jobs = must_alloc(threads * sizeof(*jobs));
-    row_init(&row, workload);
-    fill_in(&c->bench, workload, jobs, threads);
-    usage_flush_disk(c->store);
-    usage_peak_reset();
-    cpu = usage_cpu_ns();
-    workers = work_run(&c->bench, jobs, threads);
     work_sum(workers, threads, &row);
-    take_cpu(&row, cpu);
+    if (what->writes)
+        row.settle_seconds = usage_wait_quiet(QUIET_SECONDS_MAX);
+    if (row.ops > 0)
+        row.cpu_us_per_op = (double)(usage_cpu_ns() - cpu) / 1e3 / (double)row.ops;
     take_peaks(&row);
+    if (what->puts) {
+        usage_flush_disk(c->dir);
+        row.bytes_written_per_byte_put = (double)(usage_written_bytes() - written) /
+                                         (double)(row.ops * set_entry_bytes(c->bench.set));
+    }
+    if (what->leaves == S_FILLED)
+        add_to_load(&c->loaded, &row);
+    if (what->bound == BY_STRETCH)
+        c->bench.live = c->bench.data.num - stretch_count(c->bench.data.num);
+    note_inserted(&c->bench, workers, threads);
     free(workers);
     free(jobs);
     send_row(c, &row);
 }
 
-/* --threads readers and one writer that never pauses, on one store: two rows. */
-static void measure_reads_while_writing(struct child *c)
+/* Readers, and one writer that never pauses, on one store: two rows. */
+static void measure_beside(struct child *c, const struct step *step)
 {
-    unsigned readers = c->bench.config->threads;
+    const struct workload *what = &workloads[step->workload];
+    enum workload_no writer = step->workload + 1;
+    unsigned readers = threads_of(c, what);
     struct job *jobs = must_alloc((readers + 1) * sizeof(*jobs));
     struct worker *workers;
     struct row reads, writes;
 
-    row_init(&reads, W_READWHILEWRITING);
-    row_init(&writes, W_WRITER);
-    read_jobs(&c->bench, W_READRANDOM, jobs, readers);
-    fill_jobs(&c->bench, W_WRITER, jobs + readers, 1);
-    usage_flush_disk(c->store);
+    row_init(&reads, step->workload);
+    row_init(&writes, writer);
+    work_jobs(&c->bench, what, step->seconds, jobs, readers);
+    work_jobs(&c->bench, &workloads[writer], step->seconds, jobs + readers, 1);
+    usage_flush_disk(c->dir);
     usage_peak_reset();
     workers = work_run(&c->bench, jobs, readers + 1);
     work_sum(workers, readers, &reads);
@@ -185,109 +152,157 @@ static void measure_reads_while_writing(struct child *c)
     (void)usage_wait_quiet(QUIET_SECONDS_MAX);
 }
 
-/* Fill the store that the reads will use, and bring it to rest. */
-static void load(struct child *c)
+/* ------------------------------------------------------------------ opening -- */
+
+/* Open the store once more and get one entry of it: some engines put work off until then. */
+static double open_once(struct child *c)
 {
-    const struct config *config = c->bench.config;
-    struct row random, over, all;
-    uint64_t begun, written;
-    double put_bytes;
+    const struct adapter *call = c->bench.engine->adapter;
+    uint8_t key[KEY_BYTES_MAX];
+    struct bytes value;
+    uint64_t begun = clock_ns(), took;
+    void *session;
 
     store_open(c, false);
-    usage_flush_disk(c->store);
-    written = usage_written_bytes();
-    row_init(&over, W_OVERWRITE);
-    over.ops = 0;
-    over.seconds = 0;
-    measure_writes(c, W_FILLRANDOM, config->threads, &random);
-    if (config->only[W_OVERWRITE])
-        measure_writes(c, W_OVERWRITE, config->threads, &over);
-
-    begun = clock_ns();
-    usage_peak_reset();
-    c->bench.engine->adapter->settle(c->bench.db);
-    store_close(c);
-    usage_flush_disk(c->store);
-
-    row_init(&all, W_LOAD);
-    all.settle_seconds = (double)(clock_ns() - begun) / 1e9 +
-                         (over.ops > 0 ? over.settle_seconds : random.settle_seconds);
-    all.ops = random.ops + over.ops;
-    all.seconds = random.seconds + over.seconds + all.settle_seconds;
-    all.ops_per_s = (double)all.ops / all.seconds;
-    put_bytes = (double)all.ops * (KEY_BYTES + config->value_bytes);
-    all.bytes_written_per_byte_put = (double)(usage_written_bytes() - written) / put_bytes;
-    take_peaks(&all);
-    if (random.peak_rss_bytes > all.peak_rss_bytes)
-        all.peak_rss_bytes = random.peak_rss_bytes;
-    if (random.peak_anon_bytes > all.peak_anon_bytes)
-        all.peak_anon_bytes = random.peak_anon_bytes;
-    if (over.peak_rss_bytes > all.peak_rss_bytes)
-        all.peak_rss_bytes = over.peak_rss_bytes;
-    if (over.peak_anon_bytes > all.peak_anon_bytes)
-        all.peak_anon_bytes = over.peak_anon_bytes;
-
-    store_open(c, false);
-    (void)usage_wait_quiet(QUIET_SECONDS_MAX);
-    all.disk_bytes = (double)usage_disk_bytes(c->store);
-    send_row(c, &all);
+    session = call->session_new(c->bench.db);
+    key_make(&c->bench.data, 0, key);
+    value = call->get(session, (struct bytes){key, c->bench.data.key_bytes});
+    took = clock_ns() - begun;
+    if (!value_is_of(&c->bench.data, 0, value))
+        die("%s: wrong answer after an open", c->bench.engine->name);
+    call->session_free(session);
+    return (double)took;
 }
 
-/* One scan from end to end, not measured: afterwards what fits a cache is in it. */
-static void warm(struct child *c)
+static void measure_open(struct child *c, const struct step *step)
 {
-    struct job job;
-    struct worker *worker;
-
-    scan_jobs(&c->bench, W_READSEQ, &job, 1);
-    job.to = c->bench.config->num;
-    job.seconds = 1e9;
-    worker = work_run(&c->bench, &job, 1);
-    free(worker);
-}
-
-void child_run(const struct config *config, const struct engine *engine, const char *dir,
-               unsigned round, int out_fd)
-{
-    struct child c = {.out_fd = out_fd};
+    uint64_t begun = clock_ns();
+    struct hist *hist = must_alloc(sizeof(*hist));
     struct row row;
+    double sum_ns = 0;
 
-    c.bench.config = config;
-    c.bench.engine = engine;
-    c.bench.seed = config->seed + UINT64_C(1000003) * round;
-    (void)snprintf(c.store, sizeof(c.store), "%s/store", dir);
-    data_init(&c.bench.data, config->num, config->value_bytes, config->random_keys);
-    usage_watch_start();
+    row_init(&row, step->workload);
+    row.ops = 0;
+    usage_peak_reset();
+    while (row.ops < OPENS_MIN || (double)(clock_ns() - begun) < step->seconds * 1e9) {
+        double took;
 
-    if (wants(&c, W_FILLSEQ, W_FILLSEQ)) {
-        store_open(&c, false);
-        measure_writes(&c, W_FILLSEQ, config->threads, &row);
-        store_remove(&c);
+        store_close(c);
+        if (c->bench.set->cold)
+            usage_drop_cache(c->dir);
+        took = open_once(c);
+        hist_add(hist, (uint64_t)took);
+        sum_ns += took;
+        row.ops++;
     }
-    if (wants(&c, W_FILLSYNC, W_FILLSYNC_MANY)) {
-        store_open(&c, true);
-        if (config->only[W_FILLSYNC])
-            measure_writes(&c, W_FILLSYNC, 1, &row);
-        if (config->only[W_FILLSYNC_MANY])
-            measure_writes(&c, W_FILLSYNC_MANY, SYNC_THREADS, &row);
-        store_remove(&c);
+    row.seconds = sum_ns / 1e9;
+    row.ops_per_s = (double)row.ops / row.seconds;
+    row.p50_us = hist_quantile(hist, 0.5) / 1e3;
+    row.p99_us = hist_quantile(hist, 0.99) / 1e3;
+    row.p999_us = hist_quantile(hist, 0.999) / 1e3;
+    row.max_us = (double)hist->max / 1e3;
+    take_peaks(&row);
+    free(hist);
+    send_row(c, &row);
+}
+
+/* Fill a store in a process that ends without closing it, write buffers so large that all of it is
+ * in the log alone; then open it. */
+static void measure_recovery(struct child *c, const struct step *step)
+{
+    struct row row;
+    pid_t pid;
+    int status = 1;
+
+    row_init(&row, step->workload);
+    usage_watch_stop(); /* no thread but this one while the process is doubled */
+    pid = fork();
+    if (pid == 0) {
+        store_open(c, false);
+        store_fill(c);
+        _exit(0);
     }
-    if (wants(&c, W_FILLRANDOM, W_DELETERANDOM)) {
-        load(&c);
-        if (wants(&c, W_READRANDOM, W_READWHILEWRITING))
-            warm(&c);
-        measure_reads(&c, W_READRANDOM, read_jobs);
-        measure_reads(&c, W_READMISSING, read_jobs);
-        measure_reads(&c, W_MULTIGET, read_jobs);
-        measure_reads(&c, W_SEEKRANDOM, scan_jobs);
-        measure_reads(&c, W_READSEQ, scan_jobs);
-        measure_reads(&c, W_READREVERSE, scan_jobs);
-        if (config->only[W_READWHILEWRITING])
-            measure_reads_while_writing(&c);
-        if (config->only[W_DELETERANDOM])
-            measure_writes(&c, W_DELETERANDOM, config->threads, &row);
-        store_remove(&c);
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ||
+        WEXITSTATUS(status) != 0)
+        die("%s: the store to recover could not be made", c->bench.engine->name);
+    usage_watch_start(c->dir);
+    usage_flush_disk(c->dir);
+    usage_peak_reset();
+
+    row.ops = c->bench.data.num;
+    row.log_bytes = (double)(row.ops * set_entry_bytes(c->bench.set));
+    row.seconds = open_once(c) / 1e9;
+    row.ops_per_s = (double)row.ops / row.seconds;
+    take_peaks(&row);
+
+    store_scan(c); /* all must be there again */
+    send_row(c, &row);
+}
+
+/* ------------------------------------------------------------------ a turn -- */
+
+static void take_step(struct child *c, const struct step *step)
+{
+    const struct workload *what = &workloads[step->workload];
+
+    store_stand(c, what->needs);
+    if (c->bench.set->cold && what->needs == S_SETTLED)
+        store_chill(c);
+    switch (what->runner) {
+    case RUN_JOBS:
+        measure(c, step);
+        break;
+    case RUN_BESIDE:
+        measure_beside(c, step);
+        break;
+    case RUN_OPEN:
+        measure_open(c, step);
+        break;
+    case RUN_RECOVERY:
+        measure_recovery(c, step);
+        break;
+    case RUN_DERIVED:
+        die("%s is no step", what->name);
     }
+    c->stand = what->leaves;
+}
+
+static bool is_hot(const struct set *set)
+{
+    for (const struct step *step = set->steps; step->seconds > 0; step++)
+        if (workloads[step->workload].hot)
+            return true;
+    return false;
+}
+
+void child_run(const struct config *config, unsigned set_no, const struct engine *engine,
+               const char *dir, unsigned round, int out_fd)
+{
+    const struct set set = set_for(config, set_no);
+    struct child c = {.config = config, .out_fd = out_fd};
+    struct bench *b = &c.bench;
+
+    b->set = &set;
+    b->engine = engine;
+    b->seed = config->seed + UINT64_C(1000003) * round;
+    b->batch = set.value_bytes < BATCH_BYTES_MAX / BATCH_ENTRIES
+                   ? BATCH_ENTRIES
+                   : BATCH_BYTES_MAX / set.value_bytes;
+    data_init(&b->data, set.num, set.key_bytes, set.value_bytes);
+    b->live = set.num;
+    if (is_hot(&set))
+        b->draws = zipf_draws(set.num, b->seed);
+    (void)snprintf(c.dir, sizeof(c.dir), "%s/store", dir);
+    c.fenced = set.cold && fence_enter();
+    usage_watch_start(c.dir);
+
+    for (const struct step *step = set.steps; step->seconds > 0; step++)
+        take_step(&c, step);
+    if (c.stand == S_FILLED)
+        store_stand(&c, S_SETTLED); /* for the row `load` */
+    store_remove(&c);
+
     usage_watch_stop();
-    data_done(&c.bench.data);
+    data_done(&b->data);
+    free((void *)(uintptr_t)b->draws);
 }

@@ -2,6 +2,7 @@
 #include "bench.h"
 
 #include "data.h"
+#include "sets.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -15,32 +16,36 @@
 #define CHILD_OUT_FD 3
 
 static const char help[] =
-    "quern-bench [options]        measure the engines in turns; a table on standard output\n"
+    "quern-bench [options]        measure the engines in turns; tables on standard output\n"
     "quern-bench big [options]    load, scan, count and reopen a large store with quern alone\n"
-    "quern-bench list             engines and workloads\n"
+    "quern-bench list             engines, sets and workloads\n"
     "quern-bench selftest         test the bench itself (TAP)\n"
     "\n"
-    "  --quick              200 k entries, 1 s, 1 round, fewer engines: about two minutes\n"
-    "  --num N              entries (1M; big: 50M); k, M and G may follow\n"
-    "  --value-bytes N      16 to 1048576 (100)\n"
-    "  --random-keys        16 random bytes instead of 16 digits\n"
-    "  --threads N          of all rows but fillsync, fillsync-16 and the writer (1)\n"
-    "  --seconds S          of each row bounded by time (3)\n"
-    "  --write-seconds S    at most, of fillseq, overwrite and deleterandom (60)\n"
-    "  --overwrites N       passes of overwrite over all keys (1)\n"
-    "  --rounds N           (3)\n"
-    "  --limit-seconds S    begin no round that would end later (1700)\n"
-    "  --child-seconds S    an engine's turn may take no longer (600)\n"
+    "  --quick              fewer sets, a quarter of the entries, half of the time, 1 round\n"
+    "  --sets A,B           see list (all)\n"
+    "  --only A,B           workloads; see list (all of a set)\n"
     "  --engines A,B        see list\n"
-    "  --only A,B           workloads; see list\n"
-    "  --cache BYTES        block cache (256M)\n"
-    "  --write-buffer BYTES one memtable (64M)\n"
+    "  --rounds N           (5)\n"
+    "  --limit-seconds S    begin no round that would end later (3540; with --quick 290)\n"
+    "\n"
+    "what the sets say, unless it is given:\n"
+    "  --num N              entries of the set `small`, 1M; the other sets' in proportion; big: "
+    "50M;\n"
+    "                       k, M and G may follow\n"
+    "  --threads N          of the rows whose name does not say\n"
+    "  --seconds S          of each row bounded by time\n"
+    "  --write-seconds S    at most, of each row bounded by count\n"
+    "  --cache BYTES        block cache\n"
+    "  --write-buffer BYTES one memtable\n"
+    "\n"
+    "  --child-seconds S    an engine's turn may take no longer (300)\n"
     "  --dir DIR            stores are made below it and removed (/var/tmp); a real disk, not "
     "tmpfs\n"
-    "  --json FILE          one JSON line for each workload and engine\n"
+    "  --json FILE          JSON lines: each row of each engine in each round, and medians\n"
     "  --commit TEXT        what the JSON lines call the version measured\n"
     "  --seed N             of the shuffles (1)\n"
     "big also:\n"
+    "  --value-bytes N      16 to 1048576 (100)\n"
     "  --memory BYTES       quern's budget (256M)\n"
     "  --order random|seq   of the load (random)\n";
 
@@ -72,13 +77,12 @@ void *must_alloc(size_t bytes)
 enum option_name {
     OPT_HELP = 1,
     OPT_QUICK,
+    OPT_SETS,
     OPT_NUM,
     OPT_VALUE_BYTES,
-    OPT_RANDOM_KEYS,
     OPT_THREADS,
     OPT_SECONDS,
     OPT_WRITE_SECONDS,
-    OPT_OVERWRITES,
     OPT_ROUNDS,
     OPT_LIMIT_SECONDS,
     OPT_CHILD_SECONDS,
@@ -93,6 +97,7 @@ enum option_name {
     OPT_MEMORY,
     OPT_ORDER,
     OPT_CHILD,
+    OPT_CHILD_SET,
     OPT_CHILD_DIR,
     OPT_CHILD_ROUND,
 };
@@ -100,13 +105,12 @@ enum option_name {
 static const struct option long_options[] = {
     {"help", no_argument, NULL, OPT_HELP},
     {"quick", no_argument, NULL, OPT_QUICK},
+    {"sets", required_argument, NULL, OPT_SETS},
     {"num", required_argument, NULL, OPT_NUM},
     {"value-bytes", required_argument, NULL, OPT_VALUE_BYTES},
-    {"random-keys", no_argument, NULL, OPT_RANDOM_KEYS},
     {"threads", required_argument, NULL, OPT_THREADS},
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"write-seconds", required_argument, NULL, OPT_WRITE_SECONDS},
-    {"overwrites", required_argument, NULL, OPT_OVERWRITES},
     {"rounds", required_argument, NULL, OPT_ROUNDS},
     {"limit-seconds", required_argument, NULL, OPT_LIMIT_SECONDS},
     {"child-seconds", required_argument, NULL, OPT_CHILD_SECONDS},
@@ -121,6 +125,7 @@ static const struct option long_options[] = {
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"order", required_argument, NULL, OPT_ORDER},
     {"child", required_argument, NULL, OPT_CHILD},
+    {"child-set", required_argument, NULL, OPT_CHILD_SET},
     {"child-dir", required_argument, NULL, OPT_CHILD_DIR},
     {"child-round", required_argument, NULL, OPT_CHILD_ROUND},
     {NULL, 0, NULL, 0},
@@ -198,48 +203,59 @@ static void parse_engines(struct config *c, const char *list)
     free(copy);
 }
 
-static void parse_only(struct config *c, const char *list)
+/* Set chosen[i] for each name of `list`; `name_of` knows names 0 .. count - 1. */
+static void parse_names(const char *list, const char *(*name_of)(unsigned i), unsigned count,
+                        bool *chosen)
 {
     char *copy = strdup(list), *rest = copy;
 
-    memset(c->only, 0, sizeof(c->only));
+    memset(chosen, 0, count * sizeof(*chosen));
     for (char *name = strtok_r(rest, ",", &rest); name != NULL; name = strtok_r(NULL, ",", &rest)) {
-        unsigned w = 0;
+        unsigned i = 0;
 
-        while (w < W_COUNT && strcmp(workload_names[w], name) != 0)
-            w++;
-        if (w == W_COUNT)
-            die("no workload '%s': see quern-bench list", name);
-        c->only[w] = true;
+        while (i < count && strcmp(name_of(i), name) != 0)
+            i++;
+        if (i == count)
+            die("there is no '%s': see quern-bench list", name);
+        chosen[i] = true;
     }
-    /* They are measured together. */
-    if (c->only[W_READWHILEWRITING] || c->only[W_WRITER])
-        c->only[W_READWHILEWRITING] = c->only[W_WRITER] = true;
-    if (c->only[W_FILLRANDOM] || c->only[W_OVERWRITE])
-        c->only[W_LOAD] = true;
     free(copy);
+}
+
+/* Rows that are measured together. */
+static void complete_only(bool only[W_COUNT])
+{
+    only[W_BESIDE] = only[W_BESIDE_WRITER] = only[W_BESIDE] || only[W_BESIDE_WRITER];
+    only[W_BESIDE_4] = only[W_BESIDE_4_WRITER] = only[W_BESIDE_4] || only[W_BESIDE_4_WRITER];
+    if (only[W_LOAD] && !only[W_FILLRANDOM] && !only[W_OVERWRITE])
+        only[W_FILLRANDOM] = only[W_OVERWRITE] = true;
+    only[W_LOAD] = only[W_FILLRANDOM] || only[W_OVERWRITE];
+}
+
+static const char *workload_name(unsigned i)
+{
+    return workloads[i].name;
+}
+
+static const char *set_name(unsigned i)
+{
+    return sets[i].name;
 }
 
 static void set_defaults(struct config *c)
 {
     *c = (struct config){
-        .num = 1000000,
-        .value_bytes = 100,
-        .threads = 1,
-        .overwrites = 1,
-        .rounds = 3,
-        .seconds = 3,
-        .write_seconds = 60,
-        .limit_seconds = 1700,
-        .child_seconds = 600,
-        .cache_bytes = UINT64_C(256) << 20,
-        .write_buffer_bytes = UINT64_C(64) << 20,
+        .rounds = 5,
+        .limit_seconds = 3540,
+        .child_seconds = 300,
         .seed = 1,
         .dir = "/var/tmp",
         .commit = "unknown",
     };
     for (unsigned w = 0; w < W_COUNT; w++)
         c->only[w] = true;
+    for (unsigned i = 0; i < set_count; i++)
+        c->set[i] = !sets[i].by_name;
     for (unsigned e = 0; e < engine_count; e++)
         if (engines[e].in_bench)
             c->engine[c->engine_count++] = &engines[e];
@@ -247,10 +263,11 @@ static void set_defaults(struct config *c)
 
 static void set_quick(struct config *c)
 {
-    c->num = 200000;
-    c->seconds = 1;
+    c->quick = true;
     c->rounds = 1;
-    c->child_seconds = 100;
+    c->limit_seconds = 290;
+    for (unsigned i = 0; i < set_count; i++)
+        c->set[i] = sets[i].in_quick;
     c->engine_count = 0;
     for (unsigned e = 0; e < engine_count; e++)
         if (engines[e].in_quick)
@@ -259,6 +276,7 @@ static void set_quick(struct config *c)
 
 struct child_args {
     const struct engine *engine;
+    unsigned set_no;
     const char *dir;
     unsigned round;
 };
@@ -273,14 +291,14 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
     case OPT_QUICK:
         set_quick(c);
         break;
+    case OPT_SETS:
+        parse_names(arg, set_name, set_count, c->set);
+        break;
     case OPT_NUM:
         c->num = big->num = parse_count(arg, 1000, UINT64_C(100000000000));
         break;
     case OPT_VALUE_BYTES:
-        c->value_bytes = big->value_bytes = (uint32_t)parse_count(arg, VALUE_BYTES_MIN, 1048576);
-        break;
-    case OPT_RANDOM_KEYS:
-        c->random_keys = true;
+        big->value_bytes = (uint32_t)parse_count(arg, VALUE_BYTES_MIN, 1048576);
         break;
     case OPT_THREADS:
         c->threads = (unsigned)parse_count(arg, 1, 256);
@@ -290,9 +308,6 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
         break;
     case OPT_WRITE_SECONDS:
         c->write_seconds = parse_seconds(arg);
-        break;
-    case OPT_OVERWRITES:
-        c->overwrites = (unsigned)parse_count(arg, 1, 1000);
         break;
     case OPT_ROUNDS:
         c->rounds = (unsigned)parse_count(arg, 1, ROUNDS_MAX);
@@ -307,7 +322,8 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
         parse_engines(c, arg);
         break;
     case OPT_ONLY:
-        parse_only(c, arg);
+        parse_names(arg, workload_name, W_COUNT, c->only);
+        complete_only(c->only);
         break;
     case OPT_CACHE:
         c->cache_bytes = parse_bytes(arg);
@@ -338,6 +354,9 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
     case OPT_CHILD:
         child->engine = engine_by_name(arg);
         break;
+    case OPT_CHILD_SET:
+        child->set_no = (unsigned)parse_count(arg, 0, set_count - 1);
+        break;
     case OPT_CHILD_DIR:
         child->dir = arg;
         break;
@@ -350,17 +369,25 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
     }
 }
 
-static int list(void)
+static int list(const struct config *c)
 {
     for (unsigned e = 0; e < engine_count; e++)
-        (void)printf("%-15s %s %-14s %s\n", engines[e].name,
+        (void)printf("%-17s %s %-16s %s\n", engines[e].name,
                      engines[e].in_quick   ? "*+"
                      : engines[e].in_bench ? "* "
                                            : "  ",
                      engines[e].adapter->version(), engines[e].what);
     (void)printf("(* measured by default, + also with --quick)\n\n");
+    for (unsigned i = 0; i < set_count; i++)
+        (void)printf("%-17s %s %4.0f s a turn; %s\n", sets[i].name,
+                     sets[i].in_quick  ? "+"
+                     : sets[i].by_name ? "-"
+                                       : " ",
+                     set_turn_seconds(&sets[i]), sets[i].what);
+    (void)printf("(- only by --sets; rounds x engines x turns are planned for %.0f minutes)\n\n",
+                 plan_seconds(c) / 60);
     for (unsigned w = 0; w < W_COUNT; w++)
-        (void)printf("%s\n", workload_names[w]);
+        (void)printf("%-27s%s\n", workloads[w].name, workloads[w].what);
     return 0;
 }
 
@@ -372,7 +399,7 @@ int main(int argc, char **argv)
                              .memory_bytes = UINT64_C(256) << 20,
                              .dir = "/var/tmp",
                              .commit = "unknown"};
-    struct child_args child = {NULL, NULL, 0};
+    struct child_args child = {0};
     const char *mode;
     int option;
 
@@ -383,7 +410,7 @@ int main(int argc, char **argv)
     if (optind + 1 < argc)
         die("'%s' is one word too many", argv[optind + 1]);
     if (child.engine != NULL && child.dir != NULL) {
-        child_run(&config, child.engine, child.dir, child.round, CHILD_OUT_FD);
+        child_run(&config, child.set_no, child.engine, child.dir, child.round, CHILD_OUT_FD);
         return 0;
     }
     if (strcmp(mode, "bench") == 0)
@@ -391,7 +418,7 @@ int main(int argc, char **argv)
     if (strcmp(mode, "big") == 0)
         return big_run(&big);
     if (strcmp(mode, "list") == 0)
-        return list();
+        return list(&config);
     if (strcmp(mode, "selftest") == 0)
         return selftest_run();
     die("'%s' is not bench, big, list or selftest", mode);

@@ -1,28 +1,22 @@
-/* report.h - rounds of rows become a table and JSON lines: medians, and ratios of pairs. */
+/* report.h - results become tables and JSON lines. */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
-#include "bench.h"
+#include "results.h"
 
-struct results {
-    const struct config *config;
-    unsigned rounds; /* done */
-    bool have[ROUNDS_MAX][ENGINES_MAX][W_COUNT];
-    struct row row[ROUNDS_MAX][ENGINES_MAX][W_COUNT];
-    char machine[256];
-    double harness_put_ns, harness_get_ns; /* what the bench itself costs an operation */
-};
+#include <stdio.h>
 
-/* Measure the bench's own part: keys, values and checks without a store. */
-void report_calibrate(struct results *r);
+/* What is measured and how, before it begins. */
+void report_head(const struct config *config, const char *machine);
 
-void report_head(const struct results *r);  /* what is measured and how, before it begins */
-void report_table(const struct results *r); /* to standard output */
+/* The tables of one set, to standard output. */
+void report_set(const struct results *r);
 
-/* One line for each workload and engine to config->json_path. False: it could not be written. */
-bool report_json(const struct results *r);
+/* report_json.c: the lines of one set. For each row and engine one for each round, with "round" as
+ * a number, and one of the medians, with "round":null and the ratios. `json` NULL: none. */
+void report_json(FILE *json, const struct results *r);
 
-/* Write `text` as a JSON string, quotes included. `file` is a FILE. */
-void json_string(void *file, const char *text);
+/* Write `text` as a JSON string, quotes included. */
+void json_string(FILE *json, const char *text);
 
 #endif

@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "clock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -18,7 +19,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define QUIET_MS 400
+#define QUIET_MS 300
 #define QUIET_STEP_MS 50
 #define QUIET_CPU_NS                                                                               \
     UINT64_C(4000000) /* of one step: below it a thread merely looked at its clock */
@@ -58,32 +59,39 @@ uint64_t usage_peak_rss_bytes(void)
     return number_in("/proc/self/status", "VmHWM:") * 1024;
 }
 
-/* ------------------------------------------------------------------ anonymous memory -- */
+/* ------------------------------------------------------------------ what is watched -- */
 
-static _Atomic uint64_t anon_peak;
+static _Atomic uint64_t anon_peak, disk_peak;
 static _Atomic bool watching;
 static pthread_t watcher;
+static const char *watched_dir; /* set before the thread starts */
 
-static void look_at_anon(void)
+static void raise_to(_Atomic uint64_t *peak, uint64_t now)
 {
-    uint64_t now = number_in("/proc/self/status", "RssAnon:") * 1024;
+    if (now > atomic_load(peak))
+        atomic_store(peak, now);
+}
 
-    if (now > atomic_load(&anon_peak))
-        atomic_store(&anon_peak, now);
+static void look(void)
+{
+    raise_to(&anon_peak, number_in("/proc/self/status", "RssAnon:") * 1024);
+    if (watched_dir != NULL)
+        raise_to(&disk_peak, usage_disk_bytes(watched_dir));
 }
 
 static void *watch(void *arg)
 {
     (void)arg;
     while (atomic_load(&watching)) {
-        look_at_anon();
+        look();
         (void)usleep(100000);
     }
     return NULL;
 }
 
-void usage_watch_start(void)
+void usage_watch_start(const char *dir)
 {
+    watched_dir = dir;
     atomic_store(&watching, true);
     if (pthread_create(&watcher, NULL, watch, NULL) != 0)
         die("cannot start a thread");
@@ -97,8 +105,14 @@ void usage_watch_stop(void)
 
 uint64_t usage_peak_anon_bytes(void)
 {
-    look_at_anon();
+    look();
     return atomic_load(&anon_peak);
+}
+
+uint64_t usage_peak_disk_bytes(void)
+{
+    look();
+    return atomic_load(&disk_peak);
 }
 
 void usage_peak_reset(void)
@@ -113,6 +127,7 @@ void usage_peak_reset(void)
         (void)close(fd);
     }
     atomic_store(&anon_peak, 0);
+    atomic_store(&disk_peak, 0);
 }
 
 /* ------------------------------------------------------------------ rest -- */
@@ -149,23 +164,61 @@ void usage_flush_disk(const char *dir)
 
 /* ------------------------------------------------------------------ trees -- */
 
-/* nftw() has no argument to pass on; only one thread of the bench walks. */
-static uint64_t walked_bytes;
+/* Call `each` for every file below `dir`. Engines make and remove files meanwhile, so what is not
+ * there any more is passed over. (nftw() has no argument to pass on, and two threads walk.) */
+static void walk(const char *dir, void (*each)(const char *path, const struct stat *st, void *arg),
+                 void *arg)
+{
+    DIR *stream = opendir(dir);
+    const struct dirent *entry;
 
-static int add_blocks(const char *path, const struct stat *st, int type, struct FTW *at)
+    while (stream != NULL && (entry = readdir(stream)) != NULL) {
+        char path[1024];
+        struct stat st;
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name) >= (int)sizeof(path) ||
+            lstat(path, &st) != 0)
+            continue;
+        if (S_ISDIR(st.st_mode))
+            walk(path, each, arg);
+        else if (S_ISREG(st.st_mode))
+            each(path, &st, arg);
+    }
+    if (stream != NULL)
+        (void)closedir(stream);
+}
+
+static void add_blocks(const char *path, const struct stat *st, void *arg)
 {
     (void)path;
-    (void)at;
-    if (type == FTW_F)
-        walked_bytes += (uint64_t)st->st_blocks * 512;
-    return 0;
+    *(uint64_t *)arg += (uint64_t)st->st_blocks * 512;
 }
 
 uint64_t usage_disk_bytes(const char *dir)
 {
-    walked_bytes = 0;
-    (void)nftw(dir, add_blocks, 16, FTW_PHYS);
-    return walked_bytes;
+    uint64_t bytes = 0;
+
+    walk(dir, add_blocks, &bytes);
+    return bytes;
+}
+
+static void forget_pages(const char *path, const struct stat *st, void *arg)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    (void)st;
+    (void)arg;
+    if (fd < 0)
+        return;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    (void)close(fd);
+}
+
+void usage_drop_cache(const char *dir)
+{
+    usage_flush_disk(dir); /* dirty pages stay */
+    walk(dir, forget_pages, NULL);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)

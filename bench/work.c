@@ -18,6 +18,7 @@ static pthread_barrier_t gate;
 static void work_loop(struct worker *w)
 {
     const struct job *job = w->job;
+    void (*op)(struct worker * w, uint64_t i) = job->what->op;
     uint64_t i = job->from, before = clock_ns(), after;
     uint64_t deadline = before + (uint64_t)(job->seconds * 1e9);
     uint64_t longest = 0;
@@ -26,14 +27,14 @@ static void work_loop(struct worker *w)
     while (i < job->to) {
         uint64_t stop;
 
-        job->op(w, i++);
+        op(w, i++);
         after = clock_ns();
         hist_add(&w->hist, after - before);
         before = after;
         if (job->sample_every > 1) {
             stop = job->to - i < job->sample_every - 1 ? job->to : i + job->sample_every - 1;
             while (i < stop)
-                job->op(w, i++);
+                op(w, i++);
             before = clock_ns();
             if (before - after > longest)
                 longest = before - after;
@@ -53,12 +54,58 @@ static void *work_thread(void *arg)
     struct worker *w = arg;
 
     w->session = w->call->session_new(w->bench->db);
+    if (w->job->what->begin != NULL)
+        w->job->what->begin(w);
     (void)pthread_barrier_wait(&gate);
     work_loop(w);
-    if (w->job->finish != NULL)
-        w->job->finish(w);
+    if (w->job->what->finish != NULL)
+        w->job->what->finish(w);
     w->call->session_free(w->session);
     return NULL;
+}
+
+/* Keys and values of a batch have their places once and for all. */
+static void room_new(struct worker *w)
+{
+    const struct data *d = &w->bench->data;
+    size_t each = KEY_BYTES_MAX + d->value_bytes;
+
+    w->value = must_alloc(d->value_bytes);
+    w->batch = must_alloc(w->bench->batch * sizeof(*w->batch));
+    w->batch_room = must_alloc(w->bench->batch * each);
+    for (unsigned i = 0; i < w->bench->batch; i++)
+        w->batch[i].key = bytes_of(w->batch_room + i * each, d->key_bytes);
+}
+
+static void room_free(struct worker *w)
+{
+    free(w->value);
+    free(w->batch);
+    free(w->batch_room);
+}
+
+void work_jobs(const struct bench *b, const struct workload *what, double seconds, struct job *jobs,
+               unsigned threads)
+{
+    struct job job = {.what = what,
+                      .from = 0,
+                      .to = NO_END,
+                      .seconds = seconds,
+                      .sample_every = what->sample_every > 0 ? what->sample_every : SAMPLE_EVERY,
+                      .units = what->units > 0 ? what->units : 1};
+    uint64_t ops = 0;
+
+    if (what->bound != BY_TIME)
+        ops = set_ops(b->set, what, b->batch);
+    if (what->bound == BY_BATCHES || what->bound == BY_STRETCH)
+        job.units = b->batch;
+    for (unsigned i = 0; i < threads; i++) {
+        jobs[i] = job;
+        if (ops > 0) { /* threads share 0 .. ops - 1 in stretches */
+            jobs[i].from = ops * i / threads;
+            jobs[i].to = ops * (i + 1) / threads;
+        }
+    }
 }
 
 struct worker *work_run(const struct bench *b, const struct job *jobs, unsigned count)
@@ -69,20 +116,22 @@ struct worker *work_run(const struct bench *b, const struct job *jobs, unsigned 
     if (pthread_barrier_init(&gate, NULL, count) != 0)
         die("cannot make a barrier");
     for (unsigned i = 0; i < count; i++) {
-        workers[i].bench = b;
-        workers[i].job = &jobs[i];
-        workers[i].call = b->engine->adapter;
-        workers[i].no = i;
-        workers[i].of = count;
-        workers[i].random = mix64(b->seed + i);
-        workers[i].value = must_alloc(b->config->value_bytes);
-        if (pthread_create(&threads[i], NULL, work_thread, &workers[i]) != 0)
+        struct worker *w = &workers[i];
+
+        w->bench = b;
+        w->job = &jobs[i];
+        w->call = b->engine->adapter;
+        w->no = i;
+        w->of = count;
+        w->random = mix64(b->seed + i);
+        w->hot_at = (uint32_t)w->random;
+        room_new(w);
+        if (pthread_create(&threads[i], NULL, work_thread, w) != 0)
             die("cannot start a thread");
     }
     for (unsigned i = 0; i < count; i++) {
         (void)pthread_join(threads[i], NULL);
-        free(workers[i].value);
-        workers[i].value = NULL;
+        room_free(&workers[i]);
     }
     (void)pthread_barrier_destroy(&gate);
     free(threads);
@@ -94,6 +143,7 @@ void work_sum(const struct worker *workers, unsigned count, struct row *row)
     struct hist *all = must_alloc(sizeof(*all));
     uint64_t begun = UINT64_MAX, ended = 0;
 
+    row->threads = count;
     row->ops = 0;
     row->cut = 0;
     for (unsigned i = 0; i < count; i++) {

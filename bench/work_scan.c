@@ -1,5 +1,6 @@
-/* work_scan.c - how fast does it walk? Through everything in both directions, and ten steps from a
- * random key, with a view of its own for each such walk, as a service that answers ranges has.
+/* work_scan.c - how fast does it walk? Through everything in both directions, a few steps from a
+ * random key, with a view of its own for each such walk, as a service that answers ranges has; over
+ * what was deleted; and how fast does it count?
  *
  * Keys must rise (or fall), values must be whole, and a walk from end to end must meet every
  * entry. */
@@ -8,9 +9,11 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define COUNT_ENTRIES 10000u
+
 static void check_pair(const struct worker *w, const struct pair *p)
 {
-    if (p->key.len != KEY_BYTES || !value_is_whole(&w->bench->data, p->value))
+    if (p->key.len != w->bench->data.key_bytes || !value_is_whole(&w->bench->data, p->value))
         die("%s: a scan met a damaged entry", w->bench->engine->name);
 }
 
@@ -24,14 +27,14 @@ static void step(struct worker *w, bool forward)
     if (w->scanning) {
         stands = forward ? call->scan_next(w->session, &p) : call->scan_prev(w->session, &p);
         if (stands) {
-            int order = memcmp(p.key.data, w->scan_key, KEY_BYTES);
+            int order = memcmp(p.key.data, w->scan_key, w->bench->data.key_bytes);
 
             if (forward ? order <= 0 : order >= 0)
                 die("%s: a scan met keys out of order", w->bench->engine->name);
         } else {
-            if (w->scan_seen != w->bench->data.num)
+            if (w->scan_seen != w->bench->live)
                 die("%s: a scan met %" PRIu64 " entries of %" PRIu64, w->bench->engine->name,
-                    w->scan_seen, w->bench->data.num);
+                    w->scan_seen, w->bench->live);
             w->scan_passes++;
             w->scanning = false;
             call->scan_end(w->session);
@@ -46,61 +49,113 @@ static void step(struct worker *w, bool forward)
             die("%s: a scan met nothing", w->bench->engine->name);
     }
     check_pair(w, &p);
-    memcpy(w->scan_key, p.key.data, KEY_BYTES);
+    memcpy(w->scan_key, p.key.data, w->bench->data.key_bytes);
     w->scan_seen++;
 }
 
-static void step_forward(struct worker *w, uint64_t i)
+void step_forward(struct worker *w, uint64_t i)
 {
     (void)i;
     step(w, true);
 }
 
-static void step_back(struct worker *w, uint64_t i)
+void step_back(struct worker *w, uint64_t i)
 {
     (void)i;
     step(w, false);
 }
 
-static void leave(struct worker *w)
+void step_finish(struct worker *w)
 {
     if (w->scanning)
         w->call->scan_end(w->session);
     w->scanning = false;
 }
 
-static void seek_and_walk(struct worker *w, uint64_t i)
+/* Seek to the key of `slot`; the scan must then stand on that of `found`. */
+static void seek_to(struct worker *w, uint64_t slot, uint64_t found, struct pair *p)
 {
     const struct data *d = &w->bench->data;
-    uint64_t slot = 2 * random_below(&w->random, d->num);
-    uint8_t key[KEY_BYTES];
+    uint8_t key[KEY_BYTES_MAX], expected[KEY_BYTES_MAX];
+
+    key_make(d, slot, key);
+    key_make(d, found, expected);
+    if (!w->call->scan_seek(w->session, key_of(w, key), p) || p->key.len != d->key_bytes ||
+        memcmp(p->key.data, expected, d->key_bytes) != 0 || !value_is_of(d, found, p->value))
+        die("%s: seek to %" PRIu64 " did not find %" PRIu64, w->bench->engine->name, slot, found);
+}
+
+void seek_slot(struct worker *w, uint64_t slot, unsigned steps, bool forward)
+{
+    const struct adapter *call = w->call;
+    struct pair p;
+
+    call->scan_begin(w->session);
+    seek_to(w, slot, slot, &p);
+    for (unsigned k = 0; k < steps; k++) {
+        if (!(forward ? call->scan_next(w->session, &p) : call->scan_prev(w->session, &p)))
+            break;
+        check_pair(w, &p);
+    }
+    call->scan_end(w->session);
+}
+
+void seek_and_walk(struct worker *w, uint64_t i)
+{
+    (void)i;
+    seek_slot(w, 2 * random_below(&w->random, w->bench->data.num), w->job->what->arg, true);
+}
+
+void seek_and_walk_back(struct worker *w, uint64_t i)
+{
+    (void)i;
+    seek_slot(w, 2 * random_below(&w->random, w->bench->data.num), w->job->what->arg, false);
+}
+
+/* To a key inside the stretch that was deleted, from where the next one living is far away. */
+void seek_deleted(struct worker *w, uint64_t i)
+{
+    uint64_t num = w->bench->data.num, first = stretch_first(num), count = stretch_count(num);
     struct pair p;
 
     (void)i;
-    key_make(d, slot, key);
     w->call->scan_begin(w->session);
-    if (!w->call->scan_seek(w->session, bytes_of(key, KEY_BYTES), &p) || p.key.len != KEY_BYTES ||
-        memcmp(p.key.data, key, KEY_BYTES) != 0 || !value_is_of(d, slot, p.value))
-        die("%s: seek did not find key %" PRIu64, w->bench->engine->name, slot);
-    for (unsigned k = 0; k < SEEK_STEPS && w->call->scan_next(w->session, &p); k++)
-        check_pair(w, &p);
+    seek_to(w, 2 * (first + random_below(&w->random, count)), 2 * (first + count), &p);
     w->call->scan_end(w->session);
 }
 
-void scan_jobs(const struct bench *b, enum workload workload, struct job *jobs, unsigned threads)
-{
-    struct job job = {.op = seek_and_walk,
-                      .from = 0,
-                      .to = NO_END,
-                      .seconds = b->config->seconds,
-                      .sample_every = SAMPLE_EVERY,
-                      .units = 1};
+/* ------------------------------------------------------------------ counting -- */
 
-    if (workload != W_SEEKRANDOM) {
-        job.op = workload == W_READSEQ ? step_forward : step_back;
-        job.finish = leave;
-        job.sample_every = 64; /* a step may take less than the clock */
+static uint64_t count_by_walking(struct worker *w, uint64_t from, struct bytes to)
+{
+    uint64_t seen = 0;
+    struct pair p;
+
+    w->call->scan_begin(w->session);
+    seek_to(w, from, from, &p);
+    while (memcmp(p.key.data, to.data, to.len) < 0) {
+        seen++;
+        if (!w->call->scan_next(w->session, &p))
+            break;
     }
-    for (unsigned i = 0; i < threads; i++)
-        jobs[i] = job;
+    w->call->scan_end(w->session);
+    return seen;
+}
+
+void count_range(struct worker *w, uint64_t i)
+{
+    const struct data *d = &w->bench->data;
+    uint64_t wanted = COUNT_ENTRIES < d->num / 2 ? COUNT_ENTRIES : d->num / 2, counted;
+    uint64_t from = 2 * random_below(&w->random, d->num - wanted);
+    uint8_t from_key[KEY_BYTES_MAX], to_key[KEY_BYTES_MAX];
+
+    (void)i;
+    key_make(d, from, from_key);
+    key_make(d, from + 2 * wanted, to_key);
+    if (w->call->count != NULL)
+        counted = w->call->count(w->session, key_of(w, from_key), key_of(w, to_key));
+    else
+        counted = count_by_walking(w, from, key_of(w, to_key));
+    if (counted != wanted)
+        die("%s: counted %" PRIu64 " keys of %" PRIu64, w->bench->engine->name, counted, wanted);
 }

@@ -55,7 +55,7 @@ static void setup(void)
 {
     struct data d;
 
-    data_init(&d, 1000000, 100, false);
+    data_init(&d, 1000000, KEY_BYTES, 100);
     for (unsigned i = 0; i < BLOCKS; i++) {
         fill_block(&d, i);
         pack(i);
