@@ -183,6 +183,7 @@ struct quern {
     _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
     _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
+    _Atomic uint64_t over_bytes; /* compact_over_bytes() */
     struct wal_replay recovery;
     struct torn_kept torn_kept;
     uint64_t lost_first, lost_last; /* segments that recovery to a point in time goes on without */
