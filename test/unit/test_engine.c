@@ -515,7 +515,7 @@ TEST(a_closed_store_has_no_log)
 
 /* ---- space and bytes while a store is overwritten ---- */
 
-#define LIVE 100000u
+#define LIVE 120000u
 #define LIVE_BYTES (LIVE * UINT64_C(110))
 
 struct space {
@@ -550,7 +550,7 @@ static uint64_t above_the_bottom(const struct quern_stats *stats)
     return bytes;
 }
 
-/* Tables, what a merge has not let go of yet, log. Forty MemDBs are live, without compression. The
+/* Tables, what a merge has not let go of yet, log. Fifty MemDBs are live, without compression. The
  * writer is no faster than the worker, as pressure.c sees to where
  * time counts. */
 TEST(a_store_that_is_overwritten_takes_1_6_times_what_lives_and_writes_each_byte_seven_times)
@@ -577,7 +577,7 @@ TEST(a_store_that_is_overwritten_takes_1_6_times_what_lives_and_writes_each_byte
     CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
     quern_stats(db, &before);
     atomic_store(&space.most, 0);
-    for (unsigned n = 0; n < 4 * LIVE; n++) {
+    for (unsigned n = 0; n < 3 * LIVE; n++) {
         CHECK_OK(world_put(db, (unsigned)(tap_random(&random) % LIVE), 2 + n / LIVE, false, &err),
                  &err);
         for (unsigned tries = 0; n % 500 == 0; tries++) {
