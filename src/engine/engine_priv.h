@@ -160,6 +160,7 @@ struct quern {
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
     uint64_t passed_paid;    /* engine_passed() when all upper runs were last merged */
+    uint64_t passed_dead;    /* the same when the active MemDB had few tombstones yet */
 
     struct spans spans; /* locks itself; taken last */
     /* ---- the thread that prepares the log ahead of the leader (ahead.c); guarded by ahead_mu ----

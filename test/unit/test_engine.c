@@ -691,6 +691,51 @@ TEST(many_deletions_are_merged_away_while_the_store_is_written_elsewhere)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+static unsigned count_by_scan(struct quern *db)
+{
+    struct quern_iter *it = NULL;
+    unsigned n = 0;
+
+    if (!EXPECT(quern_iter_new(db, NULL, &it, &err) == QUERN_OK))
+        return 0;
+    for (bool ok = quern_iter_first(it); ok; ok = quern_iter_next(it))
+        n++;
+    quern_iter_free(it);
+    return n;
+}
+
+/* No MemDB is full or old, and no stretch is empty: every scan walks over every deletion, until the
+ * walks have paid for taking them away. */
+TEST(deletions_that_scans_walk_over_are_flushed_and_merged_away)
+{
+    for (int held = 0; held < 2; held++) {
+        struct sim *sim OWNED(sim_free) = sim_new(1);
+        struct quern_options options = world_options();
+        struct quern_snapshot *snapshot = NULL;
+        struct quern *db;
+        unsigned scans = 0;
+
+        options.memdb_bytes = 256 * 1024;
+        options.compact_interval_ms = 20;
+        CHECK_OK(world_open(sim, &options, &db, &err), &err);
+        CHECK_OK(world_fill(db, 0, 1000, 1, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        if (held)
+            CHECK_OK(quern_snapshot_new(db, &snapshot, &err), &err);
+        for (unsigned n = 0; n < 1000; n += 2)
+            CHECK_OK(quern_delete(db, world_key(n), NULL, &err), &err);
+        for (; stats_of(db).table_entries != 500 && scans < (held ? 100 : TRIES_MAX); scans++) {
+            CHECK_EQ(count_by_scan(db), 500);
+            nap_ms(1);
+        }
+        CHECK(scans > 2);
+        CHECK_EQ(stats_of(db).memdb_entries, held ? 500 : 0); /* they are needed, or gone */
+        CHECK(held || stats_of(db).table_tombstones == 0);
+        quern_snapshot_free(snapshot);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
+}
+
 TEST(a_held_snapshot_makes_no_merge_go_round_and_once_it_is_free_dead_entries_go)
 {
     struct sim *sim OWNED(sim_free) = sim_new(1);
