@@ -23,7 +23,9 @@
 struct compact_config {
     uint32_t tier_runs;   /* K */
     uint64_t table_bytes; /* target size of one table */
-    bool compress_moved;  /* tables that look uncompressed are rewritten on the way to the bottom */
+    uint64_t memdb_bytes;
+    uint64_t beside_bytes; /* what the store has on the disk beside its tables, as a rule */
+    bool compress_moved; /* tables that look uncompressed are rewritten on the way to the bottom */
 };
 
 /* A merge under way: every run in `run_no[]` goes into run `target_run` of `target_tier`. The
@@ -71,6 +73,12 @@ struct compact_need {
 struct compact_job *compact_pick(const struct manifest_state *state, struct compact_jobs *jobs,
                                  const struct compact_config *config,
                                  const struct compact_need *need, struct manifest *numbers);
+
+/* By how much the runs above the bottom have outgrown what the worker should leave there: a MemDB
+ * for each run that a tier may have, or what makes the merge into the bottom due, if that is more.
+ * Writers are slowed by it. */
+uint64_t compact_over_bytes(const struct manifest_state *state,
+                            const struct compact_config *config);
 
 /* The most urgent job under way, without beginning another; NULL when there is none. */
 struct compact_job *compact_active(struct compact_jobs *jobs);

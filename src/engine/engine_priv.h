@@ -169,6 +169,7 @@ struct quern {
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
     uint64_t passed_paid;    /* engine_passed() when all upper runs were last merged */
+    uint64_t passed_dead;    /* the same when the active MemDB had few tombstones yet */
 
     struct spans spans; /* locks itself; taken last */
     /* ---- the thread that prepares the log ahead (ahead.c); guarded by ahead_mu ---- */
@@ -191,6 +192,7 @@ struct quern {
     _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
     _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
+    _Atomic uint64_t over_bytes; /* compact_over_bytes() */
     struct wal_replay recovery;
     struct torn_kept torn_kept;
     uint64_t lost_first, lost_last; /* segments that recovery to a point in time goes on without */

@@ -5,6 +5,11 @@
 
 #include "engine/engine_priv.h"
 
+/* What a pass (engine_passed()) is worth. Measured, all in memory: a search of a run in vain takes
+ * 70 to 90 ns, in which a core merges some 25 bytes. Less, since a merge has the disk write as much
+ * as it reads. */
+#define PASS_BYTES 16
+
 /* ---- edit.c ---- */
 struct version *work_version(struct quern *db); /* the present one; borrowed */
 

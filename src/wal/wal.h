@@ -25,7 +25,7 @@
 
 struct wal; /* opaque: the fields live in wal_priv.h */
 
-#define WAL_SEGMENT_BYTES_DEFAULT (UINT64_C(64) << 20)
+#define WAL_SEGMENT_BYTES_DEFAULT (UINT64_C(16) << 20)
 
 /* Tell the manifest that segment `segment_no` begins, before anything is written into it, so
  * that a lost file is noticed. Called from wal_append() and wal_open(). */

@@ -88,17 +88,17 @@ static enum quern_code follow_chain(struct replay *p, struct wal_reader *r, uint
             return QUERN_OK;
         if (record.type == RECORD_LINK || record.type == RECORD_EDIT)
             end->bad = "a record of this type has no place here";
-        else if (record.type == RECORD_GROUP)
+        else if (record_is_group(&record))
             end->bad = wal_group_flaw(&record, p->last_seq);
         if (end->bad != NULL)
             return QUERN_OK;
         if (record.durable_seq > p->told_durable)
             p->told_durable = record.durable_seq;
-        if (record.type == RECORD_GROUP && give_group(p, &record, r->header.segment_no, err))
+        if (record_is_group(&record) && give_group(p, &record, r->header.segment_no, err))
             return err->code;
         end->checksum = checksum;
-        end->at = record_start(end->at + record_bytes(record.payload.len));
-        p->out->bytes += record_bytes(record.payload.len);
+        end->at = record_start(end->at + record_total(&record));
+        p->out->bytes += record_total(&record);
     }
     return QUERN_OK;
 }
