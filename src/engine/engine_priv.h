@@ -107,11 +107,14 @@ struct quern {
     uint64_t opened_ns;
     bool log_kept; /* recovery waits for space, and what was replayed is durable in the old log */
 
-    _Atomic(struct view *) view;   /* published under mu, read under RCU */
-    _Atomic quern_seq visible_seq; /* the leader releases, readers acquire */
+    /* Each on a line of its own: the first is read by all and seldom changes, the second changes
+     * with each write, and what follows is the writers' business, which readers should not fetch.
+     */
+    _Alignas(64) _Atomic(struct view *) view;   /* published under mu, read under RCU */
+    _Alignas(64) _Atomic quern_seq visible_seq; /* the leader releases, readers acquire */
 
     /* ---- the commit queue ---- */
-    struct mutex queue_mu;
+    _Alignas(64) struct mutex queue_mu;
     struct waiter *queue_head, *queue_tail;
     bool leading;            /* somebody leads */
     size_t async_pending;    /* asynchronous writes not completed */
@@ -160,6 +163,7 @@ struct quern {
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
     uint64_t passed_paid;    /* engine_passed() when all upper runs were last merged */
+    uint64_t lookups_seen;   /* of blocks in the cache, until the last flush */
 
     struct spans spans; /* locks itself; taken last */
     /* ---- the thread that prepares the log ahead of the leader (ahead.c); guarded by ahead_mu ----
@@ -257,10 +261,11 @@ enum quern_code engine_ask(struct quern *db, struct request *r);
  * log_first, segments below it are not needed any more. Worker; or open, before there is one. */
 MUST_USE enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
                                           struct quern_error *err);
-/* Apply an edit and publish the version that follows. Worker. `flushed`: the oldest MemDB
- * that waits goes with it. */
+/* Apply an edit and publish the version that follows. Worker. `made` (may be NULL) is what a merge
+ * made of the tables that it adds. `flushed`: the oldest MemDB that waits goes with it. */
 MUST_USE enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit,
-                                           bool flushed, struct quern_error *err);
+                                           const struct compact_output *made, bool flushed,
+                                           struct quern_error *err);
 /* Live snapshots and cursors, rising, each number once. *out is the caller's (alloc_free). */
 MUST_USE enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
                                      struct quern_error *err);

@@ -103,7 +103,8 @@ static enum quern_code first_view(struct quern *db, struct quern_error *err)
     struct version *version OWNED(version_unref) = NULL;
     struct view *view;
 
-    if (version_build(db->dir, db->cache, manifest_state(db->manifest), NULL, &version, err) ||
+    if (version_build(db->dir, db->cache, manifest_state(db->manifest), NULL,
+                      (struct open_tables){0}, &version, err) ||
         view_new(NULL, NULL, 0, version, &view, err))
         return err->code;
     atomic_store(&db->view, view);

@@ -73,9 +73,10 @@ enum quern_code mem_new(uint64_t arena_bytes_max, struct mem **out, struct quern
     /* One block more: ref 0 is none, even for the first entry. */
     capacity = (filter_blocks + 1) * FILTER_BLOCK_BYTES + round_up(arena_bytes_max, 64) +
                round_up(NODE_BYTES_BASE, 64);
-    m = NEW(struct mem);
+    m = alloc_aligned(64, sizeof(*m));
     if (m == NULL)
         return err_memory(err, "MemDB");
+    memset(m, 0, sizeof(*m));
     m->base = alloc_pages(capacity);
     if (m->base == NULL) {
         alloc_free(m);

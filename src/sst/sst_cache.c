@@ -15,8 +15,12 @@
  * a pin of their own inside the section keep the frame longer.
  *
  * Bytes count from frame_new() until the memory is freed, so what waits for a grace period counts.
- * The clock therefore runs while the count is over the budget, but not below half the budget
- * of what still hangs: else a slow reader would empty the cache. */
+ * The clock runs while the count is over the budget. What it has unlinked still counts then and
+ * would keep it running, so up to a sixteenth of the budget may wait without being counted: a
+ * millisecond's worth. When more waits, a reader is slow, and the clock gives up what still hangs
+ * in its stead, but not below half the budget: else that reader would empty the cache. While a
+ * quarter of the budget waits, no block enters (cache_has_room()): readers keep what they load for
+ * themselves until memory has come back. */
 #include "sst/cache_priv.h"
 
 #include "base/alloc.h"
@@ -28,6 +32,7 @@
 struct sst_cache {
     _Atomic uint64_t capacity;
     _Atomic uint64_t used[FRAME_KINDS];
+    _Atomic uint64_t waiting; /* of those, bytes unlinked and not yet freed */
     _Atomic uint64_t hits, misses, evictions, read_bytes;
     struct mutex mu;
     /* Guarded by mu. */
@@ -54,7 +59,7 @@ void sst_cache_free(struct sst_cache *c)
     if (c == NULL)
         return;
     rcu_drain(); /* frames on their way out still count here */
-    assert(c->hand == NULL);
+    assert(c->hand == NULL && atomic_load(&c->waiting) == 0);
     mutex_done(&c->mu);
     alloc_free(c);
 }
@@ -108,6 +113,8 @@ void frame_drop(struct frame *f)
     if (f == NULL)
         return;
     cache_charge(f->cache, f->kind, -(int64_t)f->charge);
+    if (f->slot != NULL)
+        (void)atomic_fetch_sub_explicit(&f->cache->waiting, f->charge, memory_order_relaxed);
     if (f->charge < PAGES_FROM)
         alloc_free(f);
     else
@@ -157,8 +164,23 @@ static void unlink_locked(struct sst_cache *c, struct frame *f)
     }
     c->linked_bytes -= f->charge;
     c->linked_count--;
+    (void)atomic_fetch_add_explicit(&c->waiting, f->charge, memory_order_relaxed);
     atomic_store_explicit(f->slot, NULL, memory_order_release);
     rcu_retire(&f->node, frame_grace_is_over);
+}
+
+static bool is_over(struct sst_cache *c, uint64_t capacity)
+{
+    uint64_t waiting = atomic_load_explicit(&c->waiting, memory_order_relaxed);
+    uint64_t spared = waiting < capacity / 16 ? waiting : capacity / 16;
+
+    return used_bytes(c) > capacity + spared;
+}
+
+bool cache_has_room(struct sst_cache *c)
+{
+    return atomic_load_explicit(&c->waiting, memory_order_relaxed) <=
+           atomic_load_explicit(&c->capacity, memory_order_relaxed) / 4;
 }
 
 static void evict_locked(struct sst_cache *c)
@@ -169,7 +191,7 @@ static void evict_locked(struct sst_cache *c)
 
     mutex_assert_held(&c->mu);
     while (c->hand != NULL && steps-- > 0 && c->linked_bytes > capacity / 2 &&
-           used_bytes(c) > capacity) {
+           is_over(c, capacity)) {
         struct frame *f = c->hand;
         uint32_t chances = atomic_load_explicit(&f->chances, memory_order_relaxed);
 
@@ -189,7 +211,6 @@ struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f)
     struct sst_cache *c = f->cache;
     struct frame *there = NULL;
 
-    f->slot = slot;
     mutex_lock(&c->mu);
     /* Under the lock, so that the hand never meets a frame that hangs but is not in the ring. */
     if (!atomic_compare_exchange_strong_explicit(slot, &there, f, memory_order_acq_rel,
@@ -198,6 +219,7 @@ struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f)
         frame_drop(f);
         return there;
     }
+    f->slot = slot;
     link_locked(c, f);
     evict_locked(c);
     mutex_unlock(&c->mu);
