@@ -16,12 +16,13 @@ enum frame_kind { FRAME_BLOCK, FRAME_INDEX, FRAME_FILTER, FRAME_KINDS };
 
 struct frame {
     struct rcu_node node;
-    struct frame *next, *prev;     /* the clock; guarded by cache->mu */
+    struct frame *next, *prev;     /* the clock; NULL: not in it; guarded by cache->mu */
     _Atomic(struct frame *) *slot; /* where it hangs; NULL until published, then constant */
     struct sst_cache *cache;
     size_t charge; /* bytes it counts for */
     size_t len;    /* bytes of content */
     enum frame_kind kind;
+    bool celled;              /* lies in a cell, not on the heap */
     _Atomic uint32_t pins;    /* the cache's own, while it hangs, and the cursors' */
     _Atomic uint32_t chances; /* rounds of the clock it is spared; written on a hit only if clear */
 };

@@ -18,19 +18,20 @@ struct rig {
     struct sst *t[TABLES];
 };
 
-static enum quern_code rig_make(struct rig *r, uint64_t capacity, struct quern_error *err)
+static enum quern_code rig_make_of(struct rig *r, uint64_t capacity, size_t value_bytes,
+                                   uint32_t block_bytes, struct quern_error *err)
 {
     char room[24];
 
     *r = (struct rig){0};
     for (uint64_t i = 0; i < ENTRIES; i++)
-        model_add(&r->m, decimal_key(room, i), i, ENTRY_PUT, 0, 100);
+        model_add(&r->m, decimal_key(room, i), i, ENTRY_PUT, 0, value_bytes);
     if (os_dir_open(os_local(), tap_dir(), false, &r->dir, err) ||
         sst_cache_new(capacity, &r->cache, err))
         return err->code;
     for (uint64_t i = 0; i < TABLES; i++) {
         struct sst_write_config config = {.table_no = i + 1,
-                                          .block_bytes = 1024,
+                                          .block_bytes = block_bytes,
                                           .filter_bits = 10,
                                           .codec = i % 2 ? SST_LZ4 : SST_PLAIN};
 
@@ -39,6 +40,17 @@ static enum quern_code rig_make(struct rig *r, uint64_t capacity, struct quern_e
             return err->code;
     }
     return QUERN_OK;
+}
+
+static enum quern_code rig_make(struct rig *r, uint64_t capacity, struct quern_error *err)
+{
+    return rig_make_of(r, capacity, 100, 1024, err);
+}
+
+/* Blocks of the usual size, one for each entry: 47 MiB in all. */
+static enum quern_code rig_make_usual(struct rig *r, uint64_t capacity, struct quern_error *err)
+{
+    return rig_make_of(r, capacity, 3900, 4096, err);
 }
 
 static void rig_done(struct rig *r)
@@ -234,6 +246,49 @@ TEST(cache_cursor_keeps_its_block_when_everything_is_evicted)
     CHECK(it->valid && entry_same(&it->at, &r.m.entries[701]));
 }
 
+/* Blocks move together when the budget shrinks: what was held stays where there is room for it, and
+ * the memory goes back. */
+TEST(cache_gives_memory_of_usual_blocks_back_when_it_shrinks)
+{
+    enum { MIB = 1 << 20 };
+    struct rig r OWNED_RIG;
+    struct quern_error err;
+    struct sst_cache_stats stats;
+    uint64_t misses;
+
+    CHECK_OK(rig_make_usual(&r, 64 * MIB, &err), &err);
+    for (int t = 0; t < TABLES; t++)
+        for (size_t i = 0; i < ENTRIES; i++)
+            CHECK(get_is_right(&r, t, i));
+    sst_cache_stats(r.cache, &stats);
+    CHECK_EQ(stats.misses, TABLES * ENTRIES);
+    CHECK(stats.used_bytes > 46 * MIB && stats.used_bytes <= 64 * MIB);
+    for (uint64_t capacity = 40 * MIB; capacity >= 20 * MIB; capacity -= 10 * MIB) {
+        sst_cache_set_capacity(r.cache, capacity);
+        rcu_drain();
+        sst_cache_stats(r.cache, &stats);
+        CHECK(stats.used_bytes <= capacity + capacity / 16 + 2 * MIB);
+        CHECK(stats.used_bytes >= capacity * 7 / 8);
+        misses = stats.misses;
+        for (int t = 0; t < TABLES; t++)
+            for (size_t i = 0; i < ENTRIES; i++) {
+                uint64_t blocks, before, after;
+
+                sst_count_cached(r.t[t], &blocks, &before);
+                CHECK(get_is_right(&r, t, i));
+                sst_count_cached(r.t[t], &blocks, &after);
+                if (after < before)
+                    rcu_drain();
+            }
+        sst_cache_stats(r.cache, &stats);
+        tap_note("%" PRIu64 " MiB: %" PRIu64 " misses", capacity / MIB, stats.misses - misses);
+    }
+    sst_cache_set_capacity(r.cache, 0);
+    rcu_drain();
+    sst_cache_stats(r.cache, &stats);
+    CHECK(stats.block_bytes <= 2 * MIB);
+}
+
 /* ---- threads ---- */
 
 struct crowd {
@@ -322,9 +377,9 @@ static void *crowd_body(void *arg)
     return NULL;
 }
 
-TEST(cache_readers_see_right_bytes_while_frames_come_and_go)
+/* Readers at work while the budget changes: `unit` times 1, 2, 4 and 0. */
+static void crowd_run(struct rig *rig, uint64_t unit)
 {
-    struct rig r OWNED_RIG;
     struct quern_error err;
     struct crowd crowd[4];
     pthread_t threads[4];
@@ -333,24 +388,41 @@ TEST(cache_readers_see_right_bytes_while_frames_come_and_go)
     struct sst_cache_stats stats;
     uint64_t seed = tap_seed();
 
-    CHECK_OK(rig_make(&r, 256 << 10, &err), &err);
     CHECK_OK(rcu_start(&err), &err);
     for (int i = 0; i < 4; i++) {
-        crowd[i] = (struct crowd){&r, seed + (uint64_t)i * 7919, &stop, &wrong};
+        crowd[i] = (struct crowd){rig, seed + (uint64_t)i * 7919, &stop, &wrong};
         CHECK_OK(thread_start(&threads[i], "reader", crowd_body, &crowd[i], &err), &err);
     }
     for (int k = 0; k < 40; k++) {
         thread_sleep_ns(20000000);
-        sst_cache_set_capacity(r.cache, k % 4 == 3 ? 0 : (uint64_t)(256 << 10) << (k % 4));
+        sst_cache_set_capacity(rig->cache, k % 4 == 3 ? 0 : unit << (k % 4));
     }
     atomic_store(&stop, true);
     for (int i = 0; i < 4; i++)
         CHECK_EQ(pthread_join(threads[i], NULL), 0);
     CHECK_EQ(atomic_load(&wrong), 0);
-    sst_cache_set_capacity(r.cache, 0);
+    sst_cache_set_capacity(rig->cache, 0);
     rcu_drain();
-    sst_cache_stats(r.cache, &stats);
+    sst_cache_stats(rig->cache, &stats);
     tap_note("%" PRIu64 " misses, %" PRIu64 " evictions", stats.misses, stats.evictions);
     CHECK(stats.evictions > 100);
-    CHECK_EQ(stats.block_bytes, 0);
+    CHECK(stats.block_bytes == 0 || stats.block_bytes == 496 * 4224); /* one chunk is kept */
+}
+
+TEST(cache_readers_see_right_bytes_while_frames_come_and_go)
+{
+    struct rig r OWNED_RIG;
+    struct quern_error err;
+
+    CHECK_OK(rig_make(&r, 256 << 10, &err), &err);
+    crowd_run(&r, 256 << 10);
+}
+
+TEST(cache_readers_see_right_bytes_while_frames_move)
+{
+    struct rig r OWNED_RIG;
+    struct quern_error err;
+
+    CHECK_OK(rig_make_usual(&r, 16 << 20, &err), &err);
+    crowd_run(&r, 16 << 20);
 }

@@ -410,6 +410,7 @@ static bool reads_all(struct sst *t, const struct model *m)
             (void)(EXPECT(err.code == QUERN_CORRUPT) && EXPECT(strstr(err.text, "table 000007")));
         } else {
             (void)(EXPECT(l.found) && EXPECT(entry_same(&l.entry, e)));
+            alloc_free(l.owned);
         }
     }
     rcu_leave();
