@@ -47,6 +47,8 @@ struct memdb {
  * quern_completion's shadow for asynchronous ones. */
 struct waiter {
     struct batch_ref batch;
+    uint64_t user_bytes; /* of keys and values, for the statistics */
+    uint32_t puts;       /* among the operations; the others are deletions */
     bool sync;
     bool seal; /* close the MemDB after this, if it holds anything */
     bool lead; /* guarded by queue_mu: this one is to lead now */
@@ -62,8 +64,8 @@ struct waiter {
 /* Counted by readers without sharing lines: each thread has a stripe. */
 struct counters {
     _Alignas(64) _Atomic uint64_t gets;
-    _Atomic uint64_t gets_found, seeks;
-    _Atomic uint64_t passed; /* see engine_passed() */
+    _Atomic uint64_t gets_missed, seeks; /* missed: whatever did not find its key */
+    _Atomic uint64_t passed;             /* see engine_passed() */
 };
 
 /* Something that holds a number: a snapshot or a cursor. */
@@ -166,6 +168,8 @@ struct quern {
     uint64_t lookups_seen;   /* of blocks in the cache, until the last flush */
 
     struct spans spans; /* locks itself; taken last */
+    /* Memory of the last MemDB for the next one, while they fill. Locks itself; taken last. */
+    struct mem_spare spare;
     /* ---- the thread that prepares the log ahead of the leader (ahead.c); guarded by ahead_mu ----
      */
     struct mutex ahead_mu;
@@ -178,7 +182,7 @@ struct quern {
 
     /* ---- statistics: relaxed ---- */
     struct counters counters[COUNTER_STRIPES];
-    _Atomic uint64_t puts, deletes, batches, user_bytes;
+    _Atomic uint64_t puts, deletes, batches, user_bytes; /* raised by the leader alone */
     _Atomic uint64_t flushes, flush_bytes, flush_ns;
     _Atomic uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
     _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;

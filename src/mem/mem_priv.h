@@ -59,6 +59,8 @@ struct mem {
     uint8_t *base;
     uint64_t capacity;
     uint64_t filter_blocks;
+    struct mem_spare *spare;
+    bool used_before; /* the arena is not zeros */
 
     _Atomic arena_ref root; /* replaced while the old root is open */
     _Atomic uint32_t references;
