@@ -39,6 +39,8 @@ void alloc_fail_never(void)
     atomic_store(&calls_left, -1);
 }
 
+#define PAGE_BYTES ((size_t)4096)
+
 void *alloc_bytes(size_t bytes)
 {
     return must_fail() ? NULL : malloc(bytes ? bytes : 1);
@@ -85,17 +87,38 @@ void alloc_free(void *p)
     free(p);
 }
 
+static void *map_pages(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* Address space for one huge page more; what is left over at the ends goes back. */
+static void *map_at_huge_page(size_t bytes)
+{
+    size_t whole = (bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1), before;
+    uint8_t *p = map_pages(whole + HUGE_PAGE_BYTES);
+
+    if (p == NULL)
+        return NULL;
+    before = -(uintptr_t)p & (HUGE_PAGE_BYTES - 1);
+    if (before != 0)
+        (void)munmap(p, before);
+    (void)munmap(p + before + whole, HUGE_PAGE_BYTES - before);
+    return p + before;
+}
+
 void *alloc_pages(size_t bytes)
 {
     void *p;
 
     if (must_fail())
         return NULL;
-    p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-             0);
-    if (p == MAP_FAILED)
-        return NULL;
-    (void)madvise(p, bytes, MADV_HUGEPAGE);
+    p = bytes < HUGE_PAGE_BYTES ? map_pages(bytes) : map_at_huge_page(bytes);
+    if (p != NULL)
+        (void)madvise(p, bytes, MADV_HUGEPAGE);
     return p;
 }
 

@@ -28,7 +28,10 @@ static inline void alloc_free_owned(void *local)
     alloc_free(p);
 }
 
-/* Whole pages straight from the kernel, zeroed, huge pages where the kernel has them.
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
+/* Whole pages straight from the kernel, zeroed, huge pages where the kernel has them; from
+ * HUGE_PAGE_BYTES on at a multiple of that.
  * Address space is taken at once, memory only as pages are touched. */
 MUST_USE void *alloc_pages(size_t bytes);
 void alloc_pages_free(void *p, size_t bytes);

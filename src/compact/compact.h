@@ -113,11 +113,12 @@ void compact_slice_done(struct compact_slice *s);
 
 struct compact_output {
     struct table_meta *tables; /* owned, in key order */
+    struct sst **open; /* the same, open, each with a reference; NULL where rules are cold */
     size_t count;
     uint64_t bytes_written;
     uint64_t entries_in, entries_out;
 };
-void compact_output_done(struct compact_output *o); /* frees the metas; the files stay */
+void compact_output_done(struct compact_output *o); /* frees all of it; the files stay */
 
 struct compact_rules {
     const quern_seq
@@ -128,6 +129,7 @@ struct compact_rules {
     uint32_t block_bytes, filter_bits;
     enum sst_codec codec;
     struct sst_cache *cache; /* new tables are read again through it; borrowed */
+    enum sst_warm warm;      /* and what of them stays in it; unless SST_COLD they stay open */
     /* Called about every MiB of input, to let more urgent work go first. Non-OK ends the merge. */
     enum quern_code (*yield)(void *arg, struct quern_error *err);
     void *yield_arg;

@@ -51,21 +51,36 @@ static size_t stratum_of(const struct compact_rules *rules, quern_seq seq)
     return low;
 }
 
+/* Room for one more. */
+static enum quern_code grow_output(struct merge *m, struct quern_error *err)
+{
+    size_t capacity = m->capacity ? 2 * m->capacity : 8;
+    struct table_meta *more;
+    struct sst **open;
+
+    if (m->out->count < m->capacity)
+        return QUERN_OK;
+    more = alloc_resize(m->out->tables, capacity * sizeof(*more));
+    if (more == NULL)
+        return err_memory(err, "the list of new tables");
+    m->out->tables = more;
+    open = alloc_resize(m->out->open, capacity * sizeof(*open));
+    if (open == NULL)
+        return err_memory(err, "the list of new tables");
+    m->out->open = open;
+    m->capacity = capacity;
+    return QUERN_OK;
+}
+
 static enum quern_code finish_table(struct merge *m, struct quern_error *err)
 {
     struct table_meta meta = {0};
+    struct sst *open = NULL;
 
-    if (m->out->count == m->capacity) {
-        size_t capacity = m->capacity ? 2 * m->capacity : 8;
-        struct table_meta *more = alloc_resize(m->out->tables, capacity * sizeof(*more));
-
-        if (more == NULL)
-            return err_memory(err, "the list of new tables");
-        m->out->tables = more;
-        m->capacity = capacity;
-    }
-    if (sst_writer_finish(GIVE(m->writer), m->rules->cache, &meta, err))
+    if (grow_output(m, err) || sst_writer_finish(GIVE(m->writer), m->rules->cache, &meta,
+                                                 m->rules->warm != SST_COLD ? &open : NULL, err))
         return err->code;
+    m->out->open[m->out->count] = open;
     m->out->tables[m->out->count++] = meta;
     m->out->bytes_written += meta.file_bytes;
     if (meta.entry_count != m->count || meta.entry_hash != m->sum)
@@ -83,6 +98,7 @@ static enum quern_code open_table(struct merge *m, struct quern_error *err)
         .block_bytes = m->rules->block_bytes,
         .filter_bits = m->rules->filter_bits,
         .codec = m->rules->codec,
+        .warm = m->rules->warm,
         .created_ms = os_wall_ms(os_of(m->dir)),
     };
 
@@ -147,9 +163,12 @@ static enum quern_code merge_all(struct merge *m, struct iter *in, struct quern_
 
 void compact_output_done(struct compact_output *o)
 {
-    for (size_t i = 0; i < o->count; i++)
+    for (size_t i = 0; i < o->count; i++) {
         table_meta_done(&o->tables[i]);
+        sst_unref(o->open[i]);
+    }
     alloc_free(o->tables);
+    alloc_free(o->open);
     *o = (struct compact_output){0};
 }
 

@@ -66,18 +66,23 @@ static enum quern_code publish_flushed_locked(struct quern *db, struct version *
     return QUERN_OK;
 }
 
-enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit, bool flushed,
+enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit,
+                                  const struct compact_output *made, bool flushed,
                                   struct quern_error *err)
 {
+    struct open_tables open = {0};
     struct version *version OWNED(version_unref) = NULL;
     struct version *old OWNED(version_unref) = work_version(db);
     struct memdb done = {0};
     enum quern_code code;
 
+    if (made != NULL)
+        open = (struct open_tables){made->open, made->count};
     version_ref(old);
     if (manifest_apply(db->manifest, edit, err))
         return err->code;
-    code = version_build(db->dir, db->cache, manifest_state(db->manifest), old, &version, err);
+    code =
+        version_build(db->dir, db->cache, manifest_state(db->manifest), old, open, &version, err);
     if (code == QUERN_OK) {
         mutex_lock(&db->mu);
         code = flushed ? publish_flushed_locked(db, version, &done, err)

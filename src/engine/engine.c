@@ -198,6 +198,8 @@ void engine_share_memory(struct quern *db)
     taken += db->active.capacity;
     for (size_t i = 0; i < db->sealed_count; i++)
         taken += db->sealed[i].capacity;
+    if (db->sealed_count == 0)
+        taken += mem_spare_bytes(&db->spare);
     for (size_t i = 0; i < db->recovered_count; i++)
         taken += db->recovered[i].capacity;
     mutex_unlock(&db->mu);

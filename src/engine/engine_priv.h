@@ -50,6 +50,8 @@ enum { WAITER_LEADS = 1, WAITER_DONE }; /* what a waiter is told */
  * quern_completion's shadow for asynchronous ones. */
 struct waiter {
     struct batch_ref batch;
+    uint64_t user_bytes; /* of keys and values, for the statistics */
+    uint32_t puts;       /* among the operations; the others are deletions */
     bool sync;
     bool seal; /* close the MemDB after this, if it holds anything */
     quern_seq seq;
@@ -70,8 +72,8 @@ struct gather {
 /* Counted by readers without sharing lines: each thread has a stripe. */
 struct counters {
     _Alignas(64) _Atomic uint64_t gets;
-    _Atomic uint64_t gets_found, seeks;
-    _Atomic uint64_t passed; /* see engine_passed() */
+    _Atomic uint64_t gets_missed, seeks; /* missed: whatever did not find its key */
+    _Atomic uint64_t passed;             /* see engine_passed() */
 };
 
 /* Something that holds a number: a snapshot or a cursor. */
@@ -115,11 +117,14 @@ struct quern {
     uint64_t opened_ns;
     bool log_kept; /* recovery waits for space, and what was replayed is durable in the old log */
 
-    _Atomic(struct view *) view;   /* published under mu, read under RCU */
-    _Atomic quern_seq visible_seq; /* the leader releases, readers acquire */
+    /* Each on a line of its own: the first is read by all and seldom changes, the second changes
+     * with each write, and what follows is the writers' business, which readers should not fetch.
+     */
+    _Alignas(64) _Atomic(struct view *) view;   /* published under mu, read under RCU */
+    _Alignas(64) _Atomic quern_seq visible_seq; /* the leader releases, readers acquire */
 
     /* ---- the commit queue ---- */
-    struct mutex queue_mu;
+    _Alignas(64) struct mutex queue_mu;
     struct waiter *queue_head, *queue_tail;
     struct gather gather;
     bool leading;            /* somebody leads */
@@ -170,8 +175,11 @@ struct quern {
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
     uint64_t passed_paid;    /* engine_passed() when all upper runs were last merged */
     uint64_t passed_dead;    /* the same when the active MemDB had few tombstones yet */
+    uint64_t lookups_seen;   /* of blocks in the cache, until the last flush */
 
     struct spans spans; /* locks itself; taken last */
+    /* Memory of the last MemDB for the next one, while they fill. Locks itself; taken last. */
+    struct mem_spare spare;
     /* ---- the thread that prepares the log ahead (ahead.c); guarded by ahead_mu ---- */
     struct mutex ahead_mu;
     struct cond ahead_work;
@@ -183,7 +191,7 @@ struct quern {
 
     /* ---- statistics: relaxed ---- */
     struct counters counters[COUNTER_STRIPES];
-    _Atomic uint64_t puts, deletes, batches, user_bytes;
+    _Atomic uint64_t puts, deletes, batches, user_bytes; /* raised by the leader alone */
     _Atomic uint64_t flushes, flush_bytes, flush_ns;
     _Atomic uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
     _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;
@@ -277,10 +285,11 @@ enum quern_code engine_ask(struct quern *db, struct request *r);
  * log_first, segments below it are not needed any more. Worker; or open, before there is one. */
 MUST_USE enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
                                           struct quern_error *err);
-/* Apply an edit and publish the version that follows. Worker. `flushed`: the oldest MemDB
- * that waits goes with it. */
+/* Apply an edit and publish the version that follows. Worker. `made` (may be NULL) is what a merge
+ * made of the tables that it adds. `flushed`: the oldest MemDB that waits goes with it. */
 MUST_USE enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit,
-                                           bool flushed, struct quern_error *err);
+                                           const struct compact_output *made, bool flushed,
+                                           struct quern_error *err);
 /* Live snapshots and cursors, rising, each number once. *out is the caller's (alloc_free). */
 MUST_USE enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
                                      struct quern_error *err);

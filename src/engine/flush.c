@@ -37,6 +37,21 @@ struct compact_rules work_rules(const struct quern *db, bool bottom, bool nothin
     };
 }
 
+/* What readers would miss of the new table. A block that joins the cache costs a tenth of one that
+ * a reader has to fetch, so it pays as soon as readers ask for as many as are made. */
+static enum sst_warm flush_warmth(struct quern *db, uint64_t bytes)
+{
+    struct sst_cache_stats cache;
+    uint64_t lookups;
+
+    sst_cache_stats(db->cache, &cache);
+    lookups = cache.hits + cache.misses - db->lookups_seen;
+    db->lookups_seen += lookups;
+    if (lookups == 0)
+        return SST_COLD;
+    return lookups >= bytes / db->options.block_bytes ? SST_WARM_ALL : SST_WARM_INDEX;
+}
+
 /* The edit that makes new tables one run. The metas are borrowed. */
 enum quern_code work_list_tables(const struct compact_output *out, uint32_t tier, uint64_t run_no,
                                  struct manifest_table **list, struct quern_error *err)
@@ -106,6 +121,7 @@ enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log
     rules.snapshots = pins;
     if (lies_apart(db, in, err))
         rules.table_bytes = db->options.table_bytes;
+    rules.warm = flush_warmth(db, info.arena_bytes);
     iter_first(in);
     code = compact_merge(db->dir, db->manifest, in, slice_of(NULL, 0), &rules, &out, err);
     alloc_free(pins);
@@ -118,7 +134,7 @@ enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log
     edit.add = list;
     edit.add_count = out.count;
     if (code == QUERN_OK)
-        code = engine_apply_edit(db, &edit, true, err);
+        code = engine_apply_edit(db, &edit, &out, true, err);
     if (work_edit_refused(code) && !atomic_load(&db->failed))
         work_remove_tables(db, &out);
     alloc_free(list);

@@ -109,7 +109,8 @@ static enum quern_code first_view(struct quern *db, struct quern_error *err)
     struct version *version OWNED(version_unref) = NULL;
     struct view *view;
 
-    if (version_build(db->dir, db->cache, manifest_state(db->manifest), NULL, &version, err) ||
+    if (version_build(db->dir, db->cache, manifest_state(db->manifest), NULL,
+                      (struct open_tables){0}, &version, err) ||
         view_new(NULL, NULL, 0, version, &view, err))
         return err->code;
     atomic_store(&db->view, view);
@@ -121,7 +122,7 @@ static enum quern_code make_active(struct quern *db, struct quern_error *err)
 {
     enum quern_code code;
 
-    if (mem_new(db->options.memdb_bytes, &db->active.mem, err))
+    if (mem_new(db->options.memdb_bytes, &db->spare, &db->active.mem, err))
         return err->code;
     db->active.capacity = db->options.memdb_bytes;
     mutex_lock(&db->mu);
@@ -204,6 +205,7 @@ static void engine_free(struct quern *db)
     for (size_t i = 0; i < db->recovered_count; i++)
         mem_unref(db->recovered[i].mem);
     alloc_free(db->recovered);
+    mem_spare_done(&db->spare);
     compact_jobs_done(&db->jobs);
     sst_cache_free(db->cache);
     manifest_close(db->manifest);
@@ -238,6 +240,7 @@ enum quern_code engine_open(struct os *os, const char *path, const struct quern_
     mutex_init(&db->mu);
     mutex_init(&db->event_mu);
     spans_init(&db->spans);
+    mem_spare_init(&db->spare);
     mutex_init(&db->ahead_mu);
     cond_init(&db->ahead_work);
     cond_init(&db->commit_work);

@@ -149,9 +149,10 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     counters = engine_counters(db);
     if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0)
         atomic_fetch_add_explicit(&counters->passed, passed * SAMPLE_GETS, memory_order_relaxed);
-    if (code == QUERN_OK)
-        atomic_fetch_add_explicit(&counters->gets_found, 1, memory_order_relaxed);
-    else if (code != QUERN_NOT_FOUND) {
+    if (LIKELY(code == QUERN_OK))
+        return code;
+    atomic_fetch_add_explicit(&counters->gets_missed, 1, memory_order_relaxed);
+    if (code != QUERN_NOT_FOUND) {
         value_clear(value);
         engine_note_damage(db, err);
     }
@@ -263,7 +264,7 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
     rcu_leave();
     counters = engine_counters(db);
     atomic_fetch_add_explicit(&counters->gets, n, memory_order_relaxed);
-    atomic_fetch_add_explicit(&counters->gets_found, found, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counters->gets_missed, n - found, memory_order_relaxed);
     if (passed != 0)
         atomic_fetch_add_explicit(&counters->passed, passed, memory_order_relaxed);
     if (err->code != QUERN_OK)

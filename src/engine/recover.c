@@ -39,7 +39,7 @@ static enum quern_code add_mem(struct quern *db, uint64_t bytes, struct quern_er
     struct memdb *more, fresh = {0};
 
     fresh.capacity = bytes > capacity ? bytes : capacity;
-    if (mem_new(fresh.capacity, &fresh.mem, err))
+    if (mem_new(fresh.capacity, &db->spare, &fresh.mem, err))
         return err->code;
     mutex_lock(&db->mu);
     more = alloc_resize(db->recovered, (db->recovered_count + 1) * sizeof(*more));

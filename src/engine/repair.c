@@ -276,7 +276,7 @@ static enum quern_code apply(struct log *log, const struct batch_ref *batch, que
 
     if (log->mem != NULL && !mem_fits(log->mem, needed) && flush_log(log, err))
         return err->code;
-    if (log->mem == NULL && mem_new(needed > MEM_BYTES ? needed : MEM_BYTES, &log->mem, err))
+    if (log->mem == NULL && mem_new(needed > MEM_BYTES ? needed : MEM_BYTES, NULL, &log->mem, err))
         return err->code;
     mem_apply(log->mem, batch, seq);
     if (seq > log->repair->seq_max)

@@ -153,6 +153,23 @@ static enum quern_code check_space(struct quern *db, uint64_t bytes, struct quer
     return QUERN_OK;
 }
 
+/* What is read from the cache now should be so afterwards: all, if most of the input is there. */
+static enum sst_warm slice_warmth(const struct slice_work *s)
+{
+    uint64_t blocks = 0, cached = 0;
+
+    for (size_t i = 0; i < s->table_count; i++) {
+        uint64_t has, holds;
+
+        sst_count_cached(s->tables[i]->sst, &has, &holds);
+        blocks += has;
+        cached += holds;
+    }
+    if (cached == 0)
+        return SST_COLD;
+    return 2 * cached >= blocks ? SST_WARM_ALL : SST_WARM_INDEX;
+}
+
 static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
                                    const struct compact_slice *slice, struct quern_error *err)
 {
@@ -174,6 +191,7 @@ static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
         code = slice_cursor(&s, &in, err);
     if (code == QUERN_OK) {
         rules.snapshots = pins;
+        rules.warm = slice_warmth(&s);
         rules.yield = merge_yield;
         rules.yield_arg = db;
         code = compact_merge(db->dir, db->manifest, in, buf_slice(&slice->end), &rules, &out, err);
@@ -189,7 +207,7 @@ static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
                                      .trim = s.trim,
                                      .trim_count = s.trim_count};
 
-        code = engine_apply_edit(db, &edit, false, err);
+        code = engine_apply_edit(db, &edit, &out, false, err);
     }
     if (work_edit_refused(code) && !atomic_load(&db->failed))
         work_remove_tables(db, &out);
@@ -233,7 +251,7 @@ static enum quern_code move_slice(struct quern *db, const struct compact_job *jo
             list[i].run_no = job->target_run;
             numbers[i] = list[i].meta.table_no;
         }
-        code = engine_apply_edit(db, &edit, false, err);
+        code = engine_apply_edit(db, &edit, NULL, false, err);
     }
     if (code == QUERN_OK) {
         atomic_fetch_add(&db->table_moves, slice->table_count);

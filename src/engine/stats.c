@@ -85,8 +85,11 @@ static uint64_t ms_ago(struct quern *db, uint64_t then_ns)
 static void count_stats(struct quern *db, struct quern_stats *out)
 {
     for (size_t i = 0; i < COUNTER_STRIPES; i++) {
-        out->gets += atomic_load(&db->counters[i].gets);
-        out->gets_found += atomic_load(&db->counters[i].gets_found);
+        uint64_t missed = atomic_load(&db->counters[i].gets_missed); /* before those it is among */
+        uint64_t gets = atomic_load(&db->counters[i].gets);
+
+        out->gets += gets;
+        out->gets_found += gets - missed;
         out->seeks += atomic_load(&db->counters[i].seeks);
     }
     out->puts = atomic_load(&db->puts);

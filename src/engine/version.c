@@ -108,11 +108,26 @@ static struct table *search_number(const struct by_number *list, uint64_t table_
     return NULL;
 }
 
-static enum quern_code take_table(struct os_dir *dir, struct sst_cache *cache,
-                                  const struct table_meta *meta, const struct by_number *old,
+static struct sst *search_made(struct open_tables made, uint64_t table_no)
+{
+    for (size_t i = 0; i < made.count; i++)
+        if (made.tables[i] != NULL && sst_meta(made.tables[i])->table_no == table_no)
+            return made.tables[i];
+    return NULL;
+}
+
+/* Where tables come from. */
+struct sources {
+    struct os_dir *dir;
+    struct sst_cache *cache;
+    struct by_number old;
+    struct open_tables made;
+};
+
+static enum quern_code take_table(const struct sources *from, const struct table_meta *meta,
                                   struct table **out, struct quern_error *err)
 {
-    struct table *before = search_number(old, meta->table_no);
+    struct table *before = search_number(&from->old, meta->table_no);
     struct sst *sst OWNED(sst_unref) = NULL;
 
     if (before != NULL && key_equal(buf_slice(&before->smallest), buf_slice(&meta->smallest))) {
@@ -120,12 +135,11 @@ static enum quern_code take_table(struct os_dir *dir, struct sst_cache *cache,
         *out = before;
         return QUERN_OK;
     }
-    if (before != NULL) {
-        sst_ref(before->sst);
-        sst = before->sst;
-    } else if (sst_open(dir, meta, cache, &sst, err)) {
+    sst = before != NULL ? before->sst : search_made(from->made, meta->table_no);
+    if (sst != NULL)
+        sst_ref(sst);
+    else if (sst_open(from->dir, meta, from->cache, &sst, err))
         return err->code;
-    }
     return table_new(sst, meta, out, err);
 }
 
@@ -141,9 +155,8 @@ static enum quern_code run_heads(struct run *run, struct quern_error *err)
     return QUERN_OK;
 }
 
-static enum quern_code fill_runs(struct version *v, struct os_dir *dir, struct sst_cache *cache,
-                                 const struct manifest_state *state, const struct by_number *old,
-                                 struct quern_error *err)
+static enum quern_code fill_runs(struct version *v, const struct manifest_state *state,
+                                 const struct sources *from, struct quern_error *err)
 {
     for (size_t at = 0; at < state->table_count;) {
         const struct manifest_table *first = &state->tables[at];
@@ -160,7 +173,7 @@ static enum quern_code fill_runs(struct version *v, struct os_dir *dir, struct s
             return err_memory(err, "a run");
         v->run_count++;
         for (; at < end; at++, run->count++)
-            if (take_table(dir, cache, &state->tables[at].meta, old, &run->tables[run->count], err))
+            if (take_table(from, &state->tables[at].meta, &run->tables[run->count], err))
                 return err->code;
         if (run_heads(run, err))
             return err->code;
@@ -180,10 +193,11 @@ static int newest_first(const void *a, const void *b)
 
 enum quern_code version_build(struct os_dir *dir, struct sst_cache *cache,
                               const struct manifest_state *state, const struct version *old,
-                              struct version **out, struct quern_error *err)
+                              struct open_tables made, struct version **out,
+                              struct quern_error *err)
 {
     struct version *v OWNED(version_unref) = NULL;
-    struct by_number known = {0};
+    struct sources from = {.dir = dir, .cache = cache, .made = made};
     enum quern_code code;
 
     /* no more runs than tables */
@@ -191,10 +205,10 @@ enum quern_code version_build(struct os_dir *dir, struct sst_cache *cache,
     if (v == NULL)
         return err_memory(err, "a version");
     atomic_init(&v->refs, 1);
-    code = sort_by_number(old, &known, err);
+    code = sort_by_number(old, &from.old, err);
     if (code == QUERN_OK)
-        code = fill_runs(v, dir, cache, state, &known, err);
-    alloc_free(known.tables);
+        code = fill_runs(v, state, &from, err);
+    alloc_free(from.old.tables);
     qsort(v->runs, v->run_count, sizeof(v->runs[0]), newest_first);
     if (code == QUERN_OK)
         *out = GIVE(v);

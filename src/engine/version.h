@@ -45,12 +45,18 @@ struct version {
     struct run runs[]; /* newest first */
 };
 
-/* Open what `state` names: tables that `old` (may be NULL) has are shared with it. *out has one
- * reference. Errors: CORRUPT, IO, NO_MEMORY. */
+/* Tables that were opened already; some may be NULL. */
+struct open_tables {
+    struct sst *const *tables;
+    size_t count;
+};
+
+/* Open what `state` names: tables that `old` (may be NULL) has are shared with it, and `made` has
+ * some that are new. *out has one reference. Errors: CORRUPT, IO, NO_MEMORY. */
 MUST_USE enum quern_code version_build(struct os_dir *dir, struct sst_cache *cache,
                                        const struct manifest_state *state,
-                                       const struct version *old, struct version **out,
-                                       struct quern_error *err);
+                                       const struct version *old, struct open_tables made,
+                                       struct version **out, struct quern_error *err);
 void version_ref(struct version *v);
 void version_unref(struct version *v); /* NULL is fine */
 OWNER(version_unref, struct version *);

@@ -284,6 +284,8 @@ static void *worker(void *arg)
             urge = is_idle(db) ? COMPACT_IDLE : COMPACT_LOOK;
             busy = true;
             if (urge == COMPACT_IDLE) {
+                mem_spare_want(&db->spare, 0);
+                engine_share_memory(db);
                 if (engine_wal(db) != NULL)
                     wal_trim(engine_wal(db));
                 ballast_keep(db);

@@ -91,7 +91,8 @@ enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait, struct 
         return QUERN_OK;
     if (bytes > capacity)
         capacity = bytes;
-    if (mem_new(capacity, &fresh, err) || replace_active(db, fresh, capacity, wait, err))
+    if (mem_new(capacity, &db->spare, &fresh, err) ||
+        replace_active(db, fresh, capacity, wait, err))
         return err->code;
     engine_share_memory(db);
     return QUERN_OK;
@@ -174,6 +175,34 @@ static bool log_is_long(struct quern *db)
            LOG_FACTOR * db->active.capacity;
 }
 
+/* Leading, nobody else counts writes: no need for one step that others cannot split. */
+static void counter_raise(_Atomic uint64_t *counter, uint64_t by)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
+                          memory_order_relaxed);
+}
+
+/* Give out the numbers after `seq`, and count what was written. */
+static void number_group(struct quern *db, struct waiter *first, const struct group *g,
+                         quern_seq seq)
+{
+    uint64_t puts = 0, ops = 0, bytes = 0;
+
+    for (struct waiter *w = first; w != NULL; w = w->next) {
+        seq += w->batch.op_count != 0;
+        w->seq = seq;
+        puts += w->puts;
+        ops += w->batch.op_count;
+        bytes += w->user_bytes;
+    }
+    if (g->count == 0)
+        return;
+    counter_raise(&db->batches, g->count);
+    counter_raise(&db->puts, puts);
+    counter_raise(&db->deletes, ops - puts);
+    counter_raise(&db->user_bytes, bytes);
+}
+
 enum quern_code engine_write_group(struct quern *db, struct waiter *first, struct quern_error *err)
 {
     struct group g;
@@ -190,17 +219,17 @@ enum quern_code engine_write_group(struct quern *db, struct waiter *first, struc
             "resumes by itself when there is some");
     if (g.count != 0) {
         pressure_wait(db, g.bytes);
-        if (!mem_fits(db->active.mem, g.mem_bytes) && engine_seal(db, g.mem_bytes, true, err))
-            return err->code;
+        if (!mem_fits(db->active.mem, g.mem_bytes)) {
+            mem_spare_want(&db->spare, db->options.memdb_bytes);
+            if (engine_seal(db, g.mem_bytes, true, err))
+                return err->code;
+        }
     }
     if (log_group(db, &g, err))
         return err->code;
     if (g.count != 0)
         apply_group(db, &g);
-    for (struct waiter *w = first; w != NULL; w = w->next) {
-        seq += w->batch.op_count != 0;
-        w->seq = seq;
-    }
+    number_group(db, first, &g, seq);
     if (g.seal)
         return engine_seal(db, 0, true, err);
     if (UNLIKELY(atomic_load_explicit(&db->seal_wanted, memory_order_relaxed) ||
@@ -214,16 +243,6 @@ enum quern_code engine_write_group(struct quern *db, struct waiter *first, struc
 }
 
 /* ---- the public doors ---- */
-
-static void count_write(struct quern *db, uint64_t puts, uint64_t deletes, uint64_t bytes)
-{
-    atomic_fetch_add_explicit(&db->batches, 1, memory_order_relaxed);
-    if (puts != 0)
-        atomic_fetch_add_explicit(&db->puts, puts, memory_order_relaxed);
-    if (deletes != 0)
-        atomic_fetch_add_explicit(&db->deletes, deletes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&db->user_bytes, bytes, memory_order_relaxed);
-}
 
 /* One operation: its head and key are put together on the stack when small; the value stays where
  * it is. */
@@ -250,10 +269,9 @@ static enum quern_code write_one(struct quern *db, enum entry_kind kind, struct 
     at = op_put_head(ops, kind, key.len, value.len, 0);
     memcpy(at, key.data, key.len);
     w.batch = (struct batch_ref){slice_of(ops, (size_t)(at - ops) + key.len), value, 1};
-    if (engine_commit(db, &w))
-        return err->code;
-    count_write(db, kind == ENTRY_PUT, kind == ENTRY_DELETE, key.len + value.len);
-    return QUERN_OK;
+    w.puts = kind == ENTRY_PUT;
+    w.user_bytes = key.len + value.len;
+    return engine_commit(db, &w);
 }
 
 enum quern_code quern_put(struct quern *db, struct quern_slice key, struct quern_slice value,
@@ -272,9 +290,11 @@ enum quern_code quern_delete(struct quern *db, struct quern_slice key,
     return write_one(db, ENTRY_DELETE, key, slice_of(NULL, 0), opts, ERR_OR(err, local));
 }
 
-static struct batch_ref ref_of(const struct quern_batch *batch)
+static void take_batch(struct waiter *w, const struct quern_batch *batch)
 {
-    return (struct batch_ref){buf_slice(&batch->ops), {NULL, 0}, batch->count};
+    w->batch = (struct batch_ref){buf_slice(&batch->ops), {NULL, 0}, batch->count};
+    w->puts = batch->puts;
+    w->user_bytes = batch->user_bytes;
 }
 
 enum quern_code quern_write(struct quern *db, const struct quern_batch *batch,
@@ -285,14 +305,10 @@ enum quern_code quern_write(struct quern *db, const struct quern_batch *batch,
 
     if (engine_check(db, w.err))
         return w.err->code;
-    w.batch = ref_of(batch);
+    take_batch(&w, batch);
     if (batch->count == 0 && !w.sync)
         return QUERN_OK;
-    if (engine_commit(db, &w))
-        return w.err->code;
-    if (batch->count != 0)
-        count_write(db, batch->puts, batch->count - batch->puts, batch->user_bytes);
-    return QUERN_OK;
+    return engine_commit(db, &w);
 }
 
 enum quern_code quern_sync(struct quern *db, struct quern_error *err)
@@ -320,11 +336,8 @@ enum quern_code quern_write_async(struct quern *db, const struct quern_batch *ba
         return err->code;
     completion->ready_ = 0;
     *w = (struct waiter){.sync = opts != NULL && opts->sync, .async = completion};
-    w->batch = ref_of(batch);
-    if (engine_commit_async(db, w, err))
-        return err->code;
-    count_write(db, batch->puts, batch->count - batch->puts, batch->user_bytes);
-    return QUERN_OK;
+    take_batch(w, batch);
+    return engine_commit_async(db, w, err);
 }
 
 bool quern_completion_ready(const struct quern_completion *c)

@@ -59,32 +59,118 @@ void mem_prefetch(const struct mem *m, uint64_t hash)
 
 /* ---- life ---- */
 
-enum quern_code mem_new(uint64_t arena_bytes_max, struct mem **out, struct quern_error *err)
+/* Blocks of the filter of a MemDB for so many bytes. */
+static uint64_t filter_blocks_for(uint64_t arena_bytes_max)
 {
-    uint64_t filter_blocks, capacity;
+    uint64_t bytes = arena_bytes_max / ARENA_BYTES_PER_FILTER_BYTE;
+
+    return (bytes < FILTER_BYTES_MAX ? bytes : FILTER_BYTES_MAX) / FILTER_BLOCK_BYTES + 1;
+}
+
+/* Filter and one block more: ref 0 is none, even for the first entry. */
+static uint64_t head_bytes(uint64_t filter_blocks)
+{
+    return (filter_blocks + 1) * FILTER_BLOCK_BYTES;
+}
+
+static uint64_t arena_bytes(uint64_t arena_bytes_max)
+{
+    return head_bytes(filter_blocks_for(arena_bytes_max)) + round_up(arena_bytes_max, 64) +
+           round_up(NODE_BYTES_BASE, 64);
+}
+
+void mem_spare_init(struct mem_spare *s)
+{
+    mutex_init(&s->mu);
+    s->wanted = 0;
+    s->base = NULL;
+}
+
+void mem_spare_want(struct mem_spare *s, uint64_t arena_bytes_max)
+{
+    uint64_t wanted = arena_bytes_max != 0 ? arena_bytes(arena_bytes_max) : 0, had = 0;
+    void *base = NULL;
+
+    mutex_lock(&s->mu);
+    if (s->wanted != wanted) {
+        base = GIVE(s->base);
+        had = s->wanted;
+        s->wanted = wanted;
+    }
+    mutex_unlock(&s->mu);
+    alloc_pages_free(base, had);
+}
+
+uint64_t mem_spare_bytes(struct mem_spare *s)
+{
+    uint64_t bytes;
+
+    mutex_lock(&s->mu);
+    bytes = s->wanted;
+    mutex_unlock(&s->mu);
+    return bytes;
+}
+
+void mem_spare_done(struct mem_spare *s)
+{
+    mem_spare_want(s, 0);
+    mutex_done(&s->mu);
+}
+
+static void *spare_take(struct mem_spare *s, uint64_t bytes)
+{
+    void *base = NULL;
+
+    if (s == NULL)
+        return NULL;
+    mutex_lock(&s->mu);
+    if (s->wanted == bytes)
+        base = GIVE(s->base);
+    mutex_unlock(&s->mu);
+    return base;
+}
+
+/* True: it is kept. */
+static bool spare_put(struct mem_spare *s, void *base, uint64_t bytes)
+{
+    bool kept;
+
+    if (s == NULL)
+        return false;
+    mutex_lock(&s->mu);
+    kept = s->wanted == bytes && s->base == NULL;
+    if (kept)
+        s->base = base;
+    mutex_unlock(&s->mu);
+    return kept;
+}
+
+enum quern_code mem_new(uint64_t arena_bytes_max, struct mem_spare *spare, struct mem **out,
+                        struct quern_error *err)
+{
     struct mem *m;
 
     if (arena_bytes_max / UNIT_BYTES > UINT32_MAX - (UINT32_C(1) << 24))
         return err_memory(err, "MemDB above 31 GiB");
-    filter_blocks = arena_bytes_max / ARENA_BYTES_PER_FILTER_BYTE;
-    if (filter_blocks > FILTER_BYTES_MAX)
-        filter_blocks = FILTER_BYTES_MAX;
-    filter_blocks = filter_blocks / FILTER_BLOCK_BYTES + 1;
-    /* One block more: ref 0 is none, even for the first entry. */
-    capacity = (filter_blocks + 1) * FILTER_BLOCK_BYTES + round_up(arena_bytes_max, 64) +
-               round_up(NODE_BYTES_BASE, 64);
-    m = NEW(struct mem);
+    m = alloc_aligned(64, sizeof(*m));
     if (m == NULL)
         return err_memory(err, "MemDB");
-    m->base = alloc_pages(capacity);
+    memset(m, 0, sizeof(*m));
+    m->spare = spare;
+    m->capacity = arena_bytes(arena_bytes_max);
+    m->filter_blocks = filter_blocks_for(arena_bytes_max);
+    m->base = spare_take(spare, m->capacity);
+    m->used_before = m->base != NULL;
+    if (m->used_before)
+        memset(m->base, 0, head_bytes(m->filter_blocks));
+    else
+        m->base = alloc_pages(m->capacity);
     if (m->base == NULL) {
         alloc_free(m);
         return err_memory(err, "MemDB arena");
     }
-    m->capacity = capacity;
-    m->filter_blocks = filter_blocks;
-    m->entries_end = (filter_blocks + 1) * FILTER_BLOCK_BYTES;
-    m->nodes_begin = capacity;
+    m->entries_end = head_bytes(m->filter_blocks);
+    m->nodes_begin = m->capacity;
     COUNTER_SET(m->references, 1);
     tree_init(m);
     *out = m;
@@ -100,7 +186,8 @@ void mem_unref(struct mem *m)
 {
     if (m == NULL || atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1)
         return;
-    alloc_pages_free(m->base, m->capacity);
+    if (!spare_put(m->spare, m->base, m->capacity))
+        alloc_pages_free(m->base, m->capacity);
     alloc_free(m);
 }
 

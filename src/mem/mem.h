@@ -13,14 +13,30 @@
 #define MEM_MEM_H
 
 #include "base/batch.h"
+#include "base/thread.h"
 #include "iter/iter.h"
 
 struct mem; /* opaque */
 
+/* Where MemDBs follow one another, the memory of one that is gone waits here for the next: the
+ * kernel need not take it back, and clear as much anew. One at most. Any thread. */
+struct mem_spare {
+    struct mutex mu;
+    uint64_t wanted; /* guarded by mu, as is all: bytes of the arenas kept; 0: none is */
+    void *base;      /* NULL: none waits */
+};
+void mem_spare_init(struct mem_spare *s);
+void mem_spare_done(struct mem_spare *s); /* the MemDBs made with it are gone */
+/* Keep arenas of MemDBs made for this many bytes from now on; 0: give back what waits. */
+void mem_spare_want(struct mem_spare *s, uint64_t arena_bytes_max);
+
+uint64_t mem_spare_bytes(struct mem_spare *s); /* that may wait here */
+
 /* A MemDB with room for at least `arena_bytes_max` bytes of entries and nodes; address space is
- * taken at once, memory as it fills. *out has one reference. Errors: NO_MEMORY. */
-MUST_USE enum quern_code mem_new(uint64_t arena_bytes_max, struct mem **out,
-                                 struct quern_error *err);
+ * taken at once, memory as it fills. `spare` may be NULL, else it outlives the MemDB. *out has one
+ * reference. Errors: NO_MEMORY. */
+MUST_USE enum quern_code mem_new(uint64_t arena_bytes_max, struct mem_spare *spare,
+                                 struct mem **out, struct quern_error *err);
 void mem_ref(struct mem *m);
 void mem_unref(struct mem *m); /* the last one frees; NULL is fine */
 OWNER(mem_unref, struct mem *);

@@ -59,13 +59,15 @@ struct mem {
     uint8_t *base;
     uint64_t capacity;
     uint64_t filter_blocks;
+    struct mem_spare *spare;
+    bool used_before; /* the arena is not zeros */
 
     _Atomic arena_ref root; /* replaced while the old root is open */
     _Atomic uint32_t references;
 
-    /* The writer's alone. */
-    uint64_t entries_end, nodes_begin; /* bytes from base */
-    struct node *last_leaf;            /* where the last new key went */
+    /* The writer's alone; readers do not fetch this line. */
+    _Alignas(64) uint64_t entries_end, nodes_begin; /* bytes from base */
+    struct node *last_leaf;                         /* where the last new key went */
 
     /* Stored by the writer, relaxed; loaded by any thread. */
     _Atomic uint64_t entry_bytes, node_bytes, key_count;

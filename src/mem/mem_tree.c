@@ -85,7 +85,9 @@ static struct node *node_new(struct mem *m, uint32_t level)
     ensure(m->nodes_begin - m->entries_end >= bytes); /* mem_fits() was asked */
     m->nodes_begin -= bytes;
     COUNTER_SET(m->node_bytes, COUNTER(m->node_bytes) + bytes);
-    n = (struct node *)(void *)(m->base + m->nodes_begin); /* zeros until now */
+    n = (struct node *)(void *)(m->base + m->nodes_begin); /* zeros until now, or */
+    if (m->used_before)
+        memset((void *)n, 0, bytes);
     STORE(n->shape, shape_of(level, 0, 0));
     return n;
 }

@@ -16,12 +16,13 @@ enum frame_kind { FRAME_BLOCK, FRAME_INDEX, FRAME_FILTER, FRAME_KINDS };
 
 struct frame {
     struct rcu_node node;
-    struct frame *next, *prev;     /* the clock; guarded by cache->mu */
-    _Atomic(struct frame *) *slot; /* where it hangs; constant once published */
+    struct frame *next, *prev;     /* the clock; NULL: not in it; guarded by cache->mu */
+    _Atomic(struct frame *) *slot; /* where it hangs; NULL until published, then constant */
     struct sst_cache *cache;
     size_t charge; /* bytes it counts for */
     size_t len;    /* bytes of content */
     enum frame_kind kind;
+    bool celled;              /* lies in a cell, not on the heap */
     _Atomic uint32_t pins;    /* the cache's own, while it hangs, and the cursors' */
     _Atomic uint32_t chances; /* rounds of the clock it is spared; written on a hit only if clear */
 };
@@ -62,6 +63,9 @@ OWNER(frame_drop, struct frame *);
 /* Hang `f` into the empty slot and return it; when another thread was first, drop `f` and return
  * that one's. Evicts what is too much. Inside an RCU section. */
 struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f);
+
+/* False: far more is evicted than has been freed yet. No block should enter. */
+bool cache_has_room(struct sst_cache *c);
 
 /* Pin a frame found in its slot inside an RCU section that has not ended; unpin at any time. */
 static inline void frame_pin(struct frame *f)

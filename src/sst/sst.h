@@ -42,14 +42,19 @@ void sst_cache_stats(struct sst_cache *c, struct sst_cache_stats *out);
 /* On disk, do not renumber. */
 enum sst_codec { SST_PLAIN = 0, SST_LZ4 = 1, SST_ZSTD = 2 };
 
+/* What of a new table joins the cache when it is read again, so that its first readers find it. */
+enum sst_warm { SST_COLD, SST_WARM_INDEX /* and filter */, SST_WARM_ALL };
+
 struct sst_write_config {
     uint64_t table_no;
     uint32_t block_bytes; /* target of a data block before compression; 4096 by default */
     uint32_t filter_bits; /* per key; 0: no filter */
     enum sst_codec codec; /* a block that does not shrink by an eighth is stored plain */
+    enum sst_warm warm;
     uint64_t created_ms;
 };
 
+struct sst;
 struct sst_writer;
 
 /* Create NNNNNN.sst, which must not exist. `dir` is borrowed. */
@@ -68,17 +73,17 @@ MUST_USE enum quern_code sst_writer_add(struct sst_writer *w, const struct entry
 uint64_t sst_writer_bytes(const struct sst_writer *w);
 /* Write what remains, read the whole file again as its readers will and check it (sst_verify()),
  * and sync it; the caller syncs the directory before naming the table in the manifest. *meta is the
- * caller's (table_meta_done()). `w` is gone in any case; on failure the file is removed. At least
- * one entry was added. Errors: CORRUPT (what was read is not what was added), NO_SPACE, IO,
- * NO_MEMORY. */
+ * caller's (table_meta_done()); so is the open table *out, as sst_open() would give it, with what
+ * config.warm asks for in the cache as far as there was memory. NULL: close it. `w` is gone in any
+ * case; on failure the file is removed. At least one entry was added. Errors: CORRUPT (what was
+ * read is not what was added), NO_SPACE, IO, NO_MEMORY. */
 MUST_USE enum quern_code sst_writer_finish(struct sst_writer *w, struct sst_cache *cache,
-                                           struct table_meta *meta, struct quern_error *err);
+                                           struct table_meta *meta, struct sst **out,
+                                           struct quern_error *err);
 void sst_writer_drop(struct sst_writer *w); /* abandon and remove the file; NULL is fine */
 OWNER(sst_writer_drop, struct sst_writer *);
 
 /* ---- reading ---- */
-
-struct sst;
 
 /* Open the table that `meta` describes: reads the footer and properties and compares them with
  * `meta` (size, unique id, content hash, counts), so that a missing, cut, swapped or older file is
@@ -94,6 +99,8 @@ OWNER(sst_unref, struct sst *);
 /* The file is not part of the store any more: remove it when the last reference goes. */
 void sst_condemn(struct sst *t);
 const struct table_meta *sst_meta(const struct sst *t);
+/* How many data blocks it has, and how many of them the cache holds now. */
+void sst_count_cached(struct sst *t, uint64_t *blocks, uint64_t *cached);
 
 /* A point read of one key in one table. The caller fills the first part. */
 struct sst_lookup {
@@ -104,7 +111,7 @@ struct sst_lookup {
 
     bool found;         /* out: `entry` holds the newest version <= seq, a tombstone perhaps */
     struct entry entry; /* out: borrows from the cache until rcu_leave(), or from `owned` */
-    void *owned;        /* out: a block too large for the cache, which the caller frees with
+    void *owned;        /* out: a block that the cache had no room for, which the caller frees with
                          * alloc_free(); else NULL */
 };
 

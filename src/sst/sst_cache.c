@@ -15,20 +15,25 @@
  * a pin of their own inside the section keep the frame longer.
  *
  * Bytes count from frame_new() until the memory is freed, so what waits for a grace period counts.
- * The clock therefore runs while the count is over the budget, but not below half the budget
- * of what still hangs: else a slow reader would empty the cache. */
+ * The clock overlooks it: it was evicted already, and comes back within a millisecond or two. Where
+ * it does not, since a reader is slow, no block enters the cache while a quarter of the budget
+ * waits (cache_has_room()): readers keep what they load for themselves. The clock never empties the
+ * cache below half the budget, whatever else counts. */
 #include "sst/cache_priv.h"
 
 #include "base/alloc.h"
 #include "base/codec.h"
 #include "base/thread.h"
+#include "sst/cells_priv.h"
 
 #include <assert.h>
 
 struct sst_cache {
     _Atomic uint64_t capacity;
     _Atomic uint64_t used[FRAME_KINDS];
+    _Atomic uint64_t waiting; /* of those, bytes unlinked and not yet freed */
     _Atomic uint64_t hits, misses, evictions, read_bytes;
+    struct cells cells; /* locks itself; taken after mu */
     struct mutex mu;
     /* Guarded by mu. */
     struct frame *hand;    /* NULL: the ring is empty */
@@ -45,6 +50,7 @@ enum quern_code sst_cache_new(uint64_t capacity_bytes, struct sst_cache **out,
         return err_memory(err, "the block cache");
     atomic_init(&c->capacity, capacity_bytes);
     mutex_init(&c->mu);
+    cells_init(&c->cells);
     *out = c;
     return QUERN_OK;
 }
@@ -54,7 +60,8 @@ void sst_cache_free(struct sst_cache *c)
     if (c == NULL)
         return;
     rcu_drain(); /* frames on their way out still count here */
-    assert(c->hand == NULL);
+    assert(c->hand == NULL && atomic_load(&c->waiting) == 0);
+    cells_done(&c->cells);
     mutex_done(&c->mu);
     alloc_free(c);
 }
@@ -75,23 +82,40 @@ void cache_charge(struct sst_cache *c, enum frame_kind kind, int64_t bytes)
 
 /* ---- frames ---- */
 
-/* Sizes are rounded so that what one frame leaves fits the next, and what is counted is what is
- * taken. Indexes and filters come in whole pages, which go back to the system when they are
- * evicted. */
+/* Blocks of the usual size lie in cells (sst_cells.c). Other sizes are rounded so that what one
+ * frame leaves fits the next, and what is counted is what is taken. Indexes and filters come in
+ * whole pages, which go back to the system when they are evicted. */
 #define FRAME_STEP 256u
 #define PAGES_FROM (64u * 1024)
 #define PAGE_BYTES 4096u
 
-enum quern_code frame_new(struct sst_cache *c, enum frame_kind kind, size_t len, struct frame **out,
-                          struct quern_error *err)
-{
-    size_t bytes = (kind == FRAME_BLOCK ? FRAME_BLOCK_AT : FRAME_LINES_AT) + len;
-    size_t charge = round_up(bytes, bytes < PAGES_FROM ? FRAME_STEP : PAGE_BYTES);
-    struct frame *f = charge < PAGES_FROM ? alloc_aligned(64, charge) : alloc_pages(charge);
+/* Chunks of cells are too coarse for a smaller cache. */
+#define CELLS_CAPACITY_MIN (UINT64_C(16) << 20)
 
-    if (f == NULL)
-        return err_memory(err, "the block cache");
-    memset(f, 0, sizeof(*f));
+static bool is_usual(enum frame_kind kind, size_t bytes)
+{
+    return kind == FRAME_BLOCK && bytes <= CELL_BYTES && bytes > CELL_BYTES / 4 * 3;
+}
+
+static uint64_t idle_bytes(struct sst_cache *c)
+{
+    return atomic_load_explicit(&c->cells.idle_bytes, memory_order_relaxed);
+}
+
+/* A cell, if there is one or the budget has room for more of them; else it is the heap's turn. */
+static struct frame *frame_cell(struct sst_cache *c)
+{
+    uint64_t capacity = atomic_load_explicit(&c->capacity, memory_order_relaxed);
+    bool may_grow = used_bytes(c) + idle_bytes(c) + CHUNK_BYTES <= capacity;
+
+    if (capacity < CELLS_CAPACITY_MIN)
+        return NULL;
+    return cells_take(&c->cells, sizeof(struct frame), may_grow);
+}
+
+static void frame_init(struct frame *f, struct sst_cache *c, enum frame_kind kind, size_t len,
+                       size_t charge)
+{
     f->cache = c;
     f->charge = charge;
     f->len = len;
@@ -99,6 +123,25 @@ enum quern_code frame_new(struct sst_cache *c, enum frame_kind kind, size_t len,
     atomic_init(&f->pins, 1);
     atomic_init(&f->chances, kind == FRAME_BLOCK ? 0 : CHANCES_LINES);
     cache_charge(c, kind, (int64_t)charge);
+}
+
+enum quern_code frame_new(struct sst_cache *c, enum frame_kind kind, size_t len, struct frame **out,
+                          struct quern_error *err)
+{
+    size_t bytes = (kind == FRAME_BLOCK ? FRAME_BLOCK_AT : FRAME_LINES_AT) + len;
+    size_t charge = round_up(bytes, bytes < PAGES_FROM ? FRAME_STEP : PAGE_BYTES);
+    struct frame *f = is_usual(kind, bytes) ? frame_cell(c) : NULL;
+
+    if (f != NULL) {
+        f->celled = true;
+        charge = CELL_BYTES;
+    } else {
+        f = charge < PAGES_FROM ? alloc_aligned(64, charge) : alloc_pages(charge);
+        if (f == NULL)
+            return err_memory(err, "the block cache");
+        memset(f, 0, sizeof(*f));
+    }
+    frame_init(f, c, kind, len, charge);
     *out = f;
     return QUERN_OK;
 }
@@ -108,7 +151,11 @@ void frame_drop(struct frame *f)
     if (f == NULL)
         return;
     cache_charge(f->cache, f->kind, -(int64_t)f->charge);
-    if (f->charge < PAGES_FROM)
+    if (f->slot != NULL)
+        (void)atomic_fetch_sub_explicit(&f->cache->waiting, f->charge, memory_order_relaxed);
+    if (f->celled)
+        cells_give(&f->cache->cells, f);
+    else if (f->charge < PAGES_FROM)
         alloc_free(f);
     else
         alloc_pages_free(f, f->charge);
@@ -120,9 +167,15 @@ void frame_unpin(struct frame *f)
         frame_drop(f);
 }
 
+static void tidy(struct sst_cache *c);
+
 static void frame_grace_is_over(struct rcu_node *node)
 {
-    frame_unpin((struct frame *)(void *)((char *)node - offsetof(struct frame, node)));
+    struct frame *f = (struct frame *)(void *)((char *)node - offsetof(struct frame, node));
+    struct sst_cache *c = f->cache;
+
+    frame_unpin(f);
+    tidy(c);
 }
 
 /* ---- the clock ---- */
@@ -143,7 +196,16 @@ static void link_locked(struct sst_cache *c, struct frame *f)
     c->linked_count++;
 }
 
-/* Take `f` off the ring and its slot. Readers that have it keep it until they leave. */
+/* Nobody finds `f` any more; readers that have it keep it until they leave. */
+static void retire_locked(struct sst_cache *c, struct frame *f)
+{
+    mutex_assert_held(&c->mu);
+    f->next = f->prev = NULL;
+    (void)atomic_fetch_add_explicit(&c->waiting, f->charge, memory_order_relaxed);
+    rcu_retire(&f->node, frame_grace_is_over);
+}
+
+/* Take `f` off the ring and its slot. */
 static void unlink_locked(struct sst_cache *c, struct frame *f)
 {
     mutex_assert_held(&c->mu);
@@ -158,7 +220,18 @@ static void unlink_locked(struct sst_cache *c, struct frame *f)
     c->linked_bytes -= f->charge;
     c->linked_count--;
     atomic_store_explicit(f->slot, NULL, memory_order_release);
-    rcu_retire(&f->node, frame_grace_is_over);
+    retire_locked(c, f);
+}
+
+static bool is_over(struct sst_cache *c, uint64_t capacity)
+{
+    return used_bytes(c) > capacity + atomic_load_explicit(&c->waiting, memory_order_relaxed);
+}
+
+bool cache_has_room(struct sst_cache *c)
+{
+    return atomic_load_explicit(&c->waiting, memory_order_relaxed) <=
+           atomic_load_explicit(&c->capacity, memory_order_relaxed) / 4;
 }
 
 static void evict_locked(struct sst_cache *c)
@@ -169,7 +242,7 @@ static void evict_locked(struct sst_cache *c)
 
     mutex_assert_held(&c->mu);
     while (c->hand != NULL && steps-- > 0 && c->linked_bytes > capacity / 2 &&
-           used_bytes(c) > capacity) {
+           is_over(c, capacity)) {
         struct frame *f = c->hand;
         uint32_t chances = atomic_load_explicit(&f->chances, memory_order_relaxed);
 
@@ -189,7 +262,6 @@ struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f)
     struct sst_cache *c = f->cache;
     struct frame *there = NULL;
 
-    f->slot = slot;
     mutex_lock(&c->mu);
     /* Under the lock, so that the hand never meets a frame that hangs but is not in the ring. */
     if (!atomic_compare_exchange_strong_explicit(slot, &there, f, memory_order_acq_rel,
@@ -198,6 +270,7 @@ struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f)
         frame_drop(f);
         return there;
     }
+    f->slot = slot;
     link_locked(c, f);
     evict_locked(c);
     mutex_unlock(&c->mu);
@@ -222,6 +295,52 @@ void sst_cache_set_capacity(struct sst_cache *c, uint64_t capacity_bytes)
     mutex_lock(&c->mu);
     evict_locked(c);
     mutex_unlock(&c->mu);
+}
+
+/* ---- cells that nobody uses ---- */
+
+/* Put a copy of `f` in its place. */
+static void move_locked(struct sst_cache *c, struct frame *f)
+{
+    struct frame *to = cells_take(&c->cells, sizeof(*to), false);
+
+    if (to == NULL) { /* others were quicker */
+        unlink_locked(c, f);
+        return;
+    }
+    to->celled = true;
+    frame_init(to, c, f->kind, f->len, f->charge);
+    atomic_store_explicit(&to->chances, atomic_load_explicit(&f->chances, memory_order_relaxed),
+                          memory_order_relaxed);
+    memcpy(frame_block(to), frame_block(f), f->len);
+    to->slot = f->slot;
+    to->next = f->next == f ? to : f->next;
+    to->prev = f->prev == f ? to : f->prev;
+    to->next->prev = to->prev->next = to;
+    if (c->hand == f)
+        c->hand = to;
+    atomic_store_explicit(f->slot, to, memory_order_release);
+    retire_locked(c, f);
+}
+
+/* Cells that were given back wait for the next blocks; but a sixteenth of the budget is enough,
+ * and after it has shrunk they are what it shrank by. */
+static void tidy(struct sst_cache *c)
+{
+    uint64_t capacity = atomic_load_explicit(&c->capacity, memory_order_relaxed);
+    struct chunk *k;
+
+    while (idle_bytes(c) > CHUNK_BYTES + capacity / 16 && (k = cells_leave(&c->cells)) != NULL) {
+        struct frame *f;
+        uint32_t at = 0;
+
+        mutex_lock(&c->mu);
+        while ((f = chunk_next(&c->cells, k, &at)) != NULL)
+            if (f->next != NULL) /* else it waits, or does not hang yet */
+                move_locked(c, f);
+        mutex_unlock(&c->mu);
+        chunk_left(&c->cells, k);
+    }
 }
 
 /* ---- counting ---- */
@@ -252,7 +371,7 @@ void sst_cache_stats(struct sst_cache *c, struct sst_cache_stats *out)
 {
     *out = (struct sst_cache_stats){
         .capacity_bytes = atomic_load(&c->capacity),
-        .block_bytes = atomic_load(&c->used[FRAME_BLOCK]),
+        .block_bytes = atomic_load(&c->used[FRAME_BLOCK]) + idle_bytes(c),
         .index_bytes = atomic_load(&c->used[FRAME_INDEX]),
         .filter_bytes = atomic_load(&c->used[FRAME_FILTER]),
         .hits = atomic_load(&c->hits),

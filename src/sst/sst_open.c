@@ -173,6 +173,16 @@ const struct table_meta *sst_meta(const struct sst *t)
     return &t->meta;
 }
 
+void sst_count_cached(struct sst *t, uint64_t *blocks, uint64_t *cached)
+{
+    frame_slot *slots = atomic_load_explicit(&t->blocks, memory_order_acquire);
+
+    *blocks = t->block_count;
+    *cached = 0;
+    for (uint64_t b = 0; slots != NULL && b < t->block_count; b++)
+        *cached += atomic_load_explicit(&slots[b], memory_order_relaxed) != NULL;
+}
+
 /* ---- index and filter ---- */
 
 static enum quern_code need_slots(struct sst *t, struct quern_error *err)
@@ -207,6 +217,53 @@ enum quern_code table_load_index(struct sst *t, struct frame **out, struct quern
     (void)index_build(frame_lines(f), raw, u.raw_len);
     *out = frame_publish(&t->index, f);
     return QUERN_OK;
+}
+
+/* Nobody else looks at it yet, but frame_publish() may evict it again. */
+static void keep(frame_slot *slot, struct frame *f)
+{
+    rcu_enter();
+    (void)frame_publish(slot, f);
+    rcu_leave();
+}
+
+bool table_keep_index(struct sst *t, const uint8_t *raw, size_t len, size_t memory_bytes)
+{
+    struct quern_error ignored;
+    struct frame *f;
+
+    if (need_slots(t, &ignored) || frame_new(t->cache, FRAME_INDEX, memory_bytes, &f, &ignored))
+        return false;
+    (void)index_build(frame_lines(f), raw, len);
+    keep(&t->index, f);
+    return true;
+}
+
+bool table_keep_filter(struct sst *t, const uint8_t *sealed)
+{
+    size_t len = (size_t)t->footer.filter.bytes;
+    struct quern_error ignored;
+    struct frame *f;
+
+    if (frame_new(t->cache, FRAME_FILTER, len, &f, &ignored))
+        return false;
+    memcpy(frame_lines(f), sealed, len);
+    keep(&t->filter, f);
+    return true;
+}
+
+bool table_keep_block(struct sst *t, uint32_t b, const uint8_t *plain, size_t len)
+{
+    struct quern_error ignored;
+    struct frame *f;
+
+    if (!cache_has_room(t->cache))
+        return true; /* perhaps there is for the next */
+    if (frame_new(t->cache, FRAME_BLOCK, len, &f, &ignored))
+        return false;
+    memcpy(frame_block(f), plain, len);
+    keep(table_slot(t, b), f);
+    return true;
 }
 
 enum quern_code table_load_filter(struct sst *t, struct frame **out, struct quern_error *err)
@@ -250,6 +307,12 @@ enum quern_code table_check_plain(const struct index *x, uint32_t b, const uint8
     return QUERN_OK;
 }
 
+/* It does not enter the cache. */
+static bool stays_apart(struct sst *t, size_t len)
+{
+    return len > CACHED_BLOCK_BYTES_MAX || !cache_has_room(t->cache);
+}
+
 /* Of a table without compression: straight from the file to where it stays. */
 static enum quern_code load_plain(struct sst *t, const struct index *x, uint32_t b,
                                   struct held_block *out, struct quern_error *err)
@@ -260,10 +323,10 @@ static enum quern_code load_plain(struct sst *t, const struct index *x, uint32_t
     uint8_t *bytes;
     struct unsealed u;
 
-    if (len > CACHED_BLOCK_BYTES_MAX) {
+    if (stays_apart(t, len)) {
         apart = alloc_bytes(len);
         if (apart == NULL)
-            return err_memory(err, "a large value");
+            return err_memory(err, "a block");
         bytes = apart;
     } else {
         if (frame_new(t->cache, FRAME_BLOCK, len, &f, err))
@@ -294,6 +357,7 @@ static enum quern_code load_expanded(struct sst *t, const struct index *x, uint3
     void *apart OWNED(alloc_free) = NULL;
     uint8_t *bytes;
     struct unsealed u;
+    bool alone;
 
     if (sealed == NULL)
         return err_memory(err, "a block");
@@ -301,17 +365,18 @@ static enum quern_code load_expanded(struct sst *t, const struct index *x, uint3
         table_check_sealed(t, x, b, sealed, &u, err))
         return err->code;
     cache_count_read(t->cache, len);
-    if (u.raw_len > CACHED_BLOCK_BYTES_MAX && u.codec == SST_PLAIN) {
+    alone = stays_apart(t, u.raw_len);
+    if (alone && u.codec == SST_PLAIN) {
         if (table_check_plain(x, b, sealed, u.raw_len, err))
             return err->code;
         *out = (struct held_block){sealed, NULL, sealed};
         sealed = NULL;
         return QUERN_OK;
     }
-    if (u.raw_len > CACHED_BLOCK_BYTES_MAX) {
+    if (alone) {
         apart = alloc_bytes(u.raw_len);
         if (apart == NULL)
-            return err_memory(err, "a large value");
+            return err_memory(err, "a block");
         bytes = apart;
     } else {
         if (frame_new(t->cache, FRAME_BLOCK, u.raw_len, &f, err))

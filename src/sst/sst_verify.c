@@ -4,7 +4,10 @@
  * each data block. Beyond the checksums, which tell whether the bytes are those that were written,
  * it checks that what was written makes sense: order inside blocks and across, heads, prefixes,
  * separators, counts, the key range, the entry hash, and that the filter denies no key that is
- * there. A finding is reported with the place and the keys it may concern, and reading goes on. */
+ * there. A finding is reported with the place and the keys it may concern, and reading goes on.
+ *
+ * Of a new table what was read and found sound can stay in the cache. Without that the first reader
+ * of each block would read it a second time. */
 #include "sst/table_priv.h"
 
 #include "base/hash.h"
@@ -15,6 +18,7 @@
 
 struct verify {
     struct sst *t;
+    enum sst_warm warm;
     sst_damage_fn damage;
     void *arg;
     uint64_t bytes_read;
@@ -158,7 +162,7 @@ static enum quern_code piece_block(struct verify *v, const struct span *span,
                         span->at, u, err);
 }
 
-static enum quern_code verify_block(struct verify *v, const struct span *span,
+static enum quern_code verify_block(struct verify *v, uint32_t no, const struct span *span,
                                     const struct index_row *row, struct quern_slice before,
                                     struct quern_error *err)
 {
@@ -188,6 +192,9 @@ static enum quern_code verify_block(struct verify *v, const struct span *span,
         return err->code;
     if (what != NULL)
         finding(v, span->at, before, row->separator, what);
+    else if (v->warm == SST_WARM_ALL && u.raw_len <= CACHED_BLOCK_BYTES_MAX &&
+             !table_keep_block(v->t, no, bytes, u.raw_len))
+        v->warm = SST_COLD;
     return QUERN_OK;
 }
 
@@ -199,12 +206,12 @@ static enum quern_code verify_blocks(struct verify *v, const uint8_t *index, siz
     struct quern_slice before = {0};
     struct index_row row = {0};
 
-    while (at != index + len) {
+    for (uint32_t no = 0; at != index + len; no++) {
         at = index_row_get(at, index + len, &row);
         ensure(at != NULL); /* index_check() saw it */
         span.bytes = row.bytes;
         span.checksum = row.checksum;
-        if (verify_block(v, &span, &row, before, err)) {
+        if (verify_block(v, no, &span, &row, before, err)) {
             if (!is_damage(err->code))
                 return err->code;
             v->missing = true;
@@ -252,6 +259,8 @@ static enum quern_code verify_filter(struct verify *v, uint8_t **bytes, struct q
     if (read_sealed(v, &v->t->footer.filter, bytes, &u, err))
         return err->code;
     v->has_filter = filter_view(&v->filter, *bytes, u.raw_len);
+    if (v->has_filter && v->warm != SST_COLD && !table_keep_filter(v->t, *bytes))
+        v->warm = SST_COLD;
     return v->has_filter ? QUERN_OK : err_set(err, QUERN_CORRUPT, "filter out of shape");
 }
 
@@ -264,8 +273,12 @@ static enum quern_code verify_index(struct verify *v, uint8_t **bytes, size_t *l
     if (read_sealed(v, &v->t->footer.index, bytes, &u, err))
         return err->code;
     *len = u.raw_len;
-    return index_check(*bytes, u.raw_len, v->t->block_count, v->t->footer.filter.at,
-                       v->t->meta.entry_count, &memory_bytes, err);
+    if (index_check(*bytes, u.raw_len, v->t->block_count, v->t->footer.filter.at,
+                    v->t->meta.entry_count, &memory_bytes, err))
+        return err->code;
+    if (v->warm != SST_COLD && !table_keep_index(v->t, *bytes, u.raw_len, memory_bytes))
+        v->warm = SST_COLD;
+    return QUERN_OK;
 }
 
 static void compare_sums(struct verify *v)
@@ -313,22 +326,36 @@ static enum quern_code verify_all(struct verify *v, struct quern_error *err)
     return QUERN_OK;
 }
 
+static enum quern_code run(struct verify *v, struct quern_error *err)
+{
+    enum quern_code code = verify_all(v, err);
+
+    buf_done(&v->piece);
+    buf_done(&v->plain);
+    buf_done(&v->last_key);
+    if (code != QUERN_OK)
+        return table_error(v->t, err);
+    if (v->found) {
+        *err = v->first;
+        return err->code;
+    }
+    return QUERN_OK;
+}
+
 enum quern_code sst_verify(struct sst *t, sst_damage_fn damage, void *arg, uint64_t *bytes_read,
                            struct quern_error *err)
 {
     struct verify v = {.t = t, .damage = damage, .arg = arg};
-    enum quern_code code = verify_all(&v, err);
+    enum quern_code code = run(&v, err);
 
-    buf_done(&v.piece);
-    buf_done(&v.plain);
-    buf_done(&v.last_key);
     if (bytes_read != NULL)
         *bytes_read = v.bytes_read;
-    if (code != QUERN_OK)
-        return table_error(t, err);
-    if (v.found) {
-        *err = v.first;
-        return err->code;
-    }
-    return QUERN_OK;
+    return code;
+}
+
+enum quern_code table_verify_new(struct sst *t, enum sst_warm warm, struct quern_error *err)
+{
+    struct verify v = {.t = t, .warm = warm};
+
+    return run(&v, err);
 }

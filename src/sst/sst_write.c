@@ -363,17 +363,15 @@ static enum quern_code write_properties(struct sst_writer *w, struct span *span,
 
 /* The file as its readers will see it: is it what was added? Before the sync, so that write-back
  * goes on meanwhile. */
-static enum quern_code read_back(struct sst_writer *w, struct sst_cache *cache,
+static enum quern_code read_back(struct sst_writer *w, struct sst_cache *cache, struct sst **out,
                                  struct quern_error *err)
 {
-    struct sst *t OWNED(sst_unref) = NULL;
-
-    if (sst_open(w->dir, &w->meta, cache, &t, err) || sst_verify(t, NULL, NULL, NULL, err))
+    if (sst_open(w->dir, &w->meta, cache, out, err) || table_verify_new(*out, w->config.warm, err))
         return err_in(err, "read again");
     return QUERN_OK;
 }
 
-static enum quern_code write_end(struct sst_writer *w, struct sst_cache *cache,
+static enum quern_code write_end(struct sst_writer *w, struct sst_cache *cache, struct sst **out,
                                  struct quern_error *err)
 {
     struct footer f = {.unique_id = w->meta.unique_id};
@@ -400,23 +398,28 @@ static enum quern_code write_end(struct sst_writer *w, struct sst_cache *cache,
     if (write_out(w, err))
         return err->code;
     w->meta.file_bytes = w->out_at;
-    if (read_back(w, cache, err) || os_file_sync(w->file, err))
+    if (read_back(w, cache, out, err) || os_file_sync(w->file, err))
         return err->code;
     return os_file_close(GIVE(w->file), err);
 }
 
 enum quern_code sst_writer_finish(struct sst_writer *w, struct sst_cache *cache,
-                                  struct table_meta *meta, struct quern_error *err)
+                                  struct table_meta *meta, struct sst **out,
+                                  struct quern_error *err)
 {
+    struct sst *t OWNED(sst_unref) = NULL;
     enum quern_code code;
 
     ensure(w->failed || w->meta.entry_count != 0);
-    code = w->failed ? err_set(err, QUERN_IO, "a write failed before") : write_end(w, cache, err);
+    code =
+        w->failed ? err_set(err, QUERN_IO, "a write failed before") : write_end(w, cache, &t, err);
     if (code != QUERN_OK) {
         (void)err_in(err, "write table %06" PRIu64, w->config.table_no);
         sst_writer_drop(w);
         return code;
     }
+    if (out != NULL)
+        *out = GIVE(t);
     *meta = w->meta;
     w->meta.smallest = (struct buf){0};
     w->meta.largest = (struct buf){0};

@@ -13,8 +13,8 @@
 #include "sst/format_priv.h"
 #include "sst/index_priv.h"
 
-/* A block whose plain form is larger does not enter the cache: it is read into memory of its own,
- * which is handed over. */
+/* A block whose plain form is larger does not enter the cache, and no block does while that is far
+ * over its budget: it is read into memory of its own, which is handed over. */
 #define CACHED_BLOCK_BYTES_MAX (UINT32_C(256) << 10)
 
 typedef _Atomic(struct frame *) frame_slot;
@@ -51,6 +51,18 @@ MUST_USE enum quern_code table_load_filter(struct sst *t, struct frame **out,
                                            struct quern_error *err);
 MUST_USE enum quern_code table_load_block(struct sst *t, const struct index *x, uint32_t b,
                                           struct held_block *out, struct quern_error *err);
+
+/* For who has read and checked a part already: a copy of it enters the cache. False: there was no
+ * memory, and the first reader reads it. Of an index `raw` is the plain form, for which
+ * index_check() said memory_bytes; of a filter all that lies in the file; of a block, which must
+ * not be larger than CACHED_BLOCK_BYTES_MAX, the plain form. Index before blocks. */
+bool table_keep_index(struct sst *t, const uint8_t *raw, size_t len, size_t memory_bytes);
+bool table_keep_filter(struct sst *t, const uint8_t *sealed);
+bool table_keep_block(struct sst *t, uint32_t b, const uint8_t *plain, size_t len);
+
+/* sst_verify() of a table that nobody reads yet, which leaves behind what `warm` asks for. */
+MUST_USE enum quern_code table_verify_new(struct sst *t, enum sst_warm warm,
+                                          struct quern_error *err);
 
 /* Check `len` sealed bytes read from where block b lies, and view what they say of themselves. */
 MUST_USE enum quern_code table_check_sealed(struct sst *t, const struct index *x, uint32_t b,

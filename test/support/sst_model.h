@@ -124,7 +124,7 @@ static inline enum quern_code model_write(const struct model *m, struct os_dir *
             sst_writer_drop(w);
             return err->code;
         }
-    return sst_writer_finish(w, cache, meta, err);
+    return sst_writer_finish(w, cache, meta, NULL, err);
 }
 
 #endif

@@ -424,9 +424,43 @@ TEST(memdbs_and_cache_stay_within_the_budget)
     CHECK(settles(db, within_budget, &stats));
     tap_note("at most %llu of %llu bytes; %llu evictions", (unsigned long long)most,
              (unsigned long long)options.memory_bytes, (unsigned long long)stats.cache_evictions);
-    CHECK(most <= 3 * options.memory_bytes);
+    CHECK(most <= options.memory_bytes * 3 / 2);
     CHECK(stats.cache_evictions != 0); /* else the budget was never felt */
     quern_value_done(&value);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* Neither a flush nor a merge sends those to the disk who found all in memory before. */
+TEST(reads_go_on_from_the_cache_when_what_they_read_moves_to_new_tables)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct quern_stats before, after;
+    struct quern *db;
+
+    options.memory_bytes = 64 << 20;
+    options.memdb_bytes = 4 << 20;
+    options.table_bytes = 32 << 10;
+    options.block_bytes = 1024;
+    options.tier_runs = 4;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 5000, 1, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err); /* nobody has read anything yet */
+    quern_stats(db, &before);
+    CHECK_EQ(before.cache_bytes, 0);
+    CHECK_OK(world_check(db, 0, 5000, 1, &err), &err);
+    for (unsigned v = 2; v < 9; v++) {
+        CHECK_OK(world_fill(db, 1000, 2000, v, &err), &err);
+        CHECK_OK(world_check(db, 0, 1000, 1, &err), &err);
+        quern_stats(db, &before);
+        CHECK_OK(v == 8 ? quern_compact(db, NULL, NULL, NULL, &err) : quern_flush(db, &err), &err);
+        CHECK_OK(world_check(db, 1000, 2000, v, &err), &err);
+        CHECK_OK(world_check(db, 0, 1000, 1, &err), &err);
+        CHECK_OK(world_check(db, 2000, 5000, 1, &err), &err);
+        quern_stats(db, &after);
+        CHECK_EQ(after.cache_misses, before.cache_misses);
+    }
+    CHECK(after.compactions != 0);
     CHECK_OK(quern_close(db, &err), &err);
 }
 

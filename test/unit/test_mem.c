@@ -251,7 +251,7 @@ TEST(mem_finds_and_walks_every_version_of_every_kind_of_key)
         struct both b = {0};
         struct quern_error err;
 
-        CHECK_OK(mem_new(4 << 20, &b.mem, &err), &err);
+        CHECK_OK(mem_new(4 << 20, NULL, &b.mem, &err), &err);
         for (int stage = 0; stage < 4; stage++) {
             fill(&b, (enum shape_of_keys)shape, &rnd, 600);
             for (size_t i = 0; i < b.model.n; i++) {
@@ -269,6 +269,35 @@ TEST(mem_finds_and_walks_every_version_of_every_kind_of_key)
     }
 }
 
+TEST(mem_in_memory_that_another_left_begins_empty)
+{
+    uint64_t rnd = tap_seed();
+    struct mem_spare spare;
+    struct quern_error err;
+    void *left = NULL;
+
+    mem_spare_init(&spare);
+    mem_spare_want(&spare, 4 << 20);
+    for (int round = 0; round < SHAPES; round++) {
+        struct both b = {0};
+
+        CHECK_OK(mem_new(4 << 20, &spare, &b.mem, &err), &err);
+        CHECK(spare.base == NULL);
+        both_check_walks(&b, &rnd, 0);
+        fill(&b, (enum shape_of_keys)round, &rnd, 3000);
+        for (size_t i = 0; i < b.model.n; i++)
+            both_check_gets(&b, b.model.entries[i].key, b.model.entries[i].seq);
+        both_check_walks(&b, &rnd, 3000);
+        mem_unref(b.mem);
+        model_done(&b.model);
+        CHECK(spare.base != NULL && (left == NULL || spare.base == left));
+        left = spare.base;
+    }
+    mem_spare_want(&spare, 8 << 20); /* of another size: what waits goes */
+    CHECK(spare.base == NULL);
+    mem_spare_done(&spare);
+}
+
 TEST(mem_takes_keys_of_64_kib_and_values_of_any_size)
 {
     uint64_t rnd = tap_seed();
@@ -279,7 +308,7 @@ TEST(mem_takes_keys_of_64_kib_and_values_of_any_size)
     struct mem_info info;
 
     CHECK(big != NULL);
-    CHECK_OK(mem_new(64 << 20, &b.mem, &err), &err);
+    CHECK_OK(mem_new(64 << 20, NULL, &b.mem, &err), &err);
     for (int i = 0; i < 150; i++) {
         struct entry e = {.kind = ENTRY_PUT};
 
@@ -309,7 +338,7 @@ TEST(mem_takes_a_value_that_lies_apart_from_its_batch)
 
     memcpy(end, "key", 3);
     batch = (struct batch_ref){slice_of(head, (size_t)(end + 3 - head)), slice_of("value", 5), 1};
-    CHECK_OK(mem_new(mem_bytes_needed(&batch), &m, &err), &err);
+    CHECK_OK(mem_new(mem_bytes_needed(&batch), NULL, &m, &err), &err);
     CHECK(mem_fits(m, mem_bytes_needed(&batch)));
     mem_apply(m, &batch, 9);
     CHECK(mem_get(m, slice_of("key", 3), hash_key(slice_of("key", 3)), 9, &got));
@@ -343,7 +372,7 @@ TEST(mem_never_runs_out_while_it_says_that_a_batch_fits)
         struct mem_info info;
         uint64_t i = 0;
 
-        CHECK_OK(mem_new(1 << 20, &m, &err), &err);
+        CHECK_OK(mem_new(1 << 20, NULL, &m, &err), &err);
         for (;; i++) {
             uint8_t op[32], *at = op_put_head(op, ENTRY_PUT, 8, 0, 0);
             uint64_t number = htobe64(pattern_key(pattern, i, &rnd));
@@ -369,7 +398,7 @@ TEST(mem_walks_back_over_many_versions_and_says_when_memory_runs_out)
     struct entry hot = {.key = slice_of("hot", 3), .kind = ENTRY_PUT, .value = slice_of("v", 1)};
     struct entry after = {.key = slice_of("hotter", 6), .kind = ENTRY_DELETE};
 
-    CHECK_OK(mem_new(4 << 20, &b.mem, &err), &err);
+    CHECK_OK(mem_new(4 << 20, NULL, &b.mem, &err), &err);
     for (int i = 0; i < 5000; i++)
         both_apply(&b, &hot, 1);
     both_apply(&b, &after, 1);
@@ -400,11 +429,11 @@ TEST(mem_without_memory_is_an_error_and_an_empty_one_is_empty)
 
     for (uint64_t calls = 0; calls < 2; calls++) {
         alloc_fail_after(calls);
-        CHECK_CODE(mem_new(1 << 20, &m, &err), QUERN_NO_MEMORY);
+        CHECK_CODE(mem_new(1 << 20, NULL, &m, &err), QUERN_NO_MEMORY);
         alloc_fail_never();
     }
-    CHECK_CODE(mem_new(UINT64_MAX, &m, &err), QUERN_NO_MEMORY);
-    CHECK_OK(mem_new(0, &b.mem, &err), &err);
+    CHECK_CODE(mem_new(UINT64_MAX, NULL, &m, &err), QUERN_NO_MEMORY);
+    CHECK_OK(mem_new(0, NULL, &b.mem, &err), &err);
     alloc_fail_after(0);
     CHECK_CODE(mem_iter(b.mem, &it, &err), QUERN_NO_MEMORY);
     alloc_fail_never();

@@ -181,7 +181,7 @@ static void write_while_others_read(bool rising)
     struct quern_error err;
     uint64_t rnd = tap_seed();
 
-    CHECK_OK(mem_new(BATCHES * 400u, &s.mem, &err), &err);
+    CHECK_OK(mem_new(BATCHES * 400u, NULL, &s.mem, &err), &err);
     for (int i = 0; i < READERS; i++) {
         readers[i] = (struct reader){&s, tap_random(&rnd), 0};
         CHECK_OK(thread_start(&threads[i], "reader", reader_body, &readers[i], &err), &err);

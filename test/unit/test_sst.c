@@ -410,6 +410,7 @@ static bool reads_all(struct sst *t, const struct model *m)
             (void)(EXPECT(err.code == QUERN_CORRUPT) && EXPECT(strstr(err.text, "table 000007")));
         } else {
             (void)(EXPECT(l.found) && EXPECT(entry_same(&l.entry, e)));
+            alloc_free(l.owned);
         }
     }
     rcu_leave();
@@ -582,6 +583,8 @@ TEST(sst_table_with_another_value_than_was_given_is_not_finished)
     struct rig r OWNED_RIG;
     struct sst_write_config other = plain;
     struct quern_error err;
+    struct sst_cache_stats stats;
+    struct sst *made = NULL;
     struct entry swapped;
     uint64_t bytes;
 
@@ -589,13 +592,18 @@ TEST(sst_table_with_another_value_than_was_given_is_not_finished)
     model_add(&m, QUERN_STR("k"), 1, ENTRY_PUT, 0, 40);
     CHECK_OK(rig_make(&r, &m, &plain, 1 << 20, &err), &err);
     other.table_no = 8;
+    other.warm = SST_WARM_ALL;
     CHECK_OK(sst_writer_open(r.dir, &other, &w, &err), &err);
     swapped = m.entries[0];
     swapped.value = m.entries[1].value;
     CHECK(!key_equal(swapped.value, m.entries[0].value));
     CHECK_OK(sst_writer_add(w, &swapped, sst_entry_hash(&m.entries[0]), &err), &err);
     CHECK_OK(sst_writer_add(w, &m.entries[1], sst_entry_hash(&m.entries[1]), &err), &err);
-    CHECK_CODE(sst_writer_finish(w, r.cache, &meta, &err), QUERN_CORRUPT);
+    CHECK_CODE(sst_writer_finish(w, r.cache, &meta, &made, &err), QUERN_CORRUPT);
+    CHECK(made == NULL);
+    rcu_drain();
+    sst_cache_stats(r.cache, &stats);
+    CHECK_EQ(stats.used_bytes, 0); /* nobody will ever see what was in it */
     CHECK(strstr(err.text, "table 000008") != NULL);
     CHECK_CODE(os_dir_stat(r.dir, "000008.sst", &bytes, &err), QUERN_NO_STORE);
 }

@@ -24,14 +24,15 @@ TEST(a_table_whose_bound_rose_is_used_with_its_new_bound)
     CHECK_OK(sst_cache_new(1 << 20, &cache, &err), &err);
     CHECK_OK(model_write(&m, dir, &config, cache, &entry.meta, &err), &err);
 
-    CHECK_OK(version_build(dir, cache, &state, NULL, &whole, &err), &err);
-    CHECK_OK(version_build(dir, cache, &state, whole, &same, &err), &err);
+    CHECK_OK(version_build(dir, cache, &state, NULL, (struct open_tables){0}, &whole, &err), &err);
+    CHECK_OK(version_build(dir, cache, &state, whole, (struct open_tables){0}, &same, &err), &err);
     CHECK(same->runs[0].tables[0] == whole->runs[0].tables[0]);
     CHECK(!same->runs[0].tables[0]->trimmed);
 
     buf_clear(&entry.meta.smallest);
     CHECK_OK(buf_append(&entry.meta.smallest, decimal_key(room, 50).data, 16, &err), &err);
-    CHECK_OK(version_build(dir, cache, &state, same, &trimmed, &err), &err);
+    CHECK_OK(version_build(dir, cache, &state, same, (struct open_tables){0}, &trimmed, &err),
+             &err);
     CHECK(trimmed->runs[0].tables[0]->trimmed);
     CHECK(key_equal(buf_slice(&trimmed->runs[0].tables[0]->smallest), decimal_key(room, 50)));
     CHECK(trimmed->runs[0].tables[0]->sst == whole->runs[0].tables[0]->sst);
