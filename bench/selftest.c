@@ -194,6 +194,7 @@ static bool set_is_sound(const struct set *s)
         sound = w->runner != RUN_DERIVED && !done[step->workload] &&
                 (!changed || follows_changes(step->workload)) &&
                 (w->runner != RUN_RECOVERY || step == s->steps) && /* no threads of an engine yet */
+                (!s->cold || w->needs == S_SETTLED) &&             /* filled by another process */
                 (w->after == W_FILLSEQ || done[w->after]);
         done[step->workload] = true;
         if (w->needs != S_SETTLED)

@@ -20,6 +20,7 @@
 #define WRITE_BUFFERS 2    /* of each engine: one is filled while the other is written out */
 #define COLD_CACHE_PART 10 /* of the data */
 #define QUICK_NUM_PART 4
+#define QUICK_COLD_PART 2
 #define QUICK_TIME_PART 2
 #define NUM_MIN 40
 
@@ -238,7 +239,7 @@ const struct set sets[] = {
      .key_bytes = 16,
      .value_bytes = 100,
      .threads = 1,
-     .write_buffer_bytes = MIB(8),
+     .write_buffer_bytes = MIB(4),
      .cold = true,
      .in_quick = true,
      .load_seconds = 5.2,
@@ -249,7 +250,7 @@ const struct set sets[] = {
      .key_bytes = 16,
      .value_bytes = 1000,
      .threads = 1,
-     .write_buffer_bytes = MIB(8),
+     .write_buffer_bytes = MIB(4),
      .cold = true,
      .load_seconds = 3.3,
      .steps = {COLD_STEPS}},
@@ -259,7 +260,7 @@ const struct set sets[] = {
      .key_bytes = 40,
      .value_bytes = 400,
      .threads = 1,
-     .write_buffer_bytes = MIB(8),
+     .write_buffer_bytes = MIB(4),
      .cold = true,
      .load_seconds = 4,
      .steps = {COLD_STEPS}},
@@ -356,8 +357,8 @@ struct set set_for(const struct config *c, unsigned set_no)
 
     if (c->num > 0)
         num *= (double)c->num / (double)sets[0].num;
-    else if (c->quick)
-        num /= QUICK_NUM_PART;
+    else if (c->quick) /* a smaller one would fit what a cold set leaves to the page cache */
+        num /= s.cold ? QUICK_COLD_PART : QUICK_NUM_PART;
     s.load_seconds *= num / (double)s.num;
     s.num = num < NUM_MIN ? NUM_MIN : (uint64_t)num;
     if (c->threads > 0)
