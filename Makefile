@@ -27,7 +27,7 @@ mutants: ## break the code in every place of test/mutants/, one at a time, and s
 coverage: ## which lines and branches the plain tests run, per room; report in build-coverage/report/
 	@tools/setup coverage
 	@tools/coverage
-bench: ## measure quern beside RocksDB, LevelDB, LMDB and WiredTiger in an hour (BENCH_ARGS="--sets small"; bench/run --help)
+bench: ## measure quern beside RocksDB, LevelDB, LMDB and WiredTiger in an hour, tables and plots (BENCH_ARGS="--sets small"; bench/run --help)
 	@bench/run $(BENCH_ARGS)
 bench-quick: ## the same, smaller, in five minutes
 	@bench/run --quick $(BENCH_ARGS)

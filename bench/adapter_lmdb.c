@@ -14,9 +14,7 @@
 #include <stdlib.h>
 
 #define MAP_BYTES_MIN (UINT64_C(4) << 30)
-#define MAP_FACTOR                                                                                 \
-    6 /* pages half full after random inserts, and old pages still held by readers                 \
-       */
+#define MAP_FACTOR 6 /* pages half full after random inserts, old ones still held by readers */
 
 struct db {
     MDB_env *env;

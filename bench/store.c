@@ -46,7 +46,8 @@ void store_open(struct child *c, bool synced)
 void store_close(struct child *c)
 {
     c->bench.engine->adapter->close(c->bench.db);
-    (void)malloc_trim(0); /* what one life of the engine left on the heap is not the next one's */
+    /* libc keeps what a cache was made of, scattered over the heaps of its threads. */
+    (void)malloc_trim(0);
     c->bench.db = NULL;
     c->open = false;
 }

@@ -2,8 +2,8 @@
  * random key, with a view of its own for each such walk, as a service that answers ranges has; over
  * what was deleted; and how fast does it count?
  *
- * Keys must rise (or fall), values must be whole, and a walk from end to end must meet every entry.
- */
+ * Keys must rise (or fall), values must be whole, and a walk from end to end must meet every
+ * entry. */
 #include "work.h"
 
 #include <inttypes.h>

@@ -7,7 +7,7 @@
  *     dep, fl-N  a dependent load, or one of N under way, in a working set of this size
  *     read       bytes one after the other, from memory to where they are used
  *     put        a record of the entry and 16 bytes: its checksum, its copy in a warm mapped log,
- * and the entry's copy in memory
+ *                and the entry's copy in memory
  *
  * Left out, so that a floor stays one: instructions that do none of this, comparing, versions, the
  * harness, and all that another core can do meanwhile. Working sets between those that were
@@ -20,10 +20,8 @@
 
 #define HEAD_BYTES 8.0
 #define RECORD_HEAD 16.0
-#define MEMDB_HEADS                                                                                \
-    (4.0 * 1048576)       /* of a MemDB of 64 MiB with entries of 116 B, and a few more            \
-                           */
-#define FILTER_BYTES 1.25 /* 10 bits a key */
+#define MEMDB_HEADS (4.0 * 1048576) /* of a MemDB of 64 MiB with entries of 116 B, a few more */
+#define FILTER_BYTES 1.25           /* 10 bits a key */
 #define PAGE 4096.0
 #define COLD 0.9 /* of the data is not in a cache of a tenth of it */
 #define ZIPF 0.99

@@ -132,8 +132,8 @@ extern const struct probe probe_memory, probe_log, probe_sync, probe_disk, probe
 int limits_selftest(void); /* selftest.c, in TAP; returns the exit status */
 
 /* The processor time of this thread. Where nothing waits, it is taken in place of the clock's: what
- * other programs take of the processor is no limit of the machine. Reading it takes about 200 ns.
- */
+ * other programs take of the processor is no limit of the machine. Reading it takes about
+ * 200 ns. */
 static inline uint64_t thread_ns(void)
 {
     struct timespec t;

@@ -19,8 +19,8 @@
  *   bytes    keys are 1 to 65536 bytes, values 0 to 1 GiB; any byte may stand in either
  *   options  NULL means the defaults, and a struct of zeros means them too
  *   threads  any number may use one handle at once, unless the function says otherwise; an
- * iterator, a batch and a value belong to one thread at a time fork     a child must not use a
- * handle of its parent; it gets INVALID
+ *            iterator, a batch and a value belong to one thread at a time
+ *   fork     a child must not use a handle of its parent; it gets INVALID
  *
  * Durability. A write survives the end of the process (kill -9) from the moment the call returns.
  * It survives the loss of power from the moment that a write with `sync`, or quern_sync(), that
@@ -68,8 +68,7 @@ enum quern_compression {
 enum quern_recover {
     QUERN_RECOVER_TAIL = 0,      /* cut what a crash left torn; refuse damage to durable writes */
     QUERN_RECOVER_STRICT,        /* refuse a torn tail as well */
-    QUERN_RECOVER_POINT_IN_TIME, /* stop at the first damage, and lose what follows: the user knows
-                                  */
+    QUERN_RECOVER_POINT_IN_TIME, /* stop at the first damage; what follows is lost, knowingly */
 };
 
 enum quern_event_kind {
@@ -101,7 +100,7 @@ struct quern_options {
     uint64_t memdb_bytes;         /* a MemDB is flushed at this size; min(64 MiB, budget / 5) */
     uint32_t flush_interval_ms;   /* oldest unflushed write becomes a table after this; 60 000 */
     uint32_t compact_interval_ms; /* how often to look for what reads, deletions or idleness make
-                                     due; 10 000 */
+                                   * due; 10 000 */
     enum quern_compression compression;
     enum quern_recover recover;
     bool must_exist;  /* do not create: NO_STORE instead */
@@ -115,22 +114,25 @@ struct quern_options {
     uint32_t filter_bits;       /* per key; 10; UINT32_MAX: no filters */
     uint64_t table_bytes;       /* 32 MiB */
     uint32_t tier_runs;         /* runs of one tier that make a merge due; 4 */
-    uint64_t log_segment_bytes; /* as memdb_bytes, 1 to 64 MiB */
+    uint64_t log_segment_bytes; /* memdb_bytes / 4, 1 to 16 MiB */
 };
 
 /* Open the store in directory `path`, creating directory and store if missing.
  *   owns     on success *out is the caller's until quern_close(); on failure it is untouched
  *   errors   NO_STORE, EXISTS, LOCKED (held by another process or handle), DENIED, CORRUPT (file,
  *            offset, reason), UNSUPPORTED (a newer format), INVALID (options), IO, NO_SPACE,
- * NO_MEMORY source   src/engine/open.c; docs/design/70-recovery.md */
+ *            NO_MEMORY
+ *   source   src/engine/open.c; docs/design/70-recovery.md */
 QUERN_API QUERN_CHECK enum quern_code quern_open(const char *path,
                                                  const struct quern_options *options,
                                                  struct quern **out, struct quern_error *err);
 
 /* Finish what was begun, flush the MemDB, sync, close. The handle is gone in any case; all is
  * durable when it returns OK. No other call may be running or follow; iterators and snapshots are
- * freed before. errors   IO, NO_SPACE, UNKNOWN, READ_ONLY (an earlier failure): what was
- * acknowledged is still in the log, a reopen replays it source   src/engine/open.c */
+ * freed before.
+ *   errors   IO, NO_SPACE, UNKNOWN, READ_ONLY (an earlier failure): what was acknowledged is still
+ *            in the log, a reopen replays it
+ *   source   src/engine/open.c */
 QUERN_API enum quern_code quern_close(struct quern *db, struct quern_error *err);
 
 /* ------------------------------------------------------------------ writing -- */
@@ -140,11 +142,13 @@ struct quern_write_opts {
 };
 
 /* Store `value` under `key`, replacing any older value.
- *   owns     nothing is kept: both slices are copied before return. Memory: a value is copied
- *            once into the log and once into the MemDB, which holds it until it is flushed; a value
- * larger than the MemDB makes one of its own size for that time order    every read that begins
- * after return sees it errors   INVALID (size), READ_ONLY, NO_SPACE, UNKNOWN (sync failed), IO,
- * NO_MEMORY, BUSY source   src/engine/write.c; docs/design/10-write-path.md */
+ *   owns     nothing is kept: both slices are copied before return
+ *   memory   a value is copied once into the log and once into the MemDB, which holds it until it
+ *            is flushed; a value larger than the MemDB makes one of its own size for that time
+ *   order    every read that begins after return sees it
+ *   errors   INVALID (size), READ_ONLY, NO_SPACE, UNKNOWN (sync failed), IO, NO_MEMORY, BUSY,
+ *            CLOSED
+ *   source   src/engine/write.c; docs/design/10-write-path.md */
 QUERN_API QUERN_CHECK enum quern_code quern_put(struct quern *db, struct quern_slice key,
                                                 struct quern_slice value,
                                                 const struct quern_write_opts *opts,
@@ -161,8 +165,9 @@ struct quern_batch;
 QUERN_API struct quern_batch *quern_batch_new(void);         /* NULL: no memory */
 QUERN_API void quern_batch_free(struct quern_batch *batch);  /* NULL is fine */
 QUERN_API void quern_batch_clear(struct quern_batch *batch); /* keeps memory for the next use */
-/* Copies key and value. Errors: INVALID (size; batch over QUERN_BATCH_BYTES_MAX), NO_MEMORY: then
- * nothing was added. */
+/* Add an operation to the batch.
+ *   owns     nothing is kept: key and value are copied
+ *   errors   INVALID (size; batch over QUERN_BATCH_BYTES_MAX), NO_MEMORY: then nothing was added */
 QUERN_API QUERN_CHECK enum quern_code quern_batch_put(struct quern_batch *batch,
                                                       struct quern_slice key,
                                                       struct quern_slice value,
@@ -173,7 +178,7 @@ QUERN_API uint32_t quern_batch_count(const struct quern_batch *batch); /* operat
 QUERN_API size_t quern_batch_bytes(const struct quern_batch *batch);
 
 /* Write a batch; an empty one does nothing (with `sync` it syncs). `batch` is not changed.
- * Errors as quern_put(). */
+ *   errors   as quern_put() */
 QUERN_API QUERN_CHECK enum quern_code quern_write(struct quern *db, const struct quern_batch *batch,
                                                   const struct quern_write_opts *opts,
                                                   struct quern_error *err);
@@ -200,10 +205,11 @@ struct quern_completion {
 
 /* Hand a batch over and return at once, without waiting for a lock on the disk or for a sync. At
  * completion the write is visible to all reads, and durable if `opts->sync`. Completions come in
- * the order of the calls of one thread. Bounded: BUSY when too much is under way already. owns
- * `batch` and `completion` are borrowed until completion errors   at once: INVALID, BUSY, CLOSED,
- * READ_ONLY; then completion is not called. In completion->code: those of quern_put() source
- * src/engine/write.c */
+ * the order of the calls of one thread. Bounded: BUSY when too much is under way already.
+ *   owns     `batch` and `completion` are borrowed until completion
+ *   errors   at once: INVALID, BUSY, CLOSED, READ_ONLY, NO_MEMORY; then there is no completion.
+ *            In completion->code: those of quern_put()
+ *   source   src/engine/write.c, src/engine/commit.c */
 QUERN_API QUERN_CHECK enum quern_code quern_write_async(struct quern *db,
                                                         const struct quern_batch *batch,
                                                         const struct quern_write_opts *opts,
@@ -211,7 +217,8 @@ QUERN_API QUERN_CHECK enum quern_code quern_write_async(struct quern *db,
                                                         struct quern_error *err);
 QUERN_API bool quern_completion_ready(const struct quern_completion *c);
 
-/* Make every write that has returned durable. Errors: UNKNOWN, READ_ONLY, CLOSED. */
+/* Make every write that has returned durable.
+ *   errors   UNKNOWN, READ_ONLY, CLOSED */
 QUERN_API QUERN_CHECK enum quern_code quern_sync(struct quern *db, struct quern_error *err);
 
 /* ------------------------------------------------------------------ reading -- */
@@ -243,14 +250,16 @@ struct quern_read_opts {
 /* Read the value of `key` into *value.
  *   returns  OK, or NOT_FOUND (then *value is empty and err untouched)
  *   errors   CORRUPT (names table and offset: this key cannot be told; others can), IO, INVALID,
- * NO_MEMORY source   src/engine/read.c; docs/design/00-tour.md */
+ *            NO_MEMORY
+ *   source   src/engine/read.c; docs/design/00-tour.md */
 QUERN_API QUERN_CHECK enum quern_code quern_get(struct quern *db, struct quern_slice key,
                                                 const struct quern_read_opts *opts,
                                                 struct quern_value *value, struct quern_error *err);
 
-/* Read `n` keys as of one moment, faster than one by one: their cache misses overlap. For each i
- * codes[i] is OK, NOT_FOUND or the error that concerned this key alone, with the story of the first
- * such error in `err`. Returns OK, or the first error. */
+/* Read `n` keys as of one moment, faster than one by one: their cache misses overlap.
+ *   returns  OK, or the first error. For each i codes[i] is OK, NOT_FOUND or the error that
+ *            concerned this key alone; `err` has the story of the first such error
+ *   source   src/engine/read.c */
 QUERN_API QUERN_CHECK enum quern_code
 quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
                 const struct quern_read_opts *opts, struct quern_value *values,
@@ -300,8 +309,10 @@ QUERN_API quern_seq quern_iter_seq(const struct quern_iter *it);
 /* OK, or why the iterator stopped. */
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
-/* How many keys live in `range` (NULL: all), exactly. Uses the tables' running counts where it can.
- */
+/* How many keys live in `range` (NULL: all), exactly. Uses the tables' running counts where it
+ * can, and walks the range where it cannot.
+ *   errors   CORRUPT, IO, NO_MEMORY
+ *   source   src/engine/count.c */
 QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
                                                   const struct quern_read_opts *opts,
                                                   uint64_t *count, struct quern_error *err);
@@ -321,7 +332,10 @@ QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
                                                     struct quern_error *err);
 
 /* A copy of the store as of now in the new directory `path` (same file system): tables are hard
- * links, so it takes moments. Opens like any store. Errors: EXISTS, NO_SPACE, IO, ... */
+ * links, so it takes moments. Opens like any store.
+ *   errors   INVALID (`path` is ""), EXISTS (it is not empty), NO_STORE (its parent is missing),
+ *            DENIED, NO_SPACE, READ_ONLY (an earlier failure), UNKNOWN, CLOSED, IO, NO_MEMORY
+ *   source   src/engine/work.c */
 QUERN_API QUERN_CHECK enum quern_code quern_checkpoint(struct quern *db, const char *path,
                                                        struct quern_error *err);
 
@@ -430,8 +444,9 @@ struct quern_stats {
 };
 QUERN_API void quern_stats(struct quern *db, struct quern_stats *out);
 
-/* The same as one JSON object, every field under its name. The string is the caller's: free().
- * NULL: no memory. */
+/* The same as one JSON object, every field under its name.
+ *   owns     the string is the caller's: free()
+ *   returns  NULL when there is no memory */
 QUERN_API char *quern_stats_json(const struct quern_stats *stats);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-/* bytes_priv.h - bytes as text and back: hex, base64, percent-encoding, escapes for the eye. Pure.
- */
+/* bytes_priv.h - bytes as text and back: hex, base64, percent-encoding, escapes for the eye.
+ * Pure. */
 #ifndef CLI_BYTES_PRIV_H
 #define CLI_BYTES_PRIV_H
 

@@ -10,8 +10,8 @@
 
 #define READ_BYTES (256u << 10)
 
-/* Read `fd` to its end. One byte more than a value may have is enough to know that it is too long.
- */
+/* Read `fd` to its end. One byte more than a value may have is enough to know that it is too
+ * long. */
 static enum quern_code read_all(int fd, struct buf *memory, struct quern_error *err)
 {
     for (;;) {

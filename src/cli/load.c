@@ -62,8 +62,8 @@ static enum quern_code lines_fill(struct lines *l, struct quern_error *err)
     return QUERN_OK;
 }
 
-/* The next line, newline included where it has one; empty at the end. Borrowed until the next call.
- */
+/* The next line, newline included where it has one; empty at the end.
+ * Borrowed until the next call. */
 static enum quern_code lines_next(struct lines *l, struct quern_slice *line,
                                   struct quern_error *err)
 {

@@ -119,8 +119,8 @@ static enum quern_code sink_put(struct load_sink *sink, struct quern_slice key,
     return QUERN_OK;
 }
 
-/* Wait for every answer that is still to come, after a refusal too: what is under way may be taken.
- */
+/* Wait for every answer that is still to come, after a refusal too:
+ * what is under way may be taken. */
 static enum quern_code sink_commit(struct load_sink *sink, struct quern_error *err)
 {
     struct remote_sink *s = (struct remote_sink *)sink;

@@ -23,7 +23,9 @@
 struct compact_config {
     uint32_t tier_runs;   /* K */
     uint64_t table_bytes; /* target size of one table */
-    bool compress_moved;  /* tables that look uncompressed are rewritten on the way to the bottom */
+    uint64_t memdb_bytes;
+    uint64_t beside_bytes; /* what the store has on the disk beside its tables, as a rule */
+    bool compress_moved; /* tables that look uncompressed are rewritten on the way to the bottom */
 };
 
 /* A merge under way: every run in `run_no[]` goes into run `target_run` of `target_tier`. The
@@ -34,8 +36,8 @@ struct compact_config {
 struct compact_job {
     bool active;
     bool rewrite; /* bottom tables with tombstones or duplicates are rewritten even if nothing
-                     overlaps */
-    uint32_t source_tier; /* R2: the tier it empties; R1: TIER_BOTTOM */
+                   * overlaps */
+    uint32_t source_tier; /* the last that it empties; of a cleaning of the bottom, TIER_BOTTOM */
     uint32_t target_tier;
     uint64_t target_run;
     uint64_t run_no[JOB_RUNS_MAX]; /* sources, without the target */
@@ -66,19 +68,24 @@ struct compact_need {
 };
 
 /* Look at the shape and, if a merge is due that has not begun, begin it (fills a job in `jobs`; no
- * I/O). Returns the job to work on next, the most urgent one under way, or NULL when all is well.
- */
+ * I/O). Returns the job to work on next, the most urgent one under way, or NULL when all is
+ * well. */
 struct compact_job *compact_pick(const struct manifest_state *state, struct compact_jobs *jobs,
                                  const struct compact_config *config,
                                  const struct compact_need *need, struct manifest *numbers);
+
+/* By how much the runs above the bottom have outgrown what the worker should leave there: a MemDB
+ * for each run that a tier may have, or what makes the merge into the bottom due, if that is more.
+ * Writers are slowed by it. */
+uint64_t compact_over_bytes(const struct manifest_state *state,
+                            const struct compact_config *config);
 
 /* The most urgent job under way, without beginning another; NULL when there is none. */
 struct compact_job *compact_active(struct compact_jobs *jobs);
 
 /* Begin the user's compaction: everything that touches [start, end) (empty: open) goes to the
  * bottom; tables that are cut by the range widen it. NULL when there is nothing to do, or a job is
- * under way that must end first
- * (*wait is set then). */
+ * under way that must end first (*wait is set then). */
 struct compact_job *compact_pick_range(const struct manifest_state *state,
                                        struct compact_jobs *jobs, struct quern_slice start,
                                        struct quern_slice end, struct manifest *numbers,

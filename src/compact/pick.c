@@ -71,11 +71,27 @@ static bool run_is_taken(const struct compact_jobs *jobs, uint64_t run_no)
 
 struct shape {
     uint64_t bottom_run, bottom_bytes, upper_bytes;
+    uint64_t due_bytes;        /* so much above the bottom makes the merge into it due */
+    uint64_t free_bytes;       /* above the bottom and not part of a job */
     uint64_t entries, deletes; /* of all tables; tombstones above the bottom that may go */
     size_t upper_runs;
     size_t free_runs[TIER_COUNT_MAX]; /* of a tier, not part of a job */
     uint32_t deepest;                 /* upper tier that is not empty */
 };
+
+/* What the whole store may take on the disk while it is overwritten: 1.6 times the bottom's keys
+ * and values. What lies beside the tables is given; what is left for the runs above the bottom
+ * decides how often the bottom is rewritten. A quarter of it at least, else it is written too
+ * often; half of it at most, since more saves little and makes reads slow. */
+static uint64_t due_bytes(uint64_t bottom_bytes, uint64_t bottom_raw, uint64_t beside_bytes)
+{
+    uint64_t may = bottom_raw / 5 * 8, is = bottom_bytes + beside_bytes;
+    uint64_t due = may > is ? may - is : 0;
+
+    if (due < bottom_bytes / 4)
+        due = bottom_bytes / 4;
+    return due < bottom_bytes / 2 ? due : bottom_bytes / 2;
+}
 
 /* No live snapshot or cursor is older than anything in the table. So a merge into the bottom leaves
  * one version of each key, and no tombstone: whoever merges it for that reason does so once. */
@@ -85,16 +101,19 @@ static bool is_unpinned(const struct manifest_table *t, quern_seq oldest_pin)
 }
 
 static struct shape measure(const struct manifest_state *state, const struct compact_jobs *jobs,
-                            quern_seq oldest_pin)
+                            const struct compact_config *config, quern_seq oldest_pin)
 {
     struct shape s = {0};
     struct run_shape run;
+    uint64_t bottom_raw = 0;
 
     for (size_t i = 0; i < state->table_count; i++) {
         const struct manifest_table *t = &state->tables[i];
 
         s.entries += t->meta.entry_count;
-        if (t->tier != TIER_BOTTOM && is_unpinned(t, oldest_pin))
+        if (t->tier == TIER_BOTTOM)
+            bottom_raw += t->meta.raw_bytes;
+        else if (is_unpinned(t, oldest_pin))
             s.deletes += t->meta.tombstone_count;
     }
 
@@ -107,15 +126,30 @@ static struct shape measure(const struct manifest_state *state, const struct com
         s.upper_bytes += run.bytes;
         s.upper_runs++;
         s.deepest = run.tier;
-        s.free_runs[run.tier] += !run_is_taken(jobs, run.run_no);
+        if (run_is_taken(jobs, run.run_no))
+            continue;
+        s.free_runs[run.tier]++;
+        s.free_bytes += run.bytes;
     }
+    s.due_bytes = due_bytes(s.bottom_bytes, bottom_raw, config->beside_bytes);
     return s;
+}
+
+uint64_t compact_over_bytes(const struct manifest_state *state, const struct compact_config *config)
+{
+    static const struct compact_jobs none;
+    struct shape s = measure(state, &none, config, 0);
+    uint64_t fine = config->tier_runs * config->memdb_bytes;
+
+    if (fine < s.due_bytes)
+        fine = s.due_bytes;
+    return s.upper_bytes > fine ? s.upper_bytes - fine : 0;
 }
 
 /* ---- beginning a job ---- */
 
-/* Take the oldest free runs of tiers from..to as sources: newest first in the end, as many as fit.
- */
+/* Take the oldest free runs of tiers from..to as sources:
+ * newest first in the end, as many as fit. */
 static void take_sources(struct compact_job *job, const struct manifest_state *state,
                          const struct compact_jobs *jobs, uint32_t from, uint32_t to)
 {
@@ -250,27 +284,45 @@ static struct compact_job *clean(const struct manifest_state *state, const struc
     return NULL;
 }
 
+/* Will the merge into the bottom be due before this tier has more runs than reads bear? Then its
+ * runs wait for that: to merge them among themselves first would write them once more. */
+static bool can_wait(const struct manifest_state *state, const struct shape *s,
+                     const struct compact_jobs *jobs, const struct compact_config *config,
+                     uint32_t tier)
+{
+    uint64_t bytes = 0, left = s->due_bytes > s->free_bytes ? s->due_bytes - s->free_bytes : 0;
+    struct run_shape run;
+
+    for (size_t at = 0; next_run(state, &at, &run);)
+        if (run.tier == tier && !run_is_taken(jobs, run.run_no))
+            bytes += run.bytes;
+    return s->bottom_bytes != 0 && s->free_runs[tier] <= 2 * config->tier_runs &&
+           left / (bytes / s->free_runs[tier] + 1) <= 2 * config->tier_runs - s->free_runs[tier];
+}
+
 struct compact_job *compact_pick(const struct manifest_state *state, struct compact_jobs *jobs,
                                  const struct compact_config *config,
                                  const struct compact_need *need, struct manifest *numbers)
 {
-    struct shape s = measure(state, jobs, need->oldest_pin);
+    struct shape s = measure(state, jobs, config, need->oldest_pin);
     struct compact_job *job;
     bool busy = compact_active(jobs) != NULL;
-    bool much = s.upper_bytes >= s.bottom_bytes / 2 ||
-                (s.deletes != 0 && s.deletes * DEAD_SHARE >= s.entries);
-    bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && much;
+    bool much = s.upper_bytes >= s.due_bytes && s.upper_runs >= config->tier_runs;
+    bool many_dead = s.deletes != 0 && s.deletes * DEAD_SHARE >= s.entries;
+    bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && (much || many_dead);
 
+    if (!busy && bottom_is_due)
+        return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
     for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++) {
         if (jobs->job[tier].active)
             return &jobs->job[tier];
         if (s.free_runs[tier] < config->tier_runs)
             continue;
-        if (!busy && (bottom_is_due || tier + 1 == TIER_BOTTOM))
+        if (!busy && tier + 1 == TIER_BOTTOM)
             return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
         if (bottom_is_due && s.free_runs[tier] < 3 * config->tier_runs)
             continue; /* what is under way ends first, and nothing else begins meanwhile */
-        if (tier + 1 < TIER_BOTTOM)
+        if (tier + 1 < TIER_BOTTOM && !can_wait(state, &s, jobs, config, tier))
             return begin(jobs, state, tier, tier, tier + 1, 0, numbers);
     }
     if (jobs->job[TIER_BOTTOM].active)
@@ -330,8 +382,8 @@ struct compact_job *compact_pick_range(const struct manifest_state *state,
                                        struct compact_jobs *jobs, struct quern_slice start,
                                        struct quern_slice end, struct manifest *numbers, bool *wait)
 {
-    struct shape s = measure(state, jobs, UINT64_MAX);
     struct quern_slice last = {NULL, 0};
+    uint64_t bottom_run = 0;
     struct compact_job *job;
     struct quern_error err;
 
@@ -339,7 +391,10 @@ struct compact_job *compact_pick_range(const struct manifest_state *state,
     if (*wait || state->table_count == 0)
         return NULL;
     widen(state, &start, &end, &last);
-    job = begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
+    for (size_t i = 0; i < state->table_count; i++)
+        if (state->tables[i].tier == TIER_BOTTOM)
+            bottom_run = state->tables[i].run_no;
+    job = begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, bottom_run, numbers);
     job->rewrite = true;
     if (buf_append(&job->position, start.data, start.len, &err))
         return job;      /* no memory for a bound: the whole store is compacted instead */

@@ -1,5 +1,4 @@
-/* batch.c - batches as the public interface knows them: encoded as they are filled (base/batch.h).
- */
+/* batch.c - batches as the public interface knows them, encoded while filled (base/batch.h). */
 #include "engine/engine_priv.h"
 
 #include <inttypes.h>

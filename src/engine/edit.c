@@ -19,6 +19,8 @@ static void count_runs(struct quern *db, const struct version *version)
     for (size_t r = 0; r < version->run_count; r++)
         runs += version->runs[r].tier == 0;
     atomic_store(&db->tier0_runs, runs);
+    atomic_store(&db->over_bytes,
+                 compact_over_bytes(manifest_state(db->manifest), &db->compact_config));
 }
 
 /* The worker alone changes the version, so to the worker it stays; the view around it may be

@@ -15,8 +15,8 @@ const char *quern_code_name(enum quern_code code)
     return err_code_name(code);
 }
 
-/* What flushes and merges need beside MemDBs and cache: read-ahead, blocks and filters being built.
- */
+/* What flushes and merges need beside MemDBs and cache:
+ * read-ahead, blocks and filters being built. */
 #define WORK_BYTES_MAX (UINT64_C(16) << 20)
 
 /* ---- forks: a child has the handle but not the threads behind it ---- */

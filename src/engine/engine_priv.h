@@ -169,10 +169,10 @@ struct quern {
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
     uint64_t passed_paid;    /* engine_passed() when all upper runs were last merged */
+    uint64_t passed_dead;    /* the same when the active MemDB had few tombstones yet */
 
     struct spans spans; /* locks itself; taken last */
-    /* ---- the thread that prepares the log ahead of the leader (ahead.c); guarded by ahead_mu ----
-     */
+    /* ---- the thread that prepares the log ahead (ahead.c); guarded by ahead_mu ---- */
     struct mutex ahead_mu;
     struct cond ahead_work;
     pthread_t ahead_thread;
@@ -192,6 +192,7 @@ struct quern {
     _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
     _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
+    _Atomic uint64_t over_bytes; /* compact_over_bytes() */
     struct wal_replay recovery;
     struct torn_kept torn_kept;
     uint64_t lost_first, lost_last; /* segments that recovery to a point in time goes on without */
@@ -255,8 +256,8 @@ void engine_stop_leading(struct quern *db);
 void engine_writes_end(struct quern *db); /* close: no more writes, all completed, thread gone */
 
 /* ---- write.c ---- */
-/* Everything from the queue to visible, for the waiters from `first` on; fills their seq. Leader.
- */
+/* Everything from the queue to visible, for the waiters from `first` on; fills their seq.
+ * Leader. */
 MUST_USE enum quern_code engine_write_group(struct quern *db, struct waiter *first,
                                             struct quern_error *err);
 /* Leader: close the active MemDB and open another of at least `bytes`. Waits for a place among the
@@ -292,8 +293,8 @@ void engine_ahead_call(void *db); /* the log's on_low */
 void engine_ahead_stop(struct quern *db);
 
 /* ---- pressure.c ---- */
-/* Leader: wait as long as a group of `bytes` should, so that writers match what the worker manages.
- */
+/* Leader: wait as long as a group of `bytes` should, so that writers match what the worker
+ * manages. */
 void pressure_wait(struct quern *db, uint64_t bytes);
 
 /* ---- batch.c ---- */

@@ -6,6 +6,10 @@
 
 #include <inttypes.h>
 
+/* Tables above the bottom are so much smaller than those in it. A merge lets go of its sources
+ * table by table, and what it has not let go of lies on the disk beside what was made of it. */
+#define UPPER_PARTS 4
+
 static enum sst_codec codec_for(const struct quern *db, bool bottom)
 {
     switch (db->options.compression) {
@@ -25,7 +29,7 @@ struct compact_rules work_rules(const struct quern *db, bool bottom, bool nothin
 {
     return (struct compact_rules){
         .bottom = nothing_below,
-        .table_bytes = db->options.table_bytes,
+        .table_bytes = bottom ? db->options.table_bytes : db->options.table_bytes / UPPER_PARTS,
         .block_bytes = db->options.block_bytes,
         .filter_bits = db->options.filter_bits == UINT32_MAX ? 0 : db->options.filter_bits,
         .codec = codec_for(db, bottom),
@@ -62,6 +66,27 @@ void work_remove_tables(struct quern *db, const struct compact_output *out)
     }
 }
 
+/* Does no table have keys in the range of the cursor? Then a merge will hardly read what is made of
+ * it: it moves it as it is, and few large tables are better than many small ones. */
+static bool lies_apart(const struct quern *db, struct iter *in, struct quern_error *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+    OWNED_BUF struct buf last = {0};
+
+    iter_last(in);
+    if (!in->valid || buf_append(&last, in->at.key.data, in->at.key.len, err))
+        return false;
+    iter_first(in);
+    for (size_t i = 0; i < state->table_count; i++) {
+        const struct table_meta *meta = &state->tables[i].meta;
+
+        if (key_compare(buf_slice(&meta->smallest), buf_slice(&last)) <= 0 &&
+            key_compare(buf_slice(&meta->largest), in->at.key) >= 0)
+            return false;
+    }
+    return true;
+}
+
 enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
                                  struct quern_error *err)
 {
@@ -79,6 +104,8 @@ enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log
     if (mem_iter(mem, &in, err) || engine_pins(db, &pins, &rules.snapshot_count, err))
         return err->code;
     rules.snapshots = pins;
+    if (lies_apart(db, in, err))
+        rules.table_bytes = db->options.table_bytes;
     iter_first(in);
     code = compact_merge(db->dir, db->manifest, in, slice_of(NULL, 0), &rules, &out, err);
     alloc_free(pins);

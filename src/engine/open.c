@@ -18,6 +18,10 @@
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
+/* What lies beside bottom and waiting runs at the worst moment: the log of two MemDBs with its
+ * spares, what a slice writes and has not let go of, and what comes before writers are slow enough.
+ */
+#define BESIDE_MEMDBS 5
 #define LOCK_NAME "LOCK"
 
 /* ---- options ---- */
@@ -56,10 +60,10 @@ static enum quern_code fill_options(struct quern *db, const struct quern_options
         o->tier_runs = 4;
     if (o->tier_runs < 2 || o->tier_runs > 16)
         return err_set(err, QUERN_INVALID, "tier_runs is %u; 2 to 16 are possible", o->tier_runs);
-    if (o->log_segment_bytes == 0) /* as large as a MemDB: one is filled while the other is */
-        o->log_segment_bytes = o->memdb_bytes < MIB ? MIB
-                               : o->memdb_bytes < WAL_SEGMENT_BYTES_DEFAULT
-                                   ? o->memdb_bytes
+    if (o->log_segment_bytes == 0) /* a few for each MemDB: what is not needed goes soon */
+        o->log_segment_bytes = o->memdb_bytes / 4 < MIB ? MIB
+                               : o->memdb_bytes / 4 < WAL_SEGMENT_BYTES_DEFAULT
+                                   ? o->memdb_bytes / 4
                                    : WAL_SEGMENT_BYTES_DEFAULT;
     if (o->log_segment_bytes < 64 * 1024)
         return err_set(err, QUERN_INVALID, "log_segment_bytes is %" PRIu64 "; at least 64 KiB",
@@ -70,6 +74,8 @@ static enum quern_code fill_options(struct quern *db, const struct quern_options
     db->compact_config = (struct compact_config){
         .tier_runs = o->tier_runs,
         .table_bytes = o->table_bytes,
+        .memdb_bytes = o->memdb_bytes,
+        .beside_bytes = BESIDE_MEMDBS * o->memdb_bytes,
         .compress_moved = o->compression == QUERN_COMPRESS_DEFAULT,
     };
     return QUERN_OK;
@@ -264,11 +270,24 @@ enum quern_code quern_open(const char *path, const struct quern_options *options
 
 /* ---- closing ---- */
 
+/* Segments that the manifest does not name any more. One that stays is adopted by the next open. */
+static void remove_log(struct quern *db, uint64_t from, uint64_t end)
+{
+    struct quern_error ignored;
+    char name[WAL_NAME_BYTES];
+
+    for (uint64_t no = from; no < end; no++) {
+        wal_name(name, no);
+        IGNORE(os_dir_remove(db->dir, name, &ignored));
+    }
+}
+
 /* Everything into tables, and the manifest says that no log is needed. */
 static enum quern_code settle(struct quern *db, struct quern_error *err)
 {
     struct request flush = {.kind = REQUEST_FLUSH, .err = err};
     struct manifest_edit edit = {.set_log_first = true};
+    uint64_t log_first;
 
     if (engine_refusal(db, err))
         return err->code;
@@ -276,10 +295,17 @@ static enum quern_code settle(struct quern *db, struct quern_error *err)
         return err->code;
     engine_worker_stop(db);
     engine_ahead_stop(db);
-    if (engine_refusal(db, err) || wal_close(atomic_exchange(&db->wal, NULL), err))
+    if (engine_refusal(db, err))
         return err->code;
+    wal_trim(engine_wal(db));
+    if (wal_close(atomic_exchange(&db->wal, NULL), err))
+        return err->code;
+    log_first = manifest_state(db->manifest)->log_first;
     edit.log_first = manifest_state(db->manifest)->log_last + 1;
-    return manifest_apply(db->manifest, &edit, err);
+    if (manifest_apply(db->manifest, &edit, err))
+        return err->code;
+    remove_log(db, log_first, edit.log_first);
+    return QUERN_OK;
 }
 
 enum quern_code quern_close(struct quern *db, struct quern_error *err)

@@ -16,6 +16,7 @@ static double slowness(struct quern *db)
 {
     uint32_t runs = atomic_load_explicit(&db->tier0_runs, memory_order_relaxed);
     uint32_t fine = 2 * db->options.tier_runs;
+    uint64_t over = atomic_load_explicit(&db->over_bytes, memory_order_relaxed);
     double slow = 0;
     const struct view *view;
     size_t sealed;
@@ -37,6 +38,11 @@ static double slowness(struct quern *db)
         double more = 1.0 + (double)(runs - fine) / fine;
 
         slow += more < 4.0 ? more : 4.0;
+    }
+    if (over != 0) {
+        double more = 8.0 * (double)over / (double)db->options.memdb_bytes;
+
+        slow += more < 12.0 ? more : 12.0;
     }
     return slow;
 }

@@ -93,6 +93,8 @@ static uint64_t find_elsewhere(struct repair *r, const struct table_meta *meta)
         struct iter *it OWNED(iter_free) = NULL;
         struct quern_error err;
 
+        if (numbers_at(&r->from.tables, i) == meta->table_no)
+            continue; /* it has none that is sound */
         if (sst_salvage(r->from.dir, numbers_at(&r->from.tables, i), meta->unique_id, NULL, NULL,
                         &it, &err) == QUERN_OK)
             return numbers_at(&r->from.tables, i);
@@ -117,11 +119,13 @@ static enum quern_code take_named(struct repair *r, const struct manifest_table 
     if (!is_damage(err->code))
         return err->code;
     s.file_no = find_elsewhere(r, &t->meta);
-    if (s.file_no != 0) {
+    if (s.file_no != 0 && add_source(r, &l, s, err) == QUERN_OK) {
         findings_add(&r->findings, l.name, 0, first, last, "its bytes are under another name",
                      false);
-        return add_source(r, &l, s, err);
+        return QUERN_OK;
     }
+    if (!is_damage(err->code))
+        return err->code;
     findings_add(&r->findings, l.name, 0, first, last, err->text, true);
     return hole_add(r, first, false, last, err);
 }

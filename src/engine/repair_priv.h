@@ -34,8 +34,8 @@ struct repair {
     uint64_t bytes_done, bytes_total;
 };
 
-/* Keys from `first` (`above`: behind it; empty: from the first) up to `last` (empty: to the last).
- */
+/* Keys from `first` (`above`: behind it; empty: from the first) up to `last` (empty: to the
+ * last). */
 MUST_USE enum quern_code hole_add(struct repair *r, struct quern_slice first, bool above,
                                   struct quern_slice last, struct quern_error *err);
 void holes_settle(struct repair *r); /* once, before in_hole() */

@@ -4,7 +4,7 @@
  *      named      the manifest names it: seen, above its trim
  *      unknown    the manifest is damaged and does not speak of it: seen
  *      orphan     a whole manifest does not name it, or an edit removed it: what it holds has moved
- * on, and may have been deleted since. Seen inside of holes only
+ *                 on, and may have been deleted since. Seen inside of holes only
  *
  * A hole is a range of keys of which some entries are lost. What an orphan holds there may be old,
  * but it is the best there is; the range is reported in any case.

@@ -1,8 +1,7 @@
 /* scrub.c - in idle moments the worker reads tables through, so that a damaged block is told of
  * before somebody needs it.
  *
- *     tick, idle --> has enough time passed for the bytes that were read? --> next table:
- * sst_verify
+ *     tick, idle --> enough time has passed for the bytes read? --> next table: sst_verify
  *
  * One table at a time, in the order of their numbers, and round again. The pace follows from the
  * size of the store: all of it in PERIOD, but no faster than BYTES_A_SECOND, so a large store takes

@@ -12,10 +12,6 @@
 /* Free space that a merge must leave behind. */
 #define SPACE_RESERVE_BYTES (UINT64_C(16) << 20)
 
-/* Measured, all in memory: a search of a run in vain takes 70 to 90 ns, in which a core merges some
- * 25 bytes. Less, since a merge has the disk write as much as it reads. */
-#define PASS_BYTES 16
-
 static bool flush_waits(struct quern *db)
 {
     bool waits;
@@ -142,8 +138,8 @@ static enum quern_code slice_cursor(const struct slice_work *s, struct iter **ou
     return code;
 }
 
-/* Would the slice's output fit on the disk? Rewriting needs its input's size again, for a moment.
- */
+/* Would the slice's output fit on the disk? Rewriting needs its input's size again, for a
+ * moment. */
 static enum quern_code check_space(struct quern *db, uint64_t bytes, struct quern_error *err)
 {
     uint64_t free_bytes;

@@ -10,8 +10,8 @@
  * takes a reference inside the section.
  *
  * Order that keeps reads right: load the view first, the visible number second. Everything
- * acknowledged before the read began is in that view; what the view lacks is newer than all it has.
- */
+ * acknowledged before the read began is in that view; what the view lacks is newer than all it
+ * has. */
 #ifndef ENGINE_VERSION_H
 #define ENGINE_VERSION_H
 

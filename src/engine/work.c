@@ -7,8 +7,8 @@
  *     2. somebody waits for a request   -> serve
  *     3. a merge is due                 -> work_merge_step (slices.c): one slice; flushes go first
  *     4. nothing                        -> sleep until called, or until a period has passed
- *   every period: seal a MemDB that has grown old; say in the log that all is durable; when idle,
- *   settle and give spare log segments back.
+ *   every period: seal a MemDB that has grown old, or whose tombstones slow reads down; say in the
+ * log that all is durable; when idle, settle and give spare log segments back.
  *
  * A full disk does not fail the store: what needed space is tried again, writers get NO_SPACE
  * meanwhile, and all goes on by itself when there is room. Damage met by a merge ends merging until
@@ -158,17 +158,36 @@ enum quern_code engine_ask(struct quern *db, struct request *r)
 
 /* ---- periods ---- */
 
-/* Seal a MemDB whose oldest entry has waited long enough; say in the log what is durable. */
+/* Tombstones can only go once they are in a table, and with them what they hide. Walking over them
+ * has cost as much as the flush will, and nobody holds a number that needs them. */
+static bool reads_paid_for_flush(struct quern *db, const struct mem_info *info)
+{
+    uint64_t passed = engine_passed(db);
+
+    if (info->tombstone_count * 4 < info->entry_count || info->entry_count == 0) {
+        db->passed_dead = passed;
+        return false;
+    }
+    return (passed - db->passed_dead) * PASS_BYTES >= info->arena_bytes &&
+           info->seq_max <= engine_oldest_pin(db);
+}
+
+/* Seal a MemDB whose oldest entry has waited long enough, or whose tombstones cost reads more than
+ * they should; say in the log what is durable. */
 static void tick(struct quern *db)
 {
     uint64_t now = os_now_ns(db->os), born;
+    struct mem_info info = {0};
     struct quern_error err;
     bool old;
 
     mutex_lock(&db->mu);
     born = db->active.born_ns;
+    if (db->active.mem != NULL)
+        mem_info(db->active.mem, &info);
     mutex_unlock(&db->mu);
-    old = born != 0 && now - born >= (uint64_t)db->options.flush_interval_ms * 1000000;
+    old = (born != 0 && now - born >= (uint64_t)db->options.flush_interval_ms * 1000000) ||
+          reads_paid_for_flush(db, &info);
     if (!engine_try_lead(db)) {
         if (old)
             atomic_store(&db->seal_wanted, true);

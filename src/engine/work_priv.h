@@ -5,6 +5,11 @@
 
 #include "engine/engine_priv.h"
 
+/* What a pass (engine_passed()) is worth. Measured, all in memory: a search of a run in vain takes
+ * 70 to 90 ns, in which a core merges some 25 bytes. Less, since a merge has the disk write as much
+ * as it reads. */
+#define PASS_BYTES 16
+
 /* ---- edit.c ---- */
 struct version *work_version(struct quern *db); /* the present one; borrowed */
 
@@ -50,8 +55,8 @@ void files_done(struct store_files *files);
 MUST_USE enum quern_code recover_replay(struct quern *db, struct quern_error *err);
 /* Make them tables and begin a new log. After NO_SPACE it may be called again. */
 MUST_USE enum quern_code recover_finish(struct quern *db, struct quern_error *err);
-/* recover_finish() must wait: make the old log durable, so that a quern_sync() has nothing to do.
- */
+/* recover_finish() must wait: make the old log durable,
+ * so that a quern_sync() has nothing to do. */
 MUST_USE enum quern_code recover_keep_log(struct quern *db, struct quern_error *err);
 /* The worker, while db->unfinished: the same, and deals with failure. */
 MUST_USE enum quern_code recover_resume(struct quern *db, struct quern_error *err);

@@ -3,12 +3,12 @@
  *
  *     GET /get?key=a HTTP/1.1 CRLF      request line: method SP target SP version
  *     Host: localhost:8080 CRLF         fields: name ":" value, no space before the colon, no
- * folding CRLF                              the empty line
+ *                                       folding
+ *     CRLF                              the empty line
  *
- *            +--- no LF yet: MORE (or too long) ---+
- *            v                                     |
- *     find the next LF -> is the line too long? -> check and read this line -> the empty one? ->
- * finish
+ *        +-- no LF yet: MORE (or too long) --+
+ *        v                                   |
+ *     find the next LF -> is it too long? -> check and read the line -> the empty one? -> finish
  *
  * A line is judged once its LF has arrived, and the only thing judged before is how long it is; so
  * the answer depends on the bytes and never on where the network cut them. The one exception, the

@@ -1,18 +1,20 @@
 /* manifest.c - the life of a manifest: made, opened, appended to, written anew.
  *
- *     manifest_create   write_file ---> CURRENT
- *     manifest_open     read, replay -> write_file (next number) -> CURRENT -> remove the others
- *     manifest_apply    check -> [rewrite when long] -> write -> sync -> take into the state ->
- * mark |              |                |       | INVALID     goes on with       cut back poisoned:
- * UNKNOWN, then the old file       and refuse READ_ONLY for ever
+ *     manifest_create  write_file -> CURRENT
+ *     manifest_open    read, replay -> write_file (next number) -> CURRENT -> remove the others
+ *     manifest_apply   check -> [rewrite when long] -> write -> sync -> take into the state -> mark
+ *                        |               |               |       |
+ *                      INVALID     goes on with      cut back    poisoned: UNKNOWN, then
+ *                                  the old file      and refuse  READ_ONLY for ever
  *
  * Invariants:
  *   (1) CURRENT names a file only after its bytes, its size and its name are durable, and the file
- * named before is removed only after CURRENT's change is durable; (2) what a crash has touched is
- * read and never appended to: a page that the kernel failed to write may still look well in its
- * cache; (3) the state in memory changes after the sync, in steps that cannot fail; (4) `end` is
- * where the next record goes: the start of a page, or after a mark there. Pages before it that hold
- * an acknowledged edit are never written again. */
+ *       named before is removed only after CURRENT's change is durable;
+ *   (2) what a crash has touched is read and never appended to: a page that the kernel failed to
+ *       write may still look well in its cache;
+ *   (3) the state in memory changes after the sync, in steps that cannot fail;
+ *   (4) `end` is where the next record goes: the start of a page, or after a mark there. Pages
+ *       before it that hold an acknowledged edit are never written again. */
 #include "manifest/manifest_priv.h"
 
 #include "base/alloc.h"
@@ -70,8 +72,8 @@ static struct manifest_edit edit_of_state(const struct manifest_state *s)
     };
 }
 
-/* Add to `out`, whose end will be `at` in the file, one edit record and zeros up to a page's end.
- */
+/* Add to `out`, whose end will be `at` in the file,
+ * one edit record and zeros up to a page's end. */
 static enum quern_code put_edit(struct buf *out, uint64_t at, uint64_t salt, uint64_t edit_no,
                                 const struct edit_frame *frame, const struct manifest_edit *edit,
                                 uint64_t *checksum, struct quern_error *err)

@@ -86,13 +86,14 @@ MUST_USE enum quern_code manifest_open(struct os_dir *dir, bool read_only, struc
 void manifest_close(struct manifest *m); /* NULL is fine */
 OWNER(manifest_close, struct manifest *);
 
-/* Append the edit, sync, and take it into the state. On failure the state is as it was.
- * INVALID      the edit does not fit the state (removes what is not there, adds a number twice,
- * overlaps within a run, lets a number fall, begins a segment below log_first) NO_SPACE, IO,
- * NO_MEMORY   nothing of it is left in the file; a later call may succeed UNKNOWN      a sync
- * failed, or a failed write could not be cut off: a reopen finds the edit whole or absent; the
- * manifest is poisoned, and later calls are READ_ONLY Of one number an edit may say one thing, or
- * remove and add it. */
+/* Append the edit, sync, and take it into the state. Of one number an edit may say one thing, or
+ * remove and add it. On failure the state is as it was:
+ *   INVALID     the edit does not fit the state (removes what is not there, adds a number twice,
+ *               overlaps within a run, lets a number fall, begins a segment below log_first)
+ *   NO_SPACE, IO, NO_MEMORY
+ *               nothing of it is left in the file; a later call may succeed
+ *   UNKNOWN     a sync failed, or a failed write could not be cut off: a reopen finds the edit
+ *               whole or absent; the manifest is poisoned, and later calls are READ_ONLY */
 MUST_USE enum quern_code manifest_apply(struct manifest *m, const struct manifest_edit *edit,
                                         struct quern_error *err);
 

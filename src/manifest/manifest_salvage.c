@@ -1,10 +1,10 @@
 /* manifest_salvage.c - what the remains of CURRENT and of a manifest still tell of a store.
  *
- *     CURRENT and its manifest read     all is known
- *     CURRENT does not                  the manifest with the highest number that reads: all is
- * known no manifest reads                 edits are taken wherever one stands whole: of each table,
- * the last edit that speaks of it counts. What a lost edit said is not known, and the caller is
- * told so
+ *     CURRENT and its manifest read   all is known
+ *     CURRENT does not                the manifest with the highest number that reads: all is known
+ *     no manifest reads               edits are taken wherever one stands whole: of each table, the
+ *                                     last edit that speaks of it counts. What a lost edit said is
+ *                                     not known, and the caller is told so
  *
  * Writes nothing. */
 #include "manifest/manifest_priv.h"

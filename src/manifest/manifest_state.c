@@ -9,7 +9,8 @@
  * What holds of the array, always:
  *   (1) it rises by (tier, run_no falling, smallest);
  *   (2) within a run (one tier and run_no) ranges are disjoint: largest < next smallest;
- *   (3) no table_no stands twice; (4) TIER_BOTTOM holds at most one run.
+ *   (3) no table_no stands twice;
+ *   (4) TIER_BOTTOM holds at most one run.
  * An edit keeps them if they held before and hold around each table it adds, because what stays
  * keeps its order, and a trim only narrows. So the check costs a few comparisons per added table;
  * the copy of the array, a table's worth of bytes for each table of the store, is what an edit
@@ -333,8 +334,7 @@ static enum quern_code prepare(const struct manifest_state *now, const struct ma
     if (numbers_check(now, e, c, err))
         return err->code;
     if (e->remove_count + e->add_count + e->trim_count == 0)
-        return QUERN_OK; /* readers of the array keep it: the log's edits come from another thread
-                          */
+        return QUERN_OK; /* readers keep the array: the log's edits come from another thread */
     if (touches_list(c, e, err) || fresh_copy(c, e, err) || trims_copy(c, e, err))
         return err->code;
     c->tables = alloc_bytes((now->table_count + e->add_count) * sizeof(*c->tables));

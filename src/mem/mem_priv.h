@@ -188,8 +188,8 @@ static inline void node_close(struct node *n)
 /* Writer, node open or not yet reachable. The node has a free slot; `child` only for inner ones. */
 void node_insert(struct node *n, uint32_t at, struct quern_slice key, arena_ref ref,
                  arena_ref child);
-/* Slots from `at` on go to the empty node `to`, the rest stay; both get the longest useful prefix.
- */
+/* Slots from `at` on go to the empty node `to`, the rest stay;
+ * both get the longest useful prefix. */
 void node_split(const struct mem *m, struct node *n, uint32_t at, struct node *to);
 
 /* ---- mem_tree.c: the tree ---- */

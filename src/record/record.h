@@ -11,6 +11,13 @@
  *    32  u64 durable_seq  every number up to this one was known durable when this was written
  *    40  payload, then zeros up to a multiple of 8
  *
+ * A group of one batch, which most are, may be *brief*: what a reader can tell without is left out.
+ *
+ *     0  u64 checksum, u32 length, u8 type as above
+ *    13  u24 lag          first_seq - 1 - durable_seq; RECORD_LAG_UNTOLD: durable_seq is not told
+ *    16  u64 first_seq    of the one batch
+ *    24  payload: its operations alone, then zeros up to a multiple of 8
+ *
  * A record begins at a multiple of 8, and never in the last RECORD_HEAD_BYTES - 1 bytes of
  * a 4096-byte page: fewer bytes than a head left there are skipped by writer and reader alike
  * (record_start()). So a RECORD_PAD can always fill the rest of a page. */
@@ -22,6 +29,8 @@
 #include <quern/types.h>
 
 #define RECORD_HEAD_BYTES 40u
+#define RECORD_BRIEF_HEAD_BYTES 24u
+#define RECORD_LAG_UNTOLD 0xffffffu
 #define RECORD_PAGE_BYTES 4096u
 
 /* On disk, do not renumber. */
@@ -31,6 +40,7 @@ enum record_type {
     RECORD_MARK = 3,  /* WAL: nothing but durable_seq */
     RECORD_LINK = 4,  /* WAL: first of a segment: where the one before ended */
     RECORD_EDIT = 5,  /* manifest: one edit */
+    RECORD_BRIEF = 6, /* WAL: a group of one batch, said in fewer bytes: ops */
 };
 
 struct record {
@@ -50,8 +60,29 @@ static inline uint64_t record_bytes(uint64_t payload_len)
     return (RECORD_HEAD_BYTES + payload_len + 7) & ~UINT64_C(7);
 }
 
-/* Seal the record at `at`: the payload (r->payload.len bytes) stands at at + 40 already. Writes
- * head, trailing zeros and checksum. `offset` is where `at` will be in the file. */
+static inline uint64_t record_brief_bytes(uint64_t payload_len)
+{
+    return (RECORD_BRIEF_HEAD_BYTES + payload_len + 7) & ~UINT64_C(7);
+}
+
+static inline bool record_is_group(const struct record *r)
+{
+    return r->type == RECORD_GROUP || r->type == RECORD_BRIEF;
+}
+
+/* Bytes that this record takes. */
+static inline uint64_t record_total(const struct record *r)
+{
+    return r->type == RECORD_BRIEF ? record_brief_bytes(r->payload.len)
+                                   : record_bytes(r->payload.len);
+}
+
+/* The same of a head that was read, whether or not it is one. */
+uint64_t record_claims(const uint8_t head[RECORD_BRIEF_HEAD_BYTES]);
+
+/* Seal the record at `at`: the payload (r->payload.len bytes) stands behind the head already, at
+ * at + 40 or, of a brief one, at + 24. Writes head, trailing zeros and checksum. `offset` is where
+ * `at` will be in the file. */
 void record_seal(uint8_t *at, const struct record *r, uint64_t salt, uint64_t offset);
 
 /* Read the record at `at`, of which `avail` bytes exist. True: *r is filled. False: these bytes

@@ -442,7 +442,7 @@ void conn_run(struct conn *c)
         return;
     }
     do { /* what was too much output may leave at once: then there is more to do, and nobody to say
-            so */
+          * so */
         while (step(c)) {
             progressed = true;
             reap(c);

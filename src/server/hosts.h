@@ -16,13 +16,13 @@
 struct hosts {
     const struct server_options *options;
     bool any_number; /* listening everywhere: any numeric address may be ours, and none can be
-                        rebound */
+                      * rebound */
 };
 
 void hosts_init(struct hosts *h, const struct server_options *options);
 
-/* Is this authority ("localhost:8080") a name of ours? Ports are not compared: tunnels change them.
- */
+/* Is this authority ("localhost:8080") a name of ours? Ports are not compared:
+ * tunnels change them. */
 bool hosts_known(const struct hosts *h, struct quern_slice authority);
 
 /* Does a browser say that a page of another site sent this request? `data` is what `r` was read

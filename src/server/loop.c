@@ -3,7 +3,7 @@
  *     sleep in epoll -> sockets are read into their connections' buffers, which become dirty
  *                    -> letters (completed writes, granted deletes) make theirs dirty
  *                    -> settle: each dirty connection runs once: requests are parsed and carried
- * out, replies gathered, and all that is ready leaves in one write
+ *                       out, replies gathered, and all that is ready leaves in one write
  *                    -> sleep
  *
  * So everything that one waking brings is answered together, and the store sees the writes of all

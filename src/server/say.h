@@ -14,8 +14,8 @@ void say(const char *format, ...) PRINTF_LIKE(1, 2);
 /* "quernd: ..." on stderr: why it does not start, or ends badly. */
 void complain(const char *format, ...) PRINTF_LIKE(1, 2);
 
-/* "2026-11-22T12:00:00.123Z ..." on stderr: an event. Control bytes are shown as '?'. Threads: any.
- */
+/* "2026-11-22T12:00:00.123Z ..." on stderr: an event. Control bytes are shown as '?'.
+ * Threads: any. */
 void say_event(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* 48210 -> "48,210"; 6396313 -> "6.1 MiB". `to` is returned. */

@@ -378,8 +378,8 @@ void serve_begin(struct conn *c)
 
 bool serve_may_join(const struct conn *c)
 {
-    /* The youngest of the writes under way: a delete that waits at the gate must not be overtaken.
-     */
+    /* The youngest of the writes under way: a delete that waits at the gate must not be
+     * overtaken. */
     const struct write_op *last =
         (const struct write_op *)((const char *)c->ops_last - offsetof(struct write_op, next));
 

@@ -13,8 +13,8 @@ void serve_begin(struct conn *c);
 bool serve_may_join(const struct conn *c);
 
 /* Carry out the whole request at hand: reply, or begin a write whose completion replies. False: it
- * turned out that it must be refused, and that must wait for the writes before it; call again then.
- */
+ * turned out that it must be refused, and that must wait for the writes before it; call again
+ * then. */
 bool serve_request(struct conn *c, struct quern_slice body);
 
 void serve_refusal(struct conn *c); /* answer `refusal`, and let the connection end */

@@ -12,14 +12,12 @@
 #define BLOCK_PREFIX_MAX 240u /* a longer common prefix is used only so far */
 
 /* Flags of a block, on disk, do not renumber. */
-#define BLOCK_SEQ_DELTA                                                                            \
-    0x01u                    /* u64 base and one u32 each; without this or the next: one for all   \
-                              */
-#define BLOCK_SEQ_WIDE 0x02u /* one u64 each */
-#define BLOCK_EXPIRIES 0x04u /* one u64 each; without: none expires */
-#define BLOCK_KINDS 0x08u    /* one u8 each; without: all are puts */
-#define BLOCK_KEY_LENS 0x10u /* one each; without: the length in the head is that of all keys */
-#define BLOCK_WIDE 0x20u     /* offsets and key lengths are u32, else u16 */
+#define BLOCK_SEQ_DELTA 0x01u /* u64 base, one u32 each; without this or the next: one for all */
+#define BLOCK_SEQ_WIDE 0x02u  /* one u64 each */
+#define BLOCK_EXPIRIES 0x04u  /* one u64 each; without: none expires */
+#define BLOCK_KINDS 0x08u     /* one u8 each; without: all are puts */
+#define BLOCK_KEY_LENS 0x10u  /* one each; without: the length in the head is that of all keys */
+#define BLOCK_WIDE 0x20u      /* offsets and key lengths are u32, else u16 */
 #define BLOCK_FLAGS 0x3fu
 
 struct block {

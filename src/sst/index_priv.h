@@ -83,8 +83,8 @@ static inline uint32_t index_step(const uint64_t *level, uint32_t group, uint64_
     return group * INDEX_FAN + below;
 }
 
-/* The first separator that is not below `key`, among those from `i` on, i being what the heads say.
- */
+/* The first separator that is not below `key`, among those from `i` on,
+ * i being what the heads say. */
 uint32_t index_settle(const struct index *x, uint32_t i, struct quern_slice key);
 
 /* The first block that may hold `key` or what follows it; count: there is none. */

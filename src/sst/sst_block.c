@@ -117,8 +117,8 @@ uint32_t block_search_from(const struct block *b, uint32_t i, struct quern_slice
 
     if (i == b->count || !entry_before(b, i, key, seq))
         return i;
-    /* Equal heads, or several versions. The answer is near as a rule: double the step, then halve.
-     */
+    /* Equal heads, or several versions. The answer is near as a rule:
+     * double the step, then halve. */
     while (low + step < high && entry_before(b, low + step, key, seq)) {
         low += step;
         step *= 2;

@@ -8,12 +8,15 @@
  *
  * Invariants:
  *   (1) cur.unsynced is false only where cur.end stands on a page boundary: whatever is synced was
- * padded to the end of its page before. So no page that was acknowledged is written again, by
- * either way. (2) a direct write begins at such a boundary, with nothing unsynced before it in the
- * log: all that leads to it is durable when it begins. Its pages were never touched through the
- * mapping in this life of the segment, so mapping and direct write cannot disagree. (3) records lie
- * in [8192, cur.prepared): blocks that exist. The mapping is not touched elsewhere. (4) cur.end
- * moves only over whole records; what a failed call left behind it is written over by the next.
+ *       padded to the end of its page before. So no page that was acknowledged is written again,
+ *       by either way.
+ *   (2) a direct write begins at such a boundary, with nothing unsynced before it in the log: all
+ *       that leads to it is durable when it begins. Its pages were never touched through the
+ *       mapping in this life of the segment, so mapping and direct write cannot disagree.
+ *   (3) records lie in [8192, cur.prepared): blocks that exist. The mapping is not touched
+ *       elsewhere.
+ *   (4) cur.end moves only over whole records; what a failed call left behind it is written over
+ *       by the next.
  *
  * Without mapping, "mapped" is a plain write of the same bytes; without direct writes, a sync
  * always takes the mapped way. The format does not show which way was taken. */
@@ -82,11 +85,10 @@ static enum quern_code make_room(struct wal *w, uint64_t bytes, bool sync, struc
     return code != QUERN_OK && end <= segment_prepared(s) ? wal_poison(w, false, err) : code;
 }
 
-/* Does the file not have the head of this record? Then a write of it that failed has left nothing.
- */
+/* Does the file lack the head of this record? Then a write of it that failed has left nothing. */
 static bool head_is_absent(struct wal *w, const void *bytes, uint64_t at)
 {
-    uint8_t there[RECORD_HEAD_BYTES];
+    uint8_t there[RECORD_BRIEF_HEAD_BYTES];
     struct quern_error ignored;
 
     return os_file_read(w->cur.file, there, sizeof(there), at, &ignored) == QUERN_OK &&
@@ -97,7 +99,7 @@ static bool head_is_absent(struct wal *w, const void *bytes, uint64_t at)
 static enum quern_code write_plain(struct wal *w, const void *bytes, size_t len, uint64_t at,
                                    struct quern_error *err)
 {
-    static const uint8_t nothing[RECORD_HEAD_BYTES];
+    static const uint8_t nothing[RECORD_BRIEF_HEAD_BYTES]; /* what both heads have */
     struct iovec piece = {(void *)(uintptr_t)bytes, len};
     struct iovec blank = {(void *)(uintptr_t)nothing, sizeof(nothing)};
     struct quern_error second;
@@ -112,23 +114,44 @@ static enum quern_code write_plain(struct wal *w, const void *bytes, size_t len,
     return err->code;
 }
 
-static uint64_t payload_bytes(const struct batch_ref *batches, size_t n)
-{
-    uint64_t bytes = 0;
+/* A record whose bytes are made at `at`, to stand at `offset`. */
+struct draft {
+    const struct batch_ref *batches; /* NULL: a MARK */
+    size_t n;
+    quern_seq first_seq;
+    bool brief;
+    uint64_t payload;
+};
 
+static struct draft draft_of(const struct wal *w, const struct batch_ref *batches, size_t n,
+                             quern_seq first_seq)
+{
+    struct draft d = {.batches = batches, .n = n, .first_seq = first_seq};
+    quern_seq durable_seq = counter_get(&w->durable_seq);
+
+    /* The one that tells of a new durable_seq must have room for it. */
+    d.brief = n == 1 &&
+              (first_seq - 1 - durable_seq < RECORD_LAG_UNTOLD || w->said_durable == durable_seq);
     for (size_t i = 0; i < n; i++)
-        bytes += WAL_BATCH_HEAD_BYTES + batch_bytes(&batches[i]);
-    return bytes;
+        d.payload += (d.brief ? 0 : WAL_BATCH_HEAD_BYTES) + batch_bytes(&batches[i]);
+    return d;
 }
 
-static void copy_batches(uint8_t *to, const struct batch_ref *batches, size_t n)
+static uint64_t draft_bytes(const struct draft *d)
 {
-    for (size_t i = 0; i < n; i++) {
-        const struct batch_ref *b = &batches[i];
+    return d->brief ? record_brief_bytes(d->payload) : record_bytes(d->payload);
+}
 
-        put_u32le(to, (uint32_t)batch_bytes(b));
-        put_u32le(to + 4, b->op_count);
-        to += WAL_BATCH_HEAD_BYTES;
+static void copy_batches(uint8_t *to, const struct draft *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        const struct batch_ref *b = &d->batches[i];
+
+        if (!d->brief) {
+            put_u32le(to, (uint32_t)batch_bytes(b));
+            put_u32le(to + 4, b->op_count);
+            to += WAL_BATCH_HEAD_BYTES;
+        }
         if (b->ops.len != 0)
             memcpy(to, b->ops.data, b->ops.len);
         to += b->ops.len;
@@ -138,23 +161,18 @@ static void copy_batches(uint8_t *to, const struct batch_ref *batches, size_t n)
     }
 }
 
-/* A record whose bytes are made at `at`, to stand at `offset`. */
-struct draft {
-    const struct batch_ref *batches; /* NULL: a MARK */
-    size_t n;
-    quern_seq first_seq;
-    uint64_t payload;
-};
-
 static uint64_t seal_draft(struct wal *w, const struct draft *d, uint8_t *at, uint64_t offset)
 {
-    struct record r = {d->n != 0 ? RECORD_GROUP : RECORD_MARK,
+    uint8_t *payload = at + (d->brief ? RECORD_BRIEF_HEAD_BYTES : RECORD_HEAD_BYTES);
+    struct record r = {d->brief    ? RECORD_BRIEF
+                       : d->n != 0 ? RECORD_GROUP
+                                   : RECORD_MARK,
                        d->first_seq,
                        (uint32_t)d->n,
                        counter_get(&w->durable_seq),
-                       {at + RECORD_HEAD_BYTES, d->payload}};
+                       {payload, d->payload}};
 
-    copy_batches(at + RECORD_HEAD_BYTES, d->batches, d->n);
+    copy_batches(payload, d);
     record_seal(at, &r, w->cur.salt, offset);
     w->said_durable = r.durable_seq;
     return get_u64le(at);
@@ -164,7 +182,7 @@ static uint64_t seal_draft(struct wal *w, const struct draft *d, uint8_t *at, ui
 static enum quern_code append_mapped(struct wal *w, const struct draft *d, struct quern_error *err)
 {
     struct segment *s = &w->cur;
-    uint64_t start = record_start(s->end), bytes = record_bytes(d->payload), checksum;
+    uint64_t start = record_start(s->end), bytes = draft_bytes(d), checksum;
     uint8_t *large OWNED(alloc_free) = NULL;
     uint8_t *at = w->staging;
 
@@ -257,7 +275,7 @@ static bool can_go_direct(struct wal *w, uint64_t bytes)
 static enum quern_code append_direct(struct wal *w, const struct draft *d, struct quern_error *err)
 {
     struct segment *s = &w->cur;
-    uint64_t start = s->end, bytes = record_bytes(d->payload), end = start + bytes;
+    uint64_t start = s->end, bytes = draft_bytes(d), end = start + bytes;
     uint64_t pages_end = round_up(end, RECORD_PAGE_BYTES);
     struct iovec piece = {w->staging, pages_end - start};
     uint64_t began_ns = os_now_ns(os_of(w->dir));
@@ -303,7 +321,7 @@ static enum quern_code append_direct(struct wal *w, const struct draft *d, struc
 enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_t n,
                            quern_seq first_seq, bool sync, struct quern_error *err)
 {
-    struct draft d = {batches, n, first_seq, payload_bytes(batches, n)};
+    struct draft d = draft_of(w, batches, n, first_seq);
     enum quern_code code = QUERN_UNSUPPORTED;
     bool direct;
 
@@ -312,9 +330,9 @@ enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_
         return refuse(w, err);
     if (UNLIKELY(d.payload > PAYLOAD_BYTES_MAX))
         return err_set(err, QUERN_INVALID, "a group of %" PRIu64 " bytes", d.payload);
-    if (make_room(w, record_bytes(d.payload), sync, err))
+    if (make_room(w, draft_bytes(&d), sync, err))
         return err->code;
-    if (sync && can_go_direct(w, record_bytes(d.payload)))
+    if (sync && can_go_direct(w, draft_bytes(&d)))
         code = append_direct(w, &d, err);
     direct = code != QUERN_UNSUPPORTED;
     if (direct ? code : append_mapped(w, &d, err))
@@ -406,6 +424,7 @@ enum quern_code wal_open(struct os_dir *dir, const struct wal_config *config, st
         return err_memory(err, "log");
     w->dir = dir;
     w->store_id = config->store_id;
+    w->first_no = config->first_segment;
     w->segment_bytes = round_up(bytes == 0                  ? WAL_SEGMENT_BYTES_DEFAULT
                                 : bytes < SEGMENT_BYTES_MIN ? SEGMENT_BYTES_MIN
                                                             : bytes,

@@ -25,7 +25,7 @@
 
 struct wal; /* opaque: the fields live in wal_priv.h */
 
-#define WAL_SEGMENT_BYTES_DEFAULT (UINT64_C(64) << 20)
+#define WAL_SEGMENT_BYTES_DEFAULT (UINT64_C(16) << 20)
 
 /* Tell the manifest that segment `segment_no` begins, before anything is written into it, so
  * that a lost file is noticed. Called from wal_append() and wal_open(). */
@@ -64,8 +64,8 @@ MUST_USE enum quern_code wal_open(struct os_dir *dir, const struct wal_config *c
 MUST_USE enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_t n,
                                     quern_seq first_seq, bool sync, struct quern_error *err);
 
-/* Make all appended so far durable. Errors: UNKNOWN (poisoned now), READ_ONLY (poisoned earlier).
- */
+/* Make all appended so far durable.
+ * Errors: UNKNOWN (poisoned now), READ_ONLY (poisoned earlier). */
 MUST_USE enum quern_code wal_sync(struct wal *w, struct quern_error *err);
 
 /* When everything is durable and the log does not say so yet: append a small unsynced record
@@ -123,8 +123,8 @@ struct wal_replay {
     char torn_text[200];                            /* one line for the log */
 };
 
-/* Called once per batch in order; a non-OK return ends the replay with it. `segment_no` holds it.
- */
+/* Called once per batch in order; a non-OK return ends the replay with it. `segment_no` holds
+ * the batch. */
 typedef enum quern_code (*wal_batch_fn)(void *arg, const struct batch_ref *batch, quern_seq seq,
                                         uint64_t segment_no, struct quern_error *err);
 

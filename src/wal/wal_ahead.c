@@ -5,12 +5,15 @@
  *                          ^         ^                      ^
  *                       used      prepared            next_prepared
  *
- *   current   [0, prepared) has its blocks. It is kept ahead of `used` by as much as was used, at
- *             least 1 MiB and at most 16; so a store that hardly writes takes hardly anything.
- *   next      is begun when a quarter of a segment was used and whole at three quarters. Then it is
- *             a spare like any other, and beginning a segment is one direct write of two pages, a
- *             rename, a sync of the directory and an edit of the manifest. It is not made where a
- *             spare waits already: a log whose segments come back has no need of it.
+ *   current   [0, prepared) has its blocks. It is kept 4 MiB ahead of `used`; in the first segment
+ *             of a log by as much as was used, 1 MiB at least: a store that hardly writes takes
+ *             hardly anything. A page of zeros that reaches the disk before its records is written
+ *             twice, so it is not more; 16 MiB where users sync (prepare_current()).
+ *   next      is begun when a quarter of a segment was used. Where users sync it is filled, and
+ *             whole at three quarters; elsewhere it gets 4 MiB, and the rest when it is current.
+ *             Then it is a spare like any other, and beginning a segment is one direct write of
+ *             two pages, a rename, a sync of the directory and an edit of the manifest. It is not
+ *             made where a spare waits already: a log whose segments come back has no need of it.
  *
  * The writer calls on_low every half MiB, and takes the slow way itself when it gets there first.
  * Zeros must never be written over records: whoever raises cur.prepared holds prepare_mu from the
@@ -30,7 +33,8 @@
 #define STEP_BYTES WAL_EXTENT_BYTES_MIN
 #define PIECE_BYTES (UINT64_C(128) << 10) /* a write of zeros keeps the file, or the disk, busy */
 #define PAUSE_NS UINT64_C(1000000)
-#define AHEAD_BYTES_MAX (UINT64_C(16) << 20)
+#define AHEAD_BYTES_MAX (UINT64_C(4) << 20)
+#define AHEAD_SYNCED_BYTES_MAX (UINT64_C(16) << 20)
 /* Prepare only where this many segments would still fit. */
 #define PLENTY 4u
 
@@ -82,8 +86,8 @@ static bool current_step(struct wal *w, uint64_t target, bool *failed)
     from = segment_prepared(s);
     upto = clamp(from + PIECE_BYTES, 0, target < s->bytes ? target : s->bytes);
     if (upto > from) {
-        /* What was written before a failure lies behind `prepared`: written again, or never used.
-         */
+        /* What was written before a failure lies behind `prepared`: written again, or never
+         * used. */
         *failed = wal_write_zeros(s->file, from, upto, &ignored) != QUERN_OK;
         if (!*failed) {
             segment_set_prepared(s, upto);
@@ -98,8 +102,10 @@ static bool current_step(struct wal *w, uint64_t target, bool *failed)
  * the file system to record the new blocks. */
 static void prepare_current(struct wal *w, bool *failed)
 {
-    uint64_t used = counter_get(&w->cur_used), ahead = clamp(used, STEP_BYTES, AHEAD_BYTES_MAX);
+    uint64_t most = is_synced(w) ? AHEAD_SYNCED_BYTES_MAX : AHEAD_BYTES_MAX;
     uint64_t no = counter_get(&w->cur_no), from = counter_get(&w->cur_bytes);
+    uint64_t used = counter_get(&w->cur_used);
+    uint64_t ahead = no != w->first_no ? most : clamp(used, STEP_BYTES, most);
     uint64_t target = round_up(used + ahead, RECORD_PAGE_BYTES); /* the writer stands anywhere */
 
     if (from >= used + ahead / 2 + STEP_BYTES / 4) /* the next call comes half a step later */
@@ -125,6 +131,12 @@ void wal_next_drop(struct wal *w)
     counter_set(&w->next_bytes, 0);
 }
 
+/* How much of it is prepared before it is a spare. */
+static uint64_t next_whole(struct wal *w)
+{
+    return is_synced(w) ? w->segment_bytes : clamp(AHEAD_BYTES_MAX, 0, w->segment_bytes);
+}
+
 /* How much of the next segment should be there; 0 when none is wanted. */
 static uint64_t next_target(struct wal *w)
 {
@@ -140,10 +152,10 @@ static uint64_t next_target(struct wal *w)
     if (!wanted)
         return 0;
     want = 2 * (used - begin_at);
-    return want >= bytes ? bytes : want / STEP_BYTES * STEP_BYTES;
+    return clamp(want >= bytes ? bytes : want / STEP_BYTES * STEP_BYTES, 0, next_whole(w));
 }
 
-/* It is whole: from now on it is a spare. */
+/* From now on it is a spare. */
 static enum quern_code next_done(struct wal *w, struct quern_error *err)
 {
     struct wal_file *f OWNED(alloc_free) = NEW(struct wal_file);
@@ -154,14 +166,14 @@ static enum quern_code next_done(struct wal *w, struct quern_error *err)
     if (is_synced(w) && os_file_sync(w->next, err))
         return err->code;
     file = GIVE(w->next);
+    f->bytes = f->prepared = w->next_prepared;
+    f->recyclable = true;
     w->next_prepared = 0;
     counter_set(&w->next_bytes, 0);
     if (os_file_close(file, err)) {
         wal_remove_name(w, WAL_NEXT_NAME);
         return err->code;
     }
-    f->bytes = f->prepared = w->segment_bytes;
-    f->recyclable = true;
     w->syncs_seen = counter_get(&w->syncs); /* whether they still do is seen in the next segment */
     wal_add_next(w, GIVE(f));
     return QUERN_OK;
@@ -184,7 +196,7 @@ static enum quern_code next_step(struct wal *w, struct quern_error *err)
         os_file_start_writeback(w->next, from, upto - from);
         thread_sleep_ns(PAUSE_NS);
     }
-    return upto == w->segment_bytes ? next_done(w, err) : QUERN_OK;
+    return QUERN_OK;
 }
 
 static void prepare_next(struct wal *w, bool *failed)
@@ -193,6 +205,8 @@ static void prepare_next(struct wal *w, bool *failed)
 
     while (!*failed && w->next_prepared < next_target(w))
         *failed = next_step(w, &ignored) != QUERN_OK;
+    if (!*failed && w->next != NULL && w->next_prepared >= next_whole(w))
+        *failed = next_done(w, &ignored) != QUERN_OK;
 }
 
 /* ---- the interface ---- */

@@ -342,9 +342,9 @@ static struct iovec first_pages(struct wal *w, struct segment *s)
     return (struct iovec){w->staging, WAL_START};
 }
 
-/* A spare that is filled already gets its first pages by one direct write: a sync of the file would
- * also write out all that its earlier life left unsynced, which nobody needs, while a writer waits.
- * Errors: UNSUPPORTED: then take the other way. */
+/* A spare that is filled, or begun to be, gets its first pages by one direct write: a sync of the
+ * file would also write out all that its earlier life left unsynced, which nobody needs, while a
+ * writer waits. Errors: UNSUPPORTED: then take the other way. */
 static enum quern_code lay_down_direct(struct wal *w, struct segment *s, const char *name,
                                        struct quern_error *err)
 {
@@ -366,7 +366,7 @@ static enum quern_code lay_down(struct wal *w, struct segment *s, const char *na
     struct os_file *file;
     struct iovec pages;
 
-    if (!fresh && segment_prepared(s) == s->bytes &&
+    if (!fresh && segment_prepared(s) >= first_extent &&
         (code = lay_down_direct(w, s, name, err)) != QUERN_UNSUPPORTED)
         return code;
     if (os_file_open(w->dir, name, OS_WRITE | (fresh ? OS_CREATE : 0u), &s->file, err))

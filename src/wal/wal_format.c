@@ -22,8 +22,8 @@
 #include <stdio.h>
 
 #define HEADER_MAGIC UINT64_C(0x4c41576e72657571) /* "quernWAL" */
-#define HEADER_VERSION 1u
-#define HEADER_FEATURES UINT64_C(0) /* those this reader understands */
+#define HEADER_VERSION 2u                         /* 1 had no brief groups */
+#define HEADER_FEATURES UINT64_C(0)               /* those this reader understands */
 #define HEADER_SUM_FROM 16u
 #define LINK_BYTES 32u
 

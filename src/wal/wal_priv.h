@@ -102,7 +102,7 @@ struct wal_file {
 };
 
 #define WAL_EXTENT_BYTES_MIN (UINT64_C(1) << 20)
-#define WAL_SPARES_MAX 3u
+#define WAL_SPARES_MAX 3u /* about what a MemDB needs: their zeros are written once */
 /* The file that is being prepared ahead; open removes it like every other begun file. */
 #define WAL_NEXT_NAME "000000.wal.tmp"
 #define WAL_STAGING_BYTES (256u << 10)
@@ -130,7 +130,7 @@ struct wal {
     /* Set in wal_open(), constant after. */
     struct os_dir *dir;
     uint64_t store_id;
-    uint64_t segment_bytes;
+    uint64_t segment_bytes, first_no;
     wal_begin_fn on_begin;
     void *on_begin_arg;
     wal_low_fn on_low;
@@ -223,6 +223,7 @@ struct wal_reader {
 /* The batches of a GROUP, one after the other; false behind the last, or where none parses. */
 struct wal_batches {
     const uint8_t *at, *end;
+    bool brief; /* one batch, without its head */
 };
 struct wal_batches wal_batches_of(const struct record *r);
 MUST_USE bool wal_next_batch(struct wal_batches *left, struct batch_ref *batch);

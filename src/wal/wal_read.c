@@ -59,16 +59,31 @@ static const uint8_t *view(struct wal_reader *r, uint64_t at, uint64_t len, stru
 /* Bytes that the head claims for its record, or 0 where it cannot be a head of this room's. */
 static uint64_t plausible(const uint8_t *head, uint64_t avail)
 {
-    uint64_t length = get_u32le(head + 8);
-    uint32_t type = get_u32le(head + 12);
-    quern_seq first_seq = get_u64le(head + 16), durable_seq = get_u64le(head + 32);
-    uint64_t count = get_u64le(head + 24);
+    uint64_t bytes = record_claims(head);
+    quern_seq first_seq = get_u64le(head + 16);
+    uint32_t type;
 
-    if (type < RECORD_GROUP || type > RECORD_LINK || count > UINT32_MAX)
+    if (bytes > avail)
         return 0;
-    if (durable_seq > first_seq || record_bytes(length) > avail)
+    if (head[12] == RECORD_BRIEF)
+        return first_seq != 0 ? bytes : 0;
+    type = get_u32le(head + 12);
+    if (type < RECORD_GROUP || type > RECORD_LINK || get_u64le(head + 24) > UINT32_MAX)
         return 0;
-    return record_bytes(length);
+    return get_u64le(head + 32) <= first_seq ? bytes : 0;
+}
+
+/* The bytes of a head at `at`, as far as the file has them. *head is NULL where it has too few. */
+static enum quern_code view_head(struct wal_reader *r, uint64_t at, const uint8_t **head,
+                                 struct quern_error *err)
+{
+    uint64_t left = at < r->bytes ? r->bytes - at : 0;
+
+    *head = NULL;
+    if (left < RECORD_BRIEF_HEAD_BYTES)
+        return QUERN_OK;
+    *head = view(r, at, left < RECORD_HEAD_BYTES ? left : RECORD_HEAD_BYTES, err);
+    return *head != NULL ? QUERN_OK : err->code;
 }
 
 enum quern_code wal_reader_record(struct wal_reader *r, uint64_t at, struct record *out,
@@ -78,10 +93,10 @@ enum quern_code wal_reader_record(struct wal_reader *r, uint64_t at, struct reco
     uint64_t total;
 
     *found = false;
-    if (at > r->bytes || r->bytes - at < RECORD_HEAD_BYTES)
-        return QUERN_OK;
-    if ((bytes = view(r, at, RECORD_HEAD_BYTES, err)) == NULL)
+    if (view_head(r, at, &bytes, err))
         return err->code;
+    if (bytes == NULL)
+        return QUERN_OK;
     total = plausible(bytes, r->bytes - at);
     if (total == 0)
         return QUERN_OK;
@@ -151,14 +166,16 @@ enum quern_code wal_reader_search(struct wal_reader *r, uint64_t from, quern_seq
     uint64_t at = record_start(from), waste_left = SEARCH_WASTE_FACTOR * r->bytes;
 
     *out = (struct wal_stray){0};
-    while (out->records < records_max && at < r->bytes && r->bytes - at >= RECORD_HEAD_BYTES) {
-        const uint8_t *head = view(r, at, RECORD_HEAD_BYTES, err);
+    while (out->records < records_max) {
+        const uint8_t *head;
         struct record record;
         uint64_t total, checksum;
         bool found;
 
-        if (head == NULL)
+        if (view_head(r, at, &head, err))
             return err->code;
+        if (head == NULL)
+            return QUERN_OK;
         total = plausible(head, r->bytes - at);
         if (total == 0 || get_u64le(head + 16) < seq_min || total > waste_left) {
             at = record_start(at + 8);
@@ -173,7 +190,7 @@ enum quern_code wal_reader_search(struct wal_reader *r, uint64_t from, quern_seq
         }
         if (out->records++ == 0)
             out->first = at;
-        out->groups += record.type == RECORD_GROUP;
+        out->groups += record_is_group(&record);
         out->end = at + total;
         if (record.durable_seq > out->durable_seq)
             out->durable_seq = record.durable_seq;
@@ -182,20 +199,34 @@ enum quern_code wal_reader_search(struct wal_reader *r, uint64_t from, quern_seq
     return QUERN_OK;
 }
 
+/* The head of a group behind number `last_seq`, when nothing behind that was durable? */
+static bool is_group_head(const uint8_t *head, uint64_t avail, quern_seq last_seq)
+{
+    quern_seq first_seq = get_u64le(head + 16);
+    uint64_t lag;
+
+    if (first_seq <= last_seq)
+        return false;
+    if (head[12] != RECORD_BRIEF)
+        return avail >= RECORD_HEAD_BYTES && get_u32le(head + 12) == RECORD_GROUP &&
+               get_u64le(head + 32) <= last_seq;
+    lag = get_u32le(head + 12) >> 8;
+    return lag == RECORD_LAG_UNTOLD || first_seq - 1 <= last_seq + lag;
+}
+
 enum quern_code wal_reader_torn_head(struct wal_reader *r, uint64_t at, quern_seq last_seq,
                                      uint64_t *claimed, struct quern_error *err)
 {
     const uint8_t *head;
 
     *claimed = 0;
-    if (at > r->bytes || r->bytes - at < RECORD_HEAD_BYTES)
-        return QUERN_OK;
-    if ((head = view(r, at, RECORD_HEAD_BYTES, err)) == NULL)
+    if (view_head(r, at, &head, err))
         return err->code;
-    if (get_u32le(head + 12) == RECORD_GROUP && get_u64le(head + 16) > last_seq &&
-        get_u64le(head + 32) <= last_seq) {
+    if (head == NULL)
+        return QUERN_OK;
+    if (is_group_head(head, r->bytes - at, last_seq)) {
         /* A cut file may end before the record does. */
-        *claimed = record_bytes(get_u32le(head + 8));
+        *claimed = record_claims(head);
         if (*claimed > r->bytes - at)
             *claimed = r->bytes - at;
     }
@@ -208,13 +239,31 @@ struct wal_batches wal_batches_of(const struct record *r)
 {
     const uint8_t *payload = r->payload.data;
 
-    return (struct wal_batches){payload, payload + r->payload.len};
+    return (struct wal_batches){payload, payload + r->payload.len, r->type == RECORD_BRIEF};
+}
+
+/* How many operations; false when they do not parse. */
+static bool ops_count(const struct batch_ref *batch, uint32_t *count)
+{
+    struct op_cursor c = op_cursor_of(batch);
+    struct entry e;
+
+    *count = 0;
+    while (op_next(&c, &e))
+        ++*count;
+    return !c.bad;
 }
 
 bool wal_next_batch(struct wal_batches *left, struct batch_ref *batch)
 {
     uint64_t bytes_left = (uint64_t)(left->end - left->at), bytes;
 
+    if (left->brief && bytes_left != 0) {
+        *batch = (struct batch_ref){.ops = slice_of(left->at, bytes_left)};
+        left->at = left->end;
+        (void)ops_count(batch, &batch->op_count);
+        return true;
+    }
     if (bytes_left < WAL_BATCH_HEAD_BYTES)
         return false;
     bytes = get_u32le(left->at);
@@ -229,13 +278,9 @@ bool wal_next_batch(struct wal_batches *left, struct batch_ref *batch)
 
 static bool ops_parse(const struct batch_ref *batch)
 {
-    struct op_cursor c = op_cursor_of(batch);
-    struct entry e;
-    uint64_t count = 0;
+    uint32_t count;
 
-    while (op_next(&c, &e))
-        count++;
-    return !c.bad && count == batch->op_count;
+    return ops_count(batch, &count) && count == batch->op_count;
 }
 
 const char *wal_group_flaw(const struct record *r, quern_seq last_seq)

@@ -14,9 +14,9 @@
  *             says "durable up to D", and D is above the last number that could be read (or is
  *             in tables): durable bytes are gone. CORRUPT.
  *     torn    no proof, but a whole record of this life of the segment stands behind X, or X looks
- * like a head of this life, or a later segment exists: a crash cut the tail. What follows X, later
- * segments included, is dropped: what is left is a prefix. clean   none of it: the log was not
- * written further.
+ *             like a head of this life, or a later segment exists: a crash cut the tail. What
+ *             follows X, later segments included, is dropped: what is left is a prefix.
+ *     clean   none of it: the log was not written further.
  *
  * A valid record behind X proves nothing by itself: a disk may write later sectors first. */
 #include "wal/wal_priv.h"
@@ -88,17 +88,17 @@ static enum quern_code follow_chain(struct replay *p, struct wal_reader *r, uint
             return QUERN_OK;
         if (record.type == RECORD_LINK || record.type == RECORD_EDIT)
             end->bad = "a record of this type has no place here";
-        else if (record.type == RECORD_GROUP)
+        else if (record_is_group(&record))
             end->bad = wal_group_flaw(&record, p->last_seq);
         if (end->bad != NULL)
             return QUERN_OK;
         if (record.durable_seq > p->told_durable)
             p->told_durable = record.durable_seq;
-        if (record.type == RECORD_GROUP && give_group(p, &record, r->header.segment_no, err))
+        if (record_is_group(&record) && give_group(p, &record, r->header.segment_no, err))
             return err->code;
         end->checksum = checksum;
-        end->at = record_start(end->at + record_bytes(record.payload.len));
-        p->out->bytes += record_bytes(record.payload.len);
+        end->at = record_start(end->at + record_total(&record));
+        p->out->bytes += record_total(&record);
     }
     return QUERN_OK;
 }

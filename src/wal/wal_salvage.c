@@ -1,8 +1,7 @@
 /* wal_salvage.c - one segment as somebody reads it who takes what is sound and asks nobody.
  *
  *     |hdr|LINK|rec|rec| ## damage ## |rec|rec|.. stale bytes or zeros ..|
- *                      ^              ^ the next place where a record of this life of the file
- * reads
+ *                      ^              ^ the next place where a record of this life reads
  *                      '- told, with the numbers between which groups are missing
  *
  * Replay stops where the chain of records breaks and judges (wal_replay.c); here the chain is taken
@@ -121,12 +120,12 @@ static enum quern_code walk(struct salvage *s, struct quern_error *err)
             tell(s, at, record.first_seq, "damaged; the log goes on behind");
             at = stray.first;
         }
-        s->out->bytes += record_bytes(record.payload.len);
+        s->out->bytes += record_total(&record);
         if (record.durable_seq > s->out->durable_seq)
             s->out->durable_seq = record.durable_seq;
-        if (record.type == RECORD_GROUP && give_group(s, at, &record, err))
+        if (record_is_group(&record) && give_group(s, at, &record, err))
             return err->code;
-        at = record_start(at + record_bytes(record.payload.len));
+        at = record_start(at + record_total(&record));
     }
     if (s->out->durable_seq > s->out->last_seq)
         tell(s, at, s->out->durable_seq + 1, "its end is gone: more was durable");

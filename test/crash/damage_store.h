@@ -190,7 +190,7 @@ static void read_log(struct store *s)
                 break;
             (void)snprintf(t->name, sizeof(t->name), "%s", name);
             t->at = at;
-            t->bytes = record_bytes(r.payload.len);
+            t->bytes = record_total(&r);
             t->salt = salt;
             t->segment_no = no;
             t->durable_seq = r.durable_seq;

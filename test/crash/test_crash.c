@@ -185,8 +185,8 @@ static bool check_copy(struct trial *r, struct sim *sim)
 
 /* The recovery of `disk` is cut short at its k-th change; the next one finds no less. When the
  * first had finished and shown p writes, the next shows the same. One in three finds the disk
- * nearly full besides: it gives up the ballast, opens with recovery unfinished, or says NO_SPACE.
- */
+ * nearly full besides: it gives up the ballast, opens with recovery unfinished, or says
+ * NO_SPACE. */
 static bool check_second_crash(struct trial *r, struct sim *disk, uint64_t k,
                                enum sim_crash_mode mode, unsigned low)
 {

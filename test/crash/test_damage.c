@@ -2,10 +2,13 @@
  * hand damages files; it may refuse, it may say that it cannot tell, but it never tells what is not
  * so.
  *
- *     flip       a byte of a file, in several patterns            cut      a file at a length
- *     swap       two files of a kind                              stale    an older version of a
- * file lose       a file                                           double   a file under another
- * number foreign    a file of another store in the place of ours
+ *     flip      a byte of a file, in several patterns
+ *     cut       a file at a length
+ *     swap      two files of a kind
+ *     stale     an older version of a file
+ *     lose      a file
+ *     double    a file under another number
+ *     foreign   a file of another store in the place of ours
  *
  * Writes are numbered 1 .. n, and the contents after the first p of them are known for every p.
  * After a damage the store opens or says CORRUPT or UNSUPPORTED. If it opens, every answer it
@@ -13,12 +16,15 @@
  * a key is no answer. And of a damaged table, verify names the file.
  *
  *     p == n           damage outside of the log: nothing acknowledged is missing, nothing old
- * shows told <= p <= n   damage in the log of a store that was killed: `told` is the highest number
- * that any record which is still whole says was durable. So the last durable group, while no later
- * record says that it was, and what a cut takes away together with all that told of it, look like a
- * tail that a crash tore off. These are the limits that docs/design/20-wal.md states p <= n a
- * manifest that was cut, or is older, so that edits which began a log segment are gone without a
- * trace: docs/design/60-manifest.md. A flip never does that
+ *                      shows
+ *     told <= p <= n   damage in the log of a store that was killed: `told` is the highest number
+ *                      that any record which is still whole says was durable. So the last durable
+ *                      group, while no later record says that it was, and what a cut takes away
+ *                      together with all that told of it, look like a tail that a crash tore off.
+ *                      These are the limits that docs/design/20-wal.md states
+ *     p <= n           a manifest that was cut, or is older, so that edits which began a log
+ *                      segment are gone without a trace: docs/design/60-manifest.md. A flip never
+ *                      does that
  *
  * No allocation may be larger than BYTES_MAX (lengths from disk are hostile), no open may take
  * longer than SECONDS_MAX, and nothing may crash: each share of the work is a process of its own,

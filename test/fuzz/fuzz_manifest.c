@@ -11,8 +11,8 @@
 #include "base/hash.h"
 #include "manifest/manifest_priv.h"
 
-/* Make the header and each record from `at` on valid, lengths clamped, edits numbered and chained.
- */
+/* Make the header and each record from `at` on valid, lengths clamped, edits numbered and
+ * chained. */
 static void restamp(uint8_t *file, size_t len)
 {
     struct manifest_header h = {0};

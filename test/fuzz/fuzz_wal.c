@@ -6,8 +6,8 @@
  *              bit 3: two segments; a record of type LINK begins the second
  *              bit 4: what the second's LINK tells of the first is wrong
  *     rest     or else a row of records to be sealed with a right checksum, each:
- *              u8 type | u8 first_seq step | u8 count | u8 durable_seq back | u16le length |
- * payload
+ *              u8 type | u8 first_seq step | u8 count | u8 durable_seq back | u16le length
+ *              | payload
  *
  * Sealing is what lets the fuzzer get past the checksums. */
 #include "fuzz.h"
@@ -38,12 +38,14 @@ static void seal_header(uint8_t *file, uint64_t segment_no)
 
 static uint64_t seal_one(uint8_t *file, uint64_t at, struct record r, const void *payload)
 {
-    if (at + record_bytes(r.payload.len) > FILE_BYTES)
+    size_t head = r.type == RECORD_BRIEF ? RECORD_BRIEF_HEAD_BYTES : RECORD_HEAD_BYTES;
+
+    if (at + record_total(&r) > FILE_BYTES)
         return at;
     if (r.payload.len != 0)
-        memcpy(file + at + RECORD_HEAD_BYTES, payload, r.payload.len);
+        memcpy(file + at + head, payload, r.payload.len);
     record_seal(file + at, &r, SALT, at);
-    return record_start(at + record_bytes(r.payload.len));
+    return record_start(at + record_total(&r));
 }
 
 /* Where a segment ends; what the LINK of the next one tells. */
@@ -92,7 +94,9 @@ static struct end seal_file(uint8_t *file, const struct end *before, const uint8
         if (end.at == at)
             continue; /* no room for it */
         end.checksum = get_u64le(file + at);
-        if (r.type == RECORD_GROUP && r.count != 0)
+        if (r.type == RECORD_BRIEF)
+            end.last_seq = r.first_seq;
+        else if (r.type == RECORD_GROUP && r.count != 0)
             end.last_seq = r.first_seq + r.count - 1;
     }
     return end;

@@ -1,6 +1,6 @@
 /* replay.c - stands in for libFuzzer: gives every file of the named folders to the fuzz target,
- * once each, and speaks TAP. So each kept input is a plain test under every compiler and sanitizer.
- */
+ * once each, and speaks TAP. So each kept input is a plain test under every compiler and
+ * sanitizer. */
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,7 +2,8 @@
  * outside at a random moment or by itself inside a call (cut.c), or until it has closed the store.
  *
  *     quern-stress [--seconds N | --rounds N] [--seed S] [--dir DIR] [--keys N] [--threads N]
- * [--tap] quern-stress --verify DIR        compare a store that was kept with what it should hold
+ *                  [--tap]
+ *     quern-stress --verify DIR    compare a store that was kept with what it should hold
  *
  * DIR holds `store` and `expected`. The seed decides options, operations and the moments of the
  * kills; how threads take turns it cannot. On a failure DIR is kept and the command that repeats it

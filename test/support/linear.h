@@ -10,7 +10,7 @@
  *                        is nothing to search, and the cost is that of sorting. The witness itself
  *                        is checked: numbers must rise from each write to any that began after it.
  *   linear_check_key()   single writes and reads of one key, with no numbers: the search of Wing
- * and Gong with Lowe's memory of the configurations that led nowhere.
+ *                        and Gong with Lowe's memory of the configurations that led nowhere.
  *
  * linear_check_kept() says whether what is left after a crash may be left. test_linear.c shows each
  * kind of violation being caught. */

@@ -6,8 +6,8 @@
  * try what stands behind it. A set of calls that were taken and the state they led to are met many
  * times; the second time is of no use, and is not followed.
  *
- * Values are unique, so the search hardly ever goes back; STEPS_MAX is there for the day it does.
- */
+ * Values are unique, so the search hardly ever goes back; STEPS_MAX is there for the day it
+ * does. */
 #include "linear.h"
 
 #include <stdio.h>

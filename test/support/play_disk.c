@@ -525,8 +525,8 @@ void play_reopen(struct play *p)
         (void)must_open(p, "reopen");
 }
 
-/* A checkpoint shows what it showed, after whatever happened to its origin, its own snapshots too.
- */
+/* A checkpoint shows what it showed, after whatever happened to its origin,
+ * its own snapshots too. */
 static void look_at_copy(struct play *p, size_t which)
 {
     struct quern_snapshot *snapshot = NULL;

@@ -440,15 +440,15 @@ TEST(fewer_runs_than_a_tier_may_have_are_left_alone)
     CHECK(pick(d, COMPACT_NORMAL) == NULL);
     CHECK(pick(d, COMPACT_IDLE) == NULL);
     for (uint32_t i = 1; i < d->config.tier_runs; i++) {
-        CHECK(flush(d));
+        CHECK(flush_range(d, 3 * i, 4 * i, false));
         CHECK(pick(d, COMPACT_NORMAL) == NULL);
     }
-    CHECK(flush(d));
+    CHECK(flush_range(d, 0, 5, false));
     CHECK(pick(d, COMPACT_NORMAL) != NULL);
 }
 
-/* Bytes say little here: what deletes is small, what it deletes is not. */
-TEST(when_a_quarter_of_the_entries_delete_others_the_next_merge_goes_to_the_bottom)
+/* Bytes and runs say little here: what deletes is small and few, what it deletes is not. */
+TEST(when_a_quarter_of_the_entries_delete_others_they_are_merged_into_the_bottom_at_once)
 {
     for (int held = 0; held < 3; held++) {
         struct drawing *d OWNED(drawing_free) = drawing_new();
@@ -458,15 +458,16 @@ TEST(when_a_quarter_of_the_entries_delete_others_the_next_merge_goes_to_the_bott
         CHECK(flush_range(d, 0, KEYS, false));
         CHECK(work(d, COMPACT_IDLE));
         CHECK_EQ(count_runs(d, TIER_BOTTOM), 1);
-        for (unsigned run = 0; run < 4; run++) {
+        for (unsigned run = 0; run < 2; run++) {
             CHECK(pick(d, COMPACT_LOOK) == NULL);
-            CHECK(flush_range(d, 5 * run, run < 3 ? 5 * run + 5 : most, true));
+            CHECK(flush_range(d, 10 * run, run < 1 ? 10 * run + 10 : most, true));
         }
         if (held == 1) /* they may not go: then nothing is gained */
             d->need.oldest_pin = d->seq - 20;
         job = pick(d, COMPACT_NORMAL);
-        CHECK(job != NULL);
-        CHECK_EQ(job->target_tier, held == 0 ? TIER_BOTTOM : 1);
+        CHECK((job != NULL) == (held == 0));
+        if (job != NULL)
+            CHECK_EQ(job->target_tier, TIER_BOTTOM);
         CHECK(work(d, COMPACT_NORMAL));
         CHECK(reads_right(d, "after the merges"));
         if (held == 0)
@@ -503,6 +504,98 @@ TEST(dead_entries_of_the_bottom_go_once_no_snapshot_holds_them_and_not_before)
         CHECK(meta->tombstone_count * 4 < meta->entry_count);
     }
     CHECK(pick(d, COMPACT_LOOK) == NULL);
+}
+
+static uint64_t upper_bytes(const struct drawing *d)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < state_of(d)->table_count; i++)
+        if (state_of(d)->tables[i].tier != TIER_BOTTOM)
+            bytes += state_of(d)->tables[i].meta.file_bytes;
+    return bytes;
+}
+
+/* Some keys of the whole range again. */
+static bool overwrite(struct drawing *d, unsigned keys)
+{
+    struct cell cells[KEYS] = {{0, false}};
+
+    while (keys > 0) {
+        unsigned k = draw(d, KEYS);
+
+        keys -= cells[k].seq == 0;
+        cells[k] = d->now[k] = (struct cell){++d->seq, false};
+    }
+    return add_run(d, cells);
+}
+
+/* A store that is overwritten holds its live entries once and a bounded share of dead ones, and no
+ * entry is written more often for that than the share allows. */
+TEST(the_bottom_is_rewritten_when_the_store_would_outgrow_what_lives_and_not_sooner)
+{
+    static const unsigned beside[] = {0, 21, 30, 60}, due[] = {30, 15, 15, 15};
+
+    for (size_t i = 0; i < ARRAY_LEN(beside); i++) {
+        struct drawing *d OWNED(drawing_free) = drawing_new();
+        struct compact_job *job;
+
+        d->config.tier_runs = 2;
+        d->config.beside_bytes = beside[i] * d->entry_bytes; /* 60 of 96 are the bottom's */
+        CHECK(flush_range(d, 0, KEYS, false));
+        CHECK(work(d, COMPACT_IDLE));
+        for (unsigned flushes = 0; flushes < 40; flushes++) {
+            job = pick(d, COMPACT_NORMAL);
+            CHECK_EQ(job != NULL, upper_bytes(d) >= due[i] * d->entry_bytes);
+            if (job != NULL) {
+                CHECK_EQ(job->target_tier, TIER_BOTTOM);
+                CHECK(work(d, COMPACT_NORMAL));
+                CHECK_EQ(upper_bytes(d), 0);
+            }
+            CHECK(overwrite(d, 8));
+        }
+    }
+}
+
+/* With so many runs in sight that reads would suffer, they are merged among themselves first. */
+TEST(runs_wait_for_the_bottom_only_while_they_are_few)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+
+    d->bottom_weight = 4;
+    CHECK(flush_range(d, 0, KEYS, false));
+    CHECK(flush_range(d, 0, KEYS, false)); /* two, so that they are merged and not moved */
+    CHECK(work(d, COMPACT_IDLE));          /* a quarter of it would be twelve runs of 5 */
+    for (unsigned flushes = 1; flushes <= 4; flushes++) {
+        CHECK(pick(d, COMPACT_NORMAL) == NULL);
+        CHECK(overwrite(d, 5));
+    }
+    CHECK(pick(d, COMPACT_NORMAL) != NULL);
+    CHECK_EQ(pick(d, COMPACT_NORMAL)->target_tier, 1);
+}
+
+TEST(writers_are_slowed_by_what_the_worker_left_above_the_bottom_and_by_nothing_less)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+
+    d->config.memdb_bytes = 6 * d->entry_bytes;
+    CHECK_EQ(compact_over_bytes(state_of(d), &d->config), 0);
+    for (unsigned flushes = 1; flushes <= 8; flushes++) { /* no bottom yet: a MemDB for each run */
+        unsigned bytes = 5 * flushes, fine = 4 * 6;
+
+        CHECK(overwrite(d, 5));
+        CHECK_EQ(compact_over_bytes(state_of(d), &d->config),
+                 bytes > fine ? (bytes - fine) * d->entry_bytes : 0);
+    }
+    CHECK(flush_range(d, 0, KEYS, false));
+    CHECK(work(d, COMPACT_IDLE));
+    for (unsigned flushes = 1; flushes <= 8; flushes++) { /* half of the bottom is more */
+        unsigned bytes = 5 * flushes, fine = 30;
+
+        CHECK(overwrite(d, 5));
+        CHECK_EQ(compact_over_bytes(state_of(d), &d->config),
+                 bytes > fine ? (bytes - fine) * d->entry_bytes : 0);
+    }
 }
 
 /* As soon as crossing runs has cost as much as merging them will, and no sooner. */
@@ -680,8 +773,8 @@ static enum quern_code run_merge(struct bench *b, const struct versions *v, size
     return compact_merge(b->dir, b->numbers, &in.base, end, rules, out, &err);
 }
 
-/* All entries of the output, in order; false when they are not in order or a key is in two tables.
- */
+/* All entries of the output, in order; false when they are not in order or a key is in two
+ * tables. */
 static bool read_output(struct bench *b, const struct compact_output *out, struct versions *got)
 {
     got->count = 0;

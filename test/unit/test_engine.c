@@ -19,6 +19,8 @@ static void nap_ms(long ms)
     (void)nanosleep(&t, NULL);
 }
 
+#define TRIES_MAX 3000 /* of 5 ms: a slow machine needs some, a wrong one all of them */
+
 /* ---- limits ---- */
 
 TEST(keys_and_values_may_have_every_length_up_to_the_limits)
@@ -484,6 +486,123 @@ TEST(when_writes_stop_runs_tables_and_space_settle)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+static void count_log(void *arg, const char *path, uint64_t bytes)
+{
+    unsigned *count = arg;
+
+    (void)bytes;
+    *count += strstr(path, ".wal") != NULL;
+}
+
+TEST(a_closed_store_has_no_log)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern *db;
+    unsigned segments = 0;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 5000, 1, &err), &err); /* several segments, and spares */
+    sim_each_file(sim, count_log, &segments);
+    CHECK(segments > 2);
+    CHECK_OK(quern_close(db, &err), &err);
+    segments = 0;
+    sim_each_file(sim, count_log, &segments);
+    CHECK_EQ(segments, 0);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, 5000, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* ---- space and bytes while a store is overwritten ---- */
+
+#define LIVE 120000u
+#define LIVE_BYTES (LIVE * UINT64_C(110))
+
+struct space {
+    struct quern *db;
+    uint64_t tables; /* bytes, when last looked at */
+    _Atomic uint64_t most;
+};
+
+/* After each flush and each slice of a merge: what there was just before its edit, the tables that
+ * it wrote beside those that it replaces. Files that a reader still holds are the reader's. */
+static void look_at_space(void *arg, const struct quern_event *event)
+{
+    struct space *space = arg;
+    struct quern_stats stats;
+    uint64_t bytes;
+
+    if (event->kind != QUERN_EVENT_FLUSHED && event->kind != QUERN_EVENT_COMPACTED)
+        return;
+    quern_stats(space->db, &stats);
+    bytes = space->tables + event->bytes_out + stats.log_bytes;
+    if (bytes > atomic_load(&space->most))
+        atomic_store(&space->most, bytes);
+    space->tables = stats.table_bytes;
+}
+
+static uint64_t above_the_bottom(const struct quern_stats *stats)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t t = 0; t + 1 < stats->tiers; t++)
+        bytes += stats->tier[t].bytes;
+    return bytes;
+}
+
+/* Tables, what a merge has not let go of yet, log. Fifty MemDBs are live, without compression. The
+ * writer is no faster than the worker, as pressure.c sees to where
+ * time counts. */
+TEST(a_store_that_is_overwritten_takes_1_6_times_what_lives_and_writes_each_byte_seven_times)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct space space = {0};
+    struct quern_stats before, stats;
+    uint64_t random = tap_seed(), put;
+    struct quern *db;
+
+    options.memory_bytes = 16 << 20;
+    options.memdb_bytes = 384 * 1024;
+    options.log_segment_bytes = 96 * 1024;
+    options.table_bytes = 192 * 1024;
+    options.block_bytes = 4096;
+    options.tier_runs = 4;
+    options.compression = QUERN_COMPRESS_NONE;
+    options.on_event = look_at_space;
+    options.on_event_arg = &space;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    space.db = db;
+    CHECK_OK(world_fill(db, 0, LIVE, 1, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    quern_stats(db, &before);
+    atomic_store(&space.most, 0);
+    for (unsigned n = 0; n < 3 * LIVE; n++) {
+        CHECK_OK(world_put(db, (unsigned)(tap_random(&random) % LIVE), 2 + n / LIVE, false, &err),
+                 &err);
+        for (unsigned tries = 0; n % 500 == 0; tries++) {
+            quern_stats(db, &stats);
+            if (stats.memdb_sealed == 0 &&
+                above_the_bottom(&stats) <= LIVE_BYTES / 4 + 2 * options.memdb_bytes)
+                break;
+            CHECK(tries < TRIES_MAX);
+            nap_ms(1);
+        }
+    }
+    quern_stats(db, &stats);
+    put = stats.user_bytes - before.user_bytes;
+    tap_note("%u %% of what lives; per byte put %u %% log, %u %% flush, %u %% merge",
+             (unsigned)(atomic_load(&space.most) * 100 / LIVE_BYTES),
+             (unsigned)((stats.log_bytes_written - before.log_bytes_written) * 100 / put),
+             (unsigned)((stats.flush_bytes - before.flush_bytes) * 100 / put),
+             (unsigned)((stats.compact_write_bytes - before.compact_write_bytes) * 100 / put));
+    CHECK(atomic_load(&space.most) <= LIVE_BYTES * 16 / 10);
+    CHECK(stats.log_bytes_written + stats.flush_bytes + stats.compact_write_bytes -
+              before.log_bytes_written - before.flush_bytes - before.compact_write_bytes <=
+          put * 71 / 10);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 /* ---- views ---- */
 
 TEST(a_snapshot_outlives_flush_compaction_and_the_files_it_came_from)
@@ -525,8 +644,6 @@ TEST(a_snapshot_outlives_flush_compaction_and_the_files_it_came_from)
 }
 
 /* ---- when the worker merges by itself ---- */
-
-#define TRIES_MAX 3000 /* of 5 ms: a slow machine needs some, a wrong one all of them */
 
 static struct quern_stats stats_of(struct quern *db)
 {
@@ -572,6 +689,51 @@ TEST(many_deletions_are_merged_away_while_the_store_is_written_elsewhere)
     CHECK_OK(world_check(db, 700, 1000, 1, &err), &err);
     CHECK_CODE(world_get(db, 300, 1, &err), QUERN_NOT_FOUND);
     CHECK_OK(quern_close(db, &err), &err);
+}
+
+static unsigned count_by_scan(struct quern *db)
+{
+    struct quern_iter *it = NULL;
+    unsigned n = 0;
+
+    if (!EXPECT(quern_iter_new(db, NULL, &it, &err) == QUERN_OK))
+        return 0;
+    for (bool ok = quern_iter_first(it); ok; ok = quern_iter_next(it))
+        n++;
+    quern_iter_free(it);
+    return n;
+}
+
+/* No MemDB is full or old, and no stretch is empty: every scan walks over every deletion, until the
+ * walks have paid for taking them away. */
+TEST(deletions_that_scans_walk_over_are_flushed_and_merged_away)
+{
+    for (int held = 0; held < 2; held++) {
+        struct sim *sim OWNED(sim_free) = sim_new(1);
+        struct quern_options options = world_options();
+        struct quern_snapshot *snapshot = NULL;
+        struct quern *db;
+        unsigned scans = 0;
+
+        options.memdb_bytes = 256 * 1024;
+        options.compact_interval_ms = 20;
+        CHECK_OK(world_open(sim, &options, &db, &err), &err);
+        CHECK_OK(world_fill(db, 0, 1000, 1, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        if (held)
+            CHECK_OK(quern_snapshot_new(db, &snapshot, &err), &err);
+        for (unsigned n = 0; n < 1000; n += 2)
+            CHECK_OK(quern_delete(db, world_key(n), NULL, &err), &err);
+        for (; stats_of(db).table_entries != 500 && scans < (held ? 100 : TRIES_MAX); scans++) {
+            CHECK_EQ(count_by_scan(db), 500);
+            nap_ms(1);
+        }
+        CHECK(scans > 2);
+        CHECK_EQ(stats_of(db).memdb_entries, held ? 500 : 0); /* they are needed, or gone */
+        CHECK(held || stats_of(db).table_tombstones == 0);
+        quern_snapshot_free(snapshot);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
 }
 
 TEST(a_held_snapshot_makes_no_merge_go_round_and_once_it_is_free_dead_entries_go)

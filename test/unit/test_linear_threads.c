@@ -5,7 +5,7 @@
  *
  *     b/0 .. b/7    written by batches over several of them, each with a key j/ID of its own in a
  *                   journal; read by gets, batched gets, cursors, snapshots and counts of the
- * journal
+ *                   journal
  *                   -> linear_check(), with the store's own numbers as the witness
  *     s/0 .. s/3    written by single puts and deletes, read by gets -> linear_check_key()
  *
@@ -78,8 +78,8 @@ static bool open_world(struct world *w)
     return code == QUERN_OK || hand_wrong(w, err.text);
 }
 
-/* What the journal says is there: of this life into `kept`; of lives before it must be as it was.
- */
+/* What the journal says is there: of this life into `kept`;
+ * of lives before it must be as it was. */
 static bool read_journal(struct world *w, uint64_t *kept)
 {
     struct quern_iter_opts opts = {.prefix = QUERN_STR("j/"), .bulk = true};

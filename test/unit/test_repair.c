@@ -1,6 +1,6 @@
 /* test_repair.c - what is salvaged of a damaged store, what is told to be lost, and what never
- * comes back. test/crash/test_damage.c damages every byte; here each kind of damage is looked at.
- */
+ * comes back. test/crash/test_damage.c damages every byte; here each kind of damage is looked
+ * at. */
 #include "engine_world.h"
 
 #include "engine/remains_priv.h"
@@ -347,6 +347,32 @@ TEST(repair_tells_of_a_missing_table_which_keys_it_had)
     CHECK(strcmp(told.file, name) == 0 && told.first[0] == 'k' && told.last[0] == 'k');
     CHECK_CODE(repair(sim, &told, &report, &err), QUERN_CORRUPT);
     CHECK(strcmp(told.file, name) == 0 && told.first[0] == 'k' && told.last[0] == 'k');
+}
+
+/* Nothing is left of it, and all others are taken. */
+TEST(repair_goes_on_behind_a_table_whose_only_block_is_damaged)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(tap_seed());
+    struct quern_repair_report report;
+    struct quern *db = NULL;
+    struct quern_error err;
+    struct told told;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    for (unsigned n = 0; n < 3; n++) {
+        CHECK_OK(world_put(db, n, 1, false, &err), &err);
+        CHECK_OK(quern_flush(db, &err), &err);
+    }
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_EQ(sim_corrupt(sim, file_named(sim, ".sst", 1), 40, 0x01), 1);
+    CHECK_CODE(repair(sim, &told, &report, &err), QUERN_CORRUPT);
+    CHECK_EQ(told.losses, 2); /* the block, and then the table */
+    CHECK(strcmp(told.first, world_key(1).data) == 0 && strcmp(told.last, told.first) == 0);
+    CHECK_OK(open_new(sim, &db, &err), &err);
+    CHECK_OK(world_get(db, 0, 1, &err), &err);
+    CHECK_CODE(world_get(db, 1, 1, &err), QUERN_NOT_FOUND);
+    CHECK_OK(world_get(db, 2, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
 }
 
 /* ---- nothing old comes back ---- */

@@ -54,8 +54,8 @@ static void fill(uint8_t *to, size_t len, quern_seq seq)
         to[i] = (uint8_t)(seq * 31 + i * 7);
 }
 
-/* Batch `seq`: one put of an 8-byte key, and one delete; the value of an odd one lies in the tail.
- */
+/* Batch `seq`: one put of an 8-byte key, and one delete;
+ * the value of an odd one lies in the tail. */
 static bool make_batch(quern_seq seq, size_t value_bytes, struct buf *ops, struct buf *value,
                        struct batch_ref *out)
 {
@@ -213,8 +213,8 @@ static uint64_t group_at(struct os_dir *dir, uint64_t no, size_t index, uint64_t
     peek(dir, no, 0, file, sizeof(file));
     salt = get_u64le(file + 56);
     while (record_read(file + at, sizeof(file) - at, salt, at, &r)) {
-        *bytes = record_bytes(r.payload.len);
-        if (r.type == RECORD_GROUP && index-- == 0)
+        *bytes = record_total(&r);
+        if (record_is_group(&r) && index-- == 0)
             return at;
         at = record_start(at + *bytes);
     }
@@ -222,7 +222,58 @@ static uint64_t group_at(struct os_dir *dir, uint64_t no, size_t index, uint64_t
     return 0;
 }
 
+/* What its head says of a group. */
+static struct record record_at(struct os_dir *dir, uint64_t no, size_t index)
+{
+    static uint8_t bytes[SMALL];
+    struct record r = {0};
+    uint64_t len, at = group_at(dir, no, index, &len);
+
+    peek(dir, no, 0, bytes, sizeof(bytes));
+    EXPECT(record_read(bytes + at, len, get_u64le(bytes + 56), at, &r));
+    return r;
+}
+
 /* ---- round trips ---- */
+
+/* One batch, as nearly all groups of one writer have, costs 24 bytes beside its operations. What it
+ * does not say of durable_seq was said before it in the same segment. */
+TEST(wal_says_a_single_batch_briefly_and_a_new_durable_number_in_full)
+{
+    struct os_dir *dir OWNED(os_dir_close) = real_dir();
+    struct batch_ref batch = {slice_of("\1\1\1kv", 5), {0}, 1}, two[2] = {batch, batch};
+    quern_seq far = 5 + ((quern_seq)RECORD_LAG_UNTOLD << 8);
+    struct quern_error err = {0};
+    struct wal_stats before, stats;
+    struct record r;
+    struct wal *w;
+
+    CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    wal_stats(w, &before);
+    CHECK_OK(wal_append(w, &batch, 1, 1, false, &err), &err);
+    wal_stats(w, &stats);
+    CHECK_EQ(stats.bytes_appended - before.bytes_appended, 24 + 8);
+    CHECK_OK(wal_append(w, two, 2, 2, false, &err), &err);
+    CHECK_OK(wal_append(w, &batch, 1, 4, false, &err), &err);
+    CHECK_OK(wal_sync(w, &err), &err);
+    CHECK_OK(wal_append(w, &batch, 1, far, false, &err), &err);     /* nobody said 4 yet */
+    CHECK_OK(wal_append(w, &batch, 1, far + 1, false, &err), &err); /* now somebody has */
+    CHECK_OK(wal_sync(w, &err), &err);
+    CHECK_OK(wal_append(w, &batch, 1, far + 3, false, &err), &err);
+    wal_drop(w);
+    r = record_at(dir, 1, 0);
+    CHECK(r.type == RECORD_BRIEF && r.first_seq == 1 && r.count == 1 && r.durable_seq == 0);
+    r = record_at(dir, 1, 1);
+    CHECK(r.type == RECORD_GROUP && r.count == 2);
+    r = record_at(dir, 1, 2);
+    CHECK(r.type == RECORD_BRIEF && r.durable_seq == 0);
+    r = record_at(dir, 1, 3);
+    CHECK(r.type == RECORD_GROUP && r.first_seq == far && r.durable_seq == 4);
+    r = record_at(dir, 1, 4);
+    CHECK(r.type == RECORD_BRIEF && r.first_seq == far + 1 && r.durable_seq == 0);
+    r = record_at(dir, 1, 5);
+    CHECK(r.type == RECORD_BRIEF && r.first_seq == far + 3 && r.durable_seq == far + 1);
+}
 
 TEST(wal_replays_what_was_appended_by_either_way)
 {
@@ -753,7 +804,7 @@ TEST(wal_format_from_the_future_is_refused)
     peek(dir, 1, 0, page, PAGE);
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
         memcpy(changed, page, PAGE);
-        put_u32le(changed + 16, 2);
+        put_u32le(changed + 16, 3);
         reseal_header(changed);
         scribble(dir, 1, 0, changed, PAGE);
         CHECK_CODE(replay(dir, modes[i], &out, &err), QUERN_UNSUPPORTED);
@@ -767,10 +818,16 @@ TEST(wal_format_from_the_future_is_refused)
 
 TEST(wal_group_that_does_not_parse_is_corruption_though_its_checksum_is_right)
 {
-    static const char *const payloads[] = {"short", "\x09\0\0\0\1\0\0\0\1\1\1kv",
+    static const char *const payloads[] = {"short",
+                                           "\x09\0\0\0\1\0\0\0\1\1\1kv",
                                            "\x05\0\0\0\2\0\0\0\1\1\1kv",
-                                           "\x05\0\0\0\1\0\0\0\7\1\1kv"};
-    static const size_t lengths[] = {5, 13, 13, 13};
+                                           "\x05\0\0\0\1\0\0\0\7\1\1kv",
+                                           "",
+                                           "short",
+                                           "\1\1\1k",
+                                           "\1\1\1kv\7\1\1kv"};
+    static const size_t lengths[] = {5, 13, 13, 13, 0, 5, 4, 10};
+    static const size_t brief = 4; /* from here on */
     struct os_dir *dir OWNED(os_dir_close) = real_dir();
     struct quern_error err = {0};
     struct wal_replay out;
@@ -781,11 +838,13 @@ TEST(wal_group_that_does_not_parse_is_corruption_though_its_checksum_is_right)
     wal_drop(w);
     peek(dir, 1, 0, page, PAGE);
     for (size_t i = 0; i < ARRAY_LEN(payloads); i++) {
-        struct record r = {RECORD_GROUP, 1, 1, 0, {payloads[i], lengths[i]}};
+        struct record r = {
+            i < brief ? RECORD_GROUP : RECORD_BRIEF, 1, 1, 0, {payloads[i], lengths[i]}};
 
-        memcpy(bytes + RECORD_HEAD_BYTES, payloads[i], lengths[i]);
+        memcpy(bytes + (i < brief ? RECORD_HEAD_BYTES : RECORD_BRIEF_HEAD_BYTES), payloads[i],
+               lengths[i]);
         record_seal(bytes, &r, get_u64le(page + 56), 2 * PAGE);
-        scribble(dir, 1, 2 * PAGE, bytes, record_bytes(lengths[i]));
+        scribble(dir, 1, 2 * PAGE, bytes, record_total(&r));
         CHECK_CODE(replay(dir, WAL_TAIL, &out, &err), QUERN_CORRUPT);
         CHECK(strstr(err.text, "record at 8192: its operations do not parse") != NULL);
         CHECK_EQ(model.read_last, 0);
