@@ -20,7 +20,6 @@
 #include <wiredtiger.h>
 
 #include <inttypes.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,8 +92,6 @@ static void wt_close(void *handle)
     WT_CONNECTION *connection = handle;
 
     check(connection->close(connection, "leak_memory=false"), "close");
-    /* libc keeps what its cache was made of, scattered over the heaps of its threads. */
-    (void)malloc_trim(0);
 }
 
 static void wt_settle(void *handle)

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define QUIET_SECONDS_MAX 60.0
@@ -206,26 +205,20 @@ static void measure_open(struct child *c, const struct step *step)
     send_row(c, &row);
 }
 
+static void fill_and_die(struct child *c)
+{
+    store_open(c, false);
+    store_fill(c);
+}
+
 /* Fill a store in a process that ends without closing it, write buffers so large that all of it is
  * in the log alone; then open it. */
 static void measure_recovery(struct child *c, const struct step *step)
 {
     struct row row;
-    pid_t pid;
-    int status = 1;
 
     row_init(&row, step->workload);
-    usage_watch_stop(); /* no thread but this one while the process is doubled */
-    pid = fork();
-    if (pid == 0) {
-        store_open(c, false);
-        store_fill(c);
-        _exit(0);
-    }
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ||
-        WEXITSTATUS(status) != 0)
-        die("%s: the store to recover could not be made", c->bench.engine->name);
-    usage_watch_start(c->dir);
+    store_apart(c, fill_and_die);
     usage_flush_disk(c->dir);
     usage_peak_reset();
 

@@ -81,7 +81,7 @@ static void print_set_head(const struct results *r)
     if (s->cold)
         (void)printf("before each row the page cache is dropped; %s\n",
                      r->fenced ? "all memory of an engine, page cache included, is limited to "
-                                 "cache, two write buffers and 32 MiB"
+                                 "cache, two write buffers and 24 MiB"
                                : "no memory cgroup can be made here, so it fills again in the row");
     (void)printf(
         "the bench itself costs %.0f ns a put and %.0f ns a get; a turn took %.0f s, planned "

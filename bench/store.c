@@ -1,9 +1,10 @@
 /* store.c - fresh, filled, settled: what stands where while rows are measured.
  *
  * Settled means: the engine compacted all it has by its own command, was closed and opened again,
- * and one whole scan filled its caches. In a cold set it means the opposite of that scan: the child
- * gets a limit on its memory, page cache included, of the cache, the write buffers and
- * FENCE_SPARE_BYTES for the program itself, and before each row the store is closed, its files are
+ * and one whole scan filled its caches. In a cold set it means the opposite of that scan. Another
+ * process fills and compacts the store, so that nothing of it is left on the heap. Then this one
+ * gets a limit on its memory, page cache included, of the cache, two write buffers and
+ * FENCE_SPARE_BYTES for the program itself. Before each row the store is closed, its files are
  * dropped from memory, and it is opened again. */
 #include "store.h"
 
@@ -12,13 +13,18 @@
 #include "usage.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define QUIET_SECONDS_MAX 60.0
-#define FENCE_SPARE_BYTES (UINT64_C(32) << 20)
+#define FENCE_SPARE_BYTES (UINT64_C(24) << 20)
 
 void store_open(struct child *c, bool synced)
 {
@@ -40,6 +46,8 @@ void store_open(struct child *c, bool synced)
 void store_close(struct child *c)
 {
     c->bench.engine->adapter->close(c->bench.db);
+    /* libc keeps what a cache was made of, scattered over the heaps of its threads. */
+    (void)malloc_trim(0);
     c->bench.db = NULL;
     c->open = false;
 }
@@ -78,6 +86,25 @@ void store_fill(struct child *c)
 void store_scan(struct child *c)
 {
     run_alone(c, W_READSEQ, c->bench.live + 1); /* the last step ends the walk and begins anew */
+}
+
+void store_apart(struct child *c, void (*work)(struct child *c))
+{
+    pid_t pid;
+    int status = 1;
+
+    usage_watch_stop(); /* no thread but this one while the process is doubled */
+    pid = fork();
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        work(c);
+        _exit(0);
+    }
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        die("%s: its store could not be made", c->bench.engine->name);
+    usage_watch_start(c->dir);
 }
 
 static void store_fresh(struct child *c, bool synced)
@@ -119,12 +146,6 @@ static void settle(struct child *c)
     all->peak_anon_bytes = fmax(all->peak_anon_bytes, (double)usage_peak_anon_bytes());
     all->peak_disk_bytes = fmax(all->peak_disk_bytes, (double)usage_peak_disk_bytes());
 
-    if (s->cold) {
-        usage_drop_cache(c->dir);
-        if (c->fenced &&
-            !fence_limit(s->cache_bytes + 2 * s->write_buffer_bytes + FENCE_SPARE_BYTES))
-            die("the limit on memory is refused");
-    }
     store_open(c, false);
     (void)usage_wait_quiet(QUIET_SECONDS_MAX);
     all->disk_bytes = (double)usage_disk_bytes(c->dir);
@@ -133,8 +154,29 @@ static void settle(struct child *c)
         all->bytes_written_per_byte_put = (double)written / (double)(all->ops * set_entry_bytes(s));
         send_row(c, all);
     }
-    if (!s->cold)
-        store_scan(c);
+    store_scan(c);
+}
+
+/* ------------------------------------------------------------------ cold -- */
+
+static void fill_and_settle(struct child *c)
+{
+    fill_quickly(c);
+    c->bench.engine->adapter->settle(c->bench.db);
+    store_close(c);
+}
+
+static void make_cold(struct child *c)
+{
+    const struct set *s = c->bench.set;
+    uint64_t bytes = s->cache_bytes + 2 * s->write_buffer_bytes + FENCE_SPARE_BYTES;
+
+    store_remove(c);
+    store_apart(c, fill_and_settle);
+    usage_drop_cache(c->dir);
+    if (c->fenced && !fence_limit(bytes))
+        die("the limit on memory is refused");
+    store_open(c, false);
 }
 
 void store_stand(struct child *c, enum stand needed)
@@ -152,10 +194,15 @@ void store_stand(struct child *c, enum stand needed)
             fill_quickly(c);
         break;
     case S_SETTLED:
-        if (c->stand != S_FILLED && c->stand != S_SETTLED)
+        if (c->stand == S_SETTLED)
+            break;
+        if (c->bench.set->cold) {
+            make_cold(c);
+            break;
+        }
+        if (c->stand != S_FILLED)
             fill_quickly(c);
-        if (c->stand != S_SETTLED)
-            settle(c);
+        settle(c);
         break;
     }
     c->stand = needed;

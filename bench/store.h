@@ -25,6 +25,10 @@ void store_remove(struct child *c); /* closed or not, there or not */
 void store_fill(struct child *c); /* every entry once, shuffled, by batches */
 void store_scan(struct child *c); /* once from end to end; all must be there */
 
+/* Do `work` to it in a process of its own, which then ends without closing anything: its memory and
+ * the engine's threads end with it. Only while the engine has no threads here yet. */
+void store_apart(struct child *c, void (*work)(struct child *c));
+
 /* Bring it to where a workload can begin. From S_FILLED to S_SETTLED sends the row W_LOAD. */
 void store_stand(struct child *c, enum stand needed);
 

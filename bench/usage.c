@@ -19,7 +19,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define QUIET_MS 300
+#define QUIET_MS 200
 #define QUIET_STEP_MS 50
 #define QUIET_CPU_NS                                                                               \
     UINT64_C(4000000) /* of one step: below it a thread merely looked at its clock */

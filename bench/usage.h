@@ -25,8 +25,8 @@ uint64_t usage_peak_anon_bytes(void);
 uint64_t usage_peak_disk_bytes(void);
 void usage_peak_reset(void);
 
-/* Wait until the process's other threads neither compute nor write for 0.3 s in a row, at most
- * `seconds_max`. Returns the seconds waited, less the 0.3. */
+/* Wait until the process's other threads neither compute nor write for 0.2 s in a row, at most
+ * `seconds_max`. Returns the seconds waited, less the 0.2. */
 double usage_wait_quiet(double seconds_max);
 
 /* Write out all dirty pages of the file system that holds `dir`, so that one workload does not pay
