@@ -141,6 +141,8 @@ enum workload_no {
 #define ROUNDS_MAX 32
 #define SETS_MAX 32
 
+struct limits;
+
 /* What the command line asks for. 0 leaves a number to the set. */
 struct config {
     uint64_t num;         /* entries of the set `small`; the other sets' in proportion */
@@ -156,6 +158,7 @@ struct config {
     const char *dir;       /* a directory of the run's own is made and removed in it */
     const char *json_path; /* NULL: no file */
     const char *commit;
+    const struct limits *limits; /* what the machine can do at best; NULL: not known */
     bool only[W_COUNT], set[SETS_MAX];
     const struct engine *engine[ENGINES_MAX];
     unsigned engine_count;

@@ -12,7 +12,7 @@
 #include "clock.h"
 #include "data.h"
 #include "hist.h"
-#include "report.h"
+#include "json.h"
 #include "usage.h"
 
 #include <quern/quern.h>

@@ -16,12 +16,12 @@
 #include <string.h>
 
 const struct engine engines[] = {
-    {"quern", &adapter_quern, QUERN_COMPRESS_DEFAULT, true,
-     "defaults: LZ4 for the bottom run; budget = cache + 2 write buffers, indexes and filters in "
+    {"quern-plain", &adapter_quern, QUERN_COMPRESS_NONE, true,
+     "no compression, as its peers here; budget = cache + 2 write buffers, indexes and filters in "
      "it",
      true, true},
-    {"quern-plain", &adapter_quern, QUERN_COMPRESS_NONE, true, "the same, no compression", false,
-     false},
+    {"quern", &adapter_quern, QUERN_COMPRESS_DEFAULT, true,
+     "the same with its default: LZ4 for the bottom run", false, false},
     {"quern-lz4", &adapter_quern, QUERN_COMPRESS_LZ4, true, "the same, LZ4 for every table", false,
      false},
     {"quern-zstd", &adapter_quern, QUERN_COMPRESS_ZSTD, true,

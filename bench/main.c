@@ -2,6 +2,7 @@
 #include "bench.h"
 
 #include "data.h"
+#include "limits.h"
 #include "sets.h"
 
 #include <errno.h>
@@ -42,6 +43,7 @@ static const char help[] =
     "  --dir DIR            stores are made below it and removed (/var/tmp); a real disk, not "
     "tmpfs\n"
     "  --json FILE          JSON lines: each row of each engine in each round, and medians\n"
+    "  --limits FILE        what quern-limits wrote: each row's distance from its floor\n"
     "  --commit TEXT        what the JSON lines call the version measured\n"
     "  --seed N             of the shuffles (1)\n"
     "big also:\n"
@@ -92,6 +94,7 @@ enum option_name {
     OPT_WRITE_BUFFER,
     OPT_DIR,
     OPT_JSON,
+    OPT_LIMITS,
     OPT_COMMIT,
     OPT_SEED,
     OPT_MEMORY,
@@ -120,6 +123,7 @@ static const struct option long_options[] = {
     {"write-buffer", required_argument, NULL, OPT_WRITE_BUFFER},
     {"dir", required_argument, NULL, OPT_DIR},
     {"json", required_argument, NULL, OPT_JSON},
+    {"limits", required_argument, NULL, OPT_LIMITS},
     {"commit", required_argument, NULL, OPT_COMMIT},
     {"seed", required_argument, NULL, OPT_SEED},
     {"memory", required_argument, NULL, OPT_MEMORY},
@@ -281,6 +285,19 @@ struct child_args {
     unsigned round;
 };
 
+static const struct limits *read_limits(const char *path)
+{
+    static struct limits limits;
+    FILE *f = fopen(path, "r");
+
+    if (f == NULL)
+        die("%s: %s", path, strerror(errno));
+    if (!limits_read(f, &limits))
+        die("%s has no limits in it: it is to be what quern-limits --json wrote", path);
+    (void)fclose(f);
+    return &limits;
+}
+
 static void set_option(struct config *c, struct big_config *big, struct child_args *child,
                        int option, const char *arg)
 {
@@ -336,6 +353,9 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
         break;
     case OPT_JSON:
         c->json_path = big->json_path = arg;
+        break;
+    case OPT_LIMITS:
+        c->limits = read_limits(arg);
         break;
     case OPT_COMMIT:
         c->commit = big->commit = arg;

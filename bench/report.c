@@ -355,5 +355,6 @@ void report_set(const struct results *r)
     print_latencies(r);
     print_cpu(r);
     print_costs(r);
+    report_floors(r);
     (void)fflush(stdout);
 }

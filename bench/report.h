@@ -16,7 +16,7 @@ void report_set(const struct results *r);
  * a number, and one of the medians, with "round":null and the ratios. `json` NULL: none. */
 void report_json(FILE *json, const struct results *r);
 
-/* Write `text` as a JSON string, quotes included. */
-void json_string(FILE *json, const char *text);
+/* report_floor.c: how far each row of the first engine that is ours is from its floor. */
+void report_floors(const struct results *r);
 
 #endif

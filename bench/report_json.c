@@ -1,6 +1,7 @@
 /* report_json.c - results as JSON lines, for plots and for other programs. Every line stands by
  * itself: set, row, engine, round or null, figures with their units in their names, the shape of
  * the data, settings, commit and machine. A figure that does not apply is left out. */
+#include "json.h"
 #include "report.h"
 
 #include <inttypes.h>
@@ -28,20 +29,6 @@ static const struct {
     {"log_bytes", offsetof(struct row, log_bytes), 0},
 };
 #define FIGURE_COUNT (sizeof(figures) / sizeof(figures[0]))
-
-void json_string(FILE *f, const char *text)
-{
-    (void)fputc('"', f);
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\')
-            (void)fprintf(f, "\\%c", *text);
-        else if ((unsigned char)*text < 0x20)
-            (void)fprintf(f, "\\u%04x", (unsigned)*text);
-        else
-            (void)fputc(*text, f);
-    }
-    (void)fputc('"', f);
-}
 
 static void json_number(FILE *f, const char *name, double value, int decimals)
 {

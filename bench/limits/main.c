@@ -8,6 +8,7 @@
 
 #include "bench.h"
 #include "clock.h"
+#include "json.h"
 #include "usage.h"
 
 #include <errno.h>
@@ -148,15 +149,6 @@ static void floors_json(FILE *f, const struct limits *l, uint64_t num)
         }
 }
 
-static void json_text(FILE *f, const char *text)
-{
-    (void)fputc('"', f);
-    for (; *text != '\0'; text++)
-        if ((unsigned char)*text >= 0x20)
-            (void)fprintf(f, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
-    (void)fputc('"', f);
-}
-
 static void write_json(const struct options *o, const struct samples *s, const struct limits *l,
                        const char *machine, unsigned rounds)
 {
@@ -165,9 +157,9 @@ static void write_json(const struct options *o, const struct samples *s, const s
     if (f == NULL)
         die("%s: %s", o->json_path, strerror(errno));
     (void)fprintf(f, "{\"run\":\"limits\",\"rounds\":%u,\"commit\":", rounds);
-    json_text(f, o->commit);
+    json_string(f, o->commit);
     (void)fprintf(f, ",\"machine\":");
-    json_text(f, machine);
+    json_string(f, machine);
     (void)fprintf(f, "}\n");
     limits_json(f, s);
     floors_json(f, l, o->num);
