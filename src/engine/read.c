@@ -5,7 +5,7 @@
  *     view, then the number to read at        (version.h says why in this order)
  *     prefetch the filter line of the MemDB
  *     MemDB, sealed MemDBs newest first, runs newest first: the first version found decides
- *     copy the value out                      (or take over a block too large for the cache)
+ *     copy the value out                      (or take over the block of a large one)
  *   rcu_leave
  *
  * No lock, no count, no shared line is written on the way. A read that misses the cache does its
@@ -15,6 +15,10 @@
 #include "base/hash.h"
 
 #define LOOKUPS_MAX SST_LOOKUPS_MAX
+
+/* A value that is shorter is copied out of a block that is the reader's own: the rest of the block
+ * would stay as long as the value does. */
+#define TAKE_BYTES_MIN (64u << 10)
 
 /* One get in so many is asked how many runs it passed in vain. */
 #define SAMPLE_GETS 64
@@ -109,14 +113,15 @@ static enum quern_code deliver(struct sst_lookup *l, struct quern_value *value,
     enum quern_code code = QUERN_NOT_FOUND;
 
     if (l->found && l->entry.kind == ENTRY_PUT) {
-        if (l->owned != NULL) {
+        if (l->owned != NULL && l->entry.value.len >= TAKE_BYTES_MIN) {
             value_take(value, l);
             return QUERN_OK;
         }
-        return value_copy(value, &l->entry, err);
+        code = value_copy(value, &l->entry, err);
+    } else {
+        value_clear(value);
     }
     alloc_free(GIVE(l->owned));
-    value_clear(value);
     return code;
 }
 

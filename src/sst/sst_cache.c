@@ -15,10 +15,10 @@
  * a pin of their own inside the section keep the frame longer.
  *
  * Bytes count from frame_new() until the memory is freed, so what waits for a grace period counts.
- * The clock overlooks it: it was evicted already, and comes back within a millisecond or two. Where
- * it does not, since a reader is slow, no block enters the cache while a quarter of the budget
- * waits (cache_has_room()): readers keep what they load for themselves. The clock never empties the
- * cache below half the budget, whatever else counts. */
+ * The clock overlooks it: it was evicted already, and comes back within a millisecond or two. A
+ * sixteenth of the budget is kept free for it. Where it does not come back, since a reader is slow,
+ * no block enters the cache while that much waits (cache_has_room()): readers keep what they load
+ * for themselves. The clock never empties the cache below half the budget, whatever else counts. */
 #include "sst/cache_priv.h"
 
 #include "base/alloc.h"
@@ -223,15 +223,22 @@ static void unlink_locked(struct sst_cache *c, struct frame *f)
     retire_locked(c, f);
 }
 
+static uint64_t waiting_max(uint64_t capacity)
+{
+    return capacity / 16;
+}
+
 static bool is_over(struct sst_cache *c, uint64_t capacity)
 {
-    return used_bytes(c) > capacity + atomic_load_explicit(&c->waiting, memory_order_relaxed);
+    uint64_t waiting = atomic_load_explicit(&c->waiting, memory_order_relaxed);
+
+    return used_bytes(c) > capacity - waiting_max(capacity) + waiting;
 }
 
 bool cache_has_room(struct sst_cache *c)
 {
     return atomic_load_explicit(&c->waiting, memory_order_relaxed) <=
-           atomic_load_explicit(&c->capacity, memory_order_relaxed) / 4;
+           waiting_max(atomic_load_explicit(&c->capacity, memory_order_relaxed));
 }
 
 static void evict_locked(struct sst_cache *c)
