@@ -12,7 +12,7 @@ static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it,
 
     if (*touches || mem == NULL)
         return QUERN_OK;
-    if (mem_iter(mem, &in, err))
+    if (mem_iter(mem, it->pin.seq, &in, err))
         return err->code;
     if (it->lower.len != 0)
         iter_seek(in, buf_slice(&it->lower));

@@ -116,7 +116,7 @@ enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log
     enum quern_code code;
 
     mem_info(mem, &info);
-    if (mem_iter(mem, &in, err) || engine_pins(db, &pins, &rules.snapshot_count, err))
+    if (mem_iter(mem, 0, &in, err) || engine_pins(db, &pins, &rules.snapshot_count, err))
         return err->code;
     rules.snapshots = pins;
     if (lies_apart(db, in, err))

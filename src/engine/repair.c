@@ -231,7 +231,7 @@ static enum quern_code flush_log(struct log *log, struct quern_error *err)
 
     if (log->mem == NULL)
         return QUERN_OK;
-    if (mem_iter(log->mem, &in, err))
+    if (mem_iter(log->mem, 0, &in, err))
         return err->code;
     iter_first(in);
     if (compact_merge(r->to, r->numbers, in, (struct quern_slice){0}, &rules, &out, err))

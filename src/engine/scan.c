@@ -36,15 +36,15 @@
 
 /* A MemDB that is empty now holds nothing that the iterator's number can see, and never will. Who
  * wants to know of newer entries too builds again (enter_walk). */
-static enum quern_code add_mem(struct mem *mem, struct iter **inputs, size_t *count,
-                               struct quern_error *err)
+static enum quern_code add_mem(const struct quern_iter *it, struct mem *mem, struct iter **inputs,
+                               size_t *count, struct quern_error *err)
 {
     struct mem_info info;
 
     mem_info(mem, &info);
     if (info.entry_count == 0)
         return QUERN_OK;
-    if (mem_iter(mem, &inputs[*count], err))
+    if (mem_iter(mem, it->pin.seq, &inputs[*count], err))
         return err->code;
     (*count)++;
     return QUERN_OK;
@@ -56,11 +56,11 @@ static enum quern_code collect_inputs(struct quern_iter *it, struct iter **input
 {
     const struct view *view = it->view;
 
-    if (view->mem != NULL && add_mem(view->mem, inputs, count, err))
+    if (view->mem != NULL && add_mem(it, view->mem, inputs, count, err))
         return err->code;
     it->has_active = *count != 0;
     for (size_t i = view->sealed_count; i-- > 0;)
-        if (add_mem(view->sealed[i], inputs, count, err))
+        if (add_mem(it, view->sealed[i], inputs, count, err))
             return err->code;
     for (size_t r = 0; r < view->version->run_count; r++, (*count)++)
         if (run_iter(&view->version->runs[r], it->bulk ? SST_BULK : SST_CACHED, &inputs[*count],

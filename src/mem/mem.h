@@ -62,10 +62,12 @@ bool mem_get(const struct mem *m, struct quern_slice key, uint64_t hash, quern_s
 /* Touch what a mem_get() of this key will need first, without waiting for it. */
 void mem_prefetch(const struct mem *m, uint64_t hash);
 
-/* A cursor over all versions; holds a reference. It sees at least what was applied before it was
- * made; use it with a snapshot number. Within one (key, seq) only the last written is shown.
+/* A cursor that holds a reference. It sees at least what was applied before it was made; use it with
+ * a snapshot number. Within one (key, seq) only the last written is shown. It may leave out what
+ * nobody sees who reads as of `as_of`: versions older than another one at or below it. 0: it shows all.
  * Errors: NO_MEMORY. */
-MUST_USE enum quern_code mem_iter(struct mem *m, struct iter **out, struct quern_error *err);
+MUST_USE enum quern_code mem_iter(struct mem *m, quern_seq as_of, struct iter **out,
+                                  struct quern_error *err);
 
 struct mem_info {
     uint64_t entry_count; /* operations applied */

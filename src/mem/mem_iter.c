@@ -11,7 +11,9 @@
  *
  * Versions are chained from new to old only. Where the cursor must go from old to new, it lists the
  * chain of that one key in `chain`, newest first, and walks the list. Of several versions with
- * one number (one batch wrote the key twice) the first in the chain alone is shown. */
+ * one number (one batch wrote the key twice) the first in the chain alone is shown, and nothing that
+ * is older than the newest one at or below `as_of`: a key that was written a thousand times since the
+ * MemDB began costs a scan of the present no more than one that was written once. */
 #include "mem/mem_priv.h"
 
 #include "base/alloc.h"
@@ -21,6 +23,7 @@
 struct mem_iter {
     struct iter base;
     struct mem *m;
+    quern_seq as_of; /* 0: all versions are shown */
     arena_ref refs[NODE_SLOTS];
     uint32_t count, at;
     arena_ref link; /* the leaf after the window */
@@ -51,14 +54,14 @@ static void stand_on(struct mem_iter *c, arena_ref ref)
     c->base.valid = true;
 }
 
-/* The version after `ref` that is shown. */
-static arena_ref shown_after(const struct mem *m, arena_ref ref)
+/* The version after `ref` that is shown; 0: none. */
+static arena_ref shown_after(const struct mem_iter *c, arena_ref ref)
 {
-    const struct mem_entry *e = mem_entry(m, ref);
-    arena_ref older = e->older;
+    const struct mem_entry *e = mem_entry(c->m, ref);
+    arena_ref older = e->seq > c->as_of ? e->older : 0;
 
-    while (older != 0 && mem_entry(m, older)->seq == e->seq)
-        older = mem_entry(m, older)->older;
+    while (older != 0 && mem_entry(c->m, older)->seq == e->seq)
+        older = mem_entry(c->m, older)->older;
     return older;
 }
 
@@ -81,7 +84,7 @@ static bool chain_append(struct mem_iter *c, arena_ref ref)
 static bool chain_list(struct mem_iter *c)
 {
     c->chain_len = 0;
-    for (arena_ref ref = c->refs[c->at]; ref != 0; ref = shown_after(c->m, ref)) {
+    for (arena_ref ref = c->refs[c->at]; ref != 0; ref = shown_after(c, ref)) {
         if (ref == c->ref)
             c->chain_at = c->chain_len;
         if (!chain_append(c, ref)) {
@@ -106,7 +109,7 @@ static void stand_on_newest(struct mem_iter *c, uint32_t at)
 static void stand_on_oldest(struct mem_iter *c, uint32_t at)
 {
     stand_on_newest(c, at);
-    if (mem_entry(c->m, c->ref)->older == 0 || !chain_list(c))
+    if (shown_after(c, c->ref) == 0 || !chain_list(c))
         return;
     c->chain_at = c->chain_len - 1;
     stand_on(c, c->chain[c->chain_at]);
@@ -229,7 +232,7 @@ static void mem_iter_last(struct iter *it)
 static void mem_iter_next(struct iter *it)
 {
     struct mem_iter *c = mem_iter_of(it);
-    arena_ref older = shown_after(c->m, c->ref);
+    arena_ref older = shown_after(c, c->ref);
 
     assert(it->valid);
     if (older != 0) {
@@ -281,7 +284,7 @@ static const struct iter_ops mem_iter_ops = {
     .free = mem_iter_free,
 };
 
-enum quern_code mem_iter(struct mem *m, struct iter **out, struct quern_error *err)
+enum quern_code mem_iter(struct mem *m, quern_seq as_of, struct iter **out, struct quern_error *err)
 {
     struct mem_iter *c = NEW(struct mem_iter);
 
@@ -289,6 +292,7 @@ enum quern_code mem_iter(struct mem *m, struct iter **out, struct quern_error *e
         return err_memory(err, "MemDB cursor");
     c->base.ops = &mem_iter_ops;
     c->m = m;
+    c->as_of = as_of;
     mem_ref(m);
     *out = &c->base;
     return QUERN_OK;

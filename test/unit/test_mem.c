@@ -136,7 +136,7 @@ static void both_check_walks(struct both *b, uint64_t *rnd, int steps)
     struct quern_error err;
     size_t at = SIZE_MAX, n = b->model.n; /* SIZE_MAX: nowhere */
 
-    CHECK_OK(mem_iter(b->mem, &it, &err), &err);
+    CHECK_OK(mem_iter(b->mem, 0, &it, &err), &err);
     iter_first(it);
     for (size_t i = 0; i <= n; i++) {
         CHECK(stands_on(it, &b->model, i));
@@ -403,7 +403,7 @@ TEST(mem_walks_back_over_many_versions_and_says_when_memory_runs_out)
         both_apply(&b, &hot, 1);
     both_apply(&b, &after, 1);
     both_check_walks(&b, &rnd, 1000);
-    CHECK_OK(mem_iter(b.mem, &it, &err), &err);
+    CHECK_OK(mem_iter(b.mem, 0, &it, &err), &err);
     iter_last(it);
     alloc_fail_after(0);
     iter_prev(it);
@@ -416,6 +416,46 @@ TEST(mem_walks_back_over_many_versions_and_says_when_memory_runs_out)
     CHECK(stands_on(it, &b.model, 0));
     iter_next(it);
     CHECK(stands_on(it, &b.model, 1));
+    model_done(&b.model);
+}
+
+/* For each number: what is left out are just the versions that nobody sees who reads as of it. */
+TEST(mem_cursor_as_of_a_number_leaves_out_what_that_number_hides)
+{
+    uint64_t rnd = tap_seed();
+    struct both b = {0};
+    struct quern_error err;
+
+    CHECK_OK(mem_new(1 << 20, NULL, &b.mem, &err), &err);
+    for (int i = 0; i < 300; i++) {
+        char key[2] = {(char)('a' + tap_random(&rnd) % 6), '\0'};
+        struct entry e = {.key = slice_of(key, 1), .kind = ENTRY_PUT, .value = slice_of("v", 1)};
+
+        both_apply(&b, &e, 1);
+    }
+    for (quern_seq as_of = 1; as_of <= 310; as_of += 1 + tap_random(&rnd) % 20) {
+        struct iter *it OWNED(iter_free) = NULL;
+        size_t shown[300], n = 0, i;
+        bool hidden = false;
+
+        for (i = 0; i < b.model.n; i++) {
+            const struct entry *e = &b.model.entries[i];
+
+            if (i == 0 || !key_equal(e->key, b.model.entries[i - 1].key))
+                hidden = false;
+            if (!hidden)
+                shown[n++] = i;
+            hidden |= e->seq <= as_of;
+        }
+        CHECK_OK(mem_iter(b.mem, as_of, &it, &err), &err);
+        for (i = 0, iter_first(it); i < n; i++, iter_next(it))
+            CHECK(stands_on(it, &b.model, shown[i]));
+        CHECK(!it->valid);
+        for (i = n, iter_last(it); i-- > 0; iter_prev(it))
+            CHECK(stands_on(it, &b.model, shown[i]));
+        CHECK(!it->valid);
+    }
+    mem_unref(b.mem);
     model_done(&b.model);
 }
 
@@ -435,7 +475,7 @@ TEST(mem_without_memory_is_an_error_and_an_empty_one_is_empty)
     CHECK_CODE(mem_new(UINT64_MAX, NULL, &m, &err), QUERN_NO_MEMORY);
     CHECK_OK(mem_new(0, NULL, &b.mem, &err), &err);
     alloc_fail_after(0);
-    CHECK_CODE(mem_iter(b.mem, &it, &err), QUERN_NO_MEMORY);
+    CHECK_CODE(mem_iter(b.mem, 0, &it, &err), QUERN_NO_MEMORY);
     alloc_fail_never();
     CHECK(!mem_fits(b.mem, 1));
     both_check_walks(&b, &rnd, 0);

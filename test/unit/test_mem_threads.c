@@ -109,7 +109,7 @@ static void walk(struct reader *r, uint64_t seq, bool back)
     uint64_t versions = 0, want = seq > REWRITE_AFTER ? 2 * seq - REWRITE_AFTER : seq;
     struct entry last = {.seq = 0};
 
-    if (mem_iter(r->shared->mem, &it, &err)) {
+    if (mem_iter(r->shared->mem, 0, &it, &err)) {
         check(r, false);
         return;
     }
@@ -131,7 +131,7 @@ static void seek_some(struct reader *r, uint64_t seq)
     struct iter *it = NULL;
     struct quern_error err;
 
-    if (mem_iter(r->shared->mem, &it, &err)) {
+    if (mem_iter(r->shared->mem, 0, &it, &err)) {
         check(r, false);
         return;
     }
