@@ -71,7 +71,8 @@ static enum quern_code make_room(struct wal *w, uint64_t bytes, bool sync, struc
         wal_tell_low(w);
     if (LIKELY(end <= segment_prepared(s)))
         return QUERN_OK;
-    if (end > s->bytes) {
+    /* Whoever syncs had better go on in a file that is filled than wait while this one grows. */
+    if (end > s->bytes || (sync && wal_has_whole_spare(w))) {
         if (wal_begin_segment(w, s->no + 1, bytes, err))
             return err->code;
         end = record_start(s->end) + bytes;

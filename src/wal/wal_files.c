@@ -291,6 +291,25 @@ enum quern_code wal_sync_left(struct os_dir *dir, uint64_t first_segment, uint64
 
 /* ---- beginning a segment ---- */
 
+bool wal_has_whole_spare_locked(struct wal *w)
+{
+    mutex_assert_held(&w->mu);
+    for (const struct wal_file *f = w->spares; f != NULL; f = f->next)
+        if (f->prepared >= w->segment_bytes)
+            return true;
+    return false;
+}
+
+bool wal_has_whole_spare(struct wal *w)
+{
+    bool has;
+
+    mutex_lock(&w->mu);
+    has = wal_has_whole_spare_locked(w);
+    mutex_unlock(&w->mu);
+    return has;
+}
+
 /* One that is filled already, if there is one. */
 static struct wal_file *take_spare(struct wal *w)
 {

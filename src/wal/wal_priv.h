@@ -162,6 +162,7 @@ struct wal {
     struct os_file *next; /* NULL: none begun */
     uint64_t next_prepared;
     uint64_t syncs_seen;    /* w->syncs when the last one was ready */
+    uint64_t direct_seen;   /* w->groups_direct then */
     uint64_t ahead_gave_up; /* the segment in which it failed: not again before the next */
 
     struct mutex mu; /* held for list work, never across I/O */
@@ -191,6 +192,9 @@ MUST_USE enum quern_code segment_prepare(struct segment *s, uint64_t upto, bool 
 /* Sync every full segment that is owed one. Errors: IO, NO_SPACE: poison. */
 MUST_USE enum quern_code wal_sync_full(struct wal *w, struct quern_error *err);
 void segment_drop(struct segment *s);
+/* Is there a spare whose blocks are all there? */
+bool wal_has_whole_spare_locked(struct wal *w);
+bool wal_has_whole_spare(struct wal *w);
 /* The files of segments first..last become spares of a log that begins. */
 void wal_adopt(struct wal *w, uint64_t first_segment, uint64_t last_segment);
 void wal_files_done(

@@ -148,32 +148,58 @@ static bool write_on(struct log *log, uint64_t bytes, unsigned sync_every, bool 
 
 TEST(wal_writer_neither_makes_nor_fills_a_file_when_another_thread_came_first)
 {
-    for (unsigned sync = 0; sync < 2; sync++) {
-        struct sim *disk OWNED(sim_free) = sim_new(1);
-        struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
-        uint64_t creates, writes, groups = 0;
-        struct log log;
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    uint64_t creates, writes, groups = 0;
+    struct log log;
 
-        CHECK(start(&log, dir));
-        CHECK(write_on(&log, SEGMENT * 7 / 8, sync, true));
-        CHECK_EQ(wal_segment_no(log.w), 1);
-        CHECK_EQ(spares(&log), 1);
-        creates = sim_op_count_of(disk, SIM_CREATE);
-        writes = sim_op_count_of(disk, SIM_WRITE);
-        while (wal_segment_no(log.w) == 1) {
-            CHECK_OK(append(&log, sync), &err);
-            groups++;
-        }
-        /* and none to the end of what was filled, though nothing is prepared any more */
-        for (; groups < SEGMENT / VALUE_BYTES * 7 / 16; groups++)
-            CHECK_OK(append(&log, sync), &err);
-        CHECK_EQ(wal_segment_no(log.w), 2);
-        CHECK_EQ(sim_op_count_of(disk, SIM_CREATE), creates);
-        /* the first pages; and the groups themselves, if they are written directly */
-        CHECK_EQ(sim_op_count_of(disk, SIM_WRITE) - writes, 1 + (sync ? groups : 0));
-        CHECK_OK(wal_close(log.w, &err), &err);
-        CHECK(reads_back(&log));
+    CHECK(start(&log, dir));
+    CHECK(write_on(&log, SEGMENT * 7 / 8, 0, true));
+    CHECK_EQ(wal_segment_no(log.w), 1);
+    CHECK_EQ(spares(&log), 1);
+    creates = sim_op_count_of(disk, SIM_CREATE);
+    writes = sim_op_count_of(disk, SIM_WRITE);
+    while (wal_segment_no(log.w) == 1) {
+        CHECK_OK(append(&log, false), &err);
+        groups++;
     }
+    /* and none to the end of what was filled, though nothing is prepared any more */
+    for (; groups < SEGMENT / VALUE_BYTES * 7 / 16; groups++)
+        CHECK_OK(append(&log, false), &err);
+    CHECK_EQ(wal_segment_no(log.w), 2);
+    CHECK_EQ(sim_op_count_of(disk, SIM_CREATE), creates);
+    CHECK_EQ(sim_op_count_of(disk, SIM_WRITE) - writes, 1); /* the first pages */
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
+}
+
+/* A file that has grown makes the next direct write wait for the journal. So the first segment is left
+ * as soon as another one is whole, and none grows any more. */
+TEST(wal_writer_that_syncs_goes_on_in_files_that_do_not_grow)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    uint64_t bytes;
+    struct log log;
+
+    CHECK(start(&log, dir));
+    for (unsigned i = 0; wal_segment_no(log.w) < 4; i++) {
+        uint64_t writes = sim_op_count_of(disk, SIM_WRITE), no = wal_segment_no(log.w);
+        unsigned calls = atomic_load(&log.calls);
+
+        CHECK_OK(append(&log, true), &err);
+        CHECK_EQ(sim_op_count_of(disk, SIM_WRITE) - writes,
+                 wal_segment_no(log.w) != no ? 2 : 1); /* itself, and first pages */
+        if (atomic_load(&log.calls) != calls)
+            wal_prepare_ahead(log.w);
+        CHECK(wal_segment_no(log.w) > 1 || i * VALUE_BYTES < 1 << 20);
+    }
+    CHECK_OK(os_dir_stat(dir, "000001.wal", &bytes, &err), &err);
+    CHECK(bytes <= (1 << 20) + 8192); /* as it was begun */
+    CHECK_OK(os_dir_stat(dir, "000002.wal", &bytes, &err), &err);
+    CHECK_EQ(bytes, SEGMENT);
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
 }
 
 /* From the first byte of a log on, and in every segment: who prepares is called early enough. No
