@@ -155,8 +155,9 @@ def free_bytes(path):
 
 
 def leave_free(path, most):
-    """Fill the disk but for so many bytes."""
+    """Fill the disk but for so many bytes. fill_up's file is made too: a full disk might refuse it."""
     hog = os.path.join(path, "hog")
+    open(os.path.join(path, "dregs"), "wb").close()
     with open(hog, "wb") as f:
         want = free_bytes(path) - most
         while want > 0:
