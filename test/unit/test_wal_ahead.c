@@ -202,6 +202,37 @@ TEST(wal_writer_that_syncs_goes_on_in_files_that_do_not_grow)
     CHECK(reads_back(&log));
 }
 
+/* The files of a log that was killed are spares whose blocks nobody has looked at. They do not keep
+ * out those that are whole: else each segment would be filled with zeros before it is written. */
+TEST(wal_prefers_spares_that_are_whole)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    struct wal_config config = {.store_id = STORE_ID,
+                                .segment_bytes = SEGMENT,
+                                .spare_first = 1,
+                                .on_begin = begin,
+                                .on_low = low};
+    struct log log;
+    uint64_t creates;
+
+    CHECK(start(&log, dir));
+    CHECK(write_on(&log, 4 * SEGMENT, 0, true));
+    wal_drop(log.w);
+    config.spare_last = log.last_segment;
+    config.first_segment = log.last_segment + 1;
+    config.last_seq = log.last;
+    config.on_begin_arg = config.on_low_arg = &log;
+    CHECK_OK(wal_open(dir, &config, &log.w, &err), &err);
+    CHECK(write_on(&log, 4 * SEGMENT, 1, true));
+    wal_release(log.w, wal_segment_no(log.w));
+    CHECK_EQ(spares(&log), 3);
+    creates = sim_op_count_of(disk, SIM_CREATE);
+    CHECK(write_on(&log, 2 * SEGMENT, 1, true));
+    CHECK_EQ(sim_op_count_of(disk, SIM_CREATE), creates);
+    CHECK_OK(wal_close(log.w, &err), &err);
+}
+
 /* From the first byte of a log on, and in every segment: who prepares is called early enough. No
  * more is filled than that takes: zeros may reach the disk before the records do. */
 TEST(wal_writer_that_is_followed_never_fills_its_segment)
