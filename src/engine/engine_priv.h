@@ -142,6 +142,7 @@ struct quern {
     /* ---- the leader's own, from the time on that there is a log ---- */
     quern_seq last_seq;
     uint64_t looked_at_no; /* the segment of which log_is_long() has judged */
+    uint64_t log_sync_ns;  /* what the last group that synced waited for the log */
     double slow_debt_ns;   /* delay owed and not yet slept */
     uint64_t slow_said_ns; /* when writers were last said to be slowed */
 
