@@ -25,6 +25,7 @@ struct log {
     struct wal *w;
     uint64_t first_segment, last_segment;
     quern_seq last, read;
+    quern_seq synced, flushed;
     atomic_uint calls; /* of on_low */
     atomic_bool stop;
 };
@@ -47,10 +48,10 @@ static void low(void *arg)
     atomic_fetch_add(&log->calls, 1);
 }
 
-static bool start(struct log *log, struct os_dir *dir)
+static enum quern_code start_with(struct log *log, struct os_dir *dir, uint64_t segment_bytes)
 {
     struct wal_config config = {.store_id = STORE_ID,
-                                .segment_bytes = SEGMENT,
+                                .segment_bytes = segment_bytes,
                                 .first_segment = 1,
                                 .on_begin = begin,
                                 .on_begin_arg = log,
@@ -58,7 +59,12 @@ static bool start(struct log *log, struct os_dir *dir)
                                 .on_low_arg = log};
 
     *log = (struct log){.dir = dir};
-    return EXPECT(wal_open(dir, &config, &log->w, &err) == QUERN_OK);
+    return wal_open(dir, &config, &log->w, &err);
+}
+
+static bool start(struct log *log, struct os_dir *dir)
+{
+    return EXPECT(start_with(log, dir, SEGMENT) == QUERN_OK);
 }
 
 static struct os_dir *sim_dir(struct sim *disk)
@@ -231,6 +237,67 @@ TEST(wal_prefers_spares_that_are_whole)
     CHECK(write_on(&log, 2 * SEGMENT, 1, true));
     CHECK_EQ(sim_op_count_of(disk, SIM_CREATE), creates);
     CHECK_OK(wal_close(log.w, &err), &err);
+}
+
+/* A log that goes on in the next segment before the current one is full, and in files of all kinds:
+ * as begun, prepared ahead, released whole and released short. */
+static void live(struct log *log, struct os_dir *dir, uint64_t *random)
+{
+    if (start_with(log, dir, UINT64_C(2) << 20))
+        return;
+    for (unsigned step = 0; step < 1300; step++) {
+        unsigned calls = atomic_load(&log->calls), dice = (unsigned)(tap_random(random) % 200);
+        bool sync = step / 120 % 2 == 0 || dice < 10; /* in turns */
+
+        if (append(log, sync))
+            break;
+        log->synced = wal_durable_seq(log->w);
+        if (atomic_load(&log->calls) != calls && dice % 4 != 0)
+            wal_prepare_ahead(log->w);
+        if (dice == 199)
+            wal_trim(log->w);
+        if (log->last_segment < log->first_segment + 3)
+            continue;
+        if (wal_sync(log->w, &err)) /* as if a flush had put the rest into tables */
+            break;
+        log->synced = log->last;
+        log->first_segment = log->last_segment;
+        log->flushed = log->last;
+        wal_release(log->w, log->first_segment);
+    }
+    wal_drop(log->w);
+}
+
+TEST(wal_crash_keeps_what_was_durable_in_segments_that_end_early)
+{
+    static const enum sim_crash_mode modes[] = {SIM_DROP_ALL, SIM_KEEP_ALL, SIM_RANDOM};
+    uint64_t seed = tap_seed();
+
+    for (uint64_t k = 2;; k += 1 + k % 97) {
+        struct sim *disk OWNED(sim_free) = sim_new(seed + k);
+        struct os_dir *dir = sim_dir(disk);
+        uint64_t random = seed;
+        struct log log;
+
+        sim_crash_at_of(disk, SIM_CHANGES, k);
+        live(&log, dir, &random);
+        os_dir_close(dir);
+        for (size_t m = 0; m < ARRAY_LEN(modes) && log.last_segment != 0; m++) {
+            struct sim *after OWNED(sim_free) = sim_crash(disk, seed + k, modes[m]);
+            struct os_dir *left OWNED(os_dir_close) = sim_dir(after);
+            struct wal_replay out;
+
+            log.read = log.flushed;
+            CHECK_OK(wal_replay(left, STORE_ID, log.first_segment, log.last_segment, log.flushed,
+                                WAL_TAIL, see, &log, &out, &err),
+                     &err);
+            CHECK(log.read >= log.synced);
+        }
+        if (!sim_is_off(disk)) {
+            CHECK(log.flushed != 0);
+            break;
+        }
+    }
 }
 
 /* From the first byte of a log on, and in every segment: who prepares is called early enough. No
