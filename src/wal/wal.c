@@ -400,7 +400,9 @@ void wal_stats(struct wal *w, struct wal_stats *out)
     mutex_lock(&w->mu);
     out->segments_live = w->full_count + 1;
     out->segments_spare = w->spare_count;
-    out->bytes_on_disk = w->files_bytes + counter_get(&w->cur_bytes) + counter_get(&w->next_bytes);
+    out->bytes_on_disk =
+        w->files_bytes + counter_get(&w->next_bytes) +
+        segment_on_disk(counter_get(&w->cur_bytes), counter_get(&w->cur_file_bytes));
     mutex_unlock(&w->mu);
 }
 

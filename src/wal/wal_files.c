@@ -451,7 +451,7 @@ static void install(struct wal *w, struct segment *s, struct wal_file *old)
     prepared = segment_prepared(&w->cur);
     if (w->cur.file != NULL) {
         *old = (struct wal_file){.no = w->cur.no,
-                                 .bytes = prepared,
+                                 .bytes = segment_on_disk(prepared, w->cur.file_bytes),
                                  .prepared = prepared,
                                  .recyclable = w->cur.bytes == w->segment_bytes};
         if (w->cur.map != NULL)
@@ -466,6 +466,7 @@ static void install(struct wal *w, struct segment *s, struct wal_file *old)
     w->cur = *s;
     counter_set(&w->cur_no, s->no);
     counter_set(&w->cur_bytes, segment_prepared(s));
+    counter_set(&w->cur_file_bytes, s->file_bytes);
     counter_set(&w->cur_used, s->end);
     mutex_unlock(&w->mu);
     mutex_unlock(&w->prepare_mu);
@@ -507,6 +508,7 @@ enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_by
         name_of(from, spare);
         next = spare->no == 0;
         segment_set_prepared(&s, spare->prepared);
+        s.file_bytes = spare->bytes;
     } else {
         snprintf(from, sizeof(from), "%s.tmp", own);
         /* An earlier beginning may have left one. */

@@ -128,6 +128,23 @@ static uint64_t on_disk(struct log *log)
     return stats.bytes_on_disk;
 }
 
+static void add_bytes(void *arg, const char *path, uint64_t bytes)
+{
+    uint64_t *sum = arg;
+
+    (void)path;
+    *sum += bytes;
+}
+
+/* The same as the disk tells it. */
+static uint64_t file_bytes(struct sim *disk)
+{
+    uint64_t sum = 0;
+
+    sim_each_file(disk, add_bytes, &sum);
+    return sum;
+}
+
 static uint64_t spares(struct log *log)
 {
     struct wal_stats stats;
@@ -230,7 +247,9 @@ TEST(wal_prefers_spares_that_are_whole)
     config.last_seq = log.last;
     config.on_begin_arg = config.on_low_arg = &log;
     CHECK_OK(wal_open(dir, &config, &log.w, &err), &err);
+    CHECK_EQ(on_disk(&log), file_bytes(disk));
     CHECK(write_on(&log, 4 * SEGMENT, 1, true));
+    CHECK_EQ(on_disk(&log), file_bytes(disk)); /* whoever reads the statistics may trust them */
     wal_release(log.w, wal_segment_no(log.w));
     CHECK_EQ(spares(&log), 3);
     creates = sim_op_count_of(disk, SIM_CREATE);
