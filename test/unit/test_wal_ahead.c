@@ -397,6 +397,31 @@ TEST(wal_that_is_hardly_written_takes_hardly_any_space_ahead)
     CHECK(reads_back(&log));
 }
 
+/* A little is synced now and then: a segment that is whole has room for many such times, so that no
+ * other one is filled for each of them. */
+TEST(wal_that_syncs_a_little_now_and_then_fills_no_file_each_time)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    uint64_t creates;
+    struct log log;
+
+    CHECK(start(&log, dir));
+    while (wal_segment_no(log.w) == 1) /* into the first whole one */
+        CHECK(write_on(&log, VALUE_BYTES, 1, true));
+    CHECK(write_on(&log, 1 << 20, 1, true));
+    creates = sim_op_count_of(disk, SIM_CREATE);
+    for (unsigned times = 0; times < 4; times++) {
+        wal_trim(log.w);
+        wal_prepare_ahead(log.w);
+        CHECK(write_on(&log, 1 << 20, 1, true));
+    }
+    CHECK_EQ(wal_segment_no(log.w), 2);
+    CHECK_EQ(sim_op_count_of(disk, SIM_CREATE), creates);
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
+}
+
 TEST(wal_leaves_nothing_prepared_behind)
 {
     for (unsigned eighths = 4; eighths <= 7; eighths += 3) {
