@@ -135,15 +135,21 @@ static struct shape measure(const struct manifest_state *state, const struct com
     return s;
 }
 
+static uint64_t over_bytes(const struct shape *s, const struct compact_config *config)
+{
+    uint64_t fine = config->tier_runs * config->memdb_bytes;
+
+    if (fine < s->due_bytes)
+        fine = s->due_bytes;
+    return s->upper_bytes > fine ? s->upper_bytes - fine : 0;
+}
+
 uint64_t compact_over_bytes(const struct manifest_state *state, const struct compact_config *config)
 {
     static const struct compact_jobs none;
     struct shape s = measure(state, &none, config, 0);
-    uint64_t fine = config->tier_runs * config->memdb_bytes;
 
-    if (fine < s.due_bytes)
-        fine = s.due_bytes;
-    return s.upper_bytes > fine ? s.upper_bytes - fine : 0;
+    return over_bytes(&s, config);
 }
 
 /* ---- beginning a job ---- */
@@ -307,7 +313,9 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
     struct shape s = measure(state, jobs, config, need->oldest_pin);
     struct compact_job *job;
     bool busy = compact_active(jobs) != NULL;
-    bool much = s.upper_bytes >= s.due_bytes && s.upper_runs >= config->tier_runs;
+    /* Few runs may be much too: one batch may be larger than many MemDBs. */
+    bool much = s.upper_bytes >= s.due_bytes &&
+                (s.upper_runs >= config->tier_runs || over_bytes(&s, config) != 0);
     bool many_dead = s.deletes != 0 && s.deletes * DEAD_SHARE >= s.entries;
     bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && (much || many_dead);
 

@@ -204,23 +204,20 @@ static void lead_and_unlock(struct quern *db, struct waiter *self)
     do {
         struct waiter *first, *next = NULL;
         struct quern_error err;
-        uint64_t began_ns = 0;
         enum quern_code code;
         size_t count, told;
+        bool synced;
 
         gather_locked(db);
         first = collect_locked(db, &count);
         mutex_unlock(&db->queue_mu);
-        if (first->sync)
-            began_ns = os_now_ns(db->os);
+        synced = first->sync;
         code = engine_write_group(db, first, &err);
-        if (began_ns != 0)
-            began_ns = os_now_ns(db->os) - began_ns;
         told = tell_async(&first, code, &err);
         done = note_results(first, self, code, &err) || self == NULL;
         mutex_lock(&db->queue_mu);
-        if (began_ns != 0)
-            learn_locked(db, count, began_ns);
+        if (synced && code == QUERN_OK)
+            learn_locked(db, count, db->log_sync_ns);
         db->async_pending -= told;
         if (done) {
             next = pass_lead_locked(db);

@@ -19,8 +19,11 @@ static void count_runs(struct quern *db, const struct version *version)
     for (size_t r = 0; r < version->run_count; r++)
         runs += version->runs[r].tier == 0;
     atomic_store(&db->tier0_runs, runs);
+    /* Where damage has ended merging there is nothing to wait for. */
     atomic_store(&db->over_bytes,
-                 compact_over_bytes(manifest_state(db->manifest), &db->compact_config));
+                 db->merge_again_ns == MERGE_NEVER
+                     ? 0
+                     : compact_over_bytes(manifest_state(db->manifest), &db->compact_config));
 }
 
 /* The worker alone changes the version, so to the worker it stays; the view around it may be

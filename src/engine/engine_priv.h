@@ -142,6 +142,7 @@ struct quern {
     /* ---- the leader's own, from the time on that there is a log ---- */
     quern_seq last_seq;
     uint64_t looked_at_no; /* the segment of which log_is_long() has judged */
+    uint64_t log_sync_ns;  /* what the last group that synced waited for the log */
     double slow_debt_ns;   /* delay owed and not yet slept */
     uint64_t slow_said_ns; /* when writers were last said to be slowed */
 
@@ -170,7 +171,8 @@ struct quern {
     pthread_t worker;
     bool worker_runs;
     struct compact_jobs jobs;
-    bool unfinished;         /* recovery waits for space: recover_resume() */
+    bool unfinished; /* recovery waits for space: recover_resume() */
+#define MERGE_NEVER UINT64_MAX
     uint64_t merge_again_ns; /* no merge before this time: the last one met a full disk or damage */
     uint64_t last_tick_seq;  /* visible_seq at the last idle check */
     uint64_t passed_paid;    /* engine_passed() when all upper runs were last merged */
@@ -200,7 +202,7 @@ struct quern {
     _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
     _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
-    _Atomic uint64_t over_bytes; /* compact_over_bytes() */
+    _Atomic uint64_t over_bytes; /* compact_over_bytes(), while merges come */
     struct wal_replay recovery;
     struct torn_kept torn_kept;
     uint64_t lost_first, lost_last; /* segments that recovery to a point in time goes on without */

@@ -306,7 +306,8 @@ void work_job_failed(struct quern *db, struct compact_job *job, const struct que
         return;
     case QUERN_CORRUPT:
     case QUERN_IO: /* the inputs stand as they were, so reading and writing can go on */
-        db->merge_again_ns = UINT64_MAX;
+        db->merge_again_ns = MERGE_NEVER;
+        atomic_store(&db->over_bytes, 0);
         engine_note_damage(db, err);
         engine_event(db, QUERN_EVENT_CORRUPT, 0, 0, 0, "merging stops until the next open: %s",
                      err->text);

@@ -134,6 +134,7 @@ void engine_check_log(struct quern *db, const struct quern_error *err)
 
 static enum quern_code log_group(struct quern *db, const struct group *g, struct quern_error *err)
 {
+    uint64_t began_ns = g->sync ? os_now_ns(db->os) : 0;
     struct wal *wal = engine_wal(db);
     enum quern_code code;
 
@@ -141,6 +142,8 @@ static enum quern_code log_group(struct quern *db, const struct group *g, struct
         code = wal_append(wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
     else
         code = g->sync && wal != NULL ? wal_sync(wal, err) : QUERN_OK;
+    if (g->sync)
+        db->log_sync_ns = os_now_ns(db->os) - began_ns;
     if (code != QUERN_OK)
         engine_check_log(db, err);
     return code;

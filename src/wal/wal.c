@@ -162,7 +162,7 @@ static void copy_batches(uint8_t *to, const struct draft *d)
     }
 }
 
-static uint64_t seal_draft(struct wal *w, const struct draft *d, uint8_t *at, uint64_t offset)
+static uint64_t seal_draft(const struct wal *w, const struct draft *d, uint8_t *at, uint64_t offset)
 {
     uint8_t *payload = at + (d->brief ? RECORD_BRIEF_HEAD_BYTES : RECORD_HEAD_BYTES);
     struct record r = {d->brief    ? RECORD_BRIEF
@@ -175,7 +175,6 @@ static uint64_t seal_draft(struct wal *w, const struct draft *d, uint8_t *at, ui
 
     copy_batches(payload, d);
     record_seal(at, &r, w->cur.salt, offset);
-    w->said_durable = r.durable_seq;
     return get_u64le(at);
 }
 
@@ -199,6 +198,7 @@ static enum quern_code append_mapped(struct wal *w, const struct draft *d, struc
     s->unsynced = true;
     s->end = start + bytes;
     s->last_checksum = checksum;
+    w->said_durable = counter_get(&w->durable_seq); /* only now: it is there */
     counter_add(&w->bytes_appended, bytes);
     return QUERN_OK;
 }
@@ -310,6 +310,7 @@ static enum quern_code append_direct(struct wal *w, const struct draft *d, struc
     }
     s->end = pages_end;
     s->last_checksum = checksum;
+    w->said_durable = counter_get(&w->durable_seq); /* what it was before this group */
     counter_add(&w->bytes_appended, bytes);
     counter_add(&w->bytes_padded, pages_end - end);
     counter_add(&w->groups_direct, 1);
@@ -399,7 +400,9 @@ void wal_stats(struct wal *w, struct wal_stats *out)
     mutex_lock(&w->mu);
     out->segments_live = w->full_count + 1;
     out->segments_spare = w->spare_count;
-    out->bytes_on_disk = w->files_bytes + counter_get(&w->cur_bytes) + counter_get(&w->next_bytes);
+    out->bytes_on_disk =
+        w->files_bytes + counter_get(&w->next_bytes) +
+        segment_on_disk(counter_get(&w->cur_bytes), counter_get(&w->cur_file_bytes));
     mutex_unlock(&w->mu);
 }
 

@@ -152,13 +152,16 @@ static uint64_t next_whole(struct wal *w)
 /* How much of the next segment should be there; 0 when none is wanted. */
 static uint64_t next_target(struct wal *w)
 {
-    uint64_t bytes = w->segment_bytes, used, begin_at = is_direct(w) ? 0 : bytes / 4, want;
-    bool wanted;
+    uint64_t bytes = w->segment_bytes, used, begin_at = bytes / 4, want;
+    bool wanted, trimmed_here;
 
     mutex_lock(&w->mu);
     used = counter_get(&w->cur_used);
-    if (w->trimmed_no == counter_get(&w->cur_no))
+    trimmed_here = w->trimmed_no == counter_get(&w->cur_no);
+    if (trimmed_here)
         used = used > w->trimmed_at ? used - w->trimmed_at : 0;
+    if (is_direct(w) && (!trimmed_here || counter_get(&w->cur_bytes) < bytes))
+        begin_at = 0; /* at once, but not each time that a little is written into a whole one */
     wanted = (is_direct(w) ? !wal_has_whole_spare_locked(w) : w->spare_count == 0) &&
              !w->next_waits && used > begin_at;
     mutex_unlock(&w->mu);

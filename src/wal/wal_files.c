@@ -114,13 +114,25 @@ static struct wal_file *pop_locked(struct wal *w, struct wal_file **at, uint64_t
     return f;
 }
 
-/* A spare if one more is welcome. Otherwise the caller removes the file. */
-static bool keep_as_spare_locked(struct wal *w, struct wal_file *f)
+/* A spare if one more is welcome, or in the place of one that is not filled. Returns the file that
+ * the caller is to remove; NULL: none. */
+static struct wal_file *keep_as_spare_locked(struct wal *w, struct wal_file *f)
 {
-    if (!f->recyclable || w->spare_count >= WAL_SPARES_MAX)
-        return false;
+    struct wal_file **at = &w->spares, *less = NULL;
+
+    if (!f->recyclable)
+        return f;
+    if (w->spare_count >= WAL_SPARES_MAX) {
+        if (f->prepared < w->segment_bytes)
+            return f;
+        while (*at != NULL && ((*at)->no == 0 || (*at)->prepared >= w->segment_bytes))
+            at = &(*at)->next;
+        if (*at == NULL)
+            return f;
+        less = pop_locked(w, at, &w->spare_count);
+    }
     push_locked(w, &w->spares, &w->spare_count, f);
-    return true;
+    return less;
 }
 
 void wal_remove_name(struct wal *w, const char *name)
@@ -160,16 +172,15 @@ static void name_of(char name[TMP_NAME_BYTES], const struct wal_file *f)
 static void dispose(struct wal *w, struct wal_file *f)
 {
     char name[WAL_NAME_BYTES];
-    bool kept;
 
-    wal_name(name, f->no);
     if (f->unsynced != NULL)
         os_file_drop(GIVE(f->unsynced)); /* tables hold what is in it: no sync is owed any more */
     mutex_lock(&w->mu);
-    kept = keep_as_spare_locked(w, f);
+    f = keep_as_spare_locked(w, f);
     mutex_unlock(&w->mu);
-    if (kept)
+    if (f == NULL)
         return;
+    wal_name(name, f->no);
     wal_remove_name(w, name);
     alloc_free(f);
 }
@@ -440,7 +451,7 @@ static void install(struct wal *w, struct segment *s, struct wal_file *old)
     prepared = segment_prepared(&w->cur);
     if (w->cur.file != NULL) {
         *old = (struct wal_file){.no = w->cur.no,
-                                 .bytes = prepared,
+                                 .bytes = segment_on_disk(prepared, w->cur.file_bytes),
                                  .prepared = prepared,
                                  .recyclable = w->cur.bytes == w->segment_bytes};
         if (w->cur.map != NULL)
@@ -455,6 +466,7 @@ static void install(struct wal *w, struct segment *s, struct wal_file *old)
     w->cur = *s;
     counter_set(&w->cur_no, s->no);
     counter_set(&w->cur_bytes, segment_prepared(s));
+    counter_set(&w->cur_file_bytes, s->file_bytes);
     counter_set(&w->cur_used, s->end);
     mutex_unlock(&w->mu);
     mutex_unlock(&w->prepare_mu);
@@ -496,6 +508,7 @@ enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_by
         name_of(from, spare);
         next = spare->no == 0;
         segment_set_prepared(&s, spare->prepared);
+        s.file_bytes = spare->bytes;
     } else {
         snprintf(from, sizeof(from), "%s.tmp", own);
         /* An earlier beginning may have left one. */

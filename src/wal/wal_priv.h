@@ -69,6 +69,7 @@ struct segment {
     uint64_t bytes;            /* planned size, whole pages */
     _Atomic uint64_t prepared; /* bytes written once at least, whole pages: may be mapped. Of the
                                 * current segment: raised under prepare_mu, by two threads */
+    uint64_t file_bytes;       /* of the file it was made of: an adopted one is longer than that */
     uint64_t extent_bytes;     /* how much the next preparation adds */
     uint64_t salt;
     uint64_t end;           /* where the last record ends */
@@ -89,6 +90,12 @@ static inline void segment_set_prepared(struct segment *s, uint64_t upto)
 {
     ensure(upto % RECORD_PAGE_BYTES == 0); /* a sync fills the page that it ends in */
     atomic_store_explicit(&s->prepared, upto, memory_order_release);
+}
+
+/* Bytes that its file takes. */
+static inline uint64_t segment_on_disk(uint64_t prepared, uint64_t file_bytes)
+{
+    return prepared > file_bytes ? prepared : file_bytes;
 }
 
 /* A file of the log that takes no appends: full, or a spare. */
@@ -147,7 +154,7 @@ struct wal {
 
     /* Written by the writer. */
     wal_counter durable_seq;
-    wal_counter cur_no, cur_bytes;
+    wal_counter cur_no, cur_bytes, cur_file_bytes;
     wal_counter cur_used;   /* cur.end when on_low was last called */
     wal_counter next_bytes; /* written by wal_prepare_ahead() */
     wal_counter groups, batches, bytes_appended, bytes_padded, syncs, sync_ns_total, sync_ns_max,

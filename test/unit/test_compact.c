@@ -73,7 +73,7 @@ static struct drawing *drawing_new(void)
 
     d->random = tap_seed();
     d->sim = sim_new(1);
-    d->config = (struct compact_config){.tier_runs = 4, .table_bytes = 800};
+    d->config = (struct compact_config){.tier_runs = 4, .table_bytes = 800, .memdb_bytes = 6000};
     d->need.oldest_pin = UINT64_MAX;
     d->entry_bytes = 100;
     EXPECT(os_dir_open(sim_os(d->sim), "/db", true, &d->dir, &err) == QUERN_OK);
@@ -595,6 +595,25 @@ TEST(writers_are_slowed_by_what_the_worker_left_above_the_bottom_and_by_nothing_
         CHECK(overwrite(d, 5));
         CHECK_EQ(compact_over_bytes(state_of(d), &d->config),
                  bytes > fine ? (bytes - fine) * d->entry_bytes : 0);
+    }
+}
+
+/* One large batch makes a run as large as many MemDBs: nothing else may have to be written before
+ * the worker begins with what writers wait for. */
+TEST(what_slows_writers_is_merged_however_few_the_runs)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+
+    d->config.memdb_bytes = 6 * d->entry_bytes;
+    for (unsigned large = 0; large < 3; large++) {
+        CHECK(flush_range(d, 0, KEYS, false));
+        CHECK(compact_over_bytes(state_of(d), &d->config) != 0);
+        CHECK(pick(d, COMPACT_NORMAL) != NULL);
+        CHECK(work(d, COMPACT_NORMAL));
+        CHECK_EQ(compact_over_bytes(state_of(d), &d->config), 0);
+        CHECK(overwrite(d, 5));
+        CHECK(pick(d, COMPACT_NORMAL) == NULL); /* what slows nobody waits for more */
+        CHECK(work(d, COMPACT_IDLE));
     }
 }
 

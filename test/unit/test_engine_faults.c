@@ -590,6 +590,31 @@ TEST(a_merge_that_did_not_reach_its_file_leaves_its_inputs)
     }
 }
 
+/* Writers wait for merges that come, and for no others. */
+TEST(writers_do_not_wait_for_merges_that_damage_has_ended)
+{
+    struct sim_fault lie = {.ops = SIM_WRITE, .name = "*.sst", .flip_bit = true};
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct quern_stats stats;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    for (unsigned v = 1; v <= 3; v++) {
+        CHECK_OK(world_fill(db, 0, 300, v, &err), &err);
+        CHECK_OK(quern_flush(db, &err), &err);
+    }
+    sim_fail(sim, &lie);
+    CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_CORRUPT);
+    do { /* far over what writers would be slowed for */
+        CHECK_OK(world_fill(db, 1000, 1500, 1, &err), &err);
+        CHECK_OK(quern_flush(db, &err), &err);
+        CHECK_EQ(atomic_load(&db->over_bytes), 0);
+        quern_stats(db, &stats);
+    } while (stats.table_bytes < 2 * options.tier_runs * options.memdb_bytes);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 /* Every block of an input may be sound, and still an entry be missing from what a merge sees. */
 TEST(a_merge_that_does_not_see_all_of_an_input_ends)
 {

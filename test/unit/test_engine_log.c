@@ -116,3 +116,26 @@ TEST(the_log_of_small_synced_writes_does_not_outgrow_its_memdb)
     CHECK_OK(world_check(db, 0, 600, 1, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
 }
+
+/* What a leader takes for a sync, and waits a part of, is the sync alone: a writer that was slowed
+ * before makes it no longer. */
+TEST(a_writer_that_was_slowed_is_not_taken_for_a_slow_sync)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_stats stats;
+    uint64_t began_ns, ns;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    atomic_store(&db->flush_rate, 1);
+    atomic_store(&db->over_bytes, UINT64_C(1) << 30);
+    began_ns = os_now_ns(db->os);
+    CHECK_OK(world_put(db, 1, 1, true, &err), &err);
+    ns = os_now_ns(db->os) - began_ns;
+    quern_stats(db, &stats);
+    CHECK(stats.slowed_ns != 0);
+    mutex_lock(&db->queue_mu);
+    CHECK(db->gather.sync_ns != 0 && db->gather.sync_ns <= ns - stats.slowed_ns);
+    mutex_unlock(&db->queue_mu);
+    CHECK_OK(quern_close(db, &err), &err);
+}

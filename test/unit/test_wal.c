@@ -816,6 +816,31 @@ TEST(wal_format_from_the_future_is_refused)
     }
 }
 
+/* Version 1 had no brief groups, and is else the same. */
+TEST(wal_of_the_format_before_is_read)
+{
+    struct os_dir *dir OWNED(os_dir_close) = real_dir();
+    struct quern_error err = {0};
+    struct wal_replay out;
+    uint8_t page[PAGE];
+    struct wal *w;
+
+    CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    for (unsigned i = 0; i < 20; i++)
+        CHECK_OK(append(w, 2 + i % 3, 900, i % 3 == 0, &err), &err);
+    CHECK_OK(wal_close(w, &err), &err);
+    for (uint64_t no = model.first_segment; no <= model.last_segment; no++) {
+        peek(dir, no, 0, page, PAGE);
+        put_u32le(page + 16, 1);
+        reseal_header(page);
+        scribble(dir, no, 0, page, PAGE);
+    }
+    CHECK_OK(replay(dir, WAL_STRICT, &out, &err), &err);
+    CHECK(model.last_segment > 1);
+    CHECK_EQ(model.read_last, model.last);
+    CHECK_EQ(model.wrong, 0);
+}
+
 TEST(wal_group_that_does_not_parse_is_corruption_though_its_checksum_is_right)
 {
     static const char *const payloads[] = {"short",
@@ -1048,6 +1073,39 @@ TEST(wal_refused_plain_write_is_not_replayed)
         CHECK_OK(replay(dir, WAL_STRICT, &out, &err), &err);
         CHECK_EQ(model.read_last, model.last);
         CHECK_EQ(sim_fault_hits(disk), 1);
+    }
+}
+
+/* What was refused is not there, so it has told nothing. */
+TEST(wal_mark_tells_what_a_refused_group_would_have_told)
+{
+    for (unsigned ways = 0; ways < 4; ways++) {
+        struct sim *disk OWNED(sim_free) = sim_new(ways);
+        struct os_dir *dir OWNED(os_dir_close) = NULL;
+        struct sim_fault fault = {.ops = SIM_WRITE, .sys_errno = ENOSPC};
+        struct quern_error err = {0};
+        struct wal_replay out;
+        enum quern_code code;
+        struct wal *w;
+        uint64_t bytes;
+
+        set_ways(disk, ways);
+        dir = sim_dir(disk);
+        CHECK_OK(start(dir, SMALL, &w, &err), &err);
+        for (unsigned i = 0; i < 3; i++)
+            CHECK_OK(append(w, 1, 60, true, &err), &err);
+        sim_fail(disk, &fault);
+        code = append(w, 1, 60, true, &err);
+        CHECK_EQ(sim_fault_hits(disk), code != QUERN_OK); /* none where the group is mapped */
+        if (code == QUERN_OK)
+            CHECK_OK(append(w, 1, 60, false, &err), &err);
+        else
+            CHECK_CODE(code, QUERN_NO_SPACE);
+        sim_fail_never(disk);
+        CHECK_OK(wal_mark(w, &err), &err);
+        wal_drop(w);
+        flip(dir, 1, group_at(dir, 1, 2, &bytes) + 45);
+        CHECK_CODE(replay(dir, WAL_TAIL, &out, &err), QUERN_CORRUPT);
     }
 }
 

@@ -25,6 +25,7 @@ struct log {
     struct wal *w;
     uint64_t first_segment, last_segment;
     quern_seq last, read;
+    quern_seq synced, flushed;
     atomic_uint calls; /* of on_low */
     atomic_bool stop;
 };
@@ -47,10 +48,10 @@ static void low(void *arg)
     atomic_fetch_add(&log->calls, 1);
 }
 
-static bool start(struct log *log, struct os_dir *dir)
+static enum quern_code start_with(struct log *log, struct os_dir *dir, uint64_t segment_bytes)
 {
     struct wal_config config = {.store_id = STORE_ID,
-                                .segment_bytes = SEGMENT,
+                                .segment_bytes = segment_bytes,
                                 .first_segment = 1,
                                 .on_begin = begin,
                                 .on_begin_arg = log,
@@ -58,7 +59,12 @@ static bool start(struct log *log, struct os_dir *dir)
                                 .on_low_arg = log};
 
     *log = (struct log){.dir = dir};
-    return EXPECT(wal_open(dir, &config, &log->w, &err) == QUERN_OK);
+    return wal_open(dir, &config, &log->w, &err);
+}
+
+static bool start(struct log *log, struct os_dir *dir)
+{
+    return EXPECT(start_with(log, dir, SEGMENT) == QUERN_OK);
 }
 
 static struct os_dir *sim_dir(struct sim *disk)
@@ -120,6 +126,23 @@ static uint64_t on_disk(struct log *log)
 
     wal_stats(log->w, &stats);
     return stats.bytes_on_disk;
+}
+
+static void add_bytes(void *arg, const char *path, uint64_t bytes)
+{
+    uint64_t *sum = arg;
+
+    (void)path;
+    *sum += bytes;
+}
+
+/* The same as the disk tells it. */
+static uint64_t file_bytes(struct sim *disk)
+{
+    uint64_t sum = 0;
+
+    sim_each_file(disk, add_bytes, &sum);
+    return sum;
 }
 
 static uint64_t spares(struct log *log)
@@ -202,6 +225,100 @@ TEST(wal_writer_that_syncs_goes_on_in_files_that_do_not_grow)
     CHECK(reads_back(&log));
 }
 
+/* The files of a log that was killed are spares whose blocks nobody has looked at. They do not keep
+ * out those that are whole: else each segment would be filled with zeros before it is written. */
+TEST(wal_prefers_spares_that_are_whole)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    struct wal_config config = {.store_id = STORE_ID,
+                                .segment_bytes = SEGMENT,
+                                .spare_first = 1,
+                                .on_begin = begin,
+                                .on_low = low};
+    struct log log;
+    uint64_t creates;
+
+    CHECK(start(&log, dir));
+    CHECK(write_on(&log, 4 * SEGMENT, 0, true));
+    wal_drop(log.w);
+    config.spare_last = log.last_segment;
+    config.first_segment = log.last_segment + 1;
+    config.last_seq = log.last;
+    config.on_begin_arg = config.on_low_arg = &log;
+    CHECK_OK(wal_open(dir, &config, &log.w, &err), &err);
+    CHECK_EQ(on_disk(&log), file_bytes(disk));
+    CHECK(write_on(&log, 4 * SEGMENT, 1, true));
+    CHECK_EQ(on_disk(&log), file_bytes(disk)); /* whoever reads the statistics may trust them */
+    wal_release(log.w, wal_segment_no(log.w));
+    CHECK_EQ(spares(&log), 3);
+    creates = sim_op_count_of(disk, SIM_CREATE);
+    CHECK(write_on(&log, 2 * SEGMENT, 1, true));
+    CHECK_EQ(sim_op_count_of(disk, SIM_CREATE), creates);
+    CHECK_OK(wal_close(log.w, &err), &err);
+}
+
+/* A log that goes on in the next segment before the current one is full, and in files of all kinds:
+ * as begun, prepared ahead, released whole and released short. */
+static void live(struct log *log, struct os_dir *dir, uint64_t *random)
+{
+    if (start_with(log, dir, UINT64_C(2) << 20))
+        return;
+    for (unsigned step = 0; step < 1300; step++) {
+        unsigned calls = atomic_load(&log->calls), dice = (unsigned)(tap_random(random) % 200);
+        bool sync = step / 120 % 2 == 0 || dice < 10; /* in turns */
+
+        if (append(log, sync))
+            break;
+        log->synced = wal_durable_seq(log->w);
+        if (atomic_load(&log->calls) != calls && dice % 4 != 0)
+            wal_prepare_ahead(log->w);
+        if (dice == 199)
+            wal_trim(log->w);
+        if (log->last_segment < log->first_segment + 3)
+            continue;
+        if (wal_sync(log->w, &err)) /* as if a flush had put the rest into tables */
+            break;
+        log->synced = log->last;
+        log->first_segment = log->last_segment;
+        log->flushed = log->last;
+        wal_release(log->w, log->first_segment);
+    }
+    wal_drop(log->w);
+}
+
+TEST(wal_crash_keeps_what_was_durable_in_segments_that_end_early)
+{
+    static const enum sim_crash_mode modes[] = {SIM_DROP_ALL, SIM_KEEP_ALL, SIM_RANDOM};
+    uint64_t seed = tap_seed();
+
+    for (uint64_t k = 2;; k += 1 + k % 97) {
+        struct sim *disk OWNED(sim_free) = sim_new(seed + k);
+        struct os_dir *dir = sim_dir(disk);
+        uint64_t random = seed;
+        struct log log;
+
+        sim_crash_at_of(disk, SIM_CHANGES, k);
+        live(&log, dir, &random);
+        os_dir_close(dir);
+        for (size_t m = 0; m < ARRAY_LEN(modes) && log.last_segment != 0; m++) {
+            struct sim *after OWNED(sim_free) = sim_crash(disk, seed + k, modes[m]);
+            struct os_dir *left OWNED(os_dir_close) = sim_dir(after);
+            struct wal_replay out;
+
+            log.read = log.flushed;
+            CHECK_OK(wal_replay(left, STORE_ID, log.first_segment, log.last_segment, log.flushed,
+                                WAL_TAIL, see, &log, &out, &err),
+                     &err);
+            CHECK(log.read >= log.synced);
+        }
+        if (!sim_is_off(disk)) {
+            CHECK(log.flushed != 0);
+            break;
+        }
+    }
+}
+
 /* From the first byte of a log on, and in every segment: who prepares is called early enough. No
  * more is filled than that takes: zeros may reach the disk before the records do. */
 TEST(wal_writer_that_is_followed_never_fills_its_segment)
@@ -276,6 +393,31 @@ TEST(wal_that_is_hardly_written_takes_hardly_any_space_ahead)
     CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
     CHECK(write_on(&log, SEGMENT / 5, 0, true));
     CHECK(os_dir_stat(dir, NEXT_NAME, &bytes, &err) == QUERN_NO_STORE);
+    CHECK_OK(wal_close(log.w, &err), &err);
+    CHECK(reads_back(&log));
+}
+
+/* A little is synced now and then: a segment that is whole has room for many such times, so that no
+ * other one is filled for each of them. */
+TEST(wal_that_syncs_a_little_now_and_then_fills_no_file_each_time)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    uint64_t creates;
+    struct log log;
+
+    CHECK(start(&log, dir));
+    while (wal_segment_no(log.w) == 1) /* into the first whole one */
+        CHECK(write_on(&log, VALUE_BYTES, 1, true));
+    CHECK(write_on(&log, 1 << 20, 1, true));
+    creates = sim_op_count_of(disk, SIM_CREATE);
+    for (unsigned times = 0; times < 4; times++) {
+        wal_trim(log.w);
+        wal_prepare_ahead(log.w);
+        CHECK(write_on(&log, 1 << 20, 1, true));
+    }
+    CHECK_EQ(wal_segment_no(log.w), 2);
+    CHECK_EQ(sim_op_count_of(disk, SIM_CREATE), creates);
     CHECK_OK(wal_close(log.w, &err), &err);
     CHECK(reads_back(&log));
 }
