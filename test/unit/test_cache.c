@@ -246,6 +246,35 @@ TEST(cache_cursor_keeps_its_block_when_everything_is_evicted)
     CHECK(it->valid && entry_same(&it->at, &r.m.entries[701]));
 }
 
+/* What a cursor holds does not come back however long the cache waits: it must not keep others
+ * out. */
+TEST(cache_takes_blocks_while_cursors_hold_what_was_evicted)
+{
+    enum { CAPACITY = 256 << 10 };
+    struct rig r OWNED_RIG;
+    struct iter *its[TABLES] = {NULL};
+    struct quern_error err;
+    struct sst_cache_stats first, second;
+
+    CHECK_OK(rig_make(&r, CAPACITY, &err), &err);
+    for (int t = 0; t < TABLES; t++) {
+        CHECK_OK(sst_iter(r.t[t], SST_CACHED, &its[t], &err), &err);
+        iter_seek(its[t], r.m.entries[700].key);
+    }
+    sst_cache_set_capacity(r.cache, 0);
+    rcu_drain();
+    sst_cache_stats(r.cache, &first);
+    CHECK(first.used_bytes > CAPACITY / 16);
+    sst_cache_set_capacity(r.cache, CAPACITY);
+    CHECK(get_is_right(&r, 0, 5));
+    sst_cache_stats(r.cache, &first);
+    CHECK(get_is_right(&r, 0, 5));
+    sst_cache_stats(r.cache, &second);
+    for (int t = 0; t < TABLES; t++)
+        iter_free(its[t]);
+    CHECK_EQ(second.misses, first.misses);
+}
+
 /* Blocks move together when the budget shrinks: what was held stays where there is room for it, and
  * the memory goes back. */
 TEST(cache_gives_memory_of_usual_blocks_back_when_it_shrinks)
