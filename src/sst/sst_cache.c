@@ -167,6 +167,7 @@ void frame_unpin(struct frame *f)
         frame_drop(f);
 }
 
+static void move_locked(struct sst_cache *c, struct frame *f);
 static void tidy(struct sst_cache *c);
 
 static void frame_grace_is_over(struct rcu_node *node)
@@ -280,6 +281,8 @@ struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f)
     }
     f->slot = slot;
     link_locked(c, f);
+    if (f->celled && cell_leaves(f)) /* others have left it already, perhaps */
+        move_locked(c, f);
     evict_locked(c);
     mutex_unlock(&c->mu);
     return f;
@@ -303,6 +306,7 @@ void sst_cache_set_capacity(struct sst_cache *c, uint64_t capacity_bytes)
     mutex_lock(&c->mu);
     evict_locked(c);
     mutex_unlock(&c->mu);
+    tidy(c);
 }
 
 /* ---- cells that nobody uses ---- */
