@@ -457,6 +457,20 @@ TEST(mem_cursor_as_of_a_number_leaves_out_what_that_number_hides)
         for (i = n, iter_last(it); i-- > 0; iter_prev(it))
             CHECK(stands_on(it, &b.model, shown[i]));
         CHECK(!it->valid);
+        iter_first(it);
+        i = 0;
+        for (int turns = 0; turns < 1000; turns++) {
+            CHECK(stands_on(it, &b.model, shown[i]));
+            if (i == 0 || (i + 1 < n && tap_random(&rnd) % 2)) {
+                iter_next(it);
+                i++;
+            } else {
+                iter_prev(it);
+                i--;
+            }
+            if (i == n)
+                break;
+        }
     }
     mem_unref(b.mem);
     model_done(&b.model);
