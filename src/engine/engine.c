@@ -192,17 +192,16 @@ struct view *engine_view(struct quern *db)
 void engine_share_memory(struct quern *db)
 {
     uint64_t budget = db->options.memory_bytes, floor = budget / 16;
-    uint64_t taken = budget / 8 < WORK_BYTES_MAX ? budget / 8 : WORK_BYTES_MAX;
+    uint64_t taken = budget / 8 < WORK_BYTES_MAX ? budget / 8 : WORK_BYTES_MAX, mems;
 
     mutex_lock(&db->mu);
-    taken += db->active.capacity;
+    mems = db->active.capacity;
     for (size_t i = 0; i < db->sealed_count; i++)
-        taken += db->sealed[i].capacity;
-    if (db->sealed_count == 0)
-        taken += mem_spare_bytes(&db->spare);
+        mems += db->sealed[i].capacity;
     for (size_t i = 0; i < db->recovered_count; i++)
-        taken += db->recovered[i].capacity;
+        mems += db->recovered[i].capacity;
     mutex_unlock(&db->mu);
+    taken += mems + mem_spare_bytes(&db->spare, mems);
     /* A huge value may take more than the budget for a while; the cache keeps a working minimum. */
     sst_cache_set_capacity(db->cache, taken + floor < budget ? budget - taken : floor);
 }

@@ -82,7 +82,7 @@ static uint64_t arena_bytes(uint64_t arena_bytes_max)
 void mem_spare_init(struct mem_spare *s)
 {
     mutex_init(&s->mu);
-    s->wanted = 0;
+    s->wanted = s->arenas = 0;
     s->base = NULL;
 }
 
@@ -95,18 +95,21 @@ void mem_spare_want(struct mem_spare *s, uint64_t arena_bytes_max)
     if (s->wanted != wanted) {
         base = GIVE(s->base);
         had = s->wanted;
+        s->arenas -= base != NULL ? had : 0;
         s->wanted = wanted;
     }
     mutex_unlock(&s->mu);
     alloc_pages_free(base, had);
 }
 
-uint64_t mem_spare_bytes(struct mem_spare *s)
+uint64_t mem_spare_bytes(struct mem_spare *s, uint64_t in_use)
 {
     uint64_t bytes;
 
     mutex_lock(&s->mu);
-    bytes = s->wanted;
+    bytes = s->arenas > in_use ? s->arenas - in_use : 0;
+    if (bytes > s->wanted)
+        bytes = s->wanted;
     mutex_unlock(&s->mu);
     return bytes;
 }
@@ -117,6 +120,7 @@ void mem_spare_done(struct mem_spare *s)
     mutex_done(&s->mu);
 }
 
+/* NULL: none waits, and the caller makes one of its own. */
 static void *spare_take(struct mem_spare *s, uint64_t bytes)
 {
     void *base = NULL;
@@ -126,11 +130,12 @@ static void *spare_take(struct mem_spare *s, uint64_t bytes)
     mutex_lock(&s->mu);
     if (s->wanted == bytes)
         base = GIVE(s->base);
+    s->arenas += base == NULL ? bytes : 0;
     mutex_unlock(&s->mu);
     return base;
 }
 
-/* True: it is kept. */
+/* `base` may be NULL: the caller got none. True: it is kept. */
 static bool spare_put(struct mem_spare *s, void *base, uint64_t bytes)
 {
     bool kept;
@@ -138,9 +143,11 @@ static bool spare_put(struct mem_spare *s, void *base, uint64_t bytes)
     if (s == NULL)
         return false;
     mutex_lock(&s->mu);
-    kept = s->wanted == bytes && s->base == NULL;
+    kept = base != NULL && s->wanted == bytes && s->base == NULL;
     if (kept)
         s->base = base;
+    else
+        s->arenas -= bytes;
     mutex_unlock(&s->mu);
     return kept;
 }
@@ -166,6 +173,7 @@ enum quern_code mem_new(uint64_t arena_bytes_max, struct mem_spare *spare, struc
     else
         m->base = alloc_pages(m->capacity);
     if (m->base == NULL) {
+        IGNORE(spare_put(spare, NULL, m->capacity));
         alloc_free(m);
         return err_memory(err, "MemDB arena");
     }

@@ -24,13 +24,15 @@ struct mem_spare {
     struct mutex mu;
     uint64_t wanted; /* guarded by mu, as is all: bytes of the arenas kept; 0: none is */
     void *base;      /* NULL: none waits */
+    uint64_t arenas; /* bytes of all there are, in MemDBs or waiting */
 };
 void mem_spare_init(struct mem_spare *s);
 void mem_spare_done(struct mem_spare *s); /* the MemDBs made with it are gone */
 /* Keep arenas of MemDBs made for this many bytes from now on; 0: give back what waits. */
 void mem_spare_want(struct mem_spare *s, uint64_t arena_bytes_max);
-
-uint64_t mem_spare_bytes(struct mem_spare *s); /* that may wait here */
+/* How much there is, or may soon be, for the next MemDB beside MemDBs of `in_use` bytes that are
+ * known of: those that somebody still reads will wait here, or go. */
+uint64_t mem_spare_bytes(struct mem_spare *s, uint64_t in_use);
 
 /* A MemDB with room for at least `arena_bytes_max` bytes of entries and nodes; address space is
  * taken at once, memory as it fills. `spare` may be NULL, else it outlives the MemDB. *out has one

@@ -30,6 +30,7 @@ void cells_give(struct cells *c, void *cell);
 /* Choose the chunk that has the fewest cells in use, if all of these fit elsewhere. No cell of it
  * is taken any more, and its memory goes back with the last one given. NULL: there is none. */
 struct chunk *cells_leave(struct cells *c);
+bool cell_leaves(const void *cell); /* its chunk was chosen */
 /* The cells in use: call with *at = 0 at first; NULL: no more. */
 void *chunk_next(struct cells *c, struct chunk *k, uint32_t *at);
 void chunk_left(struct cells *c, struct chunk *k); /* the caller is through with it */

@@ -18,7 +18,9 @@
  * The clock overlooks it: it was evicted already, and comes back within a millisecond or two. A
  * sixteenth of the budget is kept free for it. Where it does not come back, since a reader is slow,
  * no block enters the cache while that much waits (cache_has_room()): readers keep what they load
- * for themselves. The clock never empties the cache below half the budget, whatever else counts. */
+ * for themselves. What a cursor still pins after the grace period waits no more: a cursor may stand
+ * still for ever, and the clock makes room for what it holds. The clock never empties the cache
+ * below half the budget, whatever else counts. */
 #include "sst/cache_priv.h"
 
 #include "base/alloc.h"
@@ -31,7 +33,7 @@
 struct sst_cache {
     _Atomic uint64_t capacity;
     _Atomic uint64_t used[FRAME_KINDS];
-    _Atomic uint64_t waiting; /* of those, bytes unlinked and not yet freed */
+    _Atomic uint64_t waiting; /* of those, bytes whose grace period is not over */
     _Atomic uint64_t hits, misses, evictions, read_bytes;
     struct cells cells; /* locks itself; taken after mu */
     struct mutex mu;
@@ -55,17 +57,6 @@ enum quern_code sst_cache_new(uint64_t capacity_bytes, struct sst_cache **out,
     return QUERN_OK;
 }
 
-void sst_cache_free(struct sst_cache *c)
-{
-    if (c == NULL)
-        return;
-    rcu_drain(); /* frames on their way out still count here */
-    assert(c->hand == NULL && atomic_load(&c->waiting) == 0);
-    cells_done(&c->cells);
-    mutex_done(&c->mu);
-    alloc_free(c);
-}
-
 static uint64_t used_bytes(struct sst_cache *c)
 {
     uint64_t sum = 0;
@@ -73,6 +64,17 @@ static uint64_t used_bytes(struct sst_cache *c)
     for (int k = 0; k < FRAME_KINDS; k++)
         sum += atomic_load_explicit(&c->used[k], memory_order_relaxed);
     return sum;
+}
+
+void sst_cache_free(struct sst_cache *c)
+{
+    if (c == NULL)
+        return;
+    rcu_drain(); /* frames on their way out still count here */
+    assert(c->hand == NULL && used_bytes(c) == 0);
+    cells_done(&c->cells);
+    mutex_done(&c->mu);
+    alloc_free(c);
 }
 
 void cache_charge(struct sst_cache *c, enum frame_kind kind, int64_t bytes)
@@ -151,8 +153,6 @@ void frame_drop(struct frame *f)
     if (f == NULL)
         return;
     cache_charge(f->cache, f->kind, -(int64_t)f->charge);
-    if (f->slot != NULL)
-        (void)atomic_fetch_sub_explicit(&f->cache->waiting, f->charge, memory_order_relaxed);
     if (f->celled)
         cells_give(&f->cache->cells, f);
     else if (f->charge < PAGES_FROM)
@@ -167,6 +167,7 @@ void frame_unpin(struct frame *f)
         frame_drop(f);
 }
 
+static void move_locked(struct sst_cache *c, struct frame *f);
 static void tidy(struct sst_cache *c);
 
 static void frame_grace_is_over(struct rcu_node *node)
@@ -174,6 +175,7 @@ static void frame_grace_is_over(struct rcu_node *node)
     struct frame *f = (struct frame *)(void *)((char *)node - offsetof(struct frame, node));
     struct sst_cache *c = f->cache;
 
+    (void)atomic_fetch_sub_explicit(&c->waiting, f->charge, memory_order_relaxed);
     frame_unpin(f);
     tidy(c);
 }
@@ -279,6 +281,8 @@ struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f)
     }
     f->slot = slot;
     link_locked(c, f);
+    if (f->celled && cell_leaves(f)) /* others have left it already, perhaps */
+        move_locked(c, f);
     evict_locked(c);
     mutex_unlock(&c->mu);
     return f;
@@ -302,6 +306,7 @@ void sst_cache_set_capacity(struct sst_cache *c, uint64_t capacity_bytes)
     mutex_lock(&c->mu);
     evict_locked(c);
     mutex_unlock(&c->mu);
+    tidy(c);
 }
 
 /* ---- cells that nobody uses ---- */

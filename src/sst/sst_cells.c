@@ -25,7 +25,7 @@
 struct chunk {
     struct chunk *next, *prev;
     uint32_t used;
-    bool leaving;
+    _Atomic bool leaving;    /* changed under mu */
     uint64_t map[MAP_WORDS]; /* a bit for each cell in use */
 };
 _Static_assert(sizeof(struct chunk) <= HEAD_BYTES, "the head has room");
@@ -51,9 +51,14 @@ void cells_done(struct cells *c)
     mutex_done(&c->mu);
 }
 
-static struct chunk *chunk_of(void *cell)
+static struct chunk *chunk_of(const void *cell)
 {
     return (struct chunk *)((uintptr_t)cell & ~(uintptr_t)(CHUNK_BYTES - 1));
+}
+
+bool cell_leaves(const void *cell)
+{
+    return atomic_load_explicit(&chunk_of(cell)->leaving, memory_order_relaxed);
 }
 
 static void *cell_at(struct chunk *k, uint32_t i)
@@ -137,7 +142,7 @@ void cells_give(struct cells *c, void *cell)
 
     mutex_lock(&c->mu);
     k->map[i / 64] &= ~(UINT64_C(1) << (i % 64));
-    if (k->leaving) {
+    if (cell_leaves(cell)) {
         gone = --k->used == 0 ? k : NULL;
     } else {
         if (k->used-- == CELLS)
@@ -170,7 +175,7 @@ struct chunk *cells_leave(struct cells *c)
         } else {
             unopen_locked(c, least);
             add_idle(c, -(int64_t)(CELLS - least->used));
-            least->leaving = true;
+            atomic_store_explicit(&least->leaving, true, memory_order_relaxed);
             least->used++; /* the caller's, so that it stays until chunk_left() */
         }
     }

@@ -3,9 +3,13 @@
 #include "base/alloc.h"
 #include "base/rcu.h"
 #include "base/thread.h"
+#include "sst/cache_priv.h"
+#include "sst/cells_priv.h"
 #include "sst_model.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 
 #define TABLES 6
 #define ENTRIES 2000
@@ -246,6 +250,35 @@ TEST(cache_cursor_keeps_its_block_when_everything_is_evicted)
     CHECK(it->valid && entry_same(&it->at, &r.m.entries[701]));
 }
 
+/* What a cursor holds does not come back however long the cache waits: it must not keep others
+ * out. */
+TEST(cache_takes_blocks_while_cursors_hold_what_was_evicted)
+{
+    enum { CAPACITY = 256 << 10 };
+    struct rig r OWNED_RIG;
+    struct iter *its[TABLES] = {NULL};
+    struct quern_error err;
+    struct sst_cache_stats first, second;
+
+    CHECK_OK(rig_make(&r, CAPACITY, &err), &err);
+    for (int t = 0; t < TABLES; t++) {
+        CHECK_OK(sst_iter(r.t[t], SST_CACHED, &its[t], &err), &err);
+        iter_seek(its[t], r.m.entries[700].key);
+    }
+    sst_cache_set_capacity(r.cache, 0);
+    rcu_drain();
+    sst_cache_stats(r.cache, &first);
+    CHECK(first.used_bytes > CAPACITY / 16);
+    sst_cache_set_capacity(r.cache, CAPACITY);
+    CHECK(get_is_right(&r, 0, 5));
+    sst_cache_stats(r.cache, &first);
+    CHECK(get_is_right(&r, 0, 5));
+    sst_cache_stats(r.cache, &second);
+    for (int t = 0; t < TABLES; t++)
+        iter_free(its[t]);
+    CHECK_EQ(second.misses, first.misses);
+}
+
 /* Blocks move together when the budget shrinks: what was held stays where there is room for it, and
  * the memory goes back. */
 TEST(cache_gives_memory_of_usual_blocks_back_when_it_shrinks)
@@ -287,6 +320,77 @@ TEST(cache_gives_memory_of_usual_blocks_back_when_it_shrinks)
     rcu_drain();
     sst_cache_stats(r.cache, &stats);
     CHECK(stats.block_bytes <= 2 * MIB);
+}
+
+/* A budget that shrinks to what is used has nothing to evict, but cells that nobody uses. */
+TEST(cache_gives_idle_memory_back_when_it_shrinks_and_evicts_nothing)
+{
+    enum { MIB = 1 << 20 };
+    struct rig r OWNED_RIG;
+    struct quern_error err;
+    struct sst_cache_stats stats;
+
+    CHECK_OK(rig_make_usual(&r, 256 * MIB, &err), &err);
+    for (size_t i = 0; i < ENTRIES; i++) /* every chunk has blocks of every table */
+        for (int t = 0; t < TABLES; t++)
+            CHECK(get_is_right(&r, t, i));
+    for (int t = TABLES - 2; t < TABLES; t++) {
+        sst_unref(r.t[t]);
+        r.t[t] = NULL;
+    }
+    rcu_drain();
+    sst_cache_set_capacity(r.cache, 36 * MIB);
+    rcu_drain();
+    sst_cache_stats(r.cache, &stats);
+    CHECK_EQ(stats.evictions, 0);
+    CHECK(stats.used_bytes <= 36 * MIB + 36 * MIB / 16 + 2 * MIB);
+}
+
+static bool is_mapped(const void *chunk)
+{
+    unsigned char vec[CHUNK_BYTES / 4096];
+
+    return mincore((void *)(uintptr_t)chunk, CHUNK_BYTES, vec) == 0 || errno != ENOMEM;
+}
+
+/* A block that is still being loaded when the others of its chunk move follows them when it comes:
+ * else one that is read often would hold two MiB for as long as it lives. */
+TEST(cache_block_that_comes_late_does_not_hold_its_chunk)
+{
+    enum { CELLS = 496, FRAMES = 3 * CELLS, LAST = FRAMES - 1 };
+    struct sst_cache *c;
+    static _Atomic(struct frame *) slots[FRAMES];
+    struct frame *frames[FRAMES];
+    struct quern_error err;
+    uintptr_t chunk;
+
+    CHECK_OK(sst_cache_new(UINT64_C(16) << 20, &c, &err), &err);
+    for (int i = 0; i < FRAMES; i++) {
+        CHECK_OK(frame_new(c, FRAME_BLOCK, 4096, &frames[i], &err), &err);
+        CHECK(frames[i]->celled);
+        memset(frame_block(frames[i]), i % 251, 4096);
+    }
+    rcu_enter();
+    for (int i = 0; i < LAST; i++)
+        CHECK(frame_publish(&slots[i], frames[i]) == frames[i]);
+    rcu_leave();
+    chunk = (uintptr_t)frames[LAST] & ~(uintptr_t)(CHUNK_BYTES - 1);
+    cache_forget(c, slots + 2 * CELLS, CELLS - 16); /* the last chunk is the emptiest ... */
+    cache_forget(c, slots, CELLS / 2);              /* ... and there is room in the others */
+    cache_forget(c, slots + CELLS, CELLS / 2);
+    rcu_drain();
+    rcu_drain();
+    CHECK(is_mapped((void *)chunk)); /* it waits for the last block */
+    rcu_enter();
+    CHECK_EQ(*frame_block(frame_publish(&slots[LAST], frames[LAST])), LAST % 251);
+    rcu_leave();
+    rcu_drain();
+    CHECK(!is_mapped((void *)chunk));
+    rcu_enter();
+    CHECK(slots[LAST] != NULL && frame_block(slots[LAST])[4095] == LAST % 251);
+    rcu_leave();
+    cache_forget(c, slots, FRAMES);
+    sst_cache_free(c);
 }
 
 /* ---- threads ---- */

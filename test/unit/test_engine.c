@@ -637,6 +637,67 @@ TEST(a_store_that_is_overwritten_takes_1_6_times_what_lives_and_writes_each_byte
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+/* Lets the worker go on from one flush to the next when it is told. */
+struct gate {
+    struct quern *db;
+    _Atomic unsigned flushed, allowed;
+};
+
+static void wait_at_gate(void *arg, const struct quern_event *event)
+{
+    struct gate *gate = arg;
+    unsigned no;
+
+    if (event->kind != QUERN_EVENT_FLUSHED)
+        return;
+    atomic_store(&gate->db->flush_rate, 0); /* writers are not slowed, of which they would tell */
+    no = atomic_fetch_add(&gate->flushed, 1) + 1;
+    while (atomic_load(&gate->allowed) < no)
+        nap_ms(1);
+}
+
+static bool flushes_reach(struct gate *gate, unsigned no)
+{
+    for (int tries = 0; tries < TRIES_MAX && atomic_load(&gate->flushed) < no; tries++)
+        nap_ms(5);
+    return atomic_load(&gate->flushed) >= no;
+}
+
+/* Writers are ahead of the worker: a MemDB is flushed, and its memory waits for the next one, while
+ * another is sealed still. */
+TEST(the_cache_leaves_room_for_memory_that_waits_while_a_memdb_is_sealed)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct gate gate = {0};
+    struct sst_cache_stats cache;
+    struct quern_stats stats = {0};
+    bool reached = true, waits;
+    unsigned n = 0;
+
+    options.memory_bytes = 4 << 20;
+    options.memdb_bytes = 256 << 10;
+    options.on_event = wait_at_gate;
+    options.on_event_arg = &gate;
+    CHECK_OK(world_open(sim, &options, &gate.db, &err), &err);
+    for (; n < 20000 && (stats.memdb_sealed < 2 || atomic_load(&gate.flushed) == 0); n += 10) {
+        CHECK_OK(world_fill(gate.db, n, n + 10, 1, &err), &err);
+        quern_stats(gate.db, &stats);
+    }
+    for (unsigned no = 1; no < 3; no++) {
+        atomic_store(&gate.allowed, no);
+        reached = reached && flushes_reach(&gate, no + 1);
+    }
+    rcu_drain();
+    waits = gate.db->spare.base != NULL;
+    sst_cache_stats(gate.db->cache, &cache); /* told before the last flush: one was sealed */
+    atomic_store(&gate.allowed, UINT32_MAX);
+    CHECK_OK(quern_close(gate.db, &err), &err);
+    CHECK(n < 20000 && reached && waits);
+    CHECK(cache.capacity_bytes + 3 * options.memdb_bytes + options.memory_bytes / 8 <=
+          options.memory_bytes);
+}
+
 /* ---- views ---- */
 
 TEST(a_snapshot_outlives_flush_compaction_and_the_files_it_came_from)

@@ -282,7 +282,8 @@ TEST(mem_in_memory_that_another_left_begins_empty)
         struct both b = {0};
 
         CHECK_OK(mem_new(4 << 20, &spare, &b.mem, &err), &err);
-        CHECK(spare.base == NULL);
+        CHECK(spare.base == NULL && spare.arenas > 4 << 20);
+        CHECK_EQ(mem_spare_bytes(&spare, spare.arenas), 0);
         both_check_walks(&b, &rnd, 0);
         fill(&b, (enum shape_of_keys)round, &rnd, 3000);
         for (size_t i = 0; i < b.model.n; i++)
@@ -291,10 +292,12 @@ TEST(mem_in_memory_that_another_left_begins_empty)
         mem_unref(b.mem);
         model_done(&b.model);
         CHECK(spare.base != NULL && (left == NULL || spare.base == left));
+        CHECK_EQ(spare.arenas, spare.wanted);
+        CHECK_EQ(mem_spare_bytes(&spare, 0), spare.wanted);
         left = spare.base;
     }
     mem_spare_want(&spare, 8 << 20); /* of another size: what waits goes */
-    CHECK(spare.base == NULL);
+    CHECK(spare.base == NULL && spare.arenas == 0);
     mem_spare_done(&spare);
 }
 
@@ -454,6 +457,20 @@ TEST(mem_cursor_as_of_a_number_leaves_out_what_that_number_hides)
         for (i = n, iter_last(it); i-- > 0; iter_prev(it))
             CHECK(stands_on(it, &b.model, shown[i]));
         CHECK(!it->valid);
+        iter_first(it);
+        i = 0;
+        for (int turns = 0; turns < 1000; turns++) {
+            CHECK(stands_on(it, &b.model, shown[i]));
+            if (i == 0 || (i + 1 < n && tap_random(&rnd) % 2)) {
+                iter_next(it);
+                i++;
+            } else {
+                iter_prev(it);
+                i--;
+            }
+            if (i == n)
+                break;
+        }
     }
     mem_unref(b.mem);
     model_done(&b.model);
@@ -465,13 +482,17 @@ TEST(mem_without_memory_is_an_error_and_an_empty_one_is_empty)
     struct mem *m = NULL;
     struct iter *it = NULL;
     uint64_t rnd = tap_seed();
+    struct mem_spare spare;
     struct both b = {0};
 
+    mem_spare_init(&spare);
     for (uint64_t calls = 0; calls < 2; calls++) {
         alloc_fail_after(calls);
-        CHECK_CODE(mem_new(1 << 20, NULL, &m, &err), QUERN_NO_MEMORY);
+        CHECK_CODE(mem_new(1 << 20, &spare, &m, &err), QUERN_NO_MEMORY);
         alloc_fail_never();
+        CHECK_EQ(spare.arenas, 0);
     }
+    mem_spare_done(&spare);
     CHECK_CODE(mem_new(UINT64_MAX, NULL, &m, &err), QUERN_NO_MEMORY);
     CHECK_OK(mem_new(0, NULL, &b.mem, &err), &err);
     alloc_fail_after(0);
