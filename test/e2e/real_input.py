@@ -7,7 +7,7 @@ keep-alive connections. Then, each round: a second load with changed values is c
 random moment; the server is started again, with no manual step; every key is read back. A key must
 hold the last value that was acknowledged for it, or one that was sent after that and not answered.
 
-    real_input.py [--rounds N] [--durability LEVEL] [--connections N] [--seed N] QUERND"""
+    real_input.py [--rounds N] [--durability LEVEL] [--connections N] [--part N] [--seed N] QUERND"""
 
 import argparse
 import os
@@ -148,7 +148,7 @@ def run(options):
     rng = random.Random(seed)
     note(f"seed {seed}, durability {options.durability}, {options.rounds} rounds")
     data = {**package_index(), **dictionary()}
-    items = list(data.items())
+    items = list(data.items())[seed % options.part::options.part]
     note(f"{len(items)} keys, {sum(len(k) + len(v) for k, v in items)} bytes")
     n = options.connections
     ledgers = [Ledger() for _ in range(n)]
@@ -195,6 +195,7 @@ def main():
     parser.add_argument("--durability", default="always")
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--memory", default="64M")
+    parser.add_argument("--part", type=int, default=1, help="one key in so many")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--tap", action="store_true", help="one round at each level, as TAP")
     parser.add_argument("quernd")
