@@ -88,9 +88,10 @@ extern const struct adapter adapter_lmdb;
 extern const struct adapter adapter_wiredtiger;
 #endif
 
-/* Print "quern-bench: ..." to standard error and exit 1. */
+/* Print the program's name and the text to standard error, and exit 1. */
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void *must_alloc(size_t bytes); /* zeroed, or die(); free() frees it */
+extern void (*before_death)(void); /* what die() does first; NULL: nothing */
+void *must_alloc(size_t bytes);    /* zeroed, or die(); free() frees it */
 
 /* ------------------------------------------------------------------ a run -- */
 

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,29 +49,6 @@ static const char help[] =
     "  --value-bytes N      16 to 1048576 (100)\n"
     "  --memory BYTES       quern's budget (256M)\n"
     "  --order random|seq   of the load (random)\n";
-
-_Noreturn void die(const char *format, ...)
-{
-    va_list args;
-
-    (void)fflush(stdout);
-    (void)fputs("quern-bench: ", stderr);
-    va_start(args, format);
-    (void)vfprintf(stderr, format, args);
-    va_end(args);
-    (void)fputc('\n', stderr);
-    /* Threads of an engine may be running: no destructors. */
-    _exit(1);
-}
-
-void *must_alloc(size_t bytes)
-{
-    void *p = calloc(1, bytes > 0 ? bytes : 1);
-
-    if (p == NULL)
-        die("no memory for %zu bytes", bytes);
-    return p;
-}
 
 /* ------------------------------------------------------------------ options -- */
 

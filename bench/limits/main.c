@@ -15,7 +15,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,29 +47,6 @@ static const struct {
     uint32_t key_bytes, value_bytes;
 } shapes[] = {{16, 100}, {16, 1000}, {40, 400}};
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
-
-_Noreturn void die(const char *format, ...)
-{
-    va_list args;
-
-    scratch_remove();
-    (void)fflush(stdout);
-    (void)fputs("quern-limits: ", stderr);
-    va_start(args, format);
-    (void)vfprintf(stderr, format, args);
-    va_end(args);
-    (void)fputc('\n', stderr);
-    _exit(1);
-}
-
-void *must_alloc(size_t bytes)
-{
-    void *p = calloc(1, bytes > 0 ? bytes : 1);
-
-    if (p == NULL)
-        die("no memory for %zu bytes", bytes);
-    return p;
-}
 
 /* ------------------------------------------------------------------ measuring -- */
 
@@ -268,6 +244,7 @@ int main(int argc, char **argv)
     struct options o = {.dir = "/var/tmp", .commit = "unknown", .seconds = 50, .num = 1000000};
     int option;
 
+    before_death = scratch_remove;
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
         set_option(&o, option, optarg);
     if (optind < argc && strcmp(argv[optind], "selftest") == 0)

@@ -37,7 +37,6 @@ struct compact_job {
     bool active;
     bool rewrite; /* bottom tables with tombstones or duplicates are rewritten even if nothing
                    * overlaps */
-    uint32_t source_tier; /* the last that it empties; of a cleaning of the bottom, TIER_BOTTOM */
     uint32_t target_tier;
     uint64_t target_run;
     uint64_t run_no[JOB_RUNS_MAX]; /* sources, without the target */

@@ -223,7 +223,6 @@ static struct compact_job *begin(struct compact_jobs *jobs, const struct manifes
     leave_no_gap(job, state);
     job->active = true;
     job->rewrite = false;
-    job->source_tier = to;
     if (target_tier != TIER_BOTTOM)
         job->target_run = job->run_no[0]; /* as old as the newest of its sources */
     else
@@ -282,7 +281,7 @@ static struct compact_job *clean(const struct manifest_state *state, const struc
             buf_append(&job->end, "", 1, &err))
             return NULL; /* no memory: at the next look */
         job->active = job->rewrite = true;
-        job->source_tier = job->target_tier = TIER_BOTTOM;
+        job->target_tier = TIER_BOTTOM;
         job->target_run = s->bottom_run;
         job->run_count = 0;
         return job;
