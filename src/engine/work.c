@@ -219,12 +219,16 @@ static bool work_once(struct quern *db, enum compact_urge urge)
 {
     struct request *request = NULL;
     struct quern_error err;
-    bool sealed;
+    bool flush;
 
     mutex_lock(&db->mu);
-    sealed = db->sealed_count != 0;
+    flush = db->sealed_count != 0 || db->unfinished;
+    if (!flush && db->requests != NULL) { /* under one lock: who asks has sealed before */
+        request = db->requests;
+        db->requests = request->next;
+    }
     mutex_unlock(&db->mu);
-    if (sealed || db->unfinished) {
+    if (flush) {
         if (atomic_load(&db->failed) && engine_refusal(db, &err)) {
             refuse_requests(db, &err);
             return false;
@@ -234,12 +238,6 @@ static bool work_once(struct quern *db, enum compact_urge urge)
         refuse_requests(db, &err);
         return false;
     }
-    mutex_lock(&db->mu);
-    if (db->requests != NULL) {
-        request = db->requests;
-        db->requests = request->next;
-    }
-    mutex_unlock(&db->mu);
     if (request != NULL) {
         serve(db, request);
         finish_request(db, request);

@@ -388,3 +388,26 @@ TEST(threads_that_sync_share_syncs)
     CHECK(stats.log_syncs < SYNCERS * SYNCED_PUTS / 2);
     CHECK_OK(quern_close(db, &err), &err);
 }
+
+#define FLUSHES 400
+
+/* The worker wakes up by itself all the time: a flush may meet it between any two of its steps. */
+TEST(threads_a_flush_that_returned_has_put_everything_into_tables)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = {.memory_bytes = 1 << 20, .compact_interval_ms = 1};
+    struct quern_stats stats;
+    struct quern_error err = {0};
+    struct quern *db = NULL;
+
+    CHECK(engine_open(sim_os(sim), "/db", &options, &db, &err) == QUERN_OK);
+    for (unsigned i = 0; i < FLUSHES; i++) {
+        if (!EXPECT(quern_put(db, QUERN_STR("key"), QUERN_STR("1"), NULL, &err) == QUERN_OK) ||
+            !EXPECT(quern_flush(db, &err) == QUERN_OK))
+            break;
+        quern_stats(db, &stats);
+        if (!EXPECT(stats.memdb_sealed == 0))
+            break;
+    }
+    EXPECT(quern_close(db, &err) == QUERN_OK);
+}
