@@ -12,18 +12,29 @@
 
 #include <string.h>
 
-static void count_runs(struct quern *db, const struct version *version)
+/* Tombstones of a MemDB: fewer than this are walked over in some milliseconds; and one in so many of
+ * what the tables hold are few beside what is walked over anyway. */
+#define DEAD_MIN 65536
+#define DEAD_SHARE 8
+
+void work_count_tables(struct quern *db, const struct version *version)
 {
+    const struct manifest_state *state = manifest_state(db->manifest);
+    uint64_t entries = 0;
     uint32_t runs = 0;
 
     for (size_t r = 0; r < version->run_count; r++)
         runs += version->runs[r].tier == 0;
     atomic_store(&db->tier0_runs, runs);
+    for (size_t i = 0; i < state->table_count; i++)
+        entries += state->tables[i].meta.entry_count;
+    atomic_store(&db->dead_due, entries == 0                      ? UINT64_MAX
+                                : entries / DEAD_SHARE > DEAD_MIN ? entries / DEAD_SHARE
+                                                                  : DEAD_MIN);
     /* Where damage has ended merging there is nothing to wait for. */
-    atomic_store(&db->over_bytes,
-                 db->merge_again_ns == MERGE_NEVER
-                     ? 0
-                     : compact_over_bytes(manifest_state(db->manifest), &db->compact_config));
+    atomic_store(&db->over_bytes, db->merge_again_ns == MERGE_NEVER
+                                      ? 0
+                                      : compact_over_bytes(state, &db->compact_config));
 }
 
 /* The worker alone changes the version, so to the worker it stays; the view around it may be
@@ -96,7 +107,7 @@ enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *
         engine_fail(db, err);
         return code;
     }
-    count_runs(db, version);
+    work_count_tables(db, version);
     version_condemn(old, version);
     if (!flushed)
         spans_forget(&db->spans);

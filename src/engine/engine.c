@@ -189,6 +189,16 @@ struct view *engine_view(struct quern *db)
     return view;
 }
 
+size_t engine_sealed_count(struct quern *db)
+{
+    size_t count;
+
+    rcu_enter();
+    count = atomic_load_explicit(&db->view, memory_order_acquire)->sealed_count;
+    rcu_leave();
+    return count;
+}
+
 void engine_share_memory(struct quern *db)
 {
     uint64_t budget = db->options.memory_bytes, floor = budget / 16;

@@ -203,6 +203,7 @@ struct quern {
     _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
     _Atomic uint64_t over_bytes; /* compact_over_bytes(), while merges come */
+    _Atomic uint64_t dead_due;   /* so many tombstones make a MemDB go to the worker */
     struct wal_replay recovery;
     struct torn_kept torn_kept;
     uint64_t lost_first, lost_last; /* segments that recovery to a point in time goes on without */
@@ -244,6 +245,7 @@ MUST_USE enum quern_code engine_publish_locked(struct quern *db, struct version 
                                                struct quern_error *err);
 /* The present view with a reference. */
 struct view *engine_view(struct quern *db);
+size_t engine_sealed_count(struct quern *db); /* MemDBs that wait to be flushed; no lock */
 /* Cache capacity is what MemDBs leave of the budget. */
 void engine_share_memory(struct quern *db);
 

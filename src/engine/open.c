@@ -114,6 +114,7 @@ static enum quern_code first_view(struct quern *db, struct quern_error *err)
         view_new(NULL, NULL, 0, version, &view, err))
         return err->code;
     atomic_store(&db->view, view);
+    work_count_tables(db, version);
     return QUERN_OK;
 }
 

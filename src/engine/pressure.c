@@ -17,14 +17,9 @@ static double slowness(struct quern *db)
     uint32_t runs = atomic_load_explicit(&db->tier0_runs, memory_order_relaxed);
     uint32_t fine = 2 * db->options.tier_runs;
     uint64_t over = atomic_load_explicit(&db->over_bytes, memory_order_relaxed);
+    size_t sealed = engine_sealed_count(db);
     double slow = 0;
-    const struct view *view;
-    size_t sealed;
 
-    rcu_enter();
-    view = atomic_load_explicit(&db->view, memory_order_acquire);
-    sealed = view->sealed_count;
-    rcu_leave();
     if (sealed != 0) {
         struct mem_info info;
 

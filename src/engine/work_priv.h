@@ -12,6 +12,8 @@
 
 /* ---- edit.c ---- */
 struct version *work_version(struct quern *db); /* the present one; borrowed */
+/* What writers go by: runs, bytes and entries of the tables. */
+void work_count_tables(struct quern *db, const struct version *version);
 
 /* ---- flush.c ---- */
 struct compact_rules work_rules(const struct quern *db, bool bottom, bool nothing_below);

@@ -104,19 +104,20 @@ struct group {
     struct batch_ref batches[GROUP_COUNT_MAX];
     size_t count;
     uint64_t bytes, mem_bytes;
-    bool sync, seal;
+    bool sync, seal, deletes;
 };
 
 static void sum_up(struct group *g, const struct waiter *first)
 {
     g->count = 0;
     g->bytes = g->mem_bytes = 0;
-    g->sync = g->seal = false;
+    g->sync = g->seal = g->deletes = false;
     for (const struct waiter *w = first; w != NULL; w = w->next) {
         g->sync |= w->sync;
         g->seal |= w->seal;
         if (w->batch.op_count == 0)
             continue;
+        g->deletes |= w->puts < w->batch.op_count;
         g->batches[g->count++] = w->batch;
         g->bytes += batch_bytes(&w->batch);
         g->mem_bytes += mem_bytes_needed(&w->batch);
@@ -178,6 +179,17 @@ static bool log_is_long(struct quern *db)
            LOG_FACTOR * db->active.capacity;
 }
 
+/* Walks pass over each tombstone, and no merge takes those of a MemDB: so they do not wait until
+ * it is full, if they are many beside what they may hide, and the worker is free. */
+static bool has_many_dead(struct quern *db)
+{
+    struct mem_info info;
+
+    mem_info(db->active.mem, &info);
+    return info.tombstone_count >= atomic_load_explicit(&db->dead_due, memory_order_relaxed) &&
+           engine_sealed_count(db) == 0;
+}
+
 /* Leading, nobody else counts writes: no need for one step that others cannot split. */
 static void counter_raise(_Atomic uint64_t *counter, uint64_t by)
 {
@@ -236,7 +248,7 @@ enum quern_code engine_write_group(struct quern *db, struct waiter *first, struc
     if (g.seal)
         return engine_seal(db, 0, true, err);
     if (UNLIKELY(atomic_load_explicit(&db->seal_wanted, memory_order_relaxed) ||
-                 (g.count != 0 && log_is_long(db)))) {
+                 (g.count != 0 && log_is_long(db)) || (g.deletes && has_many_dead(db)))) {
         struct quern_error later;
 
         atomic_store(&db->seal_wanted, false);
