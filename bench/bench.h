@@ -150,6 +150,7 @@ struct config {
     unsigned threads;     /* of the rows whose name does not say */
     double seconds;       /* of each row that is bounded by time */
     double write_seconds; /* at most, of each row that is bounded by count */
+    uint64_t ops;         /* at most, of each thread of a row that is bounded by time */
     uint64_t cache_bytes, write_buffer_bytes;
     bool quick; /* a quarter of the entries, half of the time */
     unsigned rounds;

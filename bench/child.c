@@ -6,6 +6,7 @@
 #include "store.h"
 
 #include "clock.h"
+#include "counts.h"
 #include "fence.h"
 #include "usage.h"
 
@@ -105,6 +106,7 @@ static void measure(struct child *c, const struct step *step)
     work_sum(workers, threads, &row);
     if (what->writes)
         row.settle_seconds = usage_wait_quiet(QUIET_SECONDS_MAX);
+    counts_end(what->name, row.ops);
     if (row.ops > 0)
         row.cpu_us_per_op = (double)(usage_cpu_ns() - cpu) / 1e3 / (double)row.ops;
     take_peaks(&row);
@@ -140,6 +142,7 @@ static void measure_beside(struct child *c, const struct step *step)
     usage_flush_disk(c->dir);
     usage_peak_reset();
     workers = work_run(&c->bench, jobs, readers + 1);
+    counts_end(what->name, workers[0].ops);
     work_sum(workers, readers, &reads);
     work_sum(workers + readers, 1, &writes);
     take_peaks(&reads);

@@ -35,6 +35,7 @@ static const char help[] =
     "  --threads N          of the rows whose name does not say\n"
     "  --seconds S          of each row bounded by time\n"
     "  --write-seconds S    at most, of each row bounded by count\n"
+    "  --ops N              at most, of each thread of a row bounded by time\n"
     "  --cache BYTES        block cache\n"
     "  --write-buffer BYTES one memtable\n"
     "\n"
@@ -61,6 +62,7 @@ enum option_name {
     OPT_THREADS,
     OPT_SECONDS,
     OPT_WRITE_SECONDS,
+    OPT_OPS,
     OPT_ROUNDS,
     OPT_LIMIT_SECONDS,
     OPT_CHILD_SECONDS,
@@ -90,6 +92,7 @@ static const struct option long_options[] = {
     {"threads", required_argument, NULL, OPT_THREADS},
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"write-seconds", required_argument, NULL, OPT_WRITE_SECONDS},
+    {"ops", required_argument, NULL, OPT_OPS},
     {"rounds", required_argument, NULL, OPT_ROUNDS},
     {"limit-seconds", required_argument, NULL, OPT_LIMIT_SECONDS},
     {"child-seconds", required_argument, NULL, OPT_CHILD_SECONDS},
@@ -301,6 +304,9 @@ static void set_option(struct config *c, struct big_config *big, struct child_ar
         break;
     case OPT_WRITE_SECONDS:
         c->write_seconds = parse_seconds(arg);
+        break;
+    case OPT_OPS:
+        c->ops = parse_count(arg, 1, UINT64_C(1000000000000));
         break;
     case OPT_ROUNDS:
         c->rounds = (unsigned)parse_count(arg, 1, ROUNDS_MAX);

@@ -5,6 +5,7 @@
 #include "hist.h"
 #include "results.h"
 #include "sets.h"
+#include "work.h"
 #include "zipf.h"
 
 #include <inttypes.h>
@@ -238,6 +239,23 @@ static void test_sets(void)
     tell(plan_seconds(&quick) < 300, "and the quick run for less than five minutes");
 }
 
+static void test_ops(void)
+{
+    struct config c = {.num = 20000, .ops = 1000}, unbound = {.num = 20000};
+    struct set s = set_for(&c, 0), free_set = set_for(&unbound, 0);
+    struct bench b = {.set = &s, .batch = 100}, free_bench = {.set = &free_set, .batch = 100};
+    struct job reads[2], calls[2], puts[2], free_reads[2];
+
+    work_jobs(&b, &workloads[W_READRANDOM], 1, reads, 2);
+    work_jobs(&b, &workloads[W_MULTIGET_32], 1, calls, 2);
+    work_jobs(&b, &workloads[W_FILLRANDOM], 1, puts, 2);
+    work_jobs(&free_bench, &workloads[W_READRANDOM], 1, free_reads, 2);
+    tell(reads[0].to - reads[0].from == 1000 && reads[1].to - reads[1].from == 1000 &&
+             calls[0].to == 32 && puts[0].to == 10000 && puts[1].to == 20000 &&
+             free_reads[0].to == NO_END,
+         "rows bounded by time end after --ops, those bounded by count do all the same");
+}
+
 static void test_ratios(void)
 {
     double values[] = {5, 1, 3, 2};
@@ -290,6 +308,7 @@ int selftest_run(void)
     test_zipf();
     test_workloads();
     test_sets();
+    test_ops();
     test_ratios();
     test_best_peer();
     (void)printf("1..%d\n", test_no);

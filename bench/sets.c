@@ -360,6 +360,7 @@ struct set set_for(const struct config *c, unsigned set_no)
         s.cache_bytes = s.num * set_entry_bytes(&s) / COLD_CACHE_PART;
     if (c->cache_bytes > 0)
         s.cache_bytes = c->cache_bytes;
+    s.ops_max = c->ops;
     keep_wanted(&s, c->only);
     for (struct step *step = s.steps; step->seconds > 0; step++) {
         bool by_time = workloads[step->workload].bound == BY_TIME;

@@ -77,6 +77,7 @@ struct set {
     bool cold;           /* a cache of a tenth of the data, and no page cache to speak of */
     bool in_quick;       /* measured with --quick too */
     bool by_name;        /* measured only when --sets names it */
+    uint64_t ops_max;    /* of each thread of a row bounded by time; 0: no bound */
     double load_seconds; /* planned for filling by batches, settling, reopening, warming */
     struct step steps[STEPS_MAX]; /* up to one with 0 seconds */
 };

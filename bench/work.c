@@ -9,6 +9,7 @@
 #include "work.h"
 
 #include "clock.h"
+#include "counts.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -57,6 +58,9 @@ static void *work_thread(void *arg)
     if (w->job->what->begin != NULL)
         w->job->what->begin(w);
     (void)pthread_barrier_wait(&gate);
+    if (w->no == 0)
+        counts_begin();
+    (void)pthread_barrier_wait(&gate);
     work_loop(w);
     if (w->job->what->finish != NULL)
         w->job->what->finish(w);
@@ -97,6 +101,8 @@ void work_jobs(const struct bench *b, const struct workload *what, double second
 
     if (what->bound != BY_TIME)
         ops = set_ops(b->set, what, b->batch);
+    else if (b->set->ops_max > 0)
+        job.to = (b->set->ops_max + job.units - 1) / job.units;
     if (what->bound == BY_BATCHES || what->bound == BY_STRETCH)
         job.units = b->batch;
     for (unsigned i = 0; i < threads; i++) {
