@@ -114,7 +114,7 @@ struct quern_options {
     uint32_t filter_bits;       /* per key; 10; UINT32_MAX: no filters */
     uint64_t table_bytes;       /* 32 MiB */
     uint32_t tier_runs;         /* runs of one tier that make a merge due; 4 */
-    uint64_t log_segment_bytes; /* memdb_bytes / 4, 1 to 16 MiB */
+    uint64_t log_segment_bytes; /* memdb_bytes / 2, 1 to 16 MiB */
 };
 
 /* Open the store in directory `path`, creating directory and store if missing.

@@ -1,4 +1,7 @@
-/* hash.h - XXH3 under two names: checksums bound to a place, and hashes of keys. */
+/* hash.h - XXH3 under two names: checksums bound to a place, and hashes of keys.
+ *
+ * Short inputs are hashed where they are asked for; of long ones a call costs nothing, and behind
+ * it is the widest code that this processor can run (hash_long.c). The numbers are the same. */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 
@@ -6,6 +9,18 @@
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+#define HASH_SHORT_BYTES_MAX 512u
+
+uint64_t hash_long(const void *data, size_t len, uint64_t seed);
+/* Of all pieces, one behind the other. */
+uint64_t hash_pieces(const struct quern_slice *pieces, size_t n, uint64_t seed);
+
+static inline uint64_t hash_bytes(const void *data, size_t len, uint64_t seed)
+{
+    return len <= HASH_SHORT_BYTES_MAX ? XXH3_64bits_withSeed(data, len, seed)
+                                       : hash_long(data, len, seed);
+}
 
 /* The seed of hash_placed(), for those who hash in pieces. */
 static inline uint64_t hash_place(uint64_t file_id, uint64_t offset)
@@ -17,18 +32,13 @@ static inline uint64_t hash_place(uint64_t file_id, uint64_t offset)
  * is `file_id`: the same bytes anywhere else fail the check. */
 static inline uint64_t hash_placed(const void *data, size_t len, uint64_t file_id, uint64_t offset)
 {
-    return XXH3_64bits_withSeed(data, len, hash_place(file_id, offset));
+    return hash_bytes(data, len, hash_place(file_id, offset));
 }
 
 /* The hash of a key, for filters: on disk, do not change. */
 static inline uint64_t hash_key(struct quern_slice key)
 {
     return XXH3_64bits(key.data, key.len);
-}
-
-static inline uint64_t hash_bytes(const void *data, size_t len, uint64_t seed)
-{
-    return XXH3_64bits_withSeed(data, len, seed);
 }
 
 #endif

@@ -60,10 +60,11 @@ static enum quern_code fill_options(struct quern *db, const struct quern_options
         o->tier_runs = 4;
     if (o->tier_runs < 2 || o->tier_runs > 16)
         return err_set(err, QUERN_INVALID, "tier_runs is %u; 2 to 16 are possible", o->tier_runs);
-    if (o->log_segment_bytes == 0) /* a few for each MemDB: what is not needed goes soon */
-        o->log_segment_bytes = o->memdb_bytes / 4 < MIB ? MIB
-                               : o->memdb_bytes / 4 < WAL_SEGMENT_BYTES_DEFAULT
-                                   ? o->memdb_bytes / 4
+    /* What is not needed goes soon, but a writer waits for each beginning: decision 0019. */
+    if (o->log_segment_bytes == 0)
+        o->log_segment_bytes = o->memdb_bytes / 2 < MIB ? MIB
+                               : o->memdb_bytes / 2 < WAL_SEGMENT_BYTES_DEFAULT
+                                   ? o->memdb_bytes / 2
                                    : WAL_SEGMENT_BYTES_DEFAULT;
     if (o->log_segment_bytes < 64 * 1024)
         return err_set(err, QUERN_INVALID, "log_segment_bytes is %" PRIu64 "; at least 64 KiB",

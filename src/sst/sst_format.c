@@ -69,14 +69,10 @@ size_t seal(uint8_t *to, const uint8_t *raw, size_t raw_len, enum sst_codec code
 void seal_pieces(uint8_t trailer[TRAILER_BYTES], struct quern_slice head, struct quern_slice tail,
                  uint64_t unique_id, uint64_t offset)
 {
-    XXH3_state_t state = {0};
+    struct quern_slice pieces[] = {head, tail, slice_of(trailer, 8)};
 
     put_trailer(trailer, head.len + tail.len, SST_PLAIN);
-    (void)XXH3_64bits_reset_withSeed(&state, hash_place(unique_id, offset));
-    (void)XXH3_64bits_update(&state, head.data, head.len);
-    (void)XXH3_64bits_update(&state, tail.data, tail.len);
-    (void)XXH3_64bits_update(&state, trailer, 8);
-    put_u64le(trailer + 8, XXH3_64bits_digest(&state));
+    put_u64le(trailer + 8, hash_pieces(pieces, ARRAY_LEN(pieces), hash_place(unique_id, offset)));
 }
 
 enum quern_code unseal_check(const uint8_t *sealed, size_t len, uint64_t checksum,

@@ -49,14 +49,11 @@ uint64_t sst_entry_hash(const struct entry *e)
     uint64_t bytes, about;
 
     if (e->value.len == 0 || e->value.data == behind_key) {
-        bytes = XXH3_64bits(e->key.data, e->key.len + e->value.len);
+        bytes = hash_bytes(e->key.data, e->key.len + e->value.len, 0);
     } else {
-        XXH3_state_t state;
+        struct quern_slice pieces[] = {e->key, e->value};
 
-        (void)XXH3_64bits_reset(&state);
-        (void)XXH3_64bits_update(&state, e->key.data, e->key.len);
-        (void)XXH3_64bits_update(&state, e->value.data, e->value.len);
-        bytes = XXH3_64bits_digest(&state);
+        bytes = hash_pieces(pieces, ARRAY_LEN(pieces), 0);
     }
     about = e->seq * UINT64_C(0x9E3779B97F4A7C15) ^ e->expires_ms * UINT64_C(0xC2B2AE3D27D4EB4F) ^
             (uint64_t)e->key.len << 8 ^ (uint64_t)e->kind;

@@ -407,6 +407,29 @@ TEST(base_placed_checksums_differ_by_place)
     CHECK(here != hash_placed("abd", 3, 1, 4096));
 }
 
+/* Whatever code the processor allows: what one machine wrote, another one reads. */
+TEST(base_long_hashes_are_the_same_numbers_on_every_processor)
+{
+    static uint8_t bytes[70000];
+    uint64_t random = 7, sum = 0;
+
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 251);
+    for (size_t len = 0; len < sizeof(bytes); len += 1 + len / 23) {
+        uint64_t seed = len % 3 == 0 ? 0 : tap_random(&random);
+        size_t a = tap_random(&random) % (len + 1), b = a + tap_random(&random) % (len - a + 1);
+        struct quern_slice pieces[] = {{bytes, a}, {bytes + a, b - a}, {bytes + b, len - b}};
+        uint64_t want = XXH3_64bits_withSeed(bytes, len, seed);
+
+        CHECK_EQ(hash_bytes(bytes, len, seed), want);
+        CHECK_EQ(hash_long(bytes, len, seed), want);
+        CHECK_EQ(hash_pieces(pieces, ARRAY_LEN(pieces), seed), want);
+    }
+    for (size_t len = 400; len < 4000; len += 400)
+        sum = sum * 31 + hash_bytes(bytes + len, len, len);
+    CHECK_EQ(sum, UINT64_C(892524101515451659)); /* on disk, do not change */
+}
+
 TEST(base_table_metas_copy_whole_or_not_at_all)
 {
     struct table_meta from = {.table_no = 42}, to = {.table_no = 7};

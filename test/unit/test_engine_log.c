@@ -54,6 +54,30 @@ static bool wait_for_flush(struct sim *sim, struct quern *db)
     return false;
 }
 
+/* The writer waits for the beginning of each: with large values that is a good part of its time. */
+TEST(a_memdb_takes_two_log_segments_or_three)
+{
+    struct sim_fault no_tables = {
+        .ops = SIM_WRITE, .name = "*.sst*", .always = true, .sys_errno = ENOSPC};
+    struct quern_options options = options_here();
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_stats stats = {0};
+    static uint8_t value[64 * 1024];
+    struct quern *db;
+
+    options.memory_bytes = 32 << 20;
+    options.memdb_bytes = 4 << 20;
+    options.log_segment_bytes = 0; /* what it is by itself */
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    sim_fail(sim, &no_tables);
+    for (unsigned n = 0; stats.memdb_sealed == 0; n++, quern_stats(db, &stats))
+        CHECK_OK(
+            quern_put(db, world_key(n), (struct quern_slice){value, sizeof(value)}, NULL, &err),
+            &err);
+    CHECK(wal_segment_no(engine_wal(db)) >= 2 && wal_segment_no(engine_wal(db)) <= 3);
+    CHECK_CODE(quern_close(db, &err), QUERN_NO_SPACE);
+}
+
 TEST(the_log_of_a_memdb_is_kept_while_its_table_cannot_be_written)
 {
     struct sim_fault no_tables = {
