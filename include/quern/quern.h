@@ -117,7 +117,8 @@ struct quern_options {
     uint64_t log_segment_bytes; /* memdb_bytes / 2, 1 to 16 MiB */
 };
 
-/* Open the store in directory `path`, creating directory and store if missing.
+/* Open the store in directory `path`, creating directory and store if missing. One that was closed
+ * is left as it is until something is written: the first write begins the log, and waits for that.
  *   owns     on success *out is the caller's until quern_close(); on failure it is untouched
  *   errors   NO_STORE, EXISTS, LOCKED (held by another process or handle), DENIED, CORRUPT (file,
  *            offset, reason), UNSUPPORTED (a newer format), INVALID (options), IO, NO_SPACE,
@@ -421,8 +422,9 @@ struct quern_stats {
         cache_index_bytes, cache_filter_bytes;
     uint64_t memdb_entries;
     /* disk, bytes */
-    uint64_t disk_bytes, log_bytes, log_segments, table_bytes, tables, table_entries,
-        table_tombstones;
+    uint64_t disk_bytes, log_bytes;
+    uint64_t log_segments; /* 0 until something is written */
+    uint64_t table_bytes, tables, table_entries, table_tombstones;
     uint32_t tiers; /* rows of `tier` in use; the last one is the bottom run */
     struct quern_tier_stats tier[QUERN_TIERS_MAX];
     /* since open */

@@ -87,6 +87,10 @@ void alloc_free(void *p)
     free(p);
 }
 
+#ifndef MADV_COLLAPSE /* libc before 2.37 */
+#define MADV_COLLAPSE 25
+#endif
+
 static void *map_pages(size_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -120,6 +124,17 @@ void *alloc_pages(size_t bytes)
     if (p != NULL)
         (void)madvise(p, bytes, MADV_HUGEPAGE);
     return p;
+}
+
+void alloc_pages_small(void *p, size_t bytes)
+{
+    (void)madvise(p, bytes, MADV_NOHUGEPAGE);
+}
+
+void alloc_pages_huge(void *p, size_t bytes)
+{
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
+    (void)madvise(p, bytes, MADV_COLLAPSE); /* a kernel before 6.1 does it some time later */
 }
 
 void alloc_pages_free(void *p, size_t bytes)

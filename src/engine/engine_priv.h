@@ -301,6 +301,10 @@ quern_seq engine_oldest_pin(struct quern *db); /* UINT64_MAX: there is none */
 void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq);
 void pin_remove_locked(struct pin *p);
 
+/* ---- ballast.c ---- */
+void ballast_keep(struct quern *db);    /* see that it is there, if the disk has plenty of space */
+bool ballast_give_up(struct quern *db); /* true: there was some, and its space is free now */
+
 /* ---- ahead.c ---- */
 void engine_ahead_call(void *db); /* the log's on_low */
 void engine_ahead_stop(struct quern *db);

@@ -84,14 +84,39 @@ static enum quern_code fill_options(struct quern *db, const struct quern_options
 
 /* ---- opening ---- */
 
+/* Open the directory, making it if that is wished. One that was there is not synced in its parent: if
+ * it has a store, that was done before. */
+static enum quern_code open_dir(struct quern *db, const char *path, struct quern_error *err)
+{
+    enum quern_code code = os_dir_open(db->os, path, false, &db->dir, err);
+
+    if (code != QUERN_NO_STORE || db->options.must_exist || db->options.read_only)
+        return code;
+    err_clear(err);
+    return os_dir_open(db->os, path, true, &db->dir, err);
+}
+
+/* The directory's name is durable before there is anything in it: who made it may have died before
+ * that. */
+static enum quern_code make_store(struct quern *db, const char *path, struct quern_error *err)
+{
+    struct os_dir *dir;
+
+    if (os_dir_open(db->os, path, true, &dir, err))
+        return err->code;
+    os_dir_close(dir);
+    return manifest_create(db->dir, &db->manifest, err);
+}
+
 static enum quern_code find_store(struct quern *db, const char *path, struct quern_error *err)
 {
     const struct quern_options *o = &db->options;
     bool found;
 
-    if (os_dir_open(db->os, path, !o->must_exist && !o->read_only, &db->dir, err))
+    if (open_dir(db, path, err))
         return err->code;
-    if (!o->read_only && os_dir_lock(db->dir, LOCK_NAME, &db->lock, err))
+    if (!o->read_only && (os_dir_lock(db->dir, LOCK_NAME, &db->lock, err) ||
+                          os_dir_may_write(db->dir, err))) /* now, not with the first write */
         return err->code;
     if (manifest_find(db->dir, &found, err))
         return err->code;
@@ -101,7 +126,7 @@ static enum quern_code find_store(struct quern *db, const char *path, struct que
         return manifest_open(db->dir, o->read_only, &db->manifest, err);
     if (o->must_exist || o->read_only)
         return err_set(err, QUERN_NO_STORE, "there is no store in this directory");
-    return manifest_create(db->dir, &db->manifest, err);
+    return make_store(db, path, err);
 }
 
 /* The first view: the tables alone. */
@@ -287,12 +312,25 @@ static void remove_log(struct quern *db, uint64_t from, uint64_t end)
     }
 }
 
-/* Everything into tables, and the manifest says that no log is needed. */
+/* The manifest says that no log is needed, if it does not say so already. */
+static enum quern_code settle_log(struct quern *db, struct quern_error *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+    uint64_t first = state->log_first;
+    struct manifest_edit edit = {.set_log_first = true, .log_first = state->log_last + 1};
+
+    if (first > state->log_last)
+        return QUERN_OK;
+    if (manifest_apply(db->manifest, &edit, err))
+        return err->code;
+    remove_log(db, first, edit.log_first);
+    return QUERN_OK;
+}
+
+/* Everything into tables. A store into which nothing was written is left as it is. */
 static enum quern_code settle(struct quern *db, struct quern_error *err)
 {
     struct request flush = {.kind = REQUEST_FLUSH, .err = err};
-    struct manifest_edit edit = {.set_log_first = true};
-    uint64_t log_first;
 
     if (engine_refusal(db, err))
         return err->code;
@@ -305,12 +343,7 @@ static enum quern_code settle(struct quern *db, struct quern_error *err)
     wal_trim(engine_wal(db));
     if (wal_close(atomic_exchange(&db->wal, NULL), err))
         return err->code;
-    log_first = manifest_state(db->manifest)->log_first;
-    edit.log_first = manifest_state(db->manifest)->log_last + 1;
-    if (manifest_apply(db->manifest, &edit, err))
-        return err->code;
-    remove_log(db, log_first, edit.log_first);
-    return QUERN_OK;
+    return settle_log(db, err);
 }
 
 enum quern_code quern_close(struct quern *db, struct quern_error *err)

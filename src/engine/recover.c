@@ -2,7 +2,7 @@
  *
  *     recover_replay     wal_replay -> MemDBs, oldest first (db->recovered); full ones are flushed
  *     recover_finish     MemDBs -> tables; what is dropped is copied aside; the edit that says that
- *                        the old log is not needed; orphans go; the new log, on the old one's files
+ *                        the old log is not needed; orphans go; the new log, with the old one's files
  *
  * The second half needs space, and waits for it when there is none: the store is open meanwhile.
  * What was replayed is in memory and is read as sealed MemDBs are, db->wal is NULL and writes get
@@ -142,7 +142,8 @@ static enum quern_code begin_segment(void *arg, uint64_t segment_no, struct quer
     return manifest_apply(db->manifest, &edit, err);
 }
 
-/* The new log. It takes the files of the old one, so that it needs no space. */
+/* The new log, whose first segment comes with the first write. It takes a file of the old one, if
+ * there is any, so that it needs no space. */
 static enum quern_code start_log(struct quern *db, const struct store_files *files,
                                  struct quern_error *err)
 {

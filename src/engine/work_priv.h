@@ -26,11 +26,6 @@ bool work_edit_refused(enum quern_code code);
 void work_remove_tables(struct quern *db, const struct compact_output *out);
 /* Flush the oldest sealed MemDB, if any; deals with failure (no_space, engine_fail). */
 MUST_USE enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err);
-
-/* ---- ballast.c ---- */
-void ballast_keep(struct quern *db);    /* see that it is there, if the disk has plenty of space */
-bool ballast_give_up(struct quern *db); /* true: there was some, and its space is free now */
-
 void work_set_no_space(struct quern *db, bool no_space, const struct quern_error *why);
 
 /* ---- files.c ---- */

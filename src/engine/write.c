@@ -133,6 +133,22 @@ void engine_check_log(struct quern *db, const struct quern_error *err)
         engine_fail(db, err);
 }
 
+/* A full disk may be met by the first segment of a log, when no flush is due that would make room:
+ * then too the ballast is what was set aside for it. */
+static enum quern_code append_group(struct quern *db, struct wal *wal, const struct group *g,
+                                    struct quern_error *err)
+{
+    enum quern_code code = wal_append(wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
+    struct wal_stats log;
+
+    if (LIKELY(code != QUERN_NO_SPACE))
+        return code;
+    wal_stats(wal, &log);
+    if (log.segments_live != 0 || !ballast_give_up(db))
+        return code;
+    return wal_append(wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
+}
+
 static enum quern_code log_group(struct quern *db, const struct group *g, struct quern_error *err)
 {
     uint64_t began_ns = g->sync ? os_now_ns(db->os) : 0;
@@ -140,7 +156,7 @@ static enum quern_code log_group(struct quern *db, const struct group *g, struct
     enum quern_code code;
 
     if (g->count != 0)
-        code = wal_append(wal, g->batches, g->count, db->last_seq + 1, g->sync, err);
+        code = append_group(db, wal, g, err);
     else
         code = g->sync && wal != NULL ? wal_sync(wal, err) : QUERN_OK;
     if (g->sync)

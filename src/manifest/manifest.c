@@ -1,7 +1,7 @@
-/* manifest.c - the life of a manifest: made, opened, appended to, written anew.
+/* manifest.c - the life of a manifest: made, appended to, written anew.
  *
- *     manifest_create  write_file -> CURRENT
- *     manifest_open    read, replay -> write_file (next number) -> CURRENT -> remove the others
+ *     manifest_create  write_file -> CURRENT -> mark
+ *     manifest_open    see manifest_open.c
  *     manifest_apply   check -> [rewrite when long] -> write -> sync -> take into the state -> mark
  *                        |               |               |       |
  *                      INVALID     goes on with      cut back    poisoned: UNKNOWN, then
@@ -10,8 +10,9 @@
  * Invariants:
  *   (1) CURRENT names a file only after its bytes, its size and its name are durable, and the file
  *       named before is removed only after CURRENT's change is durable;
- *   (2) what a crash has touched is read and never appended to: a page that the kernel failed to
- *       write may still look well in its cache;
+ *   (2) a file that an earlier process wrote is appended to only if it ends with a mark, hence was
+ *       durable; what a crash has touched is read and never appended to: a page that the kernel
+ *       failed to write may still look well in its cache;
  *   (3) the state in memory changes after the sync, in steps that cannot fail;
  *   (4) `end` is where the next record goes: the start of a page, or after a mark there. Pages
  *       before it that hold an acknowledged edit are never written again. */
@@ -19,36 +20,13 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "base/thread.h"
 
 #include <inttypes.h>
-#include <stdatomic.h>
 
 /* A manifest is written anew when it is longer than this and than so many times what it was when it
  * held nothing but its snapshot. */
 #define REWRITE_BYTES_MIN (UINT64_C(1) << 20)
 #define REWRITE_FACTOR 4
-
-struct manifest {
-    /* Set at open, constant after. */
-    struct os_dir *dir;
-    bool read_only;
-
-    /* Written under mu, read by anyone. */
-    _Atomic uint64_t manifest_no;  /* of the file that CURRENT names */
-    _Atomic uint64_t bytes;        /* its size */
-    _Atomic uint64_t next_file_no; /* taken without mu: no flush waits for another's sync here */
-
-    /* Guarded by mu, which is held while an edit is written and synced: edits are a row. */
-    struct mutex mu;
-    struct os_file *file; /* NULL: read only, or a new file is owed before the first edit */
-    uint64_t salt, chain, edit_no, end;
-    uint64_t rewrite_bytes;      /* write anew when `end` has passed it */
-    uint64_t manifest_no_last;   /* the highest that was ever tried */
-    bool tail_dirty;             /* something may stand at `end` that must be cut first */
-    struct quern_error failed;   /* code != OK: poisoned, and why */
-    struct manifest_state state; /* its tables change only in edits that touch tables */
-};
 
 /* ---- writing a whole file ---- */
 
@@ -102,8 +80,7 @@ static enum quern_code write_bytes(struct os_file *file, const struct buf *b, ui
     return os_file_write(file, &piece, 1, at, err);
 }
 
-/* A file that nothing names any more. If it stays, the next open removes it. */
-static void remove_manifest(struct os_dir *dir, uint64_t manifest_no)
+void manifest_remove(struct os_dir *dir, uint64_t manifest_no)
 {
     char name[MANIFEST_NAME_BYTES];
     struct quern_error ignored;
@@ -125,7 +102,7 @@ static enum quern_code create_durably(struct os_dir *dir, uint64_t manifest_no,
         return err_in(err, "%s", name);
     if (write_bytes(*out, bytes, 0, err) || os_file_sync(*out, err) || os_dir_sync(dir, err)) {
         os_file_drop(GIVE(*out));
-        remove_manifest(dir, manifest_no);
+        manifest_remove(dir, manifest_no);
         return err_in(err, "%s", name);
     }
     return QUERN_OK;
@@ -157,6 +134,31 @@ static enum quern_code write_file(struct manifest *m, struct fresh_file *out,
     return QUERN_OK;
 }
 
+/* All that the file holds is durable, and so is CURRENT, which names it. Not synced, and nothing
+ * waits for it: it lets a later open go on with this file, and tell damage to the edit that was
+ * just synced from a tail that a crash has torn. */
+static void append_mark(struct manifest *m)
+{
+    uint8_t bytes[RECORD_HEAD_BYTES];
+    struct record rec = {RECORD_MARK, m->edit_no, 0, m->edit_no, {NULL, 0}};
+    struct iovec piece = {bytes, sizeof(bytes)};
+    struct quern_error ignored;
+
+    record_seal(bytes, &rec, m->salt, m->end);
+    if (os_file_write(m->file, &piece, 1, m->end, &ignored))
+        m->tail_dirty = true; /* the edit itself is safe */
+    else
+        m->end += sizeof(bytes);
+    atomic_store(&m->bytes, m->end);
+}
+
+uint64_t manifest_rewrite_bytes(uint64_t snapshot_bytes)
+{
+    return snapshot_bytes * REWRITE_FACTOR > REWRITE_BYTES_MIN ? snapshot_bytes * REWRITE_FACTOR
+                                                               : REWRITE_BYTES_MIN;
+}
+
+/* From now on CURRENT names it, durably. */
 static void adopt_file(struct manifest *m, const struct fresh_file *f)
 {
     os_file_drop(m->file);
@@ -165,11 +167,10 @@ static void adopt_file(struct manifest *m, const struct fresh_file *f)
     m->chain = f->chain;
     m->edit_no = 1;
     m->end = f->bytes;
-    m->rewrite_bytes = f->bytes * REWRITE_FACTOR > REWRITE_BYTES_MIN ? f->bytes * REWRITE_FACTOR
-                                                                     : REWRITE_BYTES_MIN;
+    m->rewrite_bytes = manifest_rewrite_bytes(f->bytes);
     m->tail_dirty = false;
     atomic_store(&m->manifest_no, f->manifest_no);
-    atomic_store(&m->bytes, f->bytes);
+    append_mark(m);
 }
 
 /* Refuse from now on, and say that the outcome of what was under way is unknown. */
@@ -191,9 +192,7 @@ static bool current_stayed(struct os_dir *dir, uint64_t manifest_no)
     return code == QUERN_NO_STORE || (code == QUERN_OK && c.manifest_no != manifest_no);
 }
 
-/* Replace the file by a new one. Errors: as write_file(), then nothing has changed; or UNKNOWN,
- * when CURRENT may or may not have moved for good: then the manifest is poisoned. */
-static enum quern_code rewrite(struct manifest *m, struct quern_error *err)
+enum quern_code manifest_rewrite(struct manifest *m, struct quern_error *err)
 {
     uint64_t old_no = atomic_load(&m->manifest_no);
     char line[CURRENT_BYTES_MAX];
@@ -207,21 +206,20 @@ static enum quern_code rewrite(struct manifest *m, struct quern_error *err)
         os_file_drop(f.file);
         (void)err_in(err, CURRENT_NAME);
         if (current_stayed(m->dir, f.manifest_no))
-            remove_manifest(m->dir, f.manifest_no);
+            manifest_remove(m->dir, f.manifest_no);
         else
             m->failed = *err;
         return err->code;
     }
     adopt_file(m, &f);
     if (old_no != 0)
-        remove_manifest(m->dir, old_no);
+        manifest_remove(m->dir, old_no);
     return QUERN_OK;
 }
 
 /* ---- create ---- */
 
-static enum quern_code manifest_new(struct os_dir *dir, struct manifest **out,
-                                    struct quern_error *err)
+enum quern_code manifest_new(struct os_dir *dir, struct manifest **out, struct quern_error *err)
 {
     struct manifest *m = NEW(struct manifest);
 
@@ -273,7 +271,7 @@ static enum quern_code create(struct os_dir *dir, const struct manifest_edit *ed
         m->state.store_id = os_random_u64(os_of(dir));
     while (m->state.store_id == 0);
     m->state.created_ms = os_wall_ms(os_of(dir));
-    if (rewrite(m, err))
+    if (manifest_rewrite(m, err))
         return err_in(err, "create the manifest");
     *out = GIVE(m);
     return QUERN_OK;
@@ -309,148 +307,7 @@ enum quern_code manifest_create_from(struct os_dir *dir, const struct manifest_s
     return create(dir, &edit, out, err);
 }
 
-/* ---- open ---- */
-
-static enum quern_code read_file(struct os_dir *dir, const char *name, struct buf *out,
-                                 struct quern_error *err)
-{
-    struct os_file *file OWNED(os_file_drop) = NULL;
-    uint64_t bytes;
-
-    if (os_file_open(dir, name, OS_READ, &file, err)) {
-        if (err->code == QUERN_NO_STORE)
-            return err_set(err, QUERN_CORRUPT, "named by " CURRENT_NAME ", is missing");
-        return err->code;
-    }
-    if (os_file_size(file, &bytes, err) || buf_reserve(out, bytes, err) ||
-        os_file_read(file, out->data, bytes, 0, err))
-        return err->code;
-    out->len = bytes;
-    return QUERN_OK;
-}
-
-/* Read the file that CURRENT names and check that it is that file. */
-static enum quern_code read_image(struct os_dir *dir, const struct manifest_current *current,
-                                  struct manifest_image *image, struct quern_error *err)
-{
-    struct buf bytes OWNED_BUF = {0};
-    char name[MANIFEST_NAME_BYTES];
-
-    manifest_name(name, current->manifest_no);
-    if (read_file(dir, name, &bytes, err) || manifest_replay(buf_slice(&bytes), image, err))
-        return err_in(err, "%s", name);
-    if (image->header.manifest_no == current->manifest_no &&
-        image->header.store_id == current->store_id)
-        return QUERN_OK;
-    state_done(&image->state);
-    return err_set(err, QUERN_CORRUPT,
-                   "%s: says that it is manifest %" PRIu64 " of store %016" PRIx64
-                   ", not of store %016" PRIx64 " which " CURRENT_NAME " names",
-                   name, image->header.manifest_no, image->header.store_id, current->store_id);
-}
-
-static enum quern_code list_manifest(void *arg, const char *name, uint64_t bytes,
-                                     struct quern_error *err)
-{
-    uint64_t manifest_no;
-
-    (void)bytes;
-    if (!manifest_name_parse(name, &manifest_no))
-        return QUERN_OK;
-    return buf_append(arg, &manifest_no, sizeof(manifest_no), err);
-}
-
-/* The old file serves on. A process that was killed may have left its last edit, or the move of
- * CURRENT, in the kernel's memory alone; what rests on them from now on (names of log segments that
- * change, files that are removed) must not outlive them. */
-static enum quern_code keep_old(struct manifest *m, struct quern_error *err)
-{
-    struct os_file *file OWNED(os_file_drop) = NULL;
-    char name[MANIFEST_NAME_BYTES];
-
-    manifest_name(name, atomic_load(&m->manifest_no));
-    if (os_file_open(m->dir, name, OS_WRITE, &file, err) || os_file_sync(file, err))
-        return err->code;
-    return os_dir_sync(m->dir, err);
-}
-
-/* Write the new file above every number that is there, then remove the others. */
-static enum quern_code start_anew(struct manifest *m, struct quern_error *err)
-{
-    struct buf list OWNED_BUF = {0};
-    const uint64_t *numbers;
-    size_t n;
-
-    if (os_dir_list(m->dir, list_manifest, &list, err))
-        return err->code;
-    numbers = (const uint64_t *)(const void *)list.data;
-    n = list.len / sizeof(*numbers);
-    for (size_t i = 0; i < n; i++)
-        if (numbers[i] > m->manifest_no_last)
-            m->manifest_no_last = numbers[i];
-    if (rewrite(m, err)) {
-        /* A full disk is no reason not to be read. The new file is owed: manifest_apply(). */
-        if (err->code != QUERN_NO_SPACE || m->failed.code != QUERN_OK)
-            return err->code;
-        return keep_old(m, err);
-    }
-    for (size_t i = 0; i < n; i++)
-        remove_manifest(m->dir, numbers[i]);
-    return QUERN_OK;
-}
-
-static enum quern_code read_current(struct os_dir *dir, struct manifest_current *current,
-                                    struct quern_error *err)
-{
-    enum quern_code code = current_read(dir, current, err);
-    bool found;
-
-    if (code != QUERN_NO_STORE)
-        return code;
-    if (manifest_find(dir, &found, err))
-        return err->code;
-    return err_set(err, QUERN_NO_STORE, "there is no store here");
-}
-
-enum quern_code manifest_open(struct os_dir *dir, bool read_only, struct manifest **out,
-                              struct quern_error *err)
-{
-    struct manifest *m OWNED(manifest_close) = NULL;
-    struct manifest_current current;
-    struct manifest_image image;
-
-    if (read_current(dir, &current, err) || manifest_new(dir, &m, err) ||
-        read_image(dir, &current, &image, err))
-        return err->code;
-    m->read_only = read_only;
-    m->state = image.state;
-    m->manifest_no_last = current.manifest_no;
-    atomic_store(&m->manifest_no, current.manifest_no);
-    atomic_store(&m->bytes, image.bytes);
-    atomic_store(&m->next_file_no, image.next_file_no);
-    if (!read_only && start_anew(m, err))
-        return err->code;
-    *out = GIVE(m);
-    return QUERN_OK;
-}
-
 /* ---- apply ---- */
-
-/* Not synced, and nothing waits for it: it lets a later open tell damage to the edit that was just
- * synced from a tail that a crash has torn. */
-static void append_mark(struct manifest *m)
-{
-    uint8_t bytes[RECORD_HEAD_BYTES];
-    struct record rec = {RECORD_MARK, m->edit_no, 0, m->edit_no, {NULL, 0}};
-    struct iovec piece = {bytes, sizeof(bytes)};
-    struct quern_error ignored;
-
-    record_seal(bytes, &rec, m->salt, m->end);
-    if (os_file_write(m->file, &piece, 1, m->end, &ignored))
-        m->tail_dirty = true; /* the edit itself is safe */
-    else
-        m->end += sizeof(bytes);
-}
 
 static enum quern_code cut_back(struct manifest *m, struct quern_error *err)
 {
@@ -492,7 +349,6 @@ static enum quern_code append_edit(struct manifest *m, const struct manifest_edi
     m->edit_no++;
     m->end += bytes.len;
     append_mark(m);
-    atomic_store(&m->bytes, m->end);
     return QUERN_OK;
 }
 
@@ -503,7 +359,7 @@ static enum quern_code ready_file_locked(struct manifest *m, struct quern_error 
     mutex_assert_held(&m->mu);
     if (m->file != NULL && m->end <= m->rewrite_bytes)
         return QUERN_OK;
-    if (rewrite(m, err) == QUERN_OK)
+    if (manifest_rewrite(m, err) == QUERN_OK)
         return QUERN_OK;
     if (m->failed.code != QUERN_OK)
         return poison(m, err, "write the manifest anew");

@@ -78,8 +78,9 @@ MUST_USE enum quern_code manifest_create_from(struct os_dir *dir,
 
 /* Read CURRENT and the manifest it names. Torn or damaged bytes at its end that follow the last
  * synced edit are cut (an edit is acknowledged only after its sync); damage before valid edits is
- * CORRUPT. Unless `read_only`, a new manifest is then written and published: nothing is ever
- * appended to a file that a crash has touched. On a full disk that is put off until the first
+ * CORRUPT. A manifest whose last edit was acknowledged, and nothing begun after it, is gone on with,
+ * and nothing is written. Else, unless `read_only`, a new one is written and published: nothing is
+ * ever appended to a file that a crash has touched. On a full disk that is put off until the first
  * manifest_apply(). Errors: NO_STORE, CORRUPT, UNSUPPORTED, IO, DENIED, NO_MEMORY. */
 MUST_USE enum quern_code manifest_open(struct os_dir *dir, bool read_only, struct manifest **out,
                                        struct quern_error *err);

@@ -1,11 +1,15 @@
 /* manifest_priv.h - what the files of this room share: the bytes of a manifest file, edits as
- * bytes, changes of the state, and CURRENT. */
+ * bytes, changes of the state, the writer, and CURRENT. */
 #ifndef MANIFEST_MANIFEST_PRIV_H
 #define MANIFEST_MANIFEST_PRIV_H
 
-#include "base/entry.h"
 #include "manifest/manifest.h"
+
+#include "base/entry.h"
+#include "base/thread.h"
 #include "record/record.h"
+
+#include <stdatomic.h>
 
 /* ---- the file: header, first edit, and every further edit on pages of its own ---- */
 
@@ -124,14 +128,49 @@ void state_commit(struct manifest_state *state, struct state_change *change);
 void state_change_done(struct state_change *change); /* abandon; empty is fine */
 void state_done(struct manifest_state *state);
 
+/* ---- the writer (manifest.c) ---- */
+
+struct manifest {
+    /* Set at open, constant after. */
+    struct os_dir *dir;
+    bool read_only;
+
+    /* Written under mu, read by anyone. */
+    _Atomic uint64_t manifest_no;  /* of the file that CURRENT names */
+    _Atomic uint64_t bytes;        /* its size */
+    _Atomic uint64_t next_file_no; /* taken without mu: no flush waits for another's sync here */
+
+    /* Guarded by mu, which is held while an edit is written and synced: edits are a row. */
+    struct mutex mu;
+    struct os_file *file; /* NULL: read only, or a new file is owed before the first edit */
+    uint64_t salt, chain, edit_no, end;
+    uint64_t rewrite_bytes;      /* write anew when `end` has passed it */
+    uint64_t manifest_no_last;   /* the highest that was ever tried */
+    bool tail_dirty;             /* something may stand at `end` that must be cut first */
+    struct quern_error failed;   /* code != OK: poisoned, and why */
+    struct manifest_state state; /* its tables change only in edits that touch tables */
+};
+
+MUST_USE enum quern_code manifest_new(struct os_dir *dir, struct manifest **out,
+                                      struct quern_error *err);
+/* Replace the file by a new one, of number manifest_no_last + 1. Errors: as of writing a file, then
+ * nothing has changed; or, when CURRENT may or may not have moved for good, `failed` is set. */
+MUST_USE enum quern_code manifest_rewrite(struct manifest *m, struct quern_error *err);
+/* How long a file may grow whose snapshot is so long. */
+uint64_t manifest_rewrite_bytes(uint64_t snapshot_bytes);
+/* A file that nothing names any more. If it stays, the next open removes it. */
+void manifest_remove(struct os_dir *dir, uint64_t manifest_no);
+
 /* ---- reading a whole file ---- */
 
 struct manifest_image {
     struct manifest_header header;
     struct manifest_state state; /* owned: state_done() */
     uint64_t next_file_no;       /* above every table and run that was ever named */
-    uint64_t edit_count;
+    uint64_t edit_count, chain;  /* the last edit's number and checksum */
+    uint64_t snapshot_bytes;     /* up to the end of the first edit */
     uint64_t bytes; /* up to the end of the last whole edit or mark: what follows is a tail */
+    bool settled;   /* it ends with a mark, and nothing follows */
 };
 
 /* Read the bytes of a manifest. On failure *out is untouched. Errors: CORRUPT (offset and reason),

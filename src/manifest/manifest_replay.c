@@ -5,6 +5,9 @@
  *     page j   mark 2 | edit 3 | zeros          an acknowledged edit are never written again
  *     page k   mark 3                           a mark says: edit n was synced when I was written
  *
+ * A file that ends with a mark is settled: all that is in it was durable, and so was CURRENT's move
+ * to it, when a process that did the syncs wrote the mark. It may be appended to.
+ *
  * Three judgements about bytes that do not read as the record that should stand there:
  *   edit 1            CURRENT was moved to this file after it was synced: damage, CORRUPT.
  *   something behind  a record further on carries a durable number at or above the first edit
@@ -262,6 +265,9 @@ static enum quern_code take_records(struct replay *r, struct quern_error *err)
             return err->code;
         at = after_record(at, &rec);
         r->image.bytes = at < r->file.len ? at : r->file.len;
+        if (r->image.edit_count == 1 && rec.type == RECORD_EDIT)
+            r->image.snapshot_bytes = r->image.bytes;
+        r->image.settled = rec.type == RECORD_MARK && at == r->file.len;
     }
     return judge_end(r, at, r->image.edit_count + 1, err);
 }
@@ -358,6 +364,7 @@ enum quern_code manifest_replay(struct quern_slice file, struct manifest_image *
         return err->code;
     }
     r.image.state.store_id = r.image.header.store_id;
+    r.image.chain = r.chain;
     *out = r.image;
     r.image.state = (struct manifest_state){0};
     replay_done(&r);

@@ -120,6 +120,11 @@ enum quern_code os_dir_free_bytes(struct os_dir *dir, uint64_t *bytes, struct qu
     return dir->os->ops->dir_free_bytes(dir, bytes, err);
 }
 
+enum quern_code os_dir_may_write(struct os_dir *dir, struct quern_error *err)
+{
+    return dir->os->ops->dir_may_write(dir, err);
+}
+
 enum quern_code os_dir_lock(struct os_dir *dir, const char *name, struct os_lock **out,
                             struct quern_error *err)
 {

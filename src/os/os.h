@@ -68,6 +68,8 @@ MUST_USE enum quern_code os_dir_link(struct os_dir *dir, const char *name, struc
 /* Bytes an ordinary user may still write to this file system. */
 MUST_USE enum quern_code os_dir_free_bytes(struct os_dir *dir, uint64_t *bytes,
                                            struct quern_error *err);
+/* May this process make files here? Errors: DENIED, also where the file system takes no writes. */
+MUST_USE enum quern_code os_dir_may_write(struct os_dir *dir, struct quern_error *err);
 
 /* Hold the file `name` (made if missing) against every other holder, in this process or another,
  * until os_unlock() or the end of the process. Errors: LOCKED, DENIED, IO, NO_MEMORY. */
@@ -152,6 +154,7 @@ struct os_ops {
     enum quern_code (*dir_link)(struct os_dir *, const char *, struct os_dir *, const char *,
                                 struct quern_error *);
     enum quern_code (*dir_free_bytes)(struct os_dir *, uint64_t *, struct quern_error *);
+    enum quern_code (*dir_may_write)(struct os_dir *, struct quern_error *);
     enum quern_code (*dir_lock)(struct os_dir *, const char *, struct os_lock **,
                                 struct quern_error *);
     void (*unlock)(struct os_lock *);

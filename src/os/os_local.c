@@ -295,6 +295,7 @@ static const struct os_ops local_ops = {
     .dir_rename = local_dir_rename,
     .dir_link = local_dir_link,
     .dir_free_bytes = local_dir_free_bytes,
+    .dir_may_write = local_dir_may_write,
     .dir_lock = local_dir_lock,
     .unlock = local_unlock,
     .file_open = local_file_open,

@@ -238,6 +238,13 @@ enum quern_code local_dir_free_bytes(struct os_dir *dir, uint64_t *bytes, struct
     return QUERN_OK;
 }
 
+enum quern_code local_dir_may_write(struct os_dir *dir, struct quern_error *err)
+{
+    if (faccessat(local_dir(dir)->fd, ".", W_OK | X_OK, AT_EACCESS) != 0)
+        return err_sys(err, errno, "write to directory %s", dir->path);
+    return QUERN_OK;
+}
+
 /* ---- the lock ---- */
 
 /* Who holds the lock file, as far as the file itself tells; 0: it does not. */
@@ -267,13 +274,14 @@ static enum quern_code locked_by(struct local_dir *dir, int fd, const char *name
                    name);
 }
 
-/* Best effort, and whether it worked is nobody's concern: on a full disk the file stays empty
- * and the message of the next one to come says less. */
+/* As long as any that came before, so that nothing need be cut off: that would wait for the file
+ * system's journal. Best effort, and whether it worked is nobody's concern: on a full disk the file
+ * stays empty and the message of the next one to come says less. */
 static void leave_pid(int fd)
 {
     char text[24];
-    int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-    bool left = ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)len, 0) == len;
+    int len = snprintf(text, sizeof(text), "%-10ld\n", (long)getpid());
+    bool left = holder_pid(fd) == (long)getpid() || pwrite(fd, text, (size_t)len, 0) == len;
 
     (void)left;
 }

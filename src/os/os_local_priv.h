@@ -40,6 +40,7 @@ enum quern_code local_dir_rename(struct os_dir *dir, const char *from, const cha
 enum quern_code local_dir_link(struct os_dir *dir, const char *name, struct os_dir *to_dir,
                                const char *to_name, struct quern_error *err);
 enum quern_code local_dir_free_bytes(struct os_dir *dir, uint64_t *bytes, struct quern_error *err);
+enum quern_code local_dir_may_write(struct os_dir *dir, struct quern_error *err);
 enum quern_code local_dir_lock(struct os_dir *dir, const char *name, struct os_lock **out,
                                struct quern_error *err);
 void local_unlock(struct os_lock *lock);

@@ -16,6 +16,7 @@ struct chunk;
 struct cells {
     struct mutex mu;
     struct chunk *open;          /* guarded by mu: those with free cells that are not leaving */
+    bool begun;                  /* guarded by mu: there was a chunk already */
     _Atomic uint64_t idle_bytes; /* of cells that are free, but for those of leaving chunks */
 };
 

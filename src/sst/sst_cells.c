@@ -9,6 +9,9 @@
  * besides, each block that enters the cache meets a page that has to be made. A cell that was given
  * back is taken again as it is.
  *
+ * The first chunk is in small pages until some blocks are in it: to clear a huge page takes longer
+ * than all else that a look-up does in a store that was just opened.
+ *
  * Cells are given back in any order, so chunks end up half empty. When that is too much, the cache
  * empties the emptiest one (cells_leave()): frames can move, since readers find them by their slot.
  */
@@ -21,10 +24,12 @@
 #define HEAD_BYTES 128u
 #define CELLS ((CHUNK_BYTES - HEAD_BYTES) / CELL_BYTES)
 #define MAP_WORDS ((CELLS + 63) / 64)
+#define FEW_CELLS 32u
 
 struct chunk {
     struct chunk *next, *prev;
     uint32_t used;
+    bool small;              /* not in a huge page yet */
     _Atomic bool leaving;    /* changed under mu */
     uint64_t map[MAP_WORDS]; /* a bit for each cell in use */
 };
@@ -36,6 +41,7 @@ void cells_init(struct cells *c)
 {
     mutex_init(&c->mu);
     c->open = NULL;
+    c->begun = false;
     atomic_init(&c->idle_bytes, 0);
 }
 
@@ -100,6 +106,10 @@ static bool grow_locked(struct cells *c)
     if (k == NULL)
         return false;
     assert(chunk_of(k) == k); /* alloc_pages() begins so */
+    if (!c->begun)
+        alloc_pages_small(k, CHUNK_BYTES);
+    k->small = !c->begun;
+    c->begun = true;
     for (uint32_t i = CELLS; i < MAP_WORDS * 64; i++)
         k->map[i / 64] |= UINT64_C(1) << (i % 64);
     open_locked(c, k);
@@ -128,6 +138,10 @@ void *cells_take(struct cells *c, size_t clear, bool may_grow)
         k->map[i / 64] |= UINT64_C(1) << (i % 64);
         if (++k->used == CELLS)
             unopen_locked(c, k);
+        if (k->small && k->used > FEW_CELLS) {
+            alloc_pages_huge(k, CHUNK_BYTES);
+            k->small = false;
+        }
         add_idle(c, -1);
         cell = memset(cell_at(k, i), 0, clear);
     }

@@ -15,7 +15,8 @@
  *       mapping in this life of the segment, so mapping and direct write cannot disagree.
  *   (3) records lie in [8192, cur.prepared): blocks that exist. The mapping is not touched
  *       elsewhere.
- *   (4) cur.end moves only over whole records; what a failed call left behind it is written over
+ *   (4) before the first append there is no segment: cur is all zero, and has no room;
+ *   (5) cur.end moves only over whole records; what a failed call left behind it is written over
  *       by the next.
  *
  * Without mapping, "mapped" is a plain write of the same bytes; without direct writes, a sync
@@ -73,7 +74,7 @@ static enum quern_code make_room(struct wal *w, uint64_t bytes, bool sync, struc
         return QUERN_OK;
     /* Whoever syncs had better go on in a file that is filled than wait while this one grows. */
     if (end > s->bytes || (sync && wal_has_whole_spare(w))) {
-        if (wal_begin_segment(w, s->no + 1, bytes, err))
+        if (wal_begin_segment(w, bytes, err))
             return err->code;
         end = record_start(s->end) + bytes;
     }
@@ -398,7 +399,7 @@ void wal_stats(struct wal *w, struct wal_stats *out)
         .poisoned = is_poisoned(w),
     };
     mutex_lock(&w->mu);
-    out->segments_live = w->full_count + 1;
+    out->segments_live = w->full_count + (counter_get(&w->cur_bytes) != 0);
     out->segments_spare = w->spare_count;
     out->bytes_on_disk =
         w->files_bytes + counter_get(&w->next_bytes) +
@@ -437,14 +438,14 @@ enum quern_code wal_open(struct os_dir *dir, const struct wal_config *config, st
     w->on_begin_arg = config->on_begin_arg;
     w->on_low = config->on_low;
     w->on_low_arg = config->on_low_arg;
-    w->last_seq = config->last_seq;
+    w->low_at = UINT64_MAX; /* until there is a segment */
+    w->last_seq = w->said_durable = config->last_seq;
+    counter_set(&w->cur_no, w->first_no);
     /* What came before this log is in tables, or was replayed from another one: durable already. */
     counter_set(&w->durable_seq, config->last_seq);
     ensure(config->spare_last < config->first_segment);
     if (config->spare_first != 0)
         wal_adopt(w, config->spare_first, config->spare_last);
-    if (wal_begin_segment(w, config->first_segment, 0, err))
-        return err->code;
     *out = GIVE(w);
     return QUERN_OK;
 }
@@ -471,7 +472,7 @@ enum quern_code wal_close(struct wal *w, struct quern_error *err)
     if (s->map != NULL)
         os_file_unmap(s->file, GIVE(s->map), s->bytes);
     file = GIVE(s->file);
-    if (code != QUERN_OK)
+    if (code != QUERN_OK || file == NULL)
         os_file_drop(file);
     else if ((code = os_file_close(file, err)) != QUERN_OK)
         code = wal_poison(w, true, err);

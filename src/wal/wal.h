@@ -28,7 +28,7 @@ struct wal; /* opaque: the fields live in wal_priv.h */
 #define WAL_SEGMENT_BYTES_DEFAULT (UINT64_C(16) << 20)
 
 /* Tell the manifest that segment `segment_no` begins, before anything is written into it, so
- * that a lost file is noticed. Called from wal_append() and wal_open(). */
+ * that a lost file is noticed. Called from wal_append() and wal_mark(). */
 typedef enum quern_code (*wal_begin_fn)(void *arg, uint64_t segment_no, struct quern_error *err);
 
 /* So much was written that wal_prepare_ahead() has something to do. Called by the writer, which
@@ -38,7 +38,7 @@ typedef void (*wal_low_fn)(void *arg);
 struct wal_config {
     uint64_t store_id;
     uint64_t segment_bytes; /* a group that does not fit gets a segment of its own size */
-    uint64_t first_segment; /* number of the segment to create; none of it or above may exist */
+    uint64_t first_segment; /* number of the first segment; none of it or above may exist */
     uint64_t spare_first, spare_last; /* segments below it that nobody needs any more: their files
                                        * are used again. Durably so, in the manifest. 0: none */
     quern_seq last_seq; /* numbers given so far, all durable in tables: what was replayed is
@@ -49,9 +49,9 @@ struct wal_config {
     void *on_low_arg;
 };
 
-/* Start a log: creates segment `first_segment`, durable in name and header at return. `dir` is
- * borrowed and must outlive it. On failure *out is untouched. Errors: NO_SPACE, IO, DENIED,
- * NO_MEMORY, and what on_begin returns. */
+/* Start a log. It writes nothing: the first append begins segment `first_segment`, so who only reads
+ * leaves the directory as it was. `dir` is borrowed and must outlive it. On failure *out is
+ * untouched. Errors: EXISTS, IO, NO_MEMORY. */
 MUST_USE enum quern_code wal_open(struct os_dir *dir, const struct wal_config *config,
                                   struct wal **out, struct quern_error *err);
 
@@ -60,7 +60,8 @@ MUST_USE enum quern_code wal_open(struct os_dir *dir, const struct wal_config *c
  * `sync` it, and all before it, survives the machine too.
  * On failure nothing of the group will be replayed and the log stands as before, except
  * UNKNOWN (the sync failed: it may be replayed or not; the log is poisoned).
- * Errors: NO_SPACE, IO, READ_ONLY (poisoned earlier), NO_MEMORY, UNKNOWN. */
+ * Errors: NO_SPACE, IO, DENIED, READ_ONLY (poisoned earlier), NO_MEMORY, UNKNOWN, and what on_begin
+ * returns. */
 MUST_USE enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_t n,
                                     quern_seq first_seq, bool sync, struct quern_error *err);
 
@@ -91,7 +92,8 @@ void wal_trim(struct wal *w);
 void wal_prepare_ahead(struct wal *w);
 
 struct wal_stats {
-    uint64_t segments_live, segments_spare, bytes_on_disk;
+    uint64_t segments_live; /* 0: none was begun yet */
+    uint64_t segments_spare, bytes_on_disk;
     uint64_t groups, batches, bytes_appended; /* payload and heads */
     uint64_t bytes_padded;                    /* to whole pages, for direct writes */
     uint64_t syncs, sync_ns_total, sync_ns_max;

@@ -487,9 +487,9 @@ static void abandon(struct wal *w, struct segment *s, const char *from, const ch
         wal_remove_name(w, own);
 }
 
-enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_bytes_min,
-                                  struct quern_error *err)
+enum quern_code wal_begin_segment(struct wal *w, uint64_t record_bytes_min, struct quern_error *err)
 {
+    uint64_t no = w->cur.file != NULL ? w->cur.no + 1 : w->first_no;
     uint64_t bytes = round_up(WAL_START + record_bytes_min, RECORD_PAGE_BYTES);
     struct segment s = {.no = no, .extent_bytes = WAL_EXTENT_BYTES_MIN};
     char from[TMP_NAME_BYTES], own[WAL_NAME_BYTES];

@@ -63,7 +63,7 @@ static inline bool wal_wants_pad(uint64_t end)
 
 /* ---- the writer ---- */
 
-/* The segment that takes appends. */
+/* The segment that takes appends; all zero before the first one. */
 struct segment {
     uint64_t no;
     uint64_t bytes;            /* planned size, whole pages */
@@ -154,7 +154,8 @@ struct wal {
 
     /* Written by the writer. */
     wal_counter durable_seq;
-    wal_counter cur_no, cur_bytes, cur_file_bytes;
+    wal_counter cur_no; /* before the first segment: its number */
+    wal_counter cur_bytes, cur_file_bytes;
     wal_counter cur_used;   /* cur.end when on_low was last called */
     wal_counter next_bytes; /* written by wal_prepare_ahead() */
     wal_counter groups, batches, bytes_appended, bytes_padded, syncs, sync_ns_total, sync_ns_max,
@@ -182,11 +183,11 @@ struct wal {
     uint64_t full_count, spare_count, files_bytes; /* files_bytes: of both lists */
 };
 
-/* Make segment `no`, large enough for a record of `record_bytes_min`, durable in name and header,
+/* Make the next segment, large enough for a record of `record_bytes_min`, durable in name and header,
  * told to on_begin and ready for appends; it becomes w->cur and what was cur joins w->full. On
  * failure w->cur stands as before. Errors: NO_SPACE, IO, NO_MEMORY, ...; a failed directory sync
  * poisons. */
-MUST_USE enum quern_code wal_begin_segment(struct wal *w, uint64_t no, uint64_t record_bytes_min,
+MUST_USE enum quern_code wal_begin_segment(struct wal *w, uint64_t record_bytes_min,
                                            struct quern_error *err);
 /* Zeros into [from, upto) of a file. Errors: NO_SPACE, IO. */
 MUST_USE enum quern_code wal_write_zeros(struct os_file *file, uint64_t from, uint64_t upto,

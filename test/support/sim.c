@@ -400,6 +400,14 @@ static enum quern_code sim_dir_free_bytes(struct os_dir *dir, uint64_t *bytes,
     return sim_end(&how, err, "free space of", dir->path);
 }
 
+static enum quern_code sim_dir_may_write(struct os_dir *dir, struct quern_error *err)
+{
+    struct how how = sim_begin(dir->os, SIM_STAT, dir->path);
+
+    ensure(how.way != LIE);
+    return sim_end(&how, err, "write to", dir->path);
+}
+
 /* ---- the lock ---- */
 
 static struct inode *create(struct how *how, struct os_dir *dir, const char *name)
@@ -733,6 +741,7 @@ static const struct os_ops sim_ops = {
     .dir_rename = sim_dir_rename,
     .dir_link = sim_dir_link,
     .dir_free_bytes = sim_dir_free_bytes,
+    .dir_may_write = sim_dir_may_write,
     .dir_lock = sim_dir_lock,
     .unlock = sim_unlock,
     .file_open = sim_file_open,

@@ -355,6 +355,37 @@ static bool is_mapped(const void *chunk)
 
 /* A block that is still being loaded when the others of its chunk move follows them when it comes:
  * else one that is read often would hold two MiB for as long as it lives. */
+/* A huge page is cleared as a whole: a store that was opened for one look-up would wait for that. */
+TEST(cache_of_a_few_blocks_takes_a_few_pages_and_keeps_them_when_they_become_a_huge_one)
+{
+    enum { MANY = 100 };
+    unsigned char there[CHUNK_BYTES / 4096];
+    uint8_t *cell[MANY], *chunk;
+    struct cells c;
+    size_t pages = 0;
+
+    cells_init(&c);
+    for (unsigned i = 0; i < MANY; i++) {
+        cell[i] = cells_take(&c, 64, true);
+        CHECK(cell[i] != NULL);
+        memset(cell[i], (int)i, CELL_BYTES);
+        if (i > 3)
+            continue;
+        chunk = (uint8_t *)((uintptr_t)cell[0] & ~(uintptr_t)(CHUNK_BYTES - 1));
+        CHECK_EQ(mincore(chunk, CHUNK_BYTES, there), 0);
+        pages = 0;
+        for (size_t p = 0; p < ARRAY_LEN(there); p++)
+            pages += there[p] & 1;
+        CHECK(pages <= 2 * (i + 1) + 1);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        for (size_t b = 0; b < CELL_BYTES; b++)
+            CHECK_EQ(cell[i][b], i);
+        cells_give(&c, cell[i]);
+    }
+    cells_done(&c);
+}
+
 TEST(cache_block_that_comes_late_does_not_hold_its_chunk)
 {
     enum { CELLS = 496, FRAMES = 3 * CELLS, LAST = FRAMES - 1 };

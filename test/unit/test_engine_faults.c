@@ -1085,7 +1085,8 @@ static struct sim *store_with_a_lost_edit(const struct quern_options *options, b
     struct quern *db;
     uint8_t *all;
 
-    if (!EXPECT(world_open(sim, options, &db, &err) == QUERN_OK))
+    if (!EXPECT(world_open(sim, options, &db, &err) == QUERN_OK) ||
+        !EXPECT(world_put(db, 0, 1, false, &err) == QUERN_OK))
         return NULL;
     if (!named) { /* and what was begun stays, as if the power had gone at that moment */
         sim_fail(sim, &(struct sim_fault){

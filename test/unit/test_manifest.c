@@ -284,6 +284,15 @@ static enum quern_code store_steps(struct store *s, int n, struct quern_error *e
     return QUERN_OK;
 }
 
+/* Take the mark that ends the file: then it is not known to be durable, as after a crash. */
+static bool store_unmark(struct store *s)
+{
+    uint64_t end = manifest_bytes(s->m);
+
+    return end % RECORD_PAGE_BYTES == RECORD_HEAD_BYTES &&
+           sim_truncate(s->sim, "MANIFEST-*", end - RECORD_HEAD_BYTES) == 1;
+}
+
 static enum quern_code store_reopen(struct store *s, bool read_only, struct quern_error *err)
 {
     manifest_close(GIVE(s->m));
@@ -470,12 +479,17 @@ TEST(manifest_open_removes_manifests_that_nothing_names)
     struct quern_error err;
     struct os_file *stray = NULL;
 
-    CHECK_OK(store_create(&s, &err), &err);
-    CHECK_OK(os_file_open(s.dir, "MANIFEST-000009", OS_WRITE | OS_CREATE, &stray, &err), &err);
-    os_file_drop(stray);
-    CHECK_OK(store_reopen(&s, false, &err), &err);
-    CHECK(manifest_owns_name(s.m, "MANIFEST-000010"));
-    CHECK_EQ(file_count(&s), 2);
+    for (unsigned anew = 0; anew < 2; anew++) {
+        CHECK_OK(store_create(&s, &err), &err);
+        CHECK(!anew || store_unmark(&s));
+        CHECK_OK(os_file_open(s.dir, "MANIFEST-000009", OS_WRITE | OS_CREATE, &stray, &err), &err);
+        os_file_drop(stray);
+        CHECK_OK(store_reopen(&s, false, &err), &err);
+        CHECK(manifest_owns_name(s.m, anew ? "MANIFEST-000010" : "MANIFEST-000001"));
+        CHECK_EQ(file_count(&s), 2);
+        if (!anew)
+            store_done(&s);
+    }
 }
 
 /* ---- edits that do not fit ---- */
@@ -617,7 +631,7 @@ static enum quern_code small_make(struct small *x, struct quern_error *err)
     if (store_three(&x->s, err))
         return err->code;
     /* The first file has edit 1 (empty) and edit 2; start one that has a snapshot of weight. */
-    if (store_reopen(&x->s, false, err))
+    if (!EXPECT(store_unmark(&x->s)) || store_reopen(&x->s, false, err))
         return err->code;
     x->edit_at[0] = MANIFEST_HEADER_BYTES;
     for (int i = 1; i <= SMALL_EDITS; i++) {
@@ -675,7 +689,7 @@ static bool byte_counts(struct small *x, const uint64_t *lengths, uint64_t at)
 
         if (at >= edit && at < edit + lengths[i])
             return true;
-        if (i >= 2 && at >= edit - RECORD_HEAD_BYTES && at < edit)
+        if (i >= 1 && at >= edit - RECORD_HEAD_BYTES && at < edit)
             return true;
     }
     return false;
@@ -742,6 +756,76 @@ TEST(manifest_cut_inside_what_current_promises_is_corrupt)
         CHECK_EQ(sim_truncate(s->sim, "MANIFEST-000002", cut), 1);
         CHECK_CODE(read_print(s->dir, &print, &err), QUERN_CORRUPT);
     }
+}
+
+/* ---- going on with a file ---- */
+
+TEST(manifest_that_ends_with_a_mark_is_opened_without_a_write_and_appended_to)
+{
+    struct store s OWNED_STORE;
+    struct quern_error err;
+    uint64_t changes, syncs;
+
+    CHECK_OK(store_create(&s, &err), &err);
+    for (unsigned round = 0; round < 20; round++) {
+        changes = sim_op_count_of(s.sim, SIM_CHANGES);
+        CHECK_OK(store_reopen(&s, false, &err), &err);
+        CHECK_EQ(sim_op_count_of(s.sim, SIM_CHANGES), changes);
+        CHECK(store_print(&s) == model_print(&s.model));
+        CHECK(manifest_owns_name(s.m, "MANIFEST-000001"));
+        syncs = sim_op_count_of(s.sim, SIM_SYNC | SIM_DIR_SYNC);
+        CHECK_OK(store_step(&s, &err), &err);
+        CHECK_EQ(sim_op_count_of(s.sim, SIM_SYNC | SIM_DIR_SYNC), syncs + 1);
+        if (round % 4 == 3) /* and so does what a power cut leaves */
+            CHECK_OK(store_crash(&s, SIM_KEEP_ALL, &err), &err);
+    }
+    CHECK_OK(store_crash(&s, SIM_DROP_ALL, &err), &err);
+    CHECK(store_print(&s) == model_print(&s.model));
+}
+
+/* An edit whose sync failed looks well in the kernel's memory, and may be gone from the disk. */
+TEST(manifest_that_does_not_end_with_a_mark_is_never_appended_to)
+{
+    static const struct sim_fault faults[] = {
+        {.ops = SIM_SYNC, .name = "MANIFEST*", .sys_errno = EIO, .drop_dirty = true},
+        {.ops = SIM_SYNC, .name = "MANIFEST*", .sys_errno = EIO},
+        {.ops = SIM_WRITE, .name = "MANIFEST*", .skip = 1, .sys_errno = EIO}, /* the mark */
+        {.ops = SIM_WRITE, .name = "MANIFEST*", .skip = 1, .sys_errno = EIO, .part_bytes = 20},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+        struct store s OWNED_STORE;
+        struct quern_error err;
+        uint64_t shown;
+
+        CHECK_OK(store_three(&s, &err), &err);
+        sim_fail(s.sim, &faults[i]);
+        CHECK_CODE(store_step(&s, &err), i < 2 ? QUERN_UNKNOWN : QUERN_OK);
+        CHECK_EQ(sim_fault_hits(s.sim), 1);
+        CHECK_OK(store_reopen(&s, false, &err), &err);
+        CHECK(manifest_owns_name(s.m, "MANIFEST-000002"));
+        shown = store_print(&s);
+        CHECK_OK(store_crash(&s, SIM_DROP_ALL, &err), &err);
+        CHECK(store_print(&s) == shown);
+    }
+}
+
+/* CURRENT's move to a new file may be in the kernel's memory alone: no mark says that it is not. */
+TEST(manifest_named_by_a_current_that_was_not_synced_is_not_gone_on_with)
+{
+    struct store s OWNED_STORE;
+    struct quern_error err;
+    struct sim_fault fault = {.ops = SIM_DIR_SYNC, .skip = 1, .sys_errno = EIO};
+
+    CHECK_OK(store_three(&s, &err), &err);
+    CHECK(store_unmark(&s));
+    manifest_close(GIVE(s.m));
+    sim_fail(s.sim, &fault);
+    CHECK_CODE(manifest_open(s.dir, false, &s.m, &err), QUERN_IO);
+    CHECK_OK(store_crash(&s, SIM_KEEP_ALL, &err), &err); /* another process */
+    CHECK(manifest_owns_name(s.m, "MANIFEST-000003"));
+    CHECK_OK(store_crash(&s, SIM_DROP_ALL, &err), &err);
+    CHECK(store_print(&s) == model_print(&s.model));
 }
 
 /* ---- CURRENT ---- */
@@ -851,6 +935,7 @@ TEST(manifest_of_another_store_or_number_is_corrupt)
     CHECK_CODE(read_print(s.dir, &print, &err), QUERN_CORRUPT);
     CHECK(strstr(err.text, "of store") != NULL);
 
+    CHECK_EQ(sim_truncate(s.sim, "other/MANIFEST-000001", RECORD_PAGE_BYTES), 1); /* no mark */
     CHECK_OK(manifest_open(other, false, &m, &err), &err);
     manifest_close(GIVE(m));
     CHECK_OK(os_dir_remove(other, "MANIFEST-000002", &err), &err);
@@ -989,6 +1074,7 @@ TEST(manifest_opens_on_a_full_disk_and_owes_the_new_file)
     struct quern_error err;
 
     CHECK_OK(store_three(&s, &err), &err);
+    CHECK(store_unmark(&s));
     sim_free_space(s.sim, 0);
     CHECK_OK(store_reopen(&s, false, &err), &err);
     CHECK(store_print(&s) == model_print(&s.model));
@@ -1088,9 +1174,11 @@ static enum quern_code run_script(struct store *s, struct model *next, struct qu
     *next = s->model;
     if (store_dir(s, err) || manifest_create(s->dir, &s->m, err))
         return err->code;
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 16; i++) {
         *next = s->model;
-        if ((i == 4 || i == 8) && store_reopen(s, false, err))
+        if (i == 7)
+            (void)store_unmark(s); /* and the manifest is written anew */
+        if (i % 4 == 3 && store_reopen(s, false, err))
             return err->code;
         model_step(next, &s->draft, s->m, &s->seed);
         if (manifest_apply(s->m, &s->draft.edit, err))

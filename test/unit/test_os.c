@@ -272,9 +272,11 @@ CONTRACT(os_a_lock_is_held_once_until_it_is_let_go)
     struct os_lock *first = NULL, *second = NULL;
 
     UNUSED;
+    CHECK(put_file(d, "LOCK", "9999999999\n")); /* of one that held it before */
     CHECK_OK(os_dir_lock(d, "LOCK", &first, &err), &err);
     CHECK_CODE(os_dir_lock(d, "LOCK", &second, &err), QUERN_LOCKED);
     CHECK(strstr(err.text, "LOCK is held by") != NULL);
+    CHECK(strstr(err.text, "999") == NULL);
     os_unlock(first);
     CHECK_OK(os_dir_lock(d, "LOCK", &second, &err), &err);
     os_unlock(second);

@@ -480,9 +480,12 @@ TEST(wal_adopts_the_segments_of_the_log_before)
     config.spare_last = 5;
     CHECK_OK(wal_open(dir, &config, &w, &err), &err);
     wal_stats(w, &stats);
-    CHECK_EQ(stats.segments_spare, 2); /* three were kept, and one is the first segment now */
+    CHECK_EQ(stats.segments_spare, 3); /* three were kept */
     CHECK(os_dir_stat(dir, "000005.wal", &bytes, &err) == QUERN_NO_STORE);
     model.first_segment = 6;
+    CHECK_OK(append(w, 1, 400, true, &err), &err);
+    wal_stats(w, &stats);
+    CHECK_EQ(stats.segments_spare, 2); /* and one is the first segment now */
     while (wal_segment_no(w) < 9)
         CHECK_OK(append(w, 1, 400, true, &err), &err);
     wal_stats(w, &stats);
@@ -800,6 +803,7 @@ TEST(wal_format_from_the_future_is_refused)
     static const enum wal_recover modes[] = {WAL_TAIL, WAL_POINT_IN_TIME};
 
     CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    CHECK_OK(append(w, 1, 10, false, &err), &err);
     wal_drop(w);
     peek(dir, 1, 0, page, PAGE);
     for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -860,6 +864,7 @@ TEST(wal_group_that_does_not_parse_is_corruption_though_its_checksum_is_right)
     uint8_t page[PAGE], bytes[128];
 
     CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    CHECK_OK(append(w, 1, 1, false, &err), &err); /* what is written over it is longer */
     wal_drop(w);
     peek(dir, 1, 0, page, PAGE);
     for (size_t i = 0; i < ARRAY_LEN(payloads); i++) {
@@ -885,6 +890,7 @@ TEST(wal_open_refuses_a_number_that_is_taken)
     struct wal *w;
 
     CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    CHECK_OK(append(w, 1, 10, false, &err), &err);
     wal_drop(w);
     CHECK_CODE(start(dir, SMALL, &w, &err), QUERN_EXISTS);
 }
@@ -980,7 +986,7 @@ TEST(wal_direct_write_that_is_refused_is_made_the_other_way)
             struct os_dir *dir OWNED(os_dir_close) = NULL;
             struct quern_error err = {0};
             struct sim_fault fault = {
-                .ops = SIM_WRITE, .skip = 2, .sys_errno = EINVAL, .part_bytes = part};
+                .ops = SIM_WRITE, .skip = 1, .sys_errno = EINVAL, .part_bytes = part};
             struct wal_replay out;
             struct wal_stats stats;
             struct wal *w;
@@ -988,8 +994,9 @@ TEST(wal_direct_write_that_is_refused_is_made_the_other_way)
             set_ways(disk, ways);
             dir = sim_dir(disk);
             CHECK_OK(start(dir, SMALL, &w, &err), &err);
+            CHECK_OK(append(w, 1, 900, true, &err), &err); /* and the segment begins */
             sim_fail(disk, &fault);
-            for (unsigned i = 0; i < 6; i++)
+            for (unsigned i = 0; i < 5; i++)
                 CHECK_OK(append(w, 1, 900, true, &err), &err);
             CHECK_EQ(sim_fault_hits(disk), 1);
             wal_stats(w, &stats);
@@ -1130,6 +1137,74 @@ TEST(wal_without_memory_leaves_the_log_as_it_was)
     CHECK_OK(append(w, 1, 5000, false, &err), &err);
     CHECK_OK(wal_close(w, &err), &err);
     CHECK_OK(replay(dir, WAL_STRICT, &out, &err), &err);
+}
+
+/* ---- the first segment ---- */
+
+TEST(wal_that_nothing_is_appended_to_writes_nothing)
+{
+    struct sim *disk OWNED(sim_free) = sim_new(1);
+    struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+    struct quern_error err = {0};
+    struct wal_stats stats;
+    struct wal *w;
+    uint64_t changes = sim_op_count_of(disk, SIM_CHANGES);
+
+    CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    CHECK_EQ(wal_segment_no(w), 1); /* what opens now needs segments from this one on */
+    CHECK_OK(wal_mark(w, &err), &err);
+    CHECK_OK(wal_sync(w, &err), &err);
+    wal_trim(w);
+    wal_prepare_ahead(w);
+    wal_stats(w, &stats);
+    CHECK_EQ(stats.segments_live, 0);
+    CHECK_EQ(stats.bytes_on_disk, 0);
+    CHECK_OK(wal_close(w, &err), &err);
+    CHECK_EQ(sim_op_count_of(disk, SIM_CHANGES), changes);
+    CHECK_EQ(model.last_segment, 0); /* and nothing was told to the manifest */
+}
+
+/* Whatever the first append fails at, nothing of it is replayed, and the next begins the segment
+ * anew; but a log that cannot know whether its names are durable refuses. */
+TEST(wal_first_segment_that_cannot_begin_is_begun_by_the_next_append)
+{
+    static const int errors[] = {ENOSPC, EIO};
+    unsigned refused = 0, failures = 0;
+
+    for (unsigned n = 0, hits = 1; hits != 0; n++) {
+        struct sim *disk OWNED(sim_free) = sim_new(1);
+        struct os_dir *dir OWNED(os_dir_close) = sim_dir(disk);
+        struct quern_error err = {0};
+        struct sim_fault fault = {
+            .ops = SIM_CHANGES, .skip = n / 2, .sys_errno = errors[n % 2], .part_bytes = 100};
+        struct wal_replay out;
+        struct wal_stats stats;
+        enum quern_code code;
+        struct wal *w;
+
+        CHECK_OK(start(dir, SMALL, &w, &err), &err);
+        sim_fail(disk, &fault);
+        code = append(w, 2, 900, n % 4 < 2, &err);
+        hits = (unsigned)sim_fault_hits(disk);
+        sim_fail_never(disk);
+        CHECK(hits != 0 || code == QUERN_OK);
+        wal_stats(w, &stats);
+        CHECK(stats.poisoned || code != QUERN_OK || stats.segments_live == 1);
+        if (stats.poisoned) {
+            CHECK_CODE(append(w, 1, 900, false, &err), QUERN_READ_ONLY);
+            wal_drop(w);
+            refused++;
+            continue;
+        }
+        failures += code != QUERN_OK;
+        CHECK_OK(append(w, 1, 900, true, &err), &err);
+        CHECK_EQ(wal_segment_no(w), 1);
+        CHECK_OK(wal_close(w, &err), &err);
+        CHECK_OK(replay(dir, WAL_STRICT, &out, &err), &err);
+        CHECK_EQ(model.read_last, model.last);
+        CHECK_EQ(model.wrong, 0);
+    }
+    CHECK(refused > 0 && failures > 2);
 }
 
 /* ---- crashes, on the simulated disk ---- */

@@ -206,7 +206,8 @@ TEST(wal_writer_that_syncs_goes_on_in_files_that_do_not_grow)
     struct log log;
 
     CHECK(start(&log, dir));
-    for (unsigned i = 0; wal_segment_no(log.w) < 4; i++) {
+    CHECK_OK(append(&log, true), &err);
+    for (unsigned i = 1; wal_segment_no(log.w) < 4; i++) {
         uint64_t writes = sim_op_count_of(disk, SIM_WRITE), no = wal_segment_no(log.w);
         unsigned calls = atomic_load(&log.calls);
 
@@ -329,7 +330,8 @@ TEST(wal_writer_that_is_followed_never_fills_its_segment)
     struct log log;
 
     CHECK(start(&log, dir));
-    for (unsigned i = 0; i < SEGMENT / VALUE_BYTES * 23 / 8; i++) {
+    CHECK_OK(append(&log, false), &err);
+    for (unsigned i = 1; i < SEGMENT / VALUE_BYTES * 23 / 8; i++) {
         uint64_t writes = sim_op_count_of(disk, SIM_WRITE), no = wal_segment_no(log.w);
         unsigned calls = atomic_load(&log.calls);
 
