@@ -3,8 +3,10 @@
  *   hash the key once
  *   rcu_enter
  *     view, then the number to read at        (version.h says why in this order)
- *     prefetch the filter line of the MemDB
- *     MemDB, sealed MemDBs newest first, runs newest first: the first version found decides
+ *     prefetch the filter lines of the MemDBs
+ *     MemDB, sealed MemDBs newest first
+ *     prefetch the filter lines of the runs, and the place in the bottom one's index
+ *     runs newest first                       (the first version found decides)
  *     copy the value out                      (or take over the block of a large one)
  *   rcu_leave
  *
@@ -72,6 +74,14 @@ static void value_clear(struct quern_value *value)
 
 /* ---- one key ---- */
 
+static void prefetch_mems(const struct view *view, uint64_t hash)
+{
+    if (view->mem != NULL)
+        mem_prefetch(view->mem, hash);
+    for (size_t i = 0; i < view->sealed_count; i++)
+        mem_prefetch(view->sealed[i], hash);
+}
+
 static bool search_mems(const struct view *view, struct sst_lookup *l)
 {
     if (view->mem != NULL && mem_get(view->mem, l->key, l->hash, l->seq, &l->entry))
@@ -82,19 +92,37 @@ static bool search_mems(const struct view *view, struct sst_lookup *l)
     return false;
 }
 
+/* The tables of runs[0, n) that may hold the key, NULL where a run has none. What the searches
+ * will need first is on its way then, for all of them at once. */
+static void expect_runs(const struct run *runs, size_t n, const struct sst_lookup *l,
+                        struct table **tables)
+{
+    for (size_t r = 0; r < n; r++) {
+        tables[r] = run_find(&runs[r], l->key);
+        if (tables[r] == NULL)
+            continue;
+        sst_prefetch_filter(tables[r]->sst, l->hash);
+        if (runs[r].tier == TIER_BOTTOM) /* where most keys are */
+            sst_prefetch_index(tables[r]->sst, l->key);
+    }
+}
+
 /* *passed: runs above the bottom that were searched in vain. */
 static enum quern_code search_tables(const struct version *version, struct sst_lookup *l,
                                      uint64_t *passed, struct quern_error *err)
 {
-    for (size_t r = 0; r < version->run_count && !l->found; r++) {
-        const struct run *run = &version->runs[r];
-        struct table *t = run_find(run, l->key);
+    struct table *tables[RUNS_AT_ONCE];
 
-        if (t == NULL)
+    for (size_t r = 0; r < version->run_count && !l->found; r++) {
+        size_t k = r % RUNS_AT_ONCE, left = version->run_count - r;
+
+        if (k == 0)
+            expect_runs(&version->runs[r], left < RUNS_AT_ONCE ? left : RUNS_AT_ONCE, l, tables);
+        if (tables[k] == NULL)
             continue;
-        if (sst_get(t->sst, l, err))
+        if (sst_get(tables[k]->sst, l, err))
             return err->code;
-        *passed += !l->found && run->tier != TIER_BOTTOM;
+        *passed += !l->found && version->runs[r].tier != TIER_BOTTOM;
     }
     return QUERN_OK;
 }
@@ -143,8 +171,7 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     rcu_enter();
     view = atomic_load_explicit(&db->view, memory_order_acquire);
     l.seq = read_seq(db, opts);
-    if (view->mem != NULL)
-        mem_prefetch(view->mem, l.hash);
+    prefetch_mems(view, l.hash);
     l.found = search_mems(view, &l);
     if (!l.found)
         code = search_tables(view->version, &l, &passed, err);
@@ -217,8 +244,7 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
         m->lookup[i] = (struct sst_lookup){.key = keys[i], .seq = seq};
         m->code[i] = check_key(keys[i], &m->err[i]);
         m->lookup[i].hash = hash_key(keys[i]);
-        if (view->mem != NULL)
-            mem_prefetch(view->mem, m->lookup[i].hash);
+        prefetch_mems(view, m->lookup[i].hash);
     }
     for (size_t i = 0; i < n; i++)
         if (m->code[i] == QUERN_OK)

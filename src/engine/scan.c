@@ -232,6 +232,28 @@ static void prepare_seek(struct quern_iter *it)
     renew(it);
 }
 
+/* Several runs are searched one after the other: have what the searches will need on its way for
+ * all of them at once, first in the indexes, then in the blocks that these name. */
+static void expect_seek(const struct quern_iter *it, struct quern_slice key)
+{
+    const struct version *version = it->view->version;
+    struct table *tables[RUNS_AT_ONCE];
+    size_t n = version->run_count < RUNS_AT_ONCE ? version->run_count : RUNS_AT_ONCE;
+
+    if (n < 2)
+        return;
+    rcu_enter();
+    for (size_t r = 0; r < n; r++) {
+        tables[r] = run_find(&version->runs[r], key);
+        if (tables[r] != NULL)
+            sst_prefetch_index(tables[r]->sst, key);
+    }
+    for (size_t r = 0; r < n; r++)
+        if (tables[r] != NULL)
+            sst_prefetch_block(tables[r]->sst, key);
+    rcu_leave();
+}
+
 /* ---- moving ---- */
 
 static bool stop(struct quern_iter *it, const struct quern_error *why)
@@ -474,10 +496,12 @@ bool quern_iter_seek(struct quern_iter *it, struct quern_slice key)
     prepare_seek(it);
     if (it->lower.len != 0 && key_compare(key, buf_slice(&it->lower)) < 0)
         key = buf_slice(&it->lower);
-    if (key.len == 0)
+    if (key.len == 0) {
         iter_first(it->in);
-    else
+    } else {
+        expect_seek(it, key);
         iter_seek(it->in, key);
+    }
     return find_forward(it, NO_KEY);
 }
 
@@ -490,6 +514,7 @@ bool quern_iter_seek_back(struct quern_iter *it, struct quern_slice key)
         buf_append(&it->key, "", 1, &it->err)) /* the key right after `key` */
         return stop(it, NULL);
     prepare_seek(it);
+    expect_seek(it, buf_slice(&it->key));
     iter_seek_below(it->in, buf_slice(&it->key));
     return find_backward(it);
 }

@@ -62,6 +62,8 @@ void version_unref(struct version *v); /* NULL is fine */
 OWNER(version_unref, struct version *);
 /* Tables of `old` that `now` has not: their files go when the last reader does. */
 void version_condemn(const struct version *old, const struct version *now);
+/* Reads begin the searches of so many runs together. More there are seldom. */
+#define RUNS_AT_ONCE 16
 /* The table of a run that may hold `key`, or NULL. */
 struct table *run_find(const struct run *run, struct quern_slice key);
 /* Index of the first table whose largest key is >= `key`; run->count if none. */

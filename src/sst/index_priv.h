@@ -87,6 +87,17 @@ static inline uint32_t index_step(const uint64_t *level, uint32_t group, uint64_
  * i being what the heads say. */
 uint32_t index_settle(const struct index *x, uint32_t i, struct quern_slice key);
 
+/* The group of level 0 to which the levels above it lead a search for `key`, by its head alone. */
+static inline uint32_t index_search_group(const struct index *x, struct quern_slice key)
+{
+    uint64_t head = key_head(key, x->prefix_len);
+    uint32_t at = 0;
+
+    for (uint32_t l = x->levels; l-- > 1;)
+        at = index_step(x->level[l], at, head);
+    return at;
+}
+
 /* The first block that may hold `key` or what follows it; count: there is none. */
 uint32_t index_search(const struct index *x, struct quern_slice key);
 

@@ -118,7 +118,14 @@ struct sst_lookup {
 /* Errors: CORRUPT (names table, offset and reason), IO, NO_MEMORY. */
 MUST_USE enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error *err);
 
-/* The same for `n` lookups, each in its own l->table (often the same, often neighbours of one run),
+/* Touch what a search for this key will need, without waiting for it: in a get the filter's line;
+ * in a search of the index the place that it will lead to; then the block, which waits for the
+ * index. What the cache does not hold is passed over. Inside an RCU section, as sst_get(). */
+void sst_prefetch_filter(struct sst *t, uint64_t hash);
+void sst_prefetch_index(struct sst *t, struct quern_slice key);
+void sst_prefetch_block(struct sst *t, struct quern_slice key);
+
+/* sst_get() for `n` lookups, each in its own l->table (often the same, often neighbours of one run),
  * in stages with prefetches between, so that the cache misses of all of them overlap. A failure
  * concerns one lookup: codes[i] is set for each, errs[i] where codes[i] is not OK. `n` is at most
  * SST_LOOKUPS_MAX. */

@@ -47,6 +47,60 @@ enum quern_code table_settle(struct sst *t, const struct index *x, uint32_t b,
     return QUERN_OK;
 }
 
+void sst_prefetch_filter(struct sst *t, uint64_t hash)
+{
+    struct frame *f = slot_get(&t->filter);
+
+    if (LIKELY(f != NULL)) {
+        struct filter filter = frame_filter(f);
+
+        __builtin_prefetch(filter_line(&filter, hash));
+    }
+}
+
+/* The blocks of a group of the index have their slots in one or two lines. */
+void sst_prefetch_index(struct sst *t, struct quern_slice key)
+{
+    struct frame *f = slot_get(&t->index);
+
+    if (LIKELY(f != NULL)) {
+        const struct index *x = frame_index(f);
+        uint32_t group = index_search_group(x, key);
+
+        __builtin_prefetch(x->level[0] + (size_t)group * INDEX_FAN);
+        __builtin_prefetch((const void *)table_slot(t, group * INDEX_FAN));
+    }
+}
+
+void sst_prefetch_block(struct sst *t, struct quern_slice key)
+{
+    struct frame *f = slot_get(&t->index);
+    const struct index *x;
+    uint32_t b;
+
+    if (UNLIKELY(f == NULL))
+        return;
+    x = frame_index(f);
+    b = index_search(x, key);
+    f = b < x->count ? slot_get(table_slot(t, b)) : NULL;
+    if (f != NULL)
+        frame_prefetch_columns(f);
+}
+
+/* The place of the key in a block, and what the entry consists of on its way. */
+static uint32_t search_block(const struct block *b, const struct sst_lookup *l)
+{
+    uint32_t i = block_search_heads(b, l->key);
+
+    if (LIKELY(i < b->count)) {
+        const uint8_t *entry = b->bytes + block_offset(b, i);
+
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + 64);
+    }
+    return block_search_from(b, i, l->key, l->seq);
+}
+
 enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error *err)
 {
     struct frame *index, *filter;
@@ -74,7 +128,7 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
         return QUERN_OK;
     held.frame = slot_get(table_slot(t, b));
     if (LIKELY(held.frame != NULL)) {
-        frame_prefetch(held.frame);
+        frame_prefetch_columns(held.frame);
         cache_count_hits(t->cache, 1);
         frame_touch(held.frame, CHANCES_BLOCK);
         held.bytes = frame_block(held.frame);
@@ -82,7 +136,7 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
         return table_error(t, err);
     }
     block_view(&block, held.bytes);
-    if (table_settle(t, x, b, &held, block_search(&block, l->key, l->seq), l, err))
+    if (table_settle(t, x, b, &held, search_block(&block, l), l, err))
         return table_error(t, err);
     return QUERN_OK;
 }

@@ -132,7 +132,7 @@ static inline void frame_prefetch(const struct frame *f)
         __builtin_prefetch((const uint8_t *)f + 64 * line);
 }
 
-/* The same for a cursor, which will look at the columns behind the heads too. */
+/* The same for a cursor or a get, which will look at the columns behind the heads next. */
 static inline void frame_prefetch_columns(const struct frame *f)
 {
     for (size_t line = 1; line <= 10; line++)

@@ -901,6 +901,39 @@ TEST(a_held_snapshot_makes_no_merge_go_round_and_once_it_is_free_dead_entries_go
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+/* A read begins its searches of RUNS_AT_ONCE runs together, and of the others after these. Run r has
+ * key r alone, between keys that are in all. */
+TEST(a_key_is_found_in_whichever_of_very_many_runs_it_is)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_iter *it;
+    struct quern *db;
+    unsigned runs = 0;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    while (upper_runs(db) <= RUNS_AT_ONCE + 2 && runs < 400) {
+        runs++;
+        CHECK_OK(world_put(db, 0, runs, false, &err), &err);
+        CHECK_OK(world_put(db, runs, 1, false, &err), &err);
+        CHECK_OK(world_put(db, 900, runs, false, &err), &err);
+        CHECK_OK(quern_flush(db, &err), &err);
+    }
+    CHECK(upper_runs(db) > RUNS_AT_ONCE);
+    CHECK_OK(world_get(db, 0, runs, &err), &err);
+    CHECK_OK(world_check(db, 1, runs + 1, 1, &err), &err);
+    CHECK_OK(world_get(db, 900, runs, &err), &err);
+    CHECK_EQ(world_get(db, 899, 1, &err), QUERN_NOT_FOUND);
+    CHECK_OK(quern_iter_new(db, NULL, &it, &err), &err);
+    for (unsigned n = 1; n <= runs; n++) {
+        CHECK(quern_iter_seek(it, world_key(n)));
+        CHECK(key_equal(quern_iter_key(it), world_key(n)));
+        CHECK(quern_iter_seek_back(it, world_key(n)));
+        CHECK(key_equal(quern_iter_key(it), world_key(n)));
+    }
+    quern_iter_free(it);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 /* Gets, batched gets and scans: each pays for the merge that spares it the runs. The store is
  * written all the while, so that it is not merged for being idle. */
 TEST(reads_that_cross_many_runs_have_them_merged)
