@@ -1,9 +1,10 @@
 /* ballast.c - space set aside for the day when the disk is full.
  *
  * The file BALLAST holds nothing. When a flush, an open, or the first write after one meets a full
- * disk, it is given up and that tried again: the MemDB becomes tables, its log segments are free for new writes, and deletes
- * and merges can make room. It is written anew, in an idle moment, once there is plenty of space. A
- * store without it works the same, with less to fall back on, so no failure here is passed on. */
+ * disk, it is given up and that tried again: the MemDB becomes tables, its log segments are free
+ * for new writes, and deletes and merges can make room. It is written anew, in an idle moment, once
+ * there is plenty of space. A store without it works the same, with less to fall back on, so no
+ * failure here is passed on. */
 #include "engine/work_priv.h"
 
 #define BALLAST_NAME "BALLAST"

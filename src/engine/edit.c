@@ -12,8 +12,8 @@
 
 #include <string.h>
 
-/* Tombstones of a MemDB: fewer than this are walked over in some milliseconds; and one in so many of
- * what the tables hold are few beside what is walked over anyway. */
+/* Tombstones of a MemDB: fewer than this are walked over in some milliseconds; and one in so many
+ * of what the tables hold are few beside what is walked over anyway. */
 #define DEAD_MIN 65536
 #define DEAD_SHARE 8
 
