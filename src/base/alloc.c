@@ -90,6 +90,9 @@ void alloc_free(void *p)
 #ifndef MADV_COLLAPSE /* libc before 2.37 */
 #define MADV_COLLAPSE 25
 #endif
+#ifndef MADV_POPULATE_WRITE /* libc before 2.35 */
+#define MADV_POPULATE_WRITE 23
+#endif
 
 static void *map_pages(size_t bytes)
 {
@@ -124,6 +127,11 @@ void *alloc_pages(size_t bytes)
     if (p != NULL)
         (void)madvise(p, bytes, MADV_HUGEPAGE);
     return p;
+}
+
+void alloc_pages_fill(void *p, size_t bytes)
+{
+    (void)madvise(p, bytes, MADV_POPULATE_WRITE); /* a kernel before 5.14 makes them when touched */
 }
 
 void alloc_pages_small(void *p, size_t bytes)

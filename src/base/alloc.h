@@ -35,6 +35,8 @@ static inline void alloc_free_owned(void *local)
  * Address space is taken at once, memory only as pages are touched. */
 MUST_USE void *alloc_pages(size_t bytes);
 void alloc_pages_free(void *p, size_t bytes);
+/* All of [p, p + bytes) will be written now: have its memory made in one go, not page by page. */
+void alloc_pages_fill(void *p, size_t bytes);
 /* Not in huge pages, for what will perhaps hold little: clearing one takes as long as hundreds of
  * small ones; and from now on in them after all, what is there included. */
 void alloc_pages_small(void *p, size_t bytes);

@@ -1,6 +1,7 @@
 /* thread.c - locks, conditions, threads; see thread.h. */
 #include "base/thread.h"
 
+#include "base/alloc.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -89,19 +90,42 @@ void parking_tell(struct parking *p, uint32_t word)
     (void)syscall(SYS_futex, &p->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
+/* What a new thread begins with; its own to free. */
+struct beginning {
+    const char *name;
+    void *(*body)(void *);
+    void *arg;
+};
+
+/* The name is given from inside: from outside it is a file below /proc to be opened. */
+static void *begin(void *arg)
+{
+    struct beginning b = *(struct beginning *)arg;
+
+    alloc_free(arg);
+    (void)pthread_setname_np(pthread_self(), b.name);
+    return b.body(b.arg);
+}
+
 enum quern_code thread_start(pthread_t *out, const char *name, void *(*body)(void *), void *arg,
                              struct quern_error *err)
 {
+    struct beginning *b = NEW(struct beginning);
     sigset_t all, before;
     int rc;
 
+    if (b == NULL)
+        return err_memory(err, "a thread");
+    *b = (struct beginning){name, body, arg};
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(out, NULL, body, arg);
+    rc = pthread_create(out, NULL, begin, b);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0) /* which says EAGAIN where there is no memory, and where there are too many */
+    if (rc != 0) {
+        alloc_free(b);
+        /* which says EAGAIN where there is no memory, and where there are too many */
         return err_sys(err, rc == EAGAIN ? ENOMEM : rc, "start thread %s", name);
-    (void)pthread_setname_np(*out, name);
+    }
     return QUERN_OK;
 }
 

@@ -173,7 +173,9 @@ enum quern_code engine_publish_locked(struct quern *db, struct version *version,
                  err))
         return err->code;
     atomic_store_explicit(&db->view, now, memory_order_release);
-    if (old != NULL)
+    if (!db->shared) /* the reaper need not run beside the first reads */
+        view_unref(old);
+    else
         rcu_retire(&old->retire, view_retire);
     return QUERN_OK;
 }

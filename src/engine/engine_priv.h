@@ -116,6 +116,7 @@ struct quern {
     uint32_t fork_generation;
     uint64_t opened_ns;
     bool log_kept; /* recovery waits for space, and what was replayed is durable in the old log */
+    bool shared;   /* open is done: others than it read the views from now on */
 
     /* Each on a line of its own: the first is read by all and seldom changes, the second changes
      * with each write, and what follows is the writers' business, which readers should not fetch.

@@ -58,12 +58,10 @@ static bool is_orphan(struct store_files *c, const char *name)
     return false;
 }
 
-static enum quern_code see_file(void *arg, const char *name, uint64_t bytes,
-                                struct quern_error *err)
+static enum quern_code see_file(void *arg, const char *name, struct quern_error *err)
 {
     struct store_files *c = arg;
 
-    (void)bytes;
     if (strlen(name) >= OS_NAME_BYTES_MAX || !is_orphan(c, name))
         return QUERN_OK;
     if (c->count == c->capacity) {
@@ -121,8 +119,10 @@ enum quern_code files_check_lost(struct quern *db, struct store_files *c, struct
 
 enum quern_code files_clean(struct quern *db, struct store_files *c, struct quern_error *err)
 {
-    for (size_t i = 0; i < c->count && !db->options.read_only; i++)
-        if (os_dir_remove(db->dir, c->names[i], err))
+    if (db->options.read_only)
+        return QUERN_OK;
+    for (; c->count > 0; c->count--) /* so that it can be tried again */
+        if (os_dir_remove(db->dir, c->names[c->count - 1], err))
             return err->code;
     return QUERN_OK;
 }

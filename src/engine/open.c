@@ -159,12 +159,13 @@ static enum quern_code make_active(struct quern *db, struct quern_error *err)
 }
 
 /* From here on the store is open, even if the rest of recovery must wait for space. */
-static enum quern_code start_writing(struct quern *db, struct quern_error *err)
+static enum quern_code start_writing(struct quern *db, struct store_files *files,
+                                     struct quern_error *err)
 {
     enum quern_code code = make_active(db, err);
 
     if (code == QUERN_OK)
-        code = recover_finish(db, err);
+        code = recover_finish(db, files, err);
     if (code == QUERN_NO_SPACE) {
         db->unfinished = true;
         work_set_no_space(db, true, err);
@@ -199,7 +200,6 @@ static enum quern_code open_all(struct quern *db, const char *path, struct quern
         code = files_look(db, &files, err);
     if (code == QUERN_OK)
         code = files_check_lost(db, &files, err);
-    files_done(&files);
     if (code == QUERN_OK)
         code = first_view(db, err);
     if (code == QUERN_OK)
@@ -207,10 +207,12 @@ static enum quern_code open_all(struct quern *db, const char *path, struct quern
     if (code == QUERN_OK) /* later the state is the worker's to read */
         db->tables_at_open = manifest_state(db->manifest)->table_count;
     if (code == QUERN_OK && !db->options.read_only)
-        code = start_writing(db, err);
+        code = start_writing(db, &files, err);
+    files_done(&files);
     db->recovery_us = (os_now_ns(db->os) - began) / 1000;
     if (code == QUERN_OK) /* before the worker, which may change what is told */
         say_opened(db);
+    db->shared = true;
     if (code == QUERN_OK && !db->options.read_only)
         code = engine_worker_start(db, err);
     if (code == QUERN_OK)
@@ -334,7 +336,10 @@ static enum quern_code settle(struct quern *db, struct quern_error *err)
 
     if (engine_refusal(db, err))
         return err->code;
-    if (engine_seal(db, 0, true, err) || engine_ask(db, &flush))
+    if (engine_seal(db, 0, true, err))
+        return err->code;
+    /* The worker is not woken for nothing; without a log, recovery has still to be finished. */
+    if ((engine_sealed_count(db) != 0 || engine_wal(db) == NULL) && engine_ask(db, &flush))
         return err->code;
     engine_worker_stop(db);
     engine_ahead_stop(db);

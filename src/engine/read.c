@@ -120,6 +120,7 @@ static enum quern_code search_tables(const struct version *version, struct sst_l
             expect_runs(&version->runs[r], left < RUNS_AT_ONCE ? left : RUNS_AT_ONCE, l, tables);
         if (tables[k] == NULL)
             continue;
+        l->last = left == 1;
         if (sst_get(tables[k]->sst, l, err))
             return err->code;
         *passed += !l->found && version->runs[r].tier != TIER_BOTTOM;
@@ -201,7 +202,7 @@ struct many {
 
 /* One run: every key that is still open goes to the table that may hold it, all together. Returns
  * how many were searched for in vain. */
-static uint64_t search_run(const struct run *run, struct many *m, size_t n)
+static uint64_t search_run(const struct run *run, bool last, struct many *m, size_t n)
 {
     struct sst_lookup *open[LOOKUPS_MAX];
     struct quern_error errs[LOOKUPS_MAX];
@@ -218,6 +219,7 @@ static uint64_t search_run(const struct run *run, struct many *m, size_t n)
         if (t == NULL)
             continue;
         m->lookup[i].table = t->sst;
+        m->lookup[i].last = last;
         at[count] = i;
         open[count++] = &m->lookup[i];
     }
@@ -249,8 +251,8 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
     for (size_t i = 0; i < n; i++)
         if (m->code[i] == QUERN_OK)
             m->lookup[i].found = search_mems(view, &m->lookup[i]);
-    for (size_t r = 0; r < view->version->run_count; r++) {
-        uint64_t in_vain = search_run(&view->version->runs[r], m, n);
+    for (size_t r = 0, runs = view->version->run_count; r < runs; r++) {
+        uint64_t in_vain = search_run(&view->version->runs[r], r + 1 == runs, m, n);
 
         passed += view->version->runs[r].tier != TIER_BOTTOM ? in_vain : 0;
     }

@@ -175,6 +175,7 @@ static enum quern_code finish(struct quern *db, struct store_files *files, struc
 {
     const struct manifest_state *state = manifest_state(db->manifest);
     struct manifest_edit edit = {.set_log_first = true, .log_first = state->log_last + 1};
+    bool as_seen = db->recovered_count == 0 && state->log_first > state->log_last;
 
     while (db->recovered_count != 0)
         if (flush_recovered(db, err))
@@ -182,26 +183,22 @@ static enum quern_code finish(struct quern *db, struct store_files *files, struc
     keep_dropped(db);
     if (state->log_first <= state->log_last && manifest_apply(db->manifest, &edit, err))
         return err->code;
-    if (files_look(db, files, err) || files_clean(db, files, err))
+    if (!as_seen) { /* an edit may have taken a name, as that of CURRENT.tmp, and given it up */
+        files_done(files);
+        if (files_look(db, files, err))
+            return err->code;
+    }
+    if (files_clean(db, files, err))
         return err->code;
     return start_log(db, files, err);
 }
 
-static enum quern_code finish_once(struct quern *db, struct quern_error *err)
+enum quern_code recover_finish(struct quern *db, struct store_files *files, struct quern_error *err)
 {
-    struct store_files files = {0};
-    enum quern_code code = finish(db, &files, err);
-
-    files_done(&files);
-    return code;
-}
-
-enum quern_code recover_finish(struct quern *db, struct quern_error *err)
-{
-    enum quern_code code = finish_once(db, err);
+    enum quern_code code = finish(db, files, err);
 
     if (code == QUERN_NO_SPACE && ballast_give_up(db))
-        code = finish_once(db, err);
+        code = finish(db, files, err);
     return code == QUERN_OK ? QUERN_OK : err_in(err, "recovery");
 }
 
@@ -220,8 +217,12 @@ enum quern_code recover_keep_log(struct quern *db, struct quern_error *err)
 
 enum quern_code recover_resume(struct quern *db, struct quern_error *err)
 {
-    enum quern_code code = recover_finish(db, err);
+    struct store_files files;
+    enum quern_code code = files_look(db, &files, err);
 
+    if (code == QUERN_OK)
+        code = recover_finish(db, &files, err);
+    files_done(&files);
     if (code == QUERN_OK) {
         db->unfinished = false;
         engine_share_memory(db);

@@ -84,13 +84,11 @@ static bool table_name_parse(const char *name, uint64_t *no)
            (table_name(again, *no), strcmp(again, name) == 0);
 }
 
-static enum quern_code see_file(void *arg, const char *name, uint64_t bytes,
-                                struct quern_error *err)
+static enum quern_code see_file(void *arg, const char *name, struct quern_error *err)
 {
     struct remains *r = arg;
     uint64_t no;
 
-    (void)bytes;
     if (table_name_parse(name, &no))
         return buf_append(&r->tables, &no, sizeof(no), err);
     if (wal_name_parse(name, &no))

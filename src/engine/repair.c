@@ -513,10 +513,9 @@ static enum quern_code write_store(struct repair *r, struct quern_error *err)
 
 /* ---- all of it ---- */
 
-static enum quern_code see_any(void *arg, const char *name, uint64_t bytes, struct quern_error *err)
+static enum quern_code see_any(void *arg, const char *name, struct quern_error *err)
 {
     (void)arg;
-    (void)bytes;
     return err_set(err, QUERN_EXISTS, "it is not empty: it has the file %s", name);
 }
 

@@ -21,6 +21,7 @@ struct kept_file {
 };
 
 struct kept_files {
+    struct os_dir *dir;
     struct kept_file *files;
     size_t count, capacity;
 };
@@ -40,14 +41,15 @@ static bool kept_name_parse(const char *name, struct kept_file *f)
     return strcmp(again, name) == 0;
 }
 
-static enum quern_code see_kept(void *arg, const char *name, uint64_t bytes,
-                                struct quern_error *err)
+static enum quern_code see_kept(void *arg, const char *name, struct quern_error *err)
 {
     struct kept_files *k = arg;
-    struct kept_file f = {.bytes = bytes};
+    struct kept_file f = {0};
 
     if (!kept_name_parse(name, &f))
         return QUERN_OK;
+    if (os_dir_stat(k->dir, name, &f.bytes, err))
+        return err->code;
     if (k->count == k->capacity) {
         size_t capacity = k->capacity != 0 ? 2 * k->capacity : 16;
         void *more = alloc_resize(k->files, capacity * sizeof(*k->files));
@@ -73,7 +75,7 @@ static int newest_first(const void *a, const void *b)
 /* Remove old ones until they are few and small enough. */
 static void remove_old(struct quern *db)
 {
-    struct kept_files k = {0};
+    struct kept_files k = {.dir = db->dir};
     struct quern_error ignored;
     uint64_t bytes = 0;
 

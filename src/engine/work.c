@@ -56,9 +56,8 @@ static enum quern_code compact_all(struct quern *db, const struct request *r,
     return QUERN_OK;
 }
 
-static enum quern_code see_any(void *arg, const char *name, uint64_t bytes, struct quern_error *err)
+static enum quern_code see_any(void *arg, const char *name, struct quern_error *err)
 {
-    (void)bytes;
     return err_set(err, QUERN_EXISTS, "%s is not empty: it has the file %s", (const char *)arg,
                    name);
 }

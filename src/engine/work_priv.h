@@ -50,8 +50,9 @@ void files_done(struct store_files *files);
 /* ---- recover.c ---- */
 /* Read the log into MemDBs and publish them. Errors: as wal_replay(). */
 MUST_USE enum quern_code recover_replay(struct quern *db, struct quern_error *err);
-/* Make them tables and begin a new log. After NO_SPACE it may be called again. */
-MUST_USE enum quern_code recover_finish(struct quern *db, struct quern_error *err);
+/* Make them tables, remove the orphans, begin a new log. After NO_SPACE it may be called again. */
+MUST_USE enum quern_code recover_finish(struct quern *db, struct store_files *files,
+                                        struct quern_error *err);
 /* recover_finish() must wait: make the old log durable,
  * so that a quern_sync() has nothing to do. */
 MUST_USE enum quern_code recover_keep_log(struct quern *db, struct quern_error *err);

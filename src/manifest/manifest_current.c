@@ -174,46 +174,44 @@ enum quern_code current_read(struct os_dir *dir, struct manifest_current *c,
 /* ---- is there a store? ---- */
 
 struct sight {
-    bool current;
-    bool unfinished;               /* MANIFEST-000001 of at most one page */
-    char other[OS_NAME_BYTES_MAX]; /* any other file of quern's, or "" */
+    struct os_dir *dir;
+    char other[OS_NAME_BYTES_MAX]; /* a file of quern's that is no unfinished creation, or "" */
 };
 
-static enum quern_code see_name(void *arg, const char *name, uint64_t bytes,
-                                struct quern_error *err)
+static enum quern_code see_name(void *arg, const char *name, struct quern_error *err)
 {
     struct sight *s = arg;
-    uint64_t manifest_no;
+    uint64_t manifest_no = 0, bytes;
+    bool ours = manifest_name_parse(name, &manifest_no);
 
-    (void)err;
-    if (strcmp(name, CURRENT_NAME) == 0)
-        s->current = true;
-    else if (manifest_name_parse(name, &manifest_no) && manifest_no == 1 &&
-             bytes <= RECORD_PAGE_BYTES)
-        s->unfinished = true;
-    else if (manifest_name_parse(name, &manifest_no) || is_data_name(name))
+    if (ours && manifest_no == 1) {
+        if (os_dir_stat(s->dir, name, &bytes, err))
+            return err->code;
+        ours = bytes > RECORD_PAGE_BYTES;
+    }
+    if (ours || is_data_name(name))
         (void)snprintf(s->other, sizeof(s->other), "%s", name);
     return QUERN_OK;
 }
 
 enum quern_code manifest_find(struct os_dir *dir, bool *found, struct quern_error *err)
 {
-    struct sight s = {0};
+    struct sight s = {.dir = dir};
     struct manifest_current current;
+    enum quern_code code = current_read(dir, &current, err);
 
+    *found = code == QUERN_OK;
+    if (code != QUERN_NO_STORE)
+        return code;
+    err_clear(err);
     if (os_dir_list(dir, see_name, &s, err))
         return err->code;
-    if (s.current) {
-        if (current_read(dir, &current, err))
-            return err->code;
-    } else if (s.other[0] != '\0') {
+    if (s.other[0] != '\0')
         return err_set(err, QUERN_CORRUPT,
                        CURRENT_NAME
                        " is missing beside %s: this is what remains of a store, or a "
                        "checkpoint that was not finished, and no new store is made "
                        "over it; put CURRENT back from a copy, or use another directory",
                        s.other);
-    }
-    *found = s.current;
     return QUERN_OK;
 }

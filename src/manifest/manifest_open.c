@@ -54,12 +54,10 @@ static enum quern_code read_image(struct os_dir *dir, const struct manifest_curr
                    name, image->header.manifest_no, image->header.store_id, current->store_id);
 }
 
-static enum quern_code list_manifest(void *arg, const char *name, uint64_t bytes,
-                                     struct quern_error *err)
+static enum quern_code list_manifest(void *arg, const char *name, struct quern_error *err)
 {
     uint64_t manifest_no;
 
-    (void)bytes;
     if (!manifest_name_parse(name, &manifest_no))
         return QUERN_OK;
     return buf_append(arg, &manifest_no, sizeof(manifest_no), err);

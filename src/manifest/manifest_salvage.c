@@ -73,12 +73,10 @@ static enum quern_code take_whole(struct salvage *s, uint64_t no, uint64_t store
     return err_set(err, QUERN_CORRUPT, "%s: is of another store, or of another number", name);
 }
 
-static enum quern_code see_name(void *arg, const char *name, uint64_t bytes,
-                                struct quern_error *err)
+static enum quern_code see_name(void *arg, const char *name, struct quern_error *err)
 {
     uint64_t *highest = arg, no;
 
-    (void)bytes;
     (void)err;
     if (manifest_name_parse(name, &no) && no > *highest)
         *highest = no;

@@ -48,10 +48,9 @@ const char *os_dir_path(const struct os_dir *dir); /* for messages */
  * says OK. */
 MUST_USE enum quern_code os_dir_sync(struct os_dir *dir, struct quern_error *err);
 
-/* Call `see` with each plain file's name (and size) in no order; stops when it returns non-OK and
+/* Call `see` with each plain file's name in no order; stops when it returns non-OK and
  * returns that. Subdirectories are passed over. */
-typedef enum quern_code (*os_see_fn)(void *arg, const char *name, uint64_t bytes,
-                                     struct quern_error *err);
+typedef enum quern_code (*os_see_fn)(void *arg, const char *name, struct quern_error *err);
 MUST_USE enum quern_code os_dir_list(struct os_dir *dir, os_see_fn see, void *arg,
                                      struct quern_error *err);
 

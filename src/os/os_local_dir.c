@@ -175,12 +175,17 @@ enum quern_code local_dir_list(struct os_dir *dir, os_see_fn see, void *arg,
         return err->code;
     }
     while (errno = 0, (found = readdir(stream)) != NULL) {
-        if (fstatat(fd, found->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
-            if (errno == ENOENT)
-                continue; /* removed meanwhile */
-            return err_sys(err, errno, "size of %s", found->d_name);
+        bool plain = found->d_type == DT_REG;
+
+        if (found->d_type == DT_UNKNOWN) { /* some file systems do not tell */
+            if (fstatat(fd, found->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+                if (errno == ENOENT)
+                    continue; /* removed meanwhile */
+                return err_sys(err, errno, "kind of %s", found->d_name);
+            }
+            plain = S_ISREG(st.st_mode);
         }
-        if (S_ISREG(st.st_mode) && see(arg, found->d_name, (uint64_t)st.st_size, err))
+        if (plain && see(arg, found->d_name, err))
             return err->code;
     }
     if (errno != 0)

@@ -46,13 +46,19 @@ struct index {
     const uint8_t *separators;
 };
 
-/* Memory that index_build() needs for this index as read from disk, a multiple of 64. Checks it
- * too: `blocks` rows that fill [0, data_bytes) and count `entries`. Errors: CORRUPT. */
+/* What index_build() must know of an index that was checked. */
+struct index_size {
+    size_t memory_bytes; /* that it needs, a multiple of 64 */
+    size_t prefix_len;
+};
+/* Check an index as read from disk: `blocks` rows that fill [0, data_bytes) and count `entries`.
+ * Errors: CORRUPT. */
 MUST_USE enum quern_code index_check(const uint8_t *raw, size_t len, uint64_t blocks,
-                                     uint64_t data_bytes, uint64_t entries, size_t *memory_bytes,
+                                     uint64_t data_bytes, uint64_t entries, struct index_size *size,
                                      struct quern_error *err);
 /* Build at `to`, aligned to 64 bytes. The index begins there; `raw` may go. */
-struct index *index_build(uint8_t *to, const uint8_t *raw, size_t len);
+struct index *index_build(uint8_t *to, const uint8_t *raw, size_t len,
+                          const struct index_size *size);
 
 static inline struct quern_slice index_separator_of(const struct index *x, uint32_t i)
 {

@@ -108,6 +108,8 @@ struct sst_lookup {
     struct quern_slice key;
     uint64_t hash; /* hash_key(key) */
     quern_seq seq; /* versions above it are not seen */
+    bool last;     /* no table is asked after this one, so the key is most likely here: a filter
+                    * that is not loaded yet is not read, unless such a read was in vain before */
 
     bool found;         /* out: `entry` holds the newest version <= seq, a tombstone perhaps */
     struct entry entry; /* out: borrows from the cache until rcu_leave(), or from `owned` */

@@ -141,6 +141,8 @@ enum quern_code frame_new(struct sst_cache *c, enum frame_kind kind, size_t len,
         f = charge < PAGES_FROM ? alloc_aligned(64, charge) : alloc_pages(charge);
         if (f == NULL)
             return err_memory(err, "the block cache");
+        if (charge >= PAGES_FROM)
+            alloc_pages_fill(f, charge);
         memset(f, 0, sizeof(*f));
     }
     frame_init(f, c, kind, len, charge);

@@ -4,6 +4,9 @@
  *         |no                                                            (each arrow: a cache miss)
  *         '--> absent
  *
+ * The last table that may hold a key most likely does. There a filter that is not in memory is
+ * passed by until a search without it was in vain.
+ *
  * A single read walks the arrows. Many reads walk them side by side: each stage does one step for
  * every lookup and prefetches what the next stage will touch, so that the misses of one stage
  * overlap. Blocks that must come from disk are read one after another, in file order.
@@ -44,6 +47,7 @@ enum quern_code table_settle(struct sst *t, const struct index *x, uint32_t b,
         i = block_search(&block, l->key, l->seq);
     }
     alloc_free(held->owned);
+    table_want_filter(t);
     return QUERN_OK;
 }
 
@@ -111,7 +115,7 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
 
     l->found = false;
     l->owned = NULL;
-    if (table_has_filter(t)) {
+    if (table_asks_filter(t, l->last)) {
         struct filter view;
 
         if (table_filter(t, &filter, err))
@@ -212,7 +216,7 @@ static void stage_filter(struct steps *s)
         struct frame *f;
 
         p->filter.line_count = 0;
-        if (table_has_filter(p->l->table)) {
+        if (table_asks_filter(p->l->table, p->l->last)) {
             if (table_filter(p->l->table, &f, &s->errs[k])) {
                 step_failed(s, k);
                 continue;

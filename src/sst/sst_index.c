@@ -75,6 +75,21 @@ struct quern_slice index_separator(struct quern_slice a, struct quern_slice b, u
 
 /* ---- from disk to memory ---- */
 
+/* key_head() of a separator that begins with `skip` bytes at least. Separators are short, and
+ * behind them there is nearly always more before `end`. */
+static inline uint64_t separator_head(struct quern_slice separator, size_t skip, const uint8_t *end)
+{
+    const uint8_t *at = (const uint8_t *)separator.data + skip;
+    size_t left = separator.len - skip;
+
+    if (LIKELY(left < 8 && left > 0 && end - at >= 8))
+        return get_u64be(at) & UINT64_MAX << (64 - 8 * left);
+    return key_head(separator, skip);
+}
+
+/* What a short separator is copied by, where there is room on both sides. */
+#define PIECE_BYTES 16u
+
 /* Where things lie in the memory of an index, in bytes from its start. */
 struct plan {
     size_t level_at[INDEX_LEVELS_MAX], level_len[INDEX_LEVELS_MAX]; /* length in heads */
@@ -82,7 +97,8 @@ struct plan {
     size_t at, before, checksums, separator_at, prefix, separators, bytes;
 };
 
-static void plan_make(struct plan *p, size_t blocks, size_t prefix_len, size_t separator_bytes)
+/* Of an index of `blocks` rows in `len` bytes. */
+static void plan_make(struct plan *p, size_t len, size_t blocks, size_t prefix_len)
 {
     size_t end = (size_t)round_up(sizeof(struct index), 64);
     size_t heads = blocks + 1;
@@ -101,53 +117,45 @@ static void plan_make(struct plan *p, size_t blocks, size_t prefix_len, size_t s
     p->separator_at = p->checksums + 8 * blocks;
     p->prefix = p->separator_at + 4 * (blocks + 1);
     p->separators = p->prefix + prefix_len;
-    p->bytes = (size_t)round_up(p->separators + separator_bytes, 64);
-}
-
-/* What plan_make() wants to know; `raw` passed index_check() as far as rows go. */
-static void measure(const uint8_t *raw, size_t len, struct plan *p, size_t *prefix_len)
-{
-    const uint8_t *at = raw + INDEX_HEAD_BYTES, *end = raw + len;
-    struct index_row first = {0}, row = {0};
-    size_t blocks = 0, separator_bytes = 0;
-
-    while (at != NULL && at != end) {
-        at = index_row_get(at, end, &row);
-        if (blocks++ == 0)
-            first = row;
-        separator_bytes += row.separator.len;
-    }
-    *prefix_len = key_common_prefix(first.separator, row.separator);
-    plan_make(p, blocks, *prefix_len, separator_bytes);
+    p->bytes =
+        (size_t)round_up(p->separators + len - INDEX_HEAD_BYTES - INDEX_ROW_BYTES * blocks, 64);
 }
 
 enum quern_code index_check(const uint8_t *raw, size_t len, uint64_t blocks, uint64_t data_bytes,
-                            uint64_t entries, size_t *memory_bytes, struct quern_error *err)
+                            uint64_t entries, struct index_size *size, struct quern_error *err)
 {
     const uint8_t *at = raw + INDEX_HEAD_BYTES, *end = raw + len;
-    struct quern_slice last = {0};
-    uint64_t rows = 0, bytes_sum = 0, entries_sum = 0;
+    struct quern_slice first = {0}, last = {0};
+    uint64_t rows = 0, bytes_sum = 0, entries_sum = 0, last_head = 0;
     struct index_row row;
     struct plan plan;
-    size_t prefix_len;
 
     if (len < INDEX_HEAD_BYTES || len > UINT32_MAX || get_u32le(raw) != blocks || blocks == 0 ||
         get_u32le(raw + 4) != 0)
         return err_set(err, QUERN_CORRUPT, "index out of shape");
     while (at != end) {
+        uint64_t head;
+
         at = index_row_get(at, end, &row);
         if (at == NULL || row.separator.len == 0 || row.separator.len > ENTRY_KEY_BYTES_MAX ||
-            row.entries == 0 || (rows != 0 && key_compare(last, row.separator) > 0))
+            row.entries == 0)
             return err_set(err, QUERN_CORRUPT, "index row %" PRIu64 " out of shape", rows);
+        head = separator_head(row.separator, 0, end);
+        if (head < last_head || (head == last_head && key_compare(last, row.separator) > 0))
+            return err_set(err, QUERN_CORRUPT, "index row %" PRIu64 " out of shape", rows);
+        if (rows == 0)
+            first = row.separator;
         last = row.separator;
+        last_head = head;
         bytes_sum += row.bytes;
         entries_sum += row.entries;
         rows++;
     }
     if (rows != blocks || bytes_sum != data_bytes || entries_sum != entries)
         return err_set(err, QUERN_CORRUPT, "index does not add up");
-    measure(raw, len, &plan, &prefix_len);
-    *memory_bytes = plan.bytes;
+    size->prefix_len = key_common_prefix(first, last);
+    plan_make(&plan, len, rows, size->prefix_len);
+    size->memory_bytes = plan.bytes;
     return QUERN_OK;
 }
 
@@ -156,19 +164,29 @@ static void fill_rows(struct index *x, uint64_t *heads, uint64_t *at, uint64_t *
                       const uint8_t *raw, size_t len)
 {
     const uint8_t *from = raw + INDEX_HEAD_BYTES, *end = raw + len;
+    size_t room = len - INDEX_HEAD_BYTES - INDEX_ROW_BYTES * (size_t)x->count;
+    uint32_t used = 0;
     struct index_row row;
 
     at[0] = before[0] = 0;
     separator_at[0] = 0;
     for (uint32_t i = 0; i < x->count; i++) {
+        size_t n;
+
         from = index_row_get(from, end, &row);
         assert(from != NULL);
-        heads[i] = key_head(row.separator, x->prefix_len);
+        n = row.separator.len;
+        heads[i] = separator_head(row.separator, x->prefix_len, end);
         at[i + 1] = at[i] + row.bytes;
         before[i + 1] = before[i] + row.entries;
         checksums[i] = row.checksum;
-        memcpy(separators + separator_at[i], row.separator.data, row.separator.len);
-        separator_at[i + 1] = separator_at[i] + (uint32_t)row.separator.len;
+        if (LIKELY(n <= PIECE_BYTES && room - used >= PIECE_BYTES &&
+                   end - (from - n) >= (ptrdiff_t)PIECE_BYTES))
+            memcpy(separators + used, row.separator.data, PIECE_BYTES);
+        else
+            memcpy(separators + used, row.separator.data, n);
+        used += (uint32_t)n;
+        separator_at[i + 1] = used;
     }
 }
 
@@ -188,21 +206,18 @@ static void fill_levels(struct index *x, uint8_t *to, const struct plan *p)
     }
 }
 
-struct index *index_build(uint8_t *to, const uint8_t *raw, size_t len)
+struct index *index_build(uint8_t *to, const uint8_t *raw, size_t len,
+                          const struct index_size *size)
 {
     struct index *x = (struct index *)(void *)to;
-    struct index_row first;
     struct plan p;
-    size_t prefix_len;
-    const uint8_t *next = index_row_get(raw + INDEX_HEAD_BYTES, raw + len, &first);
 
-    assert(next != NULL);
-    (void)next;
-    measure(raw, len, &p, &prefix_len);
     x->count = get_u32le(raw);
+    plan_make(&p, len, x->count, size->prefix_len);
+    assert(p.bytes == size->memory_bytes);
     x->levels = p.levels;
-    x->prefix_len = prefix_len;
-    memcpy(to + p.prefix, first.separator.data, prefix_len);
+    x->prefix_len = size->prefix_len;
+    memcpy(to + p.prefix, raw + INDEX_HEAD_BYTES + INDEX_ROW_BYTES, x->prefix_len);
     x->prefix = to + p.prefix;
     for (uint32_t l = 0; l < p.levels; l++)
         x->level[l] = (const uint64_t *)(void *)(to + p.level_at[l]);

@@ -33,14 +33,10 @@ static enum quern_code check_meta(const struct table_meta *want, const struct ta
     return QUERN_OK;
 }
 
-/* Read a sealed block that the footer names and check it; *out is the caller's. */
-static enum quern_code read_span(struct sst *t, const struct span *span, uint8_t **out,
+/* Read a sealed block that the footer names to `bytes`, and check it. */
+static enum quern_code read_span(struct sst *t, const struct span *span, uint8_t *bytes,
                                  struct unsealed *u, struct quern_error *err)
 {
-    uint8_t *bytes OWNED(alloc_free) = alloc_bytes((size_t)span->bytes);
-
-    if (bytes == NULL)
-        return err_memory(err, "a table's block");
     if (os_file_read(t->file, bytes, (size_t)span->bytes, span->at, err) ||
         unseal_check(bytes, (size_t)span->bytes, span->checksum, t->footer.unique_id, span->at, u,
                      err))
@@ -48,7 +44,6 @@ static enum quern_code read_span(struct sst *t, const struct span *span, uint8_t
     if (u->codec != SST_PLAIN)
         return err_set(err, QUERN_UNSUPPORTED, "block at %" PRIu64 ": compressed", span->at);
     cache_count_read(t->cache, span->bytes);
-    *out = GIVE(bytes);
     return QUERN_OK;
 }
 
@@ -74,12 +69,14 @@ static enum quern_code read_footer(struct sst *t, const struct table_meta *meta,
 static enum quern_code read_properties(struct sst *t, const struct table_meta *meta,
                                        struct quern_error *err)
 {
-    uint8_t *bytes OWNED(alloc_free) = NULL;
+    uint8_t *bytes OWNED(alloc_free) = alloc_bytes((size_t)t->footer.properties.bytes);
     struct properties p;
     struct unsealed u;
     enum quern_code code;
 
-    if (read_span(t, &t->footer.properties, &bytes, &u, err) ||
+    if (bytes == NULL)
+        return err_memory(err, "a table's properties");
+    if (read_span(t, &t->footer.properties, bytes, &u, err) ||
         properties_get(bytes, u.raw_len, &p, err))
         return err->code;
     code = check_meta(meta, &p.meta, err);
@@ -202,21 +199,39 @@ static enum quern_code need_slots(struct sst *t, struct quern_error *err)
     return QUERN_OK;
 }
 
-enum quern_code table_load_index(struct sst *t, struct frame **out, struct quern_error *err)
+/* `raw` has room for what lies in the file. */
+static enum quern_code load_index(struct sst *t, uint8_t *raw, struct frame **out,
+                                  struct quern_error *err)
 {
-    uint8_t *raw OWNED(alloc_free) = NULL;
     struct frame *f;
     struct unsealed u;
-    size_t memory_bytes;
+    struct index_size size;
 
-    if (need_slots(t, err) || read_span(t, &t->footer.index, &raw, &u, err) ||
-        index_check(raw, u.raw_len, t->block_count, t->footer.filter.at, t->meta.entry_count,
-                    &memory_bytes, err) ||
-        frame_new(t->cache, FRAME_INDEX, memory_bytes, &f, err))
+    if (read_span(t, &t->footer.index, raw, &u, err) ||
+        index_check(raw, u.raw_len, t->block_count, t->footer.filter.at, t->meta.entry_count, &size,
+                    err) ||
+        frame_new(t->cache, FRAME_INDEX, size.memory_bytes, &f, err))
         return err->code;
-    (void)index_build(frame_lines(f), raw, u.raw_len);
+    (void)index_build(frame_lines(f), raw, u.raw_len, &size);
     *out = frame_publish(&t->index, f);
     return QUERN_OK;
+}
+
+enum quern_code table_load_index(struct sst *t, struct frame **out, struct quern_error *err)
+{
+    size_t len = (size_t)t->footer.index.bytes;
+    enum quern_code code;
+    uint8_t *raw;
+
+    if (need_slots(t, err))
+        return err->code;
+    raw = alloc_pages(len);
+    if (raw == NULL)
+        return err_memory(err, "a table's index");
+    alloc_pages_fill(raw, len);
+    code = load_index(t, raw, out, err);
+    alloc_pages_free(raw, len);
+    return code;
 }
 
 /* Nobody else looks at it yet, but frame_publish() may evict it again. */
@@ -227,14 +242,15 @@ static void keep(frame_slot *slot, struct frame *f)
     rcu_leave();
 }
 
-bool table_keep_index(struct sst *t, const uint8_t *raw, size_t len, size_t memory_bytes)
+bool table_keep_index(struct sst *t, const uint8_t *raw, size_t len, const struct index_size *size)
 {
     struct quern_error ignored;
     struct frame *f;
 
-    if (need_slots(t, &ignored) || frame_new(t->cache, FRAME_INDEX, memory_bytes, &f, &ignored))
+    if (need_slots(t, &ignored) ||
+        frame_new(t->cache, FRAME_INDEX, size->memory_bytes, &f, &ignored))
         return false;
-    (void)index_build(frame_lines(f), raw, len);
+    (void)index_build(frame_lines(f), raw, len, size);
     keep(&t->index, f);
     return true;
 }

@@ -268,15 +268,15 @@ static enum quern_code verify_index(struct verify *v, uint8_t **bytes, size_t *l
                                     struct quern_error *err)
 {
     struct unsealed u;
-    size_t memory_bytes;
+    struct index_size size;
 
     if (read_sealed(v, &v->t->footer.index, bytes, &u, err))
         return err->code;
     *len = u.raw_len;
     if (index_check(*bytes, u.raw_len, v->t->block_count, v->t->footer.filter.at,
-                    v->t->meta.entry_count, &memory_bytes, err))
+                    v->t->meta.entry_count, &size, err))
         return err->code;
-    if (v->warm != SST_COLD && !table_keep_index(v->t, *bytes, u.raw_len, memory_bytes))
+    if (v->warm != SST_COLD && !table_keep_index(v->t, *bytes, u.raw_len, &size))
         v->warm = SST_COLD;
     return QUERN_OK;
 }

@@ -30,6 +30,7 @@ struct sst {
     enum sst_codec codec; /* SST_PLAIN: no block of it is compressed */
 
     frame_slot index, filter;
+    _Atomic bool filter_wanted; /* a last lookup went without it, in vain: table_asks_filter() */
     /* One slot per block. Allocated before the index is first published, so whoever has the index
      * has them; then constant. They stay when the index is evicted. */
     _Atomic(frame_slot *) blocks;
@@ -54,9 +55,9 @@ MUST_USE enum quern_code table_load_block(struct sst *t, const struct index *x, 
 
 /* For who has read and checked a part already: a copy of it enters the cache. False: there was no
  * memory, and the first reader reads it. Of an index `raw` is the plain form, for which
- * index_check() said memory_bytes; of a filter all that lies in the file; of a block, which must
+ * index_check() said `size`; of a filter all that lies in the file; of a block, which must
  * not be larger than CACHED_BLOCK_BYTES_MAX, the plain form. Index before blocks. */
-bool table_keep_index(struct sst *t, const uint8_t *raw, size_t len, size_t memory_bytes);
+bool table_keep_index(struct sst *t, const uint8_t *raw, size_t len, const struct index_size *size);
 bool table_keep_filter(struct sst *t, const uint8_t *sealed);
 bool table_keep_block(struct sst *t, uint32_t b, const uint8_t *plain, size_t len);
 
@@ -111,6 +112,22 @@ static inline struct filter frame_filter(struct frame *f)
 
     return (struct filter){frame_lines(f), (uint32_t)(lines_bytes / FILTER_LINE_BYTES),
                            get_u32le(frame_lines(f) + lines_bytes)};
+}
+
+/* The filter of the last table that is asked saves a search only where the key is nowhere. Until
+ * that happens once, it is not worth reading: it is larger than all else that a first look-up
+ * reads. */
+static inline bool table_asks_filter(struct sst *t, bool last)
+{
+    return table_has_filter(t) && (!last || slot_get(&t->filter) != NULL ||
+                                   atomic_load_explicit(&t->filter_wanted, memory_order_relaxed));
+}
+
+/* A lookup was in vain. */
+static inline void table_want_filter(struct sst *t)
+{
+    if (UNLIKELY(!atomic_load_explicit(&t->filter_wanted, memory_order_relaxed)))
+        atomic_store_explicit(&t->filter_wanted, true, memory_order_relaxed);
 }
 
 /* Only where table_has_filter(). */

@@ -287,13 +287,11 @@ static enum quern_code replay_row(struct replay *p, struct quern_error *err)
     return code;
 }
 
-static enum quern_code see_name(void *arg, const char *name, uint64_t bytes,
-                                struct quern_error *err)
+static enum quern_code see_name(void *arg, const char *name, struct quern_error *err)
 {
     struct wal_replay *out = arg;
     uint64_t no;
 
-    (void)bytes;
     (void)err;
     if (wal_name_parse(name, &no) && no >= out->next_segment)
         out->next_segment = no + 1;

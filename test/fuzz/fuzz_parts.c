@@ -153,7 +153,7 @@ static void check_index(uint8_t *raw, size_t len, bool stamp)
     struct quern_error err;
     struct index *x;
     uint8_t *to;
-    size_t memory_bytes;
+    struct index_size size;
 
     if (len < INDEX_HEAD_BYTES)
         return;
@@ -164,14 +164,14 @@ static void check_index(uint8_t *raw, size_t len, bool stamp)
     }
     if (stamp)
         put_u64le(raw, rows & UINT32_MAX);
-    if (index_check(raw, len, rows, data_bytes, entries, &memory_bytes, &err)) {
+    if (index_check(raw, len, rows, data_bytes, entries, &size, &err)) {
         must(err.code == QUERN_CORRUPT);
         return;
     }
-    must(memory_bytes % 64 == 0);
-    to = alloc_aligned(64, memory_bytes);
+    must(size.memory_bytes % 64 == 0);
+    to = alloc_aligned(64, size.memory_bytes);
     must(to != NULL);
-    x = index_build(to, raw, len);
+    x = index_build(to, raw, len, &size);
     must(x->count == rows && x->at[rows] == data_bytes && x->before[rows] == entries);
     for (uint32_t i = 0; i < x->count && i < 64; i++) {
         struct quern_slice key = index_separator_of(x, i);

@@ -154,7 +154,7 @@ static enum quern_code held_list(struct os_dir *dir, os_see_fn seen, void *arg,
                                  struct quern_error *err)
 {
     (void)dir;
-    return seen(arg, "000001.wal", held[0].len, err);
+    return seen(arg, "000001.wal", err);
 }
 
 static const struct os_ops held_ops = {.dir_list = held_list,

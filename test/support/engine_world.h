@@ -116,8 +116,7 @@ struct world_files {
     size_t count;
 };
 
-static inline enum quern_code world_see(void *arg, const char *name, uint64_t bytes,
-                                        struct quern_error *err)
+static inline enum quern_code world_see(void *arg, const char *name, struct quern_error *err)
 {
     struct world_files *all = arg;
 
@@ -126,7 +125,6 @@ static inline enum quern_code world_see(void *arg, const char *name, uint64_t by
         struct world_file *f = &all->file[all->count++];
 
         (void)snprintf(f->name, sizeof(f->name), "%s", name);
-        f->bytes = bytes;
     }
     return QUERN_OK;
 }
@@ -171,6 +169,7 @@ static inline void world_list(struct sim *sim, struct world_files *out)
         uint64_t bytes = 0;
         uint8_t *all = world_read(sim, out->file[i].name, &bytes);
 
+        out->file[i].bytes = bytes;
         out->file[i].hash = 14695981039346656037u;
         for (uint64_t b = 0; all != NULL && b < bytes; b++)
             out->file[i].hash = (out->file[i].hash ^ all[b]) * 1099511628211u;

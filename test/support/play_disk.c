@@ -466,10 +466,8 @@ void play_window(struct play *p)
 
 /* ---- reopen and copies ---- */
 
-static enum quern_code remove_one(void *dir, const char *name, uint64_t bytes,
-                                  struct quern_error *err)
+static enum quern_code remove_one(void *dir, const char *name, struct quern_error *err)
 {
-    (void)bytes;
     return os_dir_remove(dir, name, err);
 }
 

@@ -313,19 +313,15 @@ static enum quern_code sim_dir_list(struct os_dir *dir, os_see_fn see, void *arg
     struct how how = sim_begin(dir->os, SIM_LIST, dir->path);
     size_t count = node_of(dir)->live.count;
     struct name *names = must(calloc(count + 1, sizeof(*names)));
-    uint64_t *sizes = must(calloc(count + 1, sizeof(*sizes)));
     enum quern_code code;
 
     ensure(how.way != LIE);
-    for (size_t k = 0; k < count; k++) {
+    for (size_t k = 0; k < count; k++)
         names[k] = node_of(dir)->live.at[k];
-        sizes[k] = names[k].inode->size;
-    }
     code = sim_end(&how, err, "list directory", dir->path);
     for (size_t k = 0; k < count && code == QUERN_OK; k++)
-        code = see(arg, names[k].name, sizes[k], err);
+        code = see(arg, names[k].name, err);
     free(names);
-    free(sizes);
     return code;
 }
 

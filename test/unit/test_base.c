@@ -336,6 +336,9 @@ TEST(base_memory_is_zeroed_and_aligned_as_asked)
         CHECK(array[k] == 0);
     CHECK((uintptr_t)aligned % 4096 == 0);
     CHECK(pages != NULL && pages[0] == 0 && pages[(1 << 20) - 1] == 0);
+    alloc_pages_fill(pages, 1 << 20);
+    for (int k = 0; k < 1 << 20; k++)
+        CHECK(pages[k] == 0);
     alloc_pages_free(pages, 1 << 20);
     alloc_pages_free(NULL, 0);
 }

@@ -164,7 +164,8 @@ TEST(block_index_search_agrees_with_a_walk)
         struct quern_error err;
         uint8_t head[INDEX_HEAD_BYTES] = {0}, key[20] = "same for all";
         struct index *x;
-        size_t bytes, prefix = round % 2 ? 10 : 0;
+        struct index_size size;
+        size_t prefix = round % 2 ? 10 : 0;
         uint8_t *memory;
 
         while (m.n < sizes[round / 2]) {
@@ -183,10 +184,10 @@ TEST(block_index_search_agrees_with_a_walk)
 
             CHECK_OK(index_row_put(&raw, &row, &err), &err);
         }
-        CHECK_OK(index_check(raw.data, raw.len, m.n, m.n * 100, m.n * 3, &bytes, &err), &err);
-        memory = alloc_aligned(64, bytes);
+        CHECK_OK(index_check(raw.data, raw.len, m.n, m.n * 100, m.n * 3, &size, &err), &err);
+        memory = alloc_aligned(64, size.memory_bytes);
         CHECK(memory != NULL);
-        x = index_build(memory, raw.data, raw.len);
+        x = index_build(memory, raw.data, raw.len, &size);
         for (int k = 0; k < 500; k++) {
             size_t len = tap_random(&seed) % 3 ? prefix + 1 + tap_random(&seed) % 10
                                                : 1 + tap_random(&seed) % 12;
@@ -200,6 +201,42 @@ TEST(block_index_search_agrees_with_a_walk)
         }
         alloc_free(memory);
     }
+}
+
+static enum quern_code check_three(struct quern_slice a, struct quern_slice b, struct quern_slice c)
+{
+    struct quern_slice separators[] = {a, b, c};
+    uint8_t head[INDEX_HEAD_BYTES] = {3};
+    struct buf raw OWNED_BUF = {0};
+    struct index_size size;
+    struct quern_error err;
+
+    if (buf_append(&raw, head, sizeof(head), &err))
+        return err.code;
+    for (size_t i = 0; i < 3; i++) {
+        struct index_row row = {100, 3, 1, 0, separators[i]};
+
+        if (index_row_put(&raw, &row, &err))
+            return err.code;
+    }
+    return index_check(raw.data, raw.len, 3, 300, 9, &size, &err);
+}
+
+/* Whether heads tell it, or bytes behind them, or the lengths. */
+TEST(block_index_out_of_order_is_corrupt)
+{
+    static const char *const rising[] = {"a", "a\377", "b", "bbbbbbbb", "bbbbbbbb1", "bbbbbbbb2"};
+
+    for (size_t i = 0; i < ARRAY_LEN(rising); i++)
+        for (size_t j = 0; j < ARRAY_LEN(rising); j++) {
+            struct quern_slice a = slice_of(rising[i], strlen(rising[i]));
+            struct quern_slice b = slice_of(rising[j], strlen(rising[j]));
+
+            CHECK_EQ(check_three(a, b, QUERN_STR("c")), i <= j ? QUERN_OK : QUERN_CORRUPT);
+            CHECK_EQ(check_three(QUERN_STR("A"), a, b), i <= j ? QUERN_OK : QUERN_CORRUPT);
+        }
+    CHECK_EQ(check_three(slice_of("a", 1), slice_of("a\0", 2), QUERN_STR("b")), QUERN_OK);
+    CHECK_EQ(check_three(slice_of("a\0", 2), slice_of("a", 1), QUERN_STR("b")), QUERN_CORRUPT);
 }
 
 TEST(block_filter_never_denies_what_was_added)

@@ -924,9 +924,8 @@ TEST(a_merge_stops_before_its_end_key)
     bench_close(&b);
 }
 
-static enum quern_code see_table(void *arg, const char *name, uint64_t bytes, struct quern_error *e)
+static enum quern_code see_table(void *arg, const char *name, struct quern_error *e)
 {
-    (void)bytes;
     (void)e;
     *(unsigned *)arg += strstr(name, ".sst") != NULL;
     return QUERN_OK;

@@ -1,6 +1,7 @@
 /* test_sst.c - what a table promises: it gives back what was put, and never a wrong byte. */
 #include "sst/format_priv.h"
 #include "sst/sst.h"
+#include "sst/table_priv.h"
 
 #include "base/rcu.h"
 #include "sst_model.h"
@@ -391,6 +392,69 @@ static uint8_t byte_at(const char *path, uint64_t at)
         abort();
     (void)close(fd);
     return byte;
+}
+
+/* As the last table that is asked for it; one by one or in step. */
+static enum quern_code get_last(struct sst *t, struct quern_slice key, bool many, bool *found,
+                                struct quern_error *err)
+{
+    struct sst_lookup l = {.table = t, .key = key, .hash = hash_key(key), .seq = 9, .last = true};
+    struct sst_lookup *lookups = &l;
+    enum quern_code code;
+
+    rcu_enter();
+    if (many)
+        sst_get_many(&lookups, 1, &code, err);
+    else
+        code = sst_get(t, &l, err);
+    rcu_leave();
+    *found = code == QUERN_OK && l.found;
+    return code;
+}
+
+static uint64_t filter_bytes_in(struct rig *r)
+{
+    struct sst_cache_stats stats;
+
+    sst_cache_stats(r->cache, &stats);
+    return stats.filter_bytes;
+}
+
+/* Nor does its damage matter to those who do not ask it. */
+TEST(sst_filter_of_the_last_table_is_read_when_a_search_was_in_vain)
+{
+    for (int round = 0; round < 4; round++) {
+        bool many = round % 2 != 0, damaged = round / 2 != 0, found;
+        struct model m OWNED_MODEL = {0};
+        struct rig r OWNED_RIG;
+        struct quern_error err;
+        uint64_t at;
+        uint8_t bad;
+        char room[24];
+
+        for (uint64_t i = 0; i < 2000; i++)
+            model_add(&m, decimal_key(room, i * 2), 1, ENTRY_PUT, 0, 10);
+        CHECK_OK(rig_make(&r, &m, &plain, 1 << 20, &err), &err);
+        at = r.t->footer.filter.at;
+        bad = byte_at(r.path, at) ^ 1;
+        if (damaged)
+            patch(r.path, at, &bad, 1);
+        for (uint64_t i = 0; i < 2000; i++) {
+            CHECK_OK(get_last(r.t, decimal_key(room, i * 2), many, &found, &err), &err);
+            CHECK(found);
+        }
+        CHECK_EQ(filter_bytes_in(&r), 0);
+        CHECK_OK(get_last(r.t, decimal_key(room, 1), many, &found, &err), &err);
+        CHECK(!found);
+        CHECK_EQ(filter_bytes_in(&r), 0);
+        if (damaged) {
+            CHECK_CODE(get_last(r.t, decimal_key(room, 3), many, &found, &err), QUERN_CORRUPT);
+            CHECK(strstr(err.text, "table 000007") != NULL);
+            continue;
+        }
+        CHECK_OK(get_last(r.t, decimal_key(room, 3), many, &found, &err), &err);
+        CHECK(!found && filter_bytes_in(&r) > 0);
+    }
 }
 
 /* Read everything in every way. False: some read failed. Wrong answers fail the test. */
