@@ -34,22 +34,47 @@ static inline struct quern_slice slice_of(const void *data, size_t len)
 static inline int key_compare(struct quern_slice a, struct quern_slice b)
 {
     size_t shorter = a.len < b.len ? a.len : b.len;
-    int order = shorter == 0 ? 0 : memcmp(a.data, b.data, shorter);
+    int order;
 
+    if (LIKELY(shorter >= 8 && shorter <= 16)) { /* two loads of each, where a call costs more */
+        uint64_t x = get_u64be(a.data), y = get_u64be(b.data);
+
+        if (x == y) {
+            x = get_u64be((const uint8_t *)a.data + shorter - 8);
+            y = get_u64be((const uint8_t *)b.data + shorter - 8);
+        }
+        order = (x > y) - (x < y);
+    } else {
+        order = shorter == 0 ? 0 : memcmp(a.data, b.data, shorter);
+    }
     if (order != 0)
         return order;
     return (a.len > b.len) - (a.len < b.len);
 }
 
-/* Neighbours in sorted order differ at their ends, so the last bytes are looked at first. */
+/* Are `len` bytes the same? Neighbours in sorted order differ at their ends, so the last bytes are
+ * looked at first; of a short key or prefix two loads then say all, where a call would cost more. */
+static inline bool bytes_equal(const void *a, const void *b, size_t len)
+{
+    const uint8_t *x = a, *y = b;
+
+    if (LIKELY(len >= 8)) {
+        if (get_u64le(x + len - 8) != get_u64le(y + len - 8))
+            return false;
+        if (LIKELY(len <= 16))
+            return get_u64le(x) == get_u64le(y);
+    }
+    return len == 0 || memcmp(a, b, len) == 0;
+}
+
 static inline bool key_equal(struct quern_slice a, struct quern_slice b)
 {
-    if (a.len != b.len)
-        return false;
-    if (a.len >= 8 &&
-        memcmp((const uint8_t *)a.data + a.len - 8, (const uint8_t *)b.data + b.len - 8, 8) != 0)
-        return false;
-    return a.len == 0 || memcmp(a.data, b.data, a.len) == 0;
+    return a.len == b.len && bytes_equal(a.data, b.data, a.len);
+}
+
+static inline bool key_begins(struct quern_slice key, const void *prefix, size_t len)
+{
+    return key.len >= len && bytes_equal(key.data, prefix, len);
 }
 
 /* The head of a key: the 8 bytes from `skip` on as one big-endian number, zeros where the key
@@ -57,15 +82,18 @@ static inline bool key_equal(struct quern_slice a, struct quern_slice b)
  * equal heads decide nothing: compare the keys. */
 static inline uint64_t key_head(struct quern_slice key, size_t skip)
 {
+    const uint8_t *bytes = key.data;
     uint64_t head = 0;
 
     if (LIKELY(key.len >= skip + 8))
-        return get_u64be((const uint8_t *)key.data + skip);
-    if (key.len > skip) {
-        memcpy(&head, (const uint8_t *)key.data + skip, key.len - skip);
-        head = be64toh(head);
-    }
-    return head;
+        return get_u64be(bytes + skip);
+    if (key.len <= skip)
+        return 0;
+    if (LIKELY(key.len >= 8)) /* its last 8 bytes, without those that are to be skipped */
+        return get_u64be(bytes + key.len - 8) << (8 * (skip + 8 - key.len));
+    for (size_t i = skip; i < key.len; i++)
+        head = head << 8 | bytes[i];
+    return head << (8 * (skip + 8 - key.len));
 }
 
 static inline size_t key_common_prefix(struct quern_slice a, struct quern_slice b)

@@ -243,10 +243,15 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
     uint64_t passed = 0;
 
     for (size_t i = 0; i < n; i++) {
-        m->lookup[i] = (struct sst_lookup){.key = keys[i], .seq = seq};
+        struct sst_lookup *l = &m->lookup[i];
+
+        l->key = keys[i]; /* one by one: most of a lookup is what will be found */
+        l->hash = hash_key(keys[i]);
+        l->seq = seq;
+        l->found = false;
+        l->owned = NULL;
         m->code[i] = check_key(keys[i], &m->err[i]);
-        m->lookup[i].hash = hash_key(keys[i]);
-        prefetch_mems(view, m->lookup[i].hash);
+        prefetch_mems(view, l->hash);
     }
     for (size_t i = 0; i < n; i++)
         if (m->code[i] == QUERN_OK)

@@ -236,18 +236,12 @@ void version_condemn(const struct version *old, const struct version *now)
 
 size_t run_lower(const struct run *run, struct quern_slice key)
 {
-    struct quern_slice reference = buf_slice(&run->tables[0]->largest);
+    struct quern_slice shared = slice_of(run->tables[0]->largest.data, run->skip);
     size_t low = 0, high = run->count;
     uint64_t head;
 
-    if (run->skip != 0) {
-        struct quern_slice shared = slice_of(reference.data, run->skip);
-        struct quern_slice start = slice_of(key.data, key.len < run->skip ? key.len : run->skip);
-        int order = key_compare(start, shared);
-
-        if (order != 0)
-            return order < 0 ? 0 : run->count;
-    }
+    if (UNLIKELY(!key_begins(key, shared.data, shared.len)))
+        return key_compare(key, shared) < 0 ? 0 : run->count;
     head = key_head(key, run->skip);
     while (low < high) {
         size_t mid = (low + high) / 2;

@@ -28,20 +28,25 @@ static inline uint64_t filter_remix(uint64_t hash)
     return (hash ^ (hash >> 29)) * UINT64_C(0xD6E8FEB86659FD93);
 }
 
-/* False: no key with this hash was added. */
-static inline bool filter_may_hold(const struct filter *f, uint64_t hash)
+/* The same of the line where the bits of this hash would be. */
+static inline bool filter_line_may_hold(const uint8_t *line, uint32_t probes, uint64_t hash)
 {
-    const uint8_t *line = filter_line(f, hash);
     uint64_t bits = filter_remix(hash);
-    unsigned all = 1;
+    uint32_t all = 1;
 
-    for (uint32_t i = 0; i < f->probes; i++) {
-        unsigned at = (unsigned)(bits >> 55);
+    for (uint32_t i = 0; i < probes; i++) {
+        uint32_t at = (uint32_t)(bits >> 55);
 
-        all &= (unsigned)line[at >> 3] >> (at & 7);
+        all &= get_u32le(line + 4 * (size_t)(at >> 5)) >> (at & 31);
         bits <<= 9;
     }
     return all != 0;
+}
+
+/* False: no key with this hash was added. */
+static inline bool filter_may_hold(const struct filter *f, uint64_t hash)
+{
+    return filter_line_may_hold(filter_line(f, hash), f->probes, hash);
 }
 
 /* Bytes of a filter for so many keys; line_count out. */

@@ -70,12 +70,9 @@ static inline struct quern_slice index_separator_of(const struct index *x, uint3
  * has the prefix. */
 static inline int index_prefix_order(const struct index *x, struct quern_slice key)
 {
-    size_t shorter = key.len < x->prefix_len ? key.len : x->prefix_len;
-    int order = shorter == 0 ? 0 : memcmp(key.data, x->prefix, shorter);
-
-    if (order == 0)
-        return key.len < x->prefix_len ? -1 : 0;
-    return order < 0 ? -1 : 1;
+    if (LIKELY(key_begins(key, x->prefix, x->prefix_len)))
+        return 0;
+    return key_compare(key, slice_of(x->prefix, x->prefix_len)) < 0 ? -1 : 1;
 }
 
 /* One step down: the place in `level` of the first head not below `head`, inside group `group`. */
@@ -89,9 +86,18 @@ static inline uint32_t index_step(const uint64_t *level, uint32_t group, uint64_
     return group * INDEX_FAN + below;
 }
 
-/* The first separator that is not below `key`, among those from `i` on,
- * i being what the heads say. */
-uint32_t index_settle(const struct index *x, uint32_t i, struct quern_slice key);
+/* The first separator that is not below `key`, among those from `i` on, whose head is the key's. */
+uint32_t index_settle_equal(const struct index *x, uint32_t i, struct quern_slice key);
+
+/* The first separator that is not below `key`, where the heads, for which the key's was `head`,
+ * have led to `i`; count: there is none. */
+static inline uint32_t index_settle(const struct index *x, uint32_t i, uint64_t head,
+                                    struct quern_slice key)
+{
+    if (i >= x->count)
+        return x->count;
+    return LIKELY(x->level[0][i] != head) ? i : index_settle_equal(x, i, key);
+}
 
 /* The group of level 0 to which the levels above it lead a search for `key`, by its head alone. */
 static inline uint32_t index_search_group(const struct index *x, struct quern_slice key)

@@ -18,6 +18,17 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
+/* Is entry i what the lookup wants, and so nearly all that is found? If not, what the block says of
+ * versions and of equal heads is still to be asked (block_search_from(), table_settle()). */
+static inline bool take_entry(const struct block *b, uint32_t i, struct sst_lookup *l)
+{
+    if (UNLIKELY(i >= b->count || !key_equal(block_key(b, i), l->key) || block_seq(b, i) > l->seq))
+        return false;
+    l->found = true;
+    block_entry(b, i, &l->entry);
+    return true;
+}
+
 enum quern_code table_settle(struct sst *t, const struct index *x, uint32_t b,
                              struct held_block *held, uint32_t i, struct sst_lookup *l,
                              struct quern_error *err)
@@ -27,15 +38,12 @@ enum quern_code table_settle(struct sst *t, const struct index *x, uint32_t b,
         bool goes_on;
 
         block_view(&block, held->bytes);
-        if (i < block.count) {
-            if (key_equal(block_key(&block, i), l->key)) {
-                l->found = true;
-                block_entry(&block, i, &l->entry);
-                l->owned = held->owned;
-                return QUERN_OK;
-            }
-            break;
+        if (take_entry(&block, i, l)) {
+            l->owned = held->owned;
+            return QUERN_OK;
         }
+        if (i < block.count)
+            break;
         goes_on = b + 1 < x->count && key_equal(block_key(&block, block.count - 1), l->key);
         if (!goes_on)
             break;
@@ -91,18 +99,14 @@ void sst_prefetch_block(struct sst *t, struct quern_slice key)
         frame_prefetch_columns(f);
 }
 
-/* The place of the key in a block, and what the entry consists of on its way. */
-static uint32_t search_block(const struct block *b, const struct sst_lookup *l)
+static void prefetch_entry(const struct block *b, uint32_t i)
 {
-    uint32_t i = block_search_heads(b, l->key);
-
     if (LIKELY(i < b->count)) {
         const uint8_t *entry = b->bytes + block_offset(b, i);
 
         __builtin_prefetch(entry);
         __builtin_prefetch(entry + 64);
     }
-    return block_search_from(b, i, l->key, l->seq);
 }
 
 enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error *err)
@@ -111,7 +115,7 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
     const struct index *x;
     struct held_block held = {0};
     struct block block;
-    uint32_t b;
+    uint32_t b, i;
 
     l->found = false;
     l->owned = NULL;
@@ -140,9 +144,14 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
         return table_error(t, err);
     }
     block_view(&block, held.bytes);
-    if (table_settle(t, x, b, &held, search_block(&block, l), l, err))
-        return table_error(t, err);
-    return QUERN_OK;
+    i = block_search_heads(&block, l->key);
+    prefetch_entry(&block, i);
+    if (LIKELY(take_entry(&block, i, l))) {
+        l->owned = held.owned;
+        return QUERN_OK;
+    }
+    i = block_search_from(&block, i, l->key, l->seq);
+    return table_settle(t, x, b, &held, i, l, err) ? table_error(t, err) : QUERN_OK;
 }
 
 enum quern_code sst_rank(struct sst *t, struct quern_slice key, uint64_t *rank,
@@ -181,12 +190,12 @@ enum quern_code sst_rank(struct sst *t, struct quern_slice key, uint64_t *rank,
 struct step {
     struct sst_lookup *l;
     const struct index *x;
+    const uint8_t *filter_line; /* NULL: there is no filter */
     struct frame *frame;
     uint64_t head;
+    uint32_t probes;
     uint32_t at;    /* place in the index, then block */
     uint32_t found; /* place in the block */
-    int order;      /* index_prefix_order() */
-    struct filter filter;
     struct block block;
 };
 
@@ -205,55 +214,38 @@ static void step_failed(struct steps *s, size_t k)
     s->codes[k] = table_error(s->step[k].l->table, &s->errs[k]);
 }
 
-/* Keep only the lookups that their filters let through. */
-static void stage_filter(struct steps *s)
+/* Take up all lookups and fetch the lines of their filters. */
+static void stage_filter(struct steps *s, struct sst_lookup **lookups, size_t n)
 {
-    size_t kept = 0;
-
-    for (size_t j = 0; j < s->n; j++) {
-        uint8_t k = s->live[j];
+    for (size_t k = 0; k < n; k++) {
+        struct sst_lookup *l = lookups[k];
         struct step *p = &s->step[k];
         struct frame *f;
 
-        p->filter.line_count = 0;
-        if (table_asks_filter(p->l->table, p->l->last)) {
-            if (table_filter(p->l->table, &f, &s->errs[k])) {
+        l->found = false;
+        l->owned = NULL;
+        s->codes[k] = QUERN_OK;
+        p->l = l;
+        p->filter_line = NULL;
+        if (table_asks_filter(l->table, l->last)) {
+            struct filter filter;
+
+            if (UNLIKELY(table_filter(l->table, &f, &s->errs[k]))) {
                 step_failed(s, k);
                 continue;
             }
-            p->filter = frame_filter(f);
-            __builtin_prefetch(filter_line(&p->filter, p->l->hash));
+            filter = frame_filter(f);
+            p->filter_line = filter_line(&filter, l->hash);
+            p->probes = filter.probes;
+            __builtin_prefetch(p->filter_line);
         }
-        s->live[kept++] = k;
+        s->live[s->n++] = (uint8_t)k;
     }
-    s->n = kept;
-    kept = 0;
-    for (size_t j = 0; j < s->n; j++) {
-        const struct step *p = &s->step[s->live[j]];
-
-        if (p->filter.line_count == 0 || filter_may_hold(&p->filter, p->l->hash))
-            s->live[kept++] = s->live[j];
-    }
-    s->n = kept;
 }
 
-/* Down the trees side by side, those with fewer levels starting later. */
-static void descend(struct steps *s, uint32_t levels_max)
-{
-    for (uint32_t level = levels_max; level-- > 0;)
-        for (size_t j = 0; j < s->n; j++) {
-            struct step *p = &s->step[s->live[j]];
-
-            if (level >= p->x->levels)
-                continue;
-            p->at = index_step(p->x->level[level], p->at, p->head);
-            if (level > 0)
-                __builtin_prefetch(p->x->level[level - 1] + (size_t)p->at * INDEX_FAN);
-        }
-}
-
-/* Find the block of each; those past the last block are absent. */
-static void stage_index(struct steps *s)
+/* Keep only the lookups that their filters let through, and begin to search the index: the top of
+ * the tree is one line. Returns how many levels the highest tree has. */
+static uint32_t stage_index(struct steps *s)
 {
     uint32_t levels_max = 0;
     size_t kept = 0;
@@ -261,32 +253,64 @@ static void stage_index(struct steps *s)
     for (size_t j = 0; j < s->n; j++) {
         uint8_t k = s->live[j];
         struct step *p = &s->step[k];
+        const struct index *x;
         struct frame *f;
+        uint32_t top;
 
-        if (table_index(p->l->table, &f, &s->errs[k])) {
+        if (p->filter_line != NULL && !filter_line_may_hold(p->filter_line, p->probes, p->l->hash))
+            continue;
+        if (UNLIKELY(table_index(p->l->table, &f, &s->errs[k]))) {
             step_failed(s, k);
             continue;
         }
-        p->x = frame_index(f);
-        p->order = index_prefix_order(p->x, p->l->key);
-        p->head = key_head(p->l->key, p->x->prefix_len);
-        p->at = 0;
-        levels_max = p->x->levels > levels_max ? p->x->levels : levels_max;
+        p->x = x = frame_index(f);
+        p->head = key_head(p->l->key, x->prefix_len);
+        top = x->levels - 1;
+        p->at = index_step(x->level[top], 0, p->head);
+        if (top > 0)
+            __builtin_prefetch(x->level[top - 1] + (size_t)p->at * INDEX_FAN);
+        levels_max = x->levels > levels_max ? x->levels : levels_max;
         s->live[kept++] = k;
     }
     s->n = kept;
-    descend(s, levels_max);
-    kept = 0;
-    for (size_t j = 0; j < s->n; j++) {
-        struct step *p = &s->step[s->live[j]];
+    return levels_max;
+}
 
-        if (p->order != 0) /* where its head led says nothing */
-            p->at = p->order < 0 ? 0 : p->x->count;
-        else
-            p->at = index_settle(p->x, p->at, p->l->key);
-        if (p->at < p->x->count) {
+/* Down the trees side by side to their lowest level, those with fewer levels starting later. */
+static void descend(struct steps *s, uint32_t levels_max)
+{
+    for (uint32_t level = levels_max; level-- > 1;)
+        for (size_t j = 0; j < s->n; j++) {
+            struct step *p = &s->step[s->live[j]];
+
+            if (level + 1 >= p->x->levels)
+                continue;
+            p->at = index_step(p->x->level[level], p->at, p->head);
+            __builtin_prefetch(p->x->level[level - 1] + (size_t)p->at * INDEX_FAN);
+        }
+}
+
+/* Find the block of each; those past the last block are absent. */
+static void stage_slots(struct steps *s)
+{
+    size_t kept = 0;
+
+    for (size_t j = 0; j < s->n; j++) {
+        uint8_t k = s->live[j];
+        struct step *p = &s->step[k];
+        const struct index *x = p->x;
+        int order = index_prefix_order(x, p->l->key);
+
+        if (UNLIKELY(order != 0)) { /* where its head led says nothing */
+            p->at = order < 0 ? 0 : x->count;
+        } else {
+            if (LIKELY(x->levels > 1))
+                p->at = index_step(x->level[0], p->at, p->head);
+            p->at = index_settle(x, p->at, p->head, p->l->key);
+        }
+        if (p->at < x->count) {
             __builtin_prefetch((const void *)table_slot(p->l->table, p->at));
-            s->live[kept++] = s->live[j];
+            s->live[kept++] = k;
         }
     }
     s->n = kept;
@@ -365,19 +389,17 @@ static void stage_blocks(struct steps *s)
     for (size_t j = 0; j < s->n; j++) {
         const struct step *p = &s->step[s->live[j]];
 
-        if (p->found < p->block.count) {
-            const uint8_t *entry = p->block.bytes + block_offset(&p->block, p->found);
-
-            __builtin_prefetch(entry);
-            __builtin_prefetch(entry + 64);
-        }
+        prefetch_entry(&p->block, p->found);
     }
     for (size_t j = 0; j < s->n; j++) {
         uint8_t k = s->live[j];
         struct step *p = &s->step[k];
         struct held_block held = {p->block.bytes, p->frame, NULL};
-        uint32_t i = block_search_from(&p->block, p->found, p->l->key, p->l->seq);
+        uint32_t i;
 
+        if (LIKELY(take_entry(&p->block, p->found, p->l)))
+            continue;
+        i = block_search_from(&p->block, p->found, p->l->key, p->l->seq);
         if (table_settle(p->l->table, p->x, p->at, &held, i, p->l, &s->errs[k]))
             step_failed(s, k);
     }
@@ -391,16 +413,10 @@ void sst_get_many(struct sst_lookup **lookups, size_t n, enum quern_code *codes,
     ensure(n <= SST_LOOKUPS_MAX);
     s.codes = codes;
     s.errs = errs;
-    s.n = n;
-    for (size_t i = 0; i < n; i++) {
-        lookups[i]->found = false;
-        lookups[i]->owned = NULL;
-        codes[i] = QUERN_OK;
-        s.step[i].l = lookups[i];
-        s.live[i] = (uint8_t)i;
-    }
-    stage_filter(&s);
-    stage_index(&s);
+    s.n = 0;
+    stage_filter(&s, lookups, n);
+    descend(&s, stage_index(&s));
+    stage_slots(&s);
     stage_frames(&s);
     stage_blocks(&s);
 }

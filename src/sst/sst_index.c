@@ -235,14 +235,11 @@ struct index *index_build(uint8_t *to, const uint8_t *raw, size_t len,
 
 /* ---- searching ---- */
 
-uint32_t index_settle(const struct index *x, uint32_t i, struct quern_slice key)
+uint32_t index_settle_equal(const struct index *x, uint32_t i, struct quern_slice key)
 {
-    uint64_t head = key_head(key, x->prefix_len);
     uint32_t low = i, high, step = 1;
 
-    if (i >= x->count)
-        return x->count;
-    if (x->level[0][i] != head || key_compare(index_separator_of(x, i), key) >= 0)
+    if (key_compare(index_separator_of(x, i), key) >= 0)
         return i;
     /* Many separators with one head: double the step, then halve. `low` is below the key. */
     while (low + step < x->count && key_compare(index_separator_of(x, low + step), key) < 0) {
@@ -272,5 +269,5 @@ uint32_t index_search(const struct index *x, struct quern_slice key)
     head = key_head(key, x->prefix_len);
     for (uint32_t l = x->levels; l-- > 0;)
         at = index_step(x->level[l], at, head);
-    return index_settle(x, at, key);
+    return index_settle(x, at, head, key);
 }

@@ -104,6 +104,51 @@ TEST(base_keys_order_as_bytes_with_a_prefix_first)
     CHECK_EQ(key_compare(slice_of(NULL, 0), slice_of("", 0)), 0);
 }
 
+/* Short keys, middling and long ones are compared in different ways, which agree. */
+TEST(base_keys_of_any_length_differ_wherever_one_byte_does)
+{
+    uint8_t x[41], y[41];
+
+    for (size_t len = 0; len < sizeof(x); len++) {
+        struct quern_slice a = {x, len}, b = {y, len}, longer = {y, len + 1};
+
+        memset(x, 0x80, sizeof(x));
+        memset(y, 0x80, sizeof(y));
+        CHECK(key_equal(a, b) && key_compare(a, b) == 0 && key_begins(a, y, len));
+        if (len + 1 < sizeof(y)) {
+            CHECK(!key_equal(a, longer) && key_compare(a, longer) < 0);
+            CHECK(key_compare(longer, a) > 0);
+            CHECK(key_begins(longer, x, len) && !key_begins(a, y, len + 1));
+        }
+        for (size_t at = 0; at < len; at++) {
+            y[at] = 0x7f;
+            CHECK(!key_equal(a, b) && !key_begins(b, x, len) && key_begins(b, x, at));
+            CHECK(key_compare(a, b) > 0 && key_compare(b, a) < 0);
+            y[at] = 0x81;
+            memset(y + at + 1, 0, sizeof(y) - at - 1); /* the first that differs decides */
+            CHECK(key_compare(a, b) < 0 && key_compare(b, a) > 0);
+            memset(y + at, 0x80, sizeof(y) - at);
+        }
+    }
+}
+
+/* Wherever a head begins and whatever the key's length, it is these eight bytes. */
+TEST(base_heads_are_eight_bytes_padded_with_zeros)
+{
+    uint8_t bytes[32];
+
+    for (size_t k = 0; k < sizeof(bytes); k++)
+        bytes[k] = (uint8_t)(0xf1 + k);
+    for (size_t len = 0; len <= sizeof(bytes); len++)
+        for (size_t skip = 0; skip < sizeof(bytes); skip++) {
+            uint8_t padded[8] = {0};
+
+            for (size_t k = 0; k < 8 && skip + k < len; k++)
+                padded[k] = bytes[skip + k];
+            CHECK(key_head(slice_of(bytes, len), skip) == get_u64be(padded));
+        }
+}
+
 /* Unequal heads order keys of one prefix; the head of a short key is padded with zeros. */
 TEST(base_heads_never_contradict_the_keys)
 {
