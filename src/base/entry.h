@@ -41,15 +41,17 @@ static inline int key_compare(struct quern_slice a, struct quern_slice b)
     return (a.len > b.len) - (a.len < b.len);
 }
 
-/* Neighbours in sorted order differ at their ends, so the last bytes are looked at first. */
+/* False: the keys differ, as their lengths or last bytes tell. Those of neighbours in sorted order
+ * nearly always do. */
+static inline bool key_ends_equal(struct quern_slice a, struct quern_slice b)
+{
+    return a.len == b.len && (a.len < 8 || get_u64be((const uint8_t *)a.data + a.len - 8) ==
+                                               get_u64be((const uint8_t *)b.data + b.len - 8));
+}
+
 static inline bool key_equal(struct quern_slice a, struct quern_slice b)
 {
-    if (a.len != b.len)
-        return false;
-    if (a.len >= 8 &&
-        memcmp((const uint8_t *)a.data + a.len - 8, (const uint8_t *)b.data + b.len - 8, 8) != 0)
-        return false;
-    return a.len == 0 || memcmp(a.data, b.data, a.len) == 0;
+    return key_ends_equal(a, b) && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
 /* The head of a key: the 8 bytes from `skip` on as one big-endian number, zeros where the key
@@ -57,14 +59,17 @@ static inline bool key_equal(struct quern_slice a, struct quern_slice b)
  * equal heads decide nothing: compare the keys. */
 static inline uint64_t key_head(struct quern_slice key, size_t skip)
 {
+    const uint8_t *bytes = key.data;
     uint64_t head = 0;
 
     if (LIKELY(key.len >= skip + 8))
-        return get_u64be((const uint8_t *)key.data + skip);
-    if (key.len > skip) {
-        memcpy(&head, (const uint8_t *)key.data + skip, key.len - skip);
-        head = be64toh(head);
-    }
+        return get_u64be(bytes + skip);
+    if (key.len <= skip)
+        return 0;
+    if (key.len >= 8) /* the key's last eight, without those before `skip` */
+        return get_u64be(bytes + key.len - 8) << 8 * (skip + 8 - key.len);
+    for (size_t i = 0; i < 8; i++)
+        head = head << 8 | (skip + i < key.len ? bytes[skip + i] : 0);
     return head;
 }
 

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <sys/wait.h>
@@ -102,6 +103,27 @@ TEST(base_keys_order_as_bytes_with_a_prefix_first)
     }
     CHECK(key_equal(slice_of(NULL, 0), slice_of("", 0)));
     CHECK_EQ(key_compare(slice_of(NULL, 0), slice_of("", 0)), 0);
+}
+
+TEST(base_a_head_is_eight_bytes_with_zeros_for_those_behind_the_key)
+{
+    uint8_t bytes[24];
+
+    for (size_t k = 0; k < sizeof(bytes); k++)
+        bytes[k] = (uint8_t)(k + 1);
+    for (size_t len = 0; len <= sizeof(bytes); len++) {
+        uint8_t *key = malloc(len != 0 ? len : 1); /* nothing around it may be read */
+
+        memcpy(key, bytes, len);
+        for (size_t skip = 0; skip <= sizeof(bytes) + 1; skip++) {
+            uint64_t want = 0;
+
+            for (size_t k = skip; k < skip + 8; k++)
+                want = want << 8 | (k < len ? bytes[k] : 0);
+            CHECK(key_head(slice_of(key, len), skip) == want);
+        }
+        free(key);
+    }
 }
 
 /* Unequal heads order keys of one prefix; the head of a short key is padded with zeros. */
