@@ -6,6 +6,8 @@
 #define PRINTF_LIKE(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Rarely called: kept out of line, so that it costs its hot caller no registers. */
+#define COLD __attribute__((cold, noinline))
 /* For the rare call whose failure changes nothing: say beside it why. */
 #define IGNORE(call)                                                                               \
     do {                                                                                           \

@@ -52,6 +52,14 @@ static inline int key_compare(struct quern_slice a, struct quern_slice b)
     return (a.len > b.len) - (a.len < b.len);
 }
 
+/* False: the keys differ, as their lengths or last bytes tell. Those of neighbours in sorted order
+ * nearly always do. */
+static inline bool key_ends_equal(struct quern_slice a, struct quern_slice b)
+{
+    return a.len == b.len && (a.len < 8 || get_u64le((const uint8_t *)a.data + a.len - 8) ==
+                                               get_u64le((const uint8_t *)b.data + b.len - 8));
+}
+
 /* Are `len` bytes the same? Neighbours in sorted order differ at their ends, so the last bytes are
  * looked at first; of a short key or prefix two loads then say all, where a call would cost more. */
 static inline bool bytes_equal(const void *a, const void *b, size_t len)

@@ -123,6 +123,7 @@ static enum quern_code set_bounds(struct quern_iter *it, const struct quern_iter
         if (after.len != 0 && (upper.len == 0 || key_compare(buf_slice(&after), upper) < 0))
             upper = buf_slice(&after);
     }
+    it->upper_head = upper.len != 0 ? key_head(upper, 0) : UINT64_MAX;
     if (buf_append(&it->lower, lower.data, lower.len, err))
         return err->code;
     return buf_append(&it->upper, upper.data, upper.len, err);
@@ -520,7 +521,7 @@ bool quern_iter_seek_back(struct quern_iter *it, struct quern_slice key)
 }
 
 /* Find the place anew: the cursor goes the other way, or the view is not the present one. */
-static bool next_anew(struct quern_iter *it)
+COLD static bool next_anew(struct quern_iter *it)
 {
     if (buf_assign(&it->key, quern_iter_key(it), &it->err))
         return stop(it, NULL);
@@ -529,18 +530,31 @@ static bool next_anew(struct quern_iter *it)
     return find_forward(it, buf_slice(&it->key));
 }
 
+/* look() in short, for what a step as a rule comes to: another key, which is shown. False: it takes
+ * a closer look. */
+static inline bool shows_at_once(const struct quern_iter *it, struct quern_slice left)
+{
+    const struct entry *e = &it->in->at;
+
+    return !key_ends_equal(e->key, left) && it->in->head < it->upper_head &&
+           e->seq <= it->pin.seq && e->kind == ENTRY_PUT;
+}
+
 bool quern_iter_next(struct quern_iter *it)
 {
+    struct iter *in = it->in;
     struct quern_slice key;
 
     if (UNLIKELY(it->backward || !is_present(it)))
         return next_anew(it);
-    key = it->in->at.key;
-    iter_next(it->in);
+    key = in->at.key;
+    iter_next(in);
+    if (LIKELY(in->valid && shows_at_once(it, key)))
+        return it->valid = true;
     return find_forward(it, key);
 }
 
-static bool prev_anew(struct quern_iter *it)
+COLD static bool prev_anew(struct quern_iter *it)
 {
     if (buf_assign(&it->key, quern_iter_key(it), &it->err))
         return stop(it, NULL);

@@ -10,6 +10,7 @@ struct quern_iter {
     struct pin pin;          /* keeps what this number sees across renewals */
     struct iter *in;         /* all versions of all keys in the view */
     struct buf lower, upper; /* inclusive, exclusive; empty: open */
+    uint64_t upper_head;     /* a key with a head below is below `upper` */
     bool bulk;
     bool has_active; /* `in` has the view's MemDB that takes writes */
     bool valid;

@@ -10,8 +10,9 @@
  *         i0 i1  i2 i3
  *
  * Runs of keys from one input are common. Where the same input wins twice in a row, the best of
- * the losers on its way is remembered as `rival`; while the winner keeps ahead of it, a step costs
- * one comparison, and the tree stays as it is.
+ * the losers on its way is remembered as `rival`, and the first sixteen bytes of its key as two
+ * numbers, `bound`; while the winner keeps ahead of it, a step costs one comparison, nearly always
+ * with the bound alone, and the tree stays as it is.
  *
  * Forward, every input but the winner stands on its first entry after the winner's; backward, on
  * its last entry before it. Turning round re-establishes that for the others, with the winner as
@@ -31,7 +32,10 @@ struct merge {
     uint32_t n;
     bool backward;
     uint32_t rival; /* the best loser on the winner's way, or NO_RIVAL: not known */
-    uint32_t *tree; /* [0] the winner, [1..n-1] losers */
+    /* What sorts below it in the direction of travel comes before the rival: the heads of its key,
+     * inverted when backward. Zeros, where nothing is known. */
+    uint64_t bound[2];
+    uint32_t *tree; /* [0] the winner, [1..n-1] losers; lies behind the inputs */
     struct iter *inputs[];
 };
 
@@ -45,10 +49,15 @@ static struct merge *merge_of(struct iter *it)
 /* The place of entry a of input `i` against entry b of input `j`; never 0 for i != j. */
 static int merge_order(const struct iter *a, uint32_t i, const struct iter *b, uint32_t j)
 {
+    uint64_t x, y;
     int order;
 
     if (a->head != b->head)
         return a->head < b->head ? -1 : 1;
+    x = key_head(a->at.key, 8);
+    y = key_head(b->at.key, 8);
+    if (x != y)
+        return x < y ? -1 : 1;
     order = entry_compare(&a->at, &b->at);
     return order != 0 ? order : (i > j) - (i < j);
 }
@@ -96,28 +105,59 @@ static uint32_t play(struct merge *g, uint32_t k)
     return a;
 }
 
+static void forget_rival(struct merge *g)
+{
+    g->rival = NO_RIVAL;
+    g->bound[0] = g->bound[1] = 0;
+}
+
+/* All bits, where what is greater comes first. */
+static inline uint64_t inversion(const struct merge *g)
+{
+    return -(uint64_t)g->backward;
+}
+
 static void find_rival(struct merge *g)
 {
     uint32_t k = (g->n + g->tree[0]) / 2;
+    const struct iter *rival;
 
     g->rival = g->tree[k];
     for (k /= 2; k > 0; k /= 2)
         if (beats(g, g->tree[k], g->rival))
             g->rival = g->tree[k];
+    rival = g->inputs[g->rival];
+    g->bound[0] = rival->valid ? rival->head ^ inversion(g) : UINT64_MAX;
+    g->bound[1] = rival->valid ? key_head(rival->at.key, 8) ^ inversion(g) : UINT64_MAX;
+}
+
+/* Does the first sixteen bytes' order say that the winner, which has moved, is ahead still? */
+static inline bool below_bound(const struct merge *g, const struct iter *winner)
+{
+    uint64_t head = winner->head ^ inversion(g);
+
+    if (head != g->bound[0])
+        return head < g->bound[0];
+    return (key_head(winner->at.key, 8) ^ inversion(g)) < g->bound[1];
 }
 
 /* ---- standing ---- */
+
+static inline void stand_on(struct merge *g, const struct iter *winner)
+{
+    g->base.valid = true;
+    g->base.head = winner->head;
+    g->base.at = winner->at;
+}
 
 /* Stand on the winner's entry, or nowhere. */
 static void show(struct merge *g)
 {
     const struct iter *winner = g->inputs[g->tree[0]];
 
-    g->base.valid = winner->valid;
-    if (winner->valid) {
-        g->base.head = winner->head;
-        g->base.at = winner->at;
-    }
+    g->base.valid = false;
+    if (winner->valid)
+        stand_on(g, winner);
 }
 
 /* An input that ended in an error ends the merge. */
@@ -134,7 +174,7 @@ static bool failed(struct merge *g, const struct iter *input)
 static void restart(struct merge *g, bool backward)
 {
     g->backward = backward;
-    g->rival = NO_RIVAL;
+    forget_rival(g);
     g->base.err.code = QUERN_OK;
     for (uint32_t i = 0; i < g->n; i++)
         if (failed(g, g->inputs[i]))
@@ -143,20 +183,28 @@ static void restart(struct merge *g, bool backward)
     show(g);
 }
 
-/* The winner has moved. */
-static void settle(struct merge *g)
+/* The winner has moved, and may have been overtaken. */
+static void contest(struct merge *g)
 {
     uint32_t before = g->tree[0];
 
     if (failed(g, g->inputs[before]))
         return;
     if (g->rival == NO_RIVAL || !beats(g, before, g->rival)) {
-        g->rival = NO_RIVAL;
+        forget_rival(g);
         climb(g, before);
         if (g->tree[0] == before)
             find_rival(g);
     }
     show(g);
+}
+
+static inline void settle(struct merge *g, const struct iter *winner)
+{
+    if (LIKELY(winner->valid && below_bound(g, winner)))
+        stand_on(g, winner);
+    else
+        contest(g);
 }
 
 /* ---- turning round ---- */
@@ -194,7 +242,7 @@ static void place_before(struct merge *g, uint32_t i)
         iter_prev(it);
 }
 
-static void turn(struct merge *g)
+COLD static void turn(struct merge *g)
 {
     uint32_t winner = g->tree[0];
 
@@ -254,27 +302,31 @@ static void merge_seek_below(struct iter *it, struct quern_slice key)
 static void merge_next(struct iter *it)
 {
     struct merge *g = merge_of(it);
+    struct iter *winner;
 
     assert(it->valid);
     if (UNLIKELY(g->backward)) {
         turn(g);
         return;
     }
-    iter_next(g->inputs[g->tree[0]]);
-    settle(g);
+    winner = g->inputs[g->tree[0]];
+    iter_next(winner);
+    settle(g, winner);
 }
 
 static void merge_prev(struct iter *it)
 {
     struct merge *g = merge_of(it);
+    struct iter *winner;
 
     assert(it->valid);
     if (UNLIKELY(!g->backward)) {
         turn(g);
         return;
     }
-    iter_prev(g->inputs[g->tree[0]]);
-    settle(g);
+    winner = g->inputs[g->tree[0]];
+    iter_prev(winner);
+    settle(g, winner);
 }
 
 static void merge_free(struct iter *it)
@@ -283,7 +335,6 @@ static void merge_free(struct iter *it)
 
     for (uint32_t i = 0; i < g->n; i++)
         iter_free(g->inputs[i]);
-    alloc_free(g->tree);
     alloc_free(g);
 }
 
@@ -309,17 +360,15 @@ enum quern_code iter_merge(struct iter **inputs, size_t n, struct iter **out,
         return QUERN_OK;
     }
     assert(n < NO_RIVAL);
-    g = alloc_zeroed(sizeof(*g) + n * sizeof(g->inputs[0]));
-    if (g != NULL)
-        g->tree = alloc_array(n, sizeof(g->tree[0]));
-    if (g == NULL || g->tree == NULL) {
+    g = alloc_zeroed(sizeof(*g) + n * (sizeof(g->inputs[0]) + sizeof(g->tree[0])));
+    if (g == NULL) {
         for (size_t i = 0; i < n; i++)
             iter_free(inputs[i]);
-        alloc_free(g);
         return err_memory(err, "merge of cursors");
     }
     g->base.ops = &merge_ops;
     g->n = (uint32_t)n;
+    g->tree = (uint32_t *)(void *)(g->inputs + n);
     memcpy(g->inputs, inputs, n * sizeof(g->inputs[0]));
     *out = &g->base;
     return QUERN_OK;

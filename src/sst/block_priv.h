@@ -77,16 +77,29 @@ static inline quern_seq block_seq(const struct block *b, uint32_t i)
     return get_u64le(b->seqs + ((b->flags & BLOCK_SEQ_WIDE) ? 8 * (size_t)i : 0));
 }
 
+/* What most blocks do without: where none of it is there, it is asked for once. */
+#define BLOCK_RARE (BLOCK_EXPIRIES | BLOCK_KINDS | BLOCK_KEY_LENS | BLOCK_WIDE)
+
 static inline void block_entry(const struct block *b, uint32_t i, struct entry *e)
 {
-    const uint8_t *value;
+    const uint8_t *value, *end;
 
-    e->key = block_key(b, i);
+    e->expires_ms = 0;
+    e->kind = ENTRY_PUT;
+    if (LIKELY((b->flags & BLOCK_RARE) == 0)) {
+        e->key = slice_of(b->bytes + get_u16le(b->offsets + 2 * (size_t)i), b->key_len);
+        end = b->bytes + get_u16le(b->offsets + 2 * (size_t)(i + 1));
+    } else {
+        e->key = block_key(b, i);
+        end = b->bytes + block_offset(b, i + 1);
+        if (b->flags & BLOCK_EXPIRIES)
+            e->expires_ms = get_u64le(b->expiries + 8 * (size_t)i);
+        if (b->flags & BLOCK_KINDS)
+            e->kind = (enum entry_kind)b->kinds[i];
+    }
     value = (const uint8_t *)e->key.data + e->key.len;
-    e->value = slice_of(value, (size_t)(b->bytes + block_offset(b, i + 1) - value));
+    e->value = slice_of(value, (size_t)(end - value));
     e->seq = block_seq(b, i);
-    e->expires_ms = (b->flags & BLOCK_EXPIRIES) ? get_u64le(b->expiries + 8 * (size_t)i) : 0;
-    e->kind = (b->flags & BLOCK_KINDS) ? (enum entry_kind)b->kinds[i] : ENTRY_PUT;
 }
 
 /* Are these bytes a block whose every offset and length stays inside? NULL: yes; else what is
