@@ -117,8 +117,7 @@ static enum quern_code merge_entry(struct merge *m, const struct entry *e, struc
     if (!new_key && stratum == m->stratum)
         return QUERN_OK; /* hidden by a newer version for everyone */
     if (new_key) {
-        buf_clear(&m->key);
-        if (buf_append(&m->key, e->key.data, e->key.len, err))
+        if (buf_assign(&m->key, e->key, err))
             return err->code;
         m->key_known = true;
     }

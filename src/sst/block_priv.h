@@ -111,7 +111,7 @@ struct block_builder {
     struct buf data; /* keys and values, back to back */
     struct block_note *notes;
     uint32_t count, capacity;
-    bool has_expiries, has_kinds, key_lens_differ;
+    uint8_t flags; /* BLOCK_EXPIRIES, BLOCK_KINDS, BLOCK_KEY_LENS: what its entries ask for */
     quern_seq seq_min, seq_max;
     uint64_t outside_bytes; /* of the last value, which lies outside of `data` */
 };
@@ -126,6 +126,8 @@ size_t block_builder_bytes(const struct block_builder *b, const struct entry *e)
 /* Write the block (without outside bytes) to `to`, which has block_builder_bytes(b, NULL) +
  * BLOCK_PREFIX_MAX of room; returns its length. */
 size_t block_build(struct block_builder *b, uint8_t *to);
+/* Of its last entry; good until the builder changes. */
+struct quern_slice block_builder_last_key(const struct block_builder *b);
 /* key_head(first key, 0) */
 uint64_t block_builder_first_head(const struct block_builder *b);
 void block_builder_clear(struct block_builder *b); /* keeps its memory */

@@ -91,15 +91,10 @@ static uint32_t heads_search(const uint8_t *heads, uint32_t n, uint64_t head)
 
 uint32_t block_search_heads(const struct block *b, struct quern_slice key)
 {
-    if (b->prefix_len != 0) {
-        size_t shorter = key.len < b->prefix_len ? key.len : b->prefix_len;
-        int order = shorter == 0 ? 0 : memcmp(key.data, b->bytes + BLOCK_HEAD_BYTES, shorter);
+    struct quern_slice prefix = slice_of(b->bytes + BLOCK_HEAD_BYTES, b->prefix_len);
 
-        if (order > 0)
-            return b->count;
-        if (order < 0 || key.len < b->prefix_len)
-            return 0;
-    }
+    if (UNLIKELY(!key_begins(key, prefix.data, prefix.len)))
+        return key_compare(key, prefix) < 0 ? 0 : b->count;
     return heads_search(b->heads, b->count, key_head(key, b->prefix_len));
 }
 
@@ -155,32 +150,48 @@ static enum quern_code grow_notes(struct block_builder *b, struct quern_error *e
     return QUERN_OK;
 }
 
+/* The columns that the entries would ask for with `e` among them, those of the numbers left out. */
+static uint8_t flags_with(const struct block_builder *b, const struct entry *e)
+{
+    uint32_t flags = b->flags;
+
+    flags |= e->expires_ms != 0 ? BLOCK_EXPIRIES : 0;
+    flags |= e->kind != ENTRY_PUT ? BLOCK_KINDS : 0;
+    flags |= b->count != 0 && e->key.len != b->notes[0].key_len ? BLOCK_KEY_LENS : 0;
+    return (uint8_t)flags;
+}
+
 enum quern_code block_builder_add(struct block_builder *b, const struct entry *e, bool outside,
                                   struct quern_error *err)
 {
     size_t value_len = outside ? 0 : e->value.len;
+    struct block_note *note;
+    uint8_t *to;
 
     if (b->count == b->capacity && grow_notes(b, err))
         return err->code;
-    if (buf_reserve(&b->data, e->key.len + value_len, err))
+    if (e->key.len + value_len > b->data.capacity - b->data.len &&
+        buf_reserve(&b->data, e->key.len + value_len, err))
         return err->code;
-    b->notes[b->count] = (struct block_note){.seq = e->seq,
-                                             .expires_ms = e->expires_ms,
-                                             .at = (uint32_t)b->data.len,
-                                             .key_len = (uint32_t)e->key.len,
-                                             .kind = (uint8_t)e->kind};
-    memcpy(b->data.data + b->data.len, e->key.data, e->key.len);
-    if (value_len != 0)
-        memcpy(b->data.data + b->data.len + e->key.len, e->value.data, value_len);
+    note = &b->notes[b->count];
+    note->seq = e->seq;
+    note->expires_ms = e->expires_ms;
+    note->at = (uint32_t)b->data.len;
+    note->key_len = (uint32_t)e->key.len;
+    note->kind = (uint8_t)e->kind;
+    to = b->data.data + b->data.len;
+    if (value_len != 0 && e->value.data == (const uint8_t *)e->key.data + e->key.len) {
+        memcpy(to, e->key.data, e->key.len + value_len); /* as MemDBs and tables hold them */
+    } else {
+        memcpy(to, e->key.data, e->key.len);
+        if (value_len != 0)
+            memcpy(to + e->key.len, e->value.data, value_len);
+    }
     b->data.len += e->key.len + value_len;
     b->outside_bytes = outside ? e->value.len : 0;
-    if (b->count == 0 || e->seq < b->seq_min)
-        b->seq_min = e->seq;
-    if (b->count == 0 || e->seq > b->seq_max)
-        b->seq_max = e->seq;
-    b->has_expiries |= e->expires_ms != 0;
-    b->has_kinds |= e->kind != ENTRY_PUT;
-    b->key_lens_differ |= e->key.len != b->notes[0].key_len;
+    b->flags = flags_with(b, e);
+    b->seq_min = b->count == 0 || e->seq < b->seq_min ? e->seq : b->seq_min;
+    b->seq_max = e->seq > b->seq_max ? e->seq : b->seq_max;
     b->count++;
     return QUERN_OK;
 }
@@ -195,32 +206,30 @@ static uint32_t seq_flags(quern_seq min, quern_seq max)
 static size_t columns_bytes(size_t n, uint32_t flags)
 {
     size_t width = (flags & BLOCK_WIDE) ? 4 : 2;
+    size_t each = 8 + width; /* head and offset of an entry, and what else it has */
 
-    return 8 * n + ((flags & BLOCK_SEQ_WIDE) ? 8 * n : 8) + ((flags & BLOCK_EXPIRIES) ? 8 * n : 0) +
-           ((flags & BLOCK_SEQ_DELTA) ? 4 * n : 0) + width * (n + 1) +
-           ((flags & BLOCK_KEY_LENS) ? width * n : 0) + ((flags & BLOCK_KINDS) ? n : 0);
+    each += (flags & BLOCK_SEQ_WIDE) ? 8 : 0;
+    each += (flags & BLOCK_EXPIRIES) ? 8 : 0;
+    each += (flags & BLOCK_SEQ_DELTA) ? 4 : 0;
+    each += (flags & BLOCK_KEY_LENS) ? width : 0;
+    each += (flags & BLOCK_KINDS) ? 1 : 0;
+    return n * each + ((flags & BLOCK_SEQ_WIDE) ? 0 : 8) + width;
 }
 
 size_t block_builder_bytes(const struct block_builder *b, const struct entry *e)
 {
     size_t n = b->count, data = b->data.len, bytes;
-    bool expiries = b->has_expiries, kinds = b->has_kinds, lens = b->key_lens_differ;
     quern_seq min = b->seq_min, max = b->seq_max;
+    uint32_t flags = b->flags;
 
     if (e != NULL) {
-        if (n == 0)
-            min = max = e->seq;
-        n++;
         data += e->key.len + e->value.len;
-        expiries |= e->expires_ms != 0;
-        kinds |= e->kind != ENTRY_PUT;
-        lens |= b->count != 0 && e->key.len != b->notes[0].key_len;
-        min = e->seq < min ? e->seq : min;
+        flags = flags_with(b, e);
+        min = n == 0 || e->seq < min ? e->seq : min;
         max = e->seq > max ? e->seq : max;
+        n++;
     }
-    bytes = BLOCK_HEAD_BYTES + data +
-            columns_bytes(n, seq_flags(min, max) | (expiries ? BLOCK_EXPIRIES : 0) |
-                                 (kinds ? BLOCK_KINDS : 0) | (lens ? BLOCK_KEY_LENS : 0));
+    bytes = BLOCK_HEAD_BYTES + data + columns_bytes(n, seq_flags(min, max) | flags);
     /* Wide offsets and key lengths cost two bytes more each. */
     return bytes + BLOCK_PREFIX_MAX + b->outside_bytes < 65536 ? bytes : bytes + 4 * n + 2;
 }
@@ -263,8 +272,7 @@ static void build_columns(const struct block_builder *b, const struct block *to,
 
 size_t block_build(struct block_builder *b, uint8_t *to)
 {
-    uint32_t flags = seq_flags(b->seq_min, b->seq_max) | (b->has_expiries ? BLOCK_EXPIRIES : 0) |
-                     (b->has_kinds ? BLOCK_KINDS : 0) | (b->key_lens_differ ? BLOCK_KEY_LENS : 0);
+    uint32_t flags = seq_flags(b->seq_min, b->seq_max) | b->flags;
     size_t prefix = key_common_prefix(note_key(b, 0), note_key(b, b->count - 1));
     size_t before;
     uint64_t end;
@@ -283,13 +291,18 @@ size_t block_build(struct block_builder *b, uint8_t *to)
     put_u32le(to, b->count);
     to[4] = (uint8_t)flags;
     to[5] = (uint8_t)prefix;
-    put_u32le(to + 8, b->key_lens_differ ? 0 : b->notes[0].key_len);
+    put_u32le(to + 8, (flags & BLOCK_KEY_LENS) ? 0 : b->notes[0].key_len);
     memcpy(to + BLOCK_HEAD_BYTES, b->data.data, prefix);
     block_view(&view, to);
     build_columns(b, &view, (uint32_t)(view.data - to));
     put_width((uint8_t *)view.offsets, (flags & BLOCK_WIDE) != 0, b->count, (uint32_t)end);
     memcpy((uint8_t *)view.data, b->data.data, b->data.len);
     return (size_t)(end - b->outside_bytes);
+}
+
+struct quern_slice block_builder_last_key(const struct block_builder *b)
+{
+    return note_key(b, b->count - 1);
 }
 
 uint64_t block_builder_first_head(const struct block_builder *b)
@@ -301,7 +314,7 @@ void block_builder_clear(struct block_builder *b)
 {
     buf_clear(&b->data);
     b->count = 0;
-    b->has_expiries = b->has_kinds = b->key_lens_differ = false;
+    b->flags = 0;
     b->seq_min = b->seq_max = 0;
     b->outside_bytes = 0;
 }

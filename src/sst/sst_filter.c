@@ -39,9 +39,10 @@ void filter_build(uint8_t *to, uint32_t line_count, uint32_t bits_per_key, const
         uint64_t bits = filter_remix(hashes[k]);
 
         for (uint32_t i = 0; i < f.probes; i++) {
-            unsigned at = (unsigned)(bits >> 55);
+            uint32_t at = (uint32_t)(bits >> 55);
+            uint8_t *word = line + 4 * (size_t)(at >> 5);
 
-            line[at >> 3] |= (uint8_t)(1u << (at & 7));
+            put_u32le(word, get_u32le(word) | UINT32_C(1) << (at & 31));
             bits <<= 9;
         }
     }

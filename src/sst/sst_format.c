@@ -314,18 +314,3 @@ fail:
     table_meta_done(&got.meta);
     return err->code;
 }
-
-void meta_add_entry(struct table_meta *m, const struct entry *e, uint64_t hash, bool new_key)
-{
-    if (m->entry_count == 0 || e->seq < m->seq_min)
-        m->seq_min = e->seq;
-    if (m->entry_count == 0 || e->seq > m->seq_max)
-        m->seq_max = e->seq;
-    if (e->expires_ms != 0 && (m->expires_min_ms == 0 || e->expires_ms < m->expires_min_ms))
-        m->expires_min_ms = e->expires_ms;
-    m->entry_count++;
-    m->tombstone_count += e->kind != ENTRY_PUT;
-    m->duplicate_count += !new_key;
-    m->raw_bytes += e->key.len + e->value.len;
-    m->entry_hash += hash;
-}

@@ -85,56 +85,60 @@ static enum quern_code read_sealed(struct verify *v, const struct span *span, ui
 /* ---- entries ---- */
 
 /* The first or last key of a block; what lies between follows from the order. */
-static const char *check_end(const struct verify *v, const struct block *b, struct quern_slice key)
+static const char *check_end(const struct verify *v, struct quern_slice key)
 {
-    if (memcmp(key.data, b->bytes + BLOCK_HEAD_BYTES, b->prefix_len) != 0)
-        return "key without its block's prefix";
     if (key_compare(key, smallest(v)) < 0 || key_compare(key, largest(v)) > 0)
         return "key outside of the table's range";
     return NULL;
 }
 
-/* `order`: how the key compares with that of the entry before. */
-static const char *check_entry(const struct verify *v, const struct block *b, uint32_t i,
-                               const struct entry *e, int order, quern_seq seq_before)
+/* `order`: how the key of the entry before compares with this one's. */
+static const char *check_entry(const struct verify *v, const struct block *b, uint64_t head,
+                               const struct entry *e, int order)
 {
-    if (order > 0 || (order == 0 && e->seq >= seq_before))
+    if (order > 0 || (order == 0 && e->seq >= v->last_seq))
         return "entries out of order";
-    if (block_head(b, i) != key_head(e->key, b->prefix_len))
+    if (head != key_head(e->key, b->prefix_len))
         return "head does not match its key";
+    if (!key_begins(e->key, b->bytes + BLOCK_HEAD_BYTES, b->prefix_len))
+        return "key without its block's prefix";
     if (v->has_filter && order != 0 && !filter_may_hold(&v->filter, hash_key(e->key)))
         return "filter denies a key that is there";
     return NULL;
 }
 
-/* Check a block that passed block_check(). NULL: sound. Errors: NO_MEMORY. */
+/* Check a block that passed block_check(). NULL: sound. Errors: NO_MEMORY. Where heads rise keys
+ * do, as long as each has the prefix and its head is its own; else the keys are compared. */
 static enum quern_code check_entries(struct verify *v, const struct block *b,
                                      const struct index_row *row, const char **what,
                                      struct quern_error *err)
 {
     struct quern_slice before = buf_slice(&v->last_key);
+    uint64_t head, head_before = UINT64_MAX;
     struct entry e = {0};
 
-    *what = check_end(v, b, block_key(b, 0));
+    *what = check_end(v, block_key(b, 0));
     if (*what == NULL)
-        *what = check_end(v, b, block_key(b, b->count - 1));
+        *what = check_end(v, block_key(b, b->count - 1));
     if (*what == NULL && row->first_head != key_head(block_key(b, 0), 0))
         *what = "index has another first key";
     for (uint32_t i = 0; i < b->count; i++) {
-        int order;
+        int order = -1;
 
         block_entry(b, i, &e);
-        order = before.len == 0 ? -1 : key_compare(before, e.key);
+        head = block_head(b, i);
+        if (head <= head_before && before.len != 0)
+            order = key_compare(before, e.key);
         if (LIKELY(*what == NULL))
-            *what = check_entry(v, b, i, &e, order, v->last_seq);
+            *what = check_entry(v, b, head, &e, order);
         meta_add_entry(&v->sum, &e, sst_entry_hash(&e), order != 0);
         before = e.key;
+        head_before = head;
         v->last_seq = e.seq;
     }
     if (*what == NULL && key_compare(e.key, row->separator) > 0)
         *what = "last key is above its separator";
-    buf_clear(&v->last_key);
-    return buf_append(&v->last_key, e.key.data, e.key.len, err);
+    return buf_assign(&v->last_key, e.key, err);
 }
 
 /* ---- blocks ---- */

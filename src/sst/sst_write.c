@@ -19,6 +19,7 @@
 #include <inttypes.h>
 
 #define OUT_BYTES (UINT32_C(1) << 20)
+#define HASH_BRIEF_BYTES_MAX 128u /* what XXH3 does of so few bytes is a straight line */
 
 struct sst_writer {
     /* Set in sst_writer_open(), constant after. */
@@ -28,6 +29,7 @@ struct sst_writer {
     char name[TABLE_NAME_BYTES];
 
     struct block_builder block;
+    size_t open_bytes;    /* that it will take in the file */
     struct buf plain;     /* a block's plain form, before it is compressed */
     struct buf out;       /* sealed bytes not yet in the file */
     uint64_t out_at;      /* where `out` will be in the file */
@@ -37,24 +39,32 @@ struct sst_writer {
     uint64_t block_count;
     uint64_t *hashes; /* one per user key, for the filter */
     size_t hash_count, hash_capacity;
-    struct buf last_key;
+    struct buf last_key; /* of the last block; within one the builder knows it */
     quern_seq last_seq;
     struct table_meta meta; /* grows with each entry */
     bool failed;
 };
+
+/* Of a long entry, or of one whose value does not follow its key. */
+__attribute__((noinline)) static uint64_t hash_apart(const struct entry *e)
+{
+    struct quern_slice pieces[] = {e->key, e->value};
+
+    if (e->value.len == 0 || e->value.data == (const uint8_t *)e->key.data + e->key.len)
+        return hash_bytes(e->key.data, e->key.len + e->value.len, 0);
+    return hash_pieces(pieces, ARRAY_LEN(pieces), 0);
+}
 
 uint64_t sst_entry_hash(const struct entry *e)
 {
     const uint8_t *behind_key = (const uint8_t *)e->key.data + e->key.len;
     uint64_t bytes, about;
 
-    if (e->value.len == 0 || e->value.data == behind_key) {
-        bytes = hash_bytes(e->key.data, e->key.len + e->value.len, 0);
-    } else {
-        struct quern_slice pieces[] = {e->key, e->value};
-
-        bytes = hash_pieces(pieces, ARRAY_LEN(pieces), 0);
-    }
+    if (LIKELY(e->key.len + e->value.len <= HASH_BRIEF_BYTES_MAX &&
+               (e->value.data == behind_key || e->value.len == 0)))
+        bytes = XXH3_64bits_withSeed(e->key.data, e->key.len + e->value.len, 0);
+    else
+        bytes = hash_apart(e);
     about = e->seq * UINT64_C(0x9E3779B97F4A7C15) ^ e->expires_ms * UINT64_C(0xC2B2AE3D27D4EB4F) ^
             (uint64_t)e->key.len << 8 ^ (uint64_t)e->kind;
     bytes = (bytes ^ (about >> 31) ^ about) * UINT64_C(0xBF58476D1CE4E5B9);
@@ -111,8 +121,7 @@ void sst_writer_drop(struct sst_writer *w)
 
 uint64_t sst_writer_bytes(const struct sst_writer *w)
 {
-    return w->out_at + w->out.len +
-           (w->block.count != 0 ? block_builder_bytes(&w->block, NULL) + TRAILER_BYTES : 0);
+    return w->out_at + w->out.len + w->open_bytes;
 }
 
 /* ---- bytes to the file ---- */
@@ -181,7 +190,9 @@ static enum quern_code settle_row(struct sst_writer *w, struct quern_slice next_
     return index_row_put(&w->index, &w->row, err);
 }
 
-static void note_row(struct sst_writer *w, uint64_t sealed, uint64_t checksum)
+/* The block in the builder is sealed. */
+static enum quern_code note_row(struct sst_writer *w, uint64_t sealed, uint64_t checksum,
+                                struct quern_error *err)
 {
     ensure(sealed <= UINT32_MAX && w->block_count < UINT32_MAX - INDEX_FAN);
     w->row = (struct index_row){.bytes = (uint32_t)sealed,
@@ -190,6 +201,8 @@ static void note_row(struct sst_writer *w, uint64_t sealed, uint64_t checksum)
                                 .first_head = block_builder_first_head(&w->block)};
     w->row_waits = true;
     w->block_count++;
+    w->open_bytes = 0;
+    return buf_assign(&w->last_key, block_builder_last_key(&w->block), err);
 }
 
 static enum quern_code close_block(struct sst_writer *w, struct quern_error *err)
@@ -214,7 +227,8 @@ static enum quern_code close_block(struct sst_writer *w, struct quern_error *err
         span.checksum = get_u64le(at + span.bytes - 8);
         w->out.len += (size_t)span.bytes;
     }
-    note_row(w, span.bytes, span.checksum);
+    if (note_row(w, span.bytes, span.checksum, err))
+        return err->code;
     block_builder_clear(&w->block);
     if (w->block.data.capacity > OUT_BYTES) { /* one large entry should not hold memory for ever */
         block_builder_done(&w->block);
@@ -247,7 +261,8 @@ static enum quern_code write_large(struct sst_writer *w, const struct entry *e,
         if (write_pieces(w, pieces, 3, err))
             return err->code;
     }
-    note_row(w, head_len + e->value.len + TRAILER_BYTES, get_u64le(trailer + 8));
+    if (note_row(w, head_len + e->value.len + TRAILER_BYTES, get_u64le(trailer + 8), err))
+        return err->code;
     block_builder_clear(&w->block);
     return QUERN_OK;
 }
@@ -270,32 +285,36 @@ static enum quern_code note_hash(struct sst_writer *w, struct quern_slice key,
     return QUERN_OK;
 }
 
+static struct quern_slice last_key(const struct sst_writer *w)
+{
+    return w->block.count != 0 ? block_builder_last_key(&w->block) : buf_slice(&w->last_key);
+}
+
 static enum quern_code add_entry(struct sst_writer *w, const struct entry *e, uint64_t hash,
                                  struct quern_error *err)
 {
-    int order = w->meta.entry_count == 0 ? -1 : key_compare(buf_slice(&w->last_key), e->key);
+    int order = w->meta.entry_count == 0 ? -1 : key_compare(last_key(w), e->key);
     bool large = e->value.len >= CACHED_BLOCK_BYTES_MAX &&
                  (w->config.codec == SST_PLAIN || e->value.len > COMPRESS_BYTES_MAX / 2);
+    size_t bytes = block_builder_bytes(&w->block, e);
 
     ensure(order < 0 || (order == 0 && e->seq < w->last_seq));
     ensure(e->key.len != 0 && e->key.len <= ENTRY_KEY_BYTES_MAX &&
            e->value.len <= ENTRY_VALUE_BYTES_MAX);
-    if (w->block.count != 0 &&
-        (large || block_builder_bytes(&w->block, e) > w->config.block_bytes) && close_block(w, err))
-        return err->code;
+    if (w->block.count != 0 && (large || bytes > w->config.block_bytes)) {
+        if (close_block(w, err))
+            return err->code;
+        bytes = block_builder_bytes(&w->block, e);
+    }
     if (settle_row(w, e->key, err))
         return err->code;
     if (order < 0 && w->config.filter_bits != 0 && note_hash(w, e->key, err))
         return err->code;
     if (large ? write_large(w, e, err) : block_builder_add(&w->block, e, false, err))
         return err->code;
+    w->open_bytes = large ? 0 : bytes + TRAILER_BYTES;
     if (w->meta.entry_count == 0 && buf_append(&w->meta.smallest, e->key.data, e->key.len, err))
         return err->code;
-    if (order != 0) {
-        buf_clear(&w->last_key);
-        if (buf_append(&w->last_key, e->key.data, e->key.len, err))
-            return err->code;
-    }
     meta_add_entry(&w->meta, e, hash, order < 0);
     w->last_seq = e->seq;
     return QUERN_OK;
