@@ -274,7 +274,7 @@ static enum quern_code add_entry(struct sst_writer *w, const struct entry *e, ui
                                  struct quern_error *err)
 {
     int order = w->meta.entry_count == 0 ? -1 : key_compare(buf_slice(&w->last_key), e->key);
-    bool large = e->value.len >= CACHED_BLOCK_BYTES_MAX &&
+    bool large = e->value.len >= LARGE_BLOCK_BYTES &&
                  (w->config.codec == SST_PLAIN || e->value.len > COMPRESS_BYTES_MAX / 2);
 
     ensure(order < 0 || (order == 0 && e->seq < w->last_seq));

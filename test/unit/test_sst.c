@@ -299,7 +299,7 @@ TEST(sst_of_one_entry_works)
     CHECK(all_agrees(&r, &m, &seed, 20));
 }
 
-TEST(sst_large_values_come_back_whole_and_stay_out_of_the_cache)
+TEST(sst_large_values_come_back_whole_and_stay_out_of_a_small_cache)
 {
     static const size_t sizes[] = {262143, 262144, 300000, 2 << 20, 100, 262120};
     uint64_t seed = tap_seed();
