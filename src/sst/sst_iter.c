@@ -46,7 +46,8 @@ struct sst_iter {
     const struct index *x;
     enum sst_walk walk;
     bool counting;       /* a whole walk is under way: */
-    uint64_t count, sum; /* the entries it has met, and their hashes */
+    uint64_t count, sum; /* the entries it has met, and their hashes; */
+    uint64_t hash;       /* that of the one it stands on */
 
     struct block block;
     uint32_t b, i;
@@ -87,7 +88,8 @@ static inline void show(struct sst_iter *s)
     s->base.valid = true;
     if (s->counting) {
         s->count++;
-        s->sum += sst_entry_hash(&s->base.at);
+        s->hash = sst_entry_hash(&s->base.at);
+        s->sum += s->hash;
     }
 }
 
@@ -367,6 +369,14 @@ static void iter_op_free(struct iter *it)
     alloc_free(s);
 }
 
+static bool iter_op_hash(const struct iter *it, uint64_t *hash)
+{
+    const struct sst_iter *s = (const struct sst_iter *)(const void *)it;
+
+    *hash = s->hash;
+    return s->counting;
+}
+
 static const struct iter_ops ops = {
     .first = iter_op_first,
     .last = iter_op_last,
@@ -375,6 +385,7 @@ static const struct iter_ops ops = {
     .next = iter_op_next,
     .prev = iter_op_prev,
     .free = iter_op_free,
+    .hash = iter_op_hash,
 };
 
 enum quern_code sst_iter(struct sst *t, enum sst_walk walk, struct iter **out,
