@@ -11,8 +11,8 @@
  * so a point read looks into one table per run. The files are synced, and their names too, before
  * the caller hears of them.
  *
- * What goes in must come out: each entry that is kept is hashed where the cursor shows it, and what
- * the finished file holds is held against the sum (docs/design/50-compaction.md). */
+ * What goes in must come out: each entry that is kept is hashed where the cursor shows it, or was
+ * by the table's cursor that read it (iter_hash()), and what the finished file holds is held against the sum (docs/design/50-compaction.md). */
 #include "compact/compact.h"
 
 #include "base/alloc.h"
@@ -107,8 +107,9 @@ static enum quern_code open_table(struct merge *m, struct quern_error *err)
 }
 
 /* Keep one entry of the input or drop it. */
-static enum quern_code merge_entry(struct merge *m, const struct entry *e, struct quern_error *err)
+static enum quern_code merge_entry(struct merge *m, const struct iter *in, struct quern_error *err)
 {
+    const struct entry *e = &in->at;
     size_t stratum = stratum_of(m->rules, e->seq);
     uint64_t hash;
     bool new_key = !m->key_known || !key_equal(buf_slice(&m->key), e->key);
@@ -129,7 +130,8 @@ static enum quern_code merge_entry(struct merge *m, const struct entry *e, struc
         return err->code;
     if (m->writer == NULL && open_table(m, err))
         return err->code;
-    hash = sst_entry_hash(e);
+    if (!iter_hash(in, &hash))
+        hash = sst_entry_hash(e);
     m->count++;
     m->sum += hash;
     m->out->entries_out++;
@@ -148,7 +150,7 @@ static enum quern_code merge_all(struct merge *m, struct iter *in, struct quern_
             if (m->rules->yield(m->rules->yield_arg, err))
                 return err->code;
         }
-        if (merge_entry(m, &in->at, err))
+        if (merge_entry(m, in, err))
             return err->code;
     }
     if (in->err.code != QUERN_OK) {

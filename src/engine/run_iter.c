@@ -203,6 +203,11 @@ static void run_free(struct iter *it)
     alloc_free(it);
 }
 
+static bool run_hash(const struct iter *it, uint64_t *hash)
+{
+    return iter_hash(((const struct run_iter *)it)->inner, hash);
+}
+
 static const struct iter_ops run_iter_ops = {
     .first = run_first,
     .last = run_last,
@@ -211,6 +216,7 @@ static const struct iter_ops run_iter_ops = {
     .next = run_next,
     .prev = run_prev,
     .free = run_free,
+    .hash = run_hash,
 };
 
 enum quern_code tables_iter(struct table *const *tables, size_t count, enum sst_walk walk,

@@ -338,6 +338,13 @@ static void merge_free(struct iter *it)
     alloc_free(g);
 }
 
+static bool merge_hash(const struct iter *it, uint64_t *hash)
+{
+    const struct merge *g = (const struct merge *)it;
+
+    return iter_hash(g->inputs[g->tree[0]], hash);
+}
+
 static const struct iter_ops merge_ops = {
     .first = merge_first,
     .last = merge_last,
@@ -346,6 +353,7 @@ static const struct iter_ops merge_ops = {
     .next = merge_next,
     .prev = merge_prev,
     .free = merge_free,
+    .hash = merge_hash,
 };
 
 enum quern_code iter_merge(struct iter **inputs, size_t n, struct iter **out,

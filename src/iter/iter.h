@@ -25,6 +25,8 @@ struct iter_ops {
     void (*next)(struct iter *it); /* only when valid */
     void (*prev)(struct iter *it); /* only when valid */
     void (*free)(struct iter *it);
+    /* See iter_hash(). NULL: never. */
+    bool (*hash)(const struct iter *it, uint64_t *hash);
 };
 
 struct iter {
@@ -63,6 +65,13 @@ static inline void iter_next(struct iter *it)
 static inline void iter_prev(struct iter *it)
 {
     it->ops->prev(it);
+}
+
+/* The hash of the entry it stands on, if that was taken already where the entry was read: whoever
+ * needs it then does not go over the bytes again, and is held to what was read. */
+static inline bool iter_hash(const struct iter *it, uint64_t *hash)
+{
+    return it->ops->hash != NULL && it->ops->hash(it, hash);
 }
 
 static inline void iter_free(struct iter *it)

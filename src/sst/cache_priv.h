@@ -64,8 +64,14 @@ OWNER(frame_drop, struct frame *);
  * that one's. Evicts what is too much. Inside an RCU section. */
 struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f);
 
-/* False: far more is evicted than has been freed yet. No block should enter. */
-bool cache_has_room(struct sst_cache *c);
+/* A block whose plain form is larger is written from where its value stands, is not left behind by
+ * who wrote it or walks in bulk, and has to be worth its place in the cache. */
+#define LARGE_BLOCK_BYTES (UINT32_C(256) << 10)
+
+/* Should a block of `len` bytes, read for the empty `slot`, enter? Not while far more is evicted
+ * than has been freed yet. A large one only when it is a small part of the budget, and where others
+ * would have to go for it, only when it was asked for before. */
+bool cache_admits(struct sst_cache *c, const _Atomic(struct frame *) *slot, size_t len);
 
 /* Pin a frame found in its slot inside an RCU section that has not ended; unpin at any time. */
 static inline void frame_pin(struct frame *f)

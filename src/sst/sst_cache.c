@@ -17,10 +17,16 @@
  * Bytes count from frame_new() until the memory is freed, so what waits for a grace period counts.
  * The clock overlooks it: it was evicted already, and comes back within a millisecond or two. A
  * sixteenth of the budget is kept free for it. Where it does not come back, since a reader is slow,
- * no block enters the cache while that much waits (cache_has_room()): readers keep what they load
+ * no block enters the cache while that much waits (cache_admits()): readers keep what they load
  * for themselves. What a cursor still pins after the grace period waits no more: a cursor may stand
  * still for ever, and the clock makes room for what it holds. The clock never empties the cache
- * below half the budget, whatever else counts. */
+ * below half the budget, whatever else counts.
+ *
+ * A large block takes the place of hundreds of others, and many readers that bring one each would
+ * be over the budget by all of them. So it enters only where it is a small part of the budget and
+ * what counts, those on their way included, stays within it; and where something has to go for it,
+ * only if it is asked for again while its slot is still noted in `asked`. A walk over large values,
+ * or reads spread over more of them than fit, leave the cache as it is. */
 #include "sst/cache_priv.h"
 
 #include "base/alloc.h"
@@ -30,12 +36,18 @@
 
 #include <assert.h>
 
+/* A large block is at most this part of the budget. What is evicted for one is then half of what
+ * may wait for its grace period. */
+#define LARGE_PART 32
+#define ASKED 256u
+
 struct sst_cache {
     _Atomic uint64_t capacity;
     _Atomic uint64_t used[FRAME_KINDS];
     _Atomic uint64_t waiting; /* of those, bytes whose grace period is not over */
     _Atomic uint64_t hits, misses, evictions, read_bytes;
-    struct cells cells; /* locks itself; taken after mu */
+    _Atomic uintptr_t asked[ASKED]; /* slots of large blocks that were missed last */
+    struct cells cells;             /* locks itself; taken after mu */
     struct mutex mu;
     /* Guarded by mu. */
     struct frame *hand;    /* NULL: the ring is empty */
@@ -239,10 +251,30 @@ static bool is_over(struct sst_cache *c, uint64_t capacity)
     return used_bytes(c) > capacity - waiting_max(capacity) + waiting;
 }
 
-bool cache_has_room(struct sst_cache *c)
+/* Was the large block of this slot asked for not long ago? If not, from now on it was. */
+static bool asked_before(struct sst_cache *c, const _Atomic(struct frame *) *slot)
 {
-    return atomic_load_explicit(&c->waiting, memory_order_relaxed) <=
-           waiting_max(atomic_load_explicit(&c->capacity, memory_order_relaxed));
+    uintptr_t me = (uintptr_t)slot;
+    uint32_t place = (uint32_t)((uint64_t)me * UINT64_C(0x9E3779B97F4A7C15) >> 56);
+    bool was = atomic_load_explicit(&c->asked[place], memory_order_relaxed) == me;
+
+    atomic_store_explicit(&c->asked[place], was ? 0 : me, memory_order_relaxed);
+    return was;
+}
+
+bool cache_admits(struct sst_cache *c, const _Atomic(struct frame *) *slot, size_t len)
+{
+    uint64_t capacity = atomic_load_explicit(&c->capacity, memory_order_relaxed);
+    uint64_t waiting = atomic_load_explicit(&c->waiting, memory_order_relaxed);
+    uint64_t with_it = used_bytes(c) + len;
+
+    if (waiting > waiting_max(capacity))
+        return false;
+    if (len <= LARGE_BLOCK_BYTES)
+        return true;
+    if (len > capacity / LARGE_PART || with_it > capacity + waiting)
+        return false;
+    return with_it <= capacity - waiting_max(capacity) + waiting || asked_before(c, slot);
 }
 
 static void evict_locked(struct sst_cache *c)

@@ -3,7 +3,8 @@
  * It stands on entry `i` of block `b`. The block is held in one of three ways:
  *
  *      frame    pinned in the cache (all, with SST_CACHED; those found there, else)
- *      owned    memory of its own: a large block, or a compressed one that was read ahead
+ *      owned    memory of its own: a block that the cache does not admit, or a compressed one that
+ *               was read ahead
  *      ahead    inside the piece of the file that was read ahead
  *
  * Beside it the block held before is kept, so that the entry that a step leaves stays readable for
@@ -45,7 +46,8 @@ struct sst_iter {
     const struct index *x;
     enum sst_walk walk;
     bool counting;       /* a whole walk is under way: */
-    uint64_t count, sum; /* the entries it has met, and their hashes */
+    uint64_t count, sum; /* the entries it has met, and their hashes; */
+    uint64_t hash;       /* that of the one it stands on */
 
     struct block block;
     uint32_t b, i;
@@ -86,7 +88,8 @@ static inline void show(struct sst_iter *s)
     s->base.valid = true;
     if (s->counting) {
         s->count++;
-        s->sum += sst_entry_hash(&s->base.at);
+        s->hash = sst_entry_hash(&s->base.at);
+        s->sum += s->hash;
     }
 }
 
@@ -139,6 +142,24 @@ static void expect_block(struct sst_iter *s, bool backward)
         frame_prefetch(f);
 }
 
+/* Room for `bytes`: what there is, if it is neither too small nor left by a far larger block. Memory
+ * that comes anew for each large block would be pages to make and to take back. */
+static enum quern_code piece_fit(struct piece *p, size_t bytes, size_t usual,
+                                 struct quern_error *err)
+{
+    size_t capacity = bytes > usual ? bytes : usual;
+
+    if (bytes <= p->capacity && p->capacity / 4 <= capacity)
+        return QUERN_OK;
+    alloc_free(p->bytes);
+    p->capacity = 0;
+    p->bytes = alloc_bytes(capacity);
+    if (p->bytes == NULL)
+        return err_memory(err, "reading ahead");
+    p->capacity = capacity;
+    return QUERN_OK;
+}
+
 /* Read the piece of the file that holds block b, and more in the direction of the walk, in the
  * place of the piece before the last. */
 static enum quern_code read_ahead(struct sst_iter *s, uint32_t b, bool backward,
@@ -157,15 +178,8 @@ static enum quern_code read_ahead(struct sst_iter *s, uint32_t b, bool backward,
     while (backward && from > 0 && at[to] - at[from - 1] <= s->ahead_bytes)
         from--;
     p->len = 0;
-    if (at[to] - at[from] > p->capacity) {
-        alloc_free(p->bytes);
-        p->capacity = 0;
-        p->bytes = alloc_bytes(s->ahead_bytes);
-        if (p->bytes == NULL)
-            return err_memory(err, "reading ahead");
-        p->capacity = s->ahead_bytes;
-    }
-    if (os_file_read(s->t->file, p->bytes, (size_t)(at[to] - at[from]), at[from], err))
+    if (piece_fit(p, (size_t)(at[to] - at[from]), s->ahead_bytes, err) ||
+        os_file_read(s->t->file, p->bytes, (size_t)(at[to] - at[from]), at[from], err))
         return err->code;
     cache_count_read(s->t->cache, at[to] - at[from]);
     p->at = at[from];
@@ -210,8 +224,7 @@ static bool hold(struct sst_iter *s, uint32_t b, bool backward)
     s->before = s->held;
     s->held = (struct holder){0};
     s->b = b;
-    if (s->walk == SST_CACHED || slot_get(table_slot(s->t, b)) != NULL ||
-        s->x->at[b + 1] - s->x->at[b] > CACHED_BLOCK_BYTES_MAX)
+    if (s->walk == SST_CACHED || slot_get(table_slot(s->t, b)) != NULL)
         code = hold_cached(s, b, &s->base.err);
     else
         code = hold_ahead(s, b, backward, &s->base.err);
@@ -356,6 +369,14 @@ static void iter_op_free(struct iter *it)
     alloc_free(s);
 }
 
+static bool iter_op_hash(const struct iter *it, uint64_t *hash)
+{
+    const struct sst_iter *s = (const struct sst_iter *)(const void *)it;
+
+    *hash = s->hash;
+    return s->counting;
+}
+
 static const struct iter_ops ops = {
     .first = iter_op_first,
     .last = iter_op_last,
@@ -364,6 +385,7 @@ static const struct iter_ops ops = {
     .next = iter_op_next,
     .prev = iter_op_prev,
     .free = iter_op_free,
+    .hash = iter_op_hash,
 };
 
 enum quern_code sst_iter(struct sst *t, enum sst_walk walk, struct iter **out,

@@ -2,7 +2,8 @@
  *
  *      sst_open          footer, properties: is this the file that the manifest means?
  *      first lookup      filter -> frame; index -> frame, and a slot for every block
- *      any lookup        block  -> frame, or, when large, memory that the reader owns
+ *      any lookup        block  -> frame, or, when the cache does not admit it, memory that the
+ *                                  reader owns
  *
  * Every block is checked in the same order: its checksum against the copy in the index (or footer),
  * the bytes against it, then what the trailer says, then, once expanded, its own offsets and
@@ -273,8 +274,8 @@ bool table_keep_block(struct sst *t, uint32_t b, const uint8_t *plain, size_t le
     struct quern_error ignored;
     struct frame *f;
 
-    if (!cache_has_room(t->cache))
-        return true; /* perhaps there is for the next */
+    if (!cache_admits(t->cache, table_slot(t, b), len))
+        return true; /* perhaps the next */
     if (frame_new(t->cache, FRAME_BLOCK, len, &f, &ignored))
         return false;
     memcpy(frame_block(f), plain, len);
@@ -323,12 +324,6 @@ enum quern_code table_check_plain(const struct index *x, uint32_t b, const uint8
     return QUERN_OK;
 }
 
-/* It does not enter the cache. */
-static bool stays_apart(struct sst *t, size_t len)
-{
-    return len > CACHED_BLOCK_BYTES_MAX || !cache_has_room(t->cache);
-}
-
 /* Of a table without compression: straight from the file to where it stays. */
 static enum quern_code load_plain(struct sst *t, const struct index *x, uint32_t b,
                                   struct held_block *out, struct quern_error *err)
@@ -339,7 +334,7 @@ static enum quern_code load_plain(struct sst *t, const struct index *x, uint32_t
     uint8_t *bytes;
     struct unsealed u;
 
-    if (stays_apart(t, len)) {
+    if (!cache_admits(t->cache, table_slot(t, b), len)) {
         apart = alloc_bytes(len);
         if (apart == NULL)
             return err_memory(err, "a block");
@@ -381,7 +376,7 @@ static enum quern_code load_expanded(struct sst *t, const struct index *x, uint3
         table_check_sealed(t, x, b, sealed, &u, err))
         return err->code;
     cache_count_read(t->cache, len);
-    alone = stays_apart(t, u.raw_len);
+    alone = !cache_admits(t->cache, table_slot(t, b), u.raw_len);
     if (alone && u.codec == SST_PLAIN) {
         if (table_check_plain(x, b, sealed, u.raw_len, err))
             return err->code;

@@ -196,7 +196,7 @@ static enum quern_code verify_block(struct verify *v, uint32_t no, const struct 
         return err->code;
     if (what != NULL)
         finding(v, span->at, before, row->separator, what);
-    else if (v->warm == SST_WARM_ALL && u.raw_len <= CACHED_BLOCK_BYTES_MAX &&
+    else if (v->warm == SST_WARM_ALL && u.raw_len <= LARGE_BLOCK_BYTES &&
              !table_keep_block(v->t, no, bytes, u.raw_len))
         v->warm = SST_COLD;
     return QUERN_OK;

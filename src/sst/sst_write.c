@@ -6,8 +6,9 @@
  *
  *  (1) entries rise strictly by entry_compare(), ensured;
  *  (2) memory is one block, the index, eight bytes per key for the filter, and `out`;
- *  (3) a large value goes from the caller's memory straight into the file: it is hashed where it
- *      stands and written as a piece of its own;
+ *  (3) a value that fills a block goes past the builder into `out`, in one copy; a large one from
+ *      the caller's memory straight into the file: it is hashed where it stands and written as a
+ *      piece of its own;
  *  (4) a table is whole only when the footer is: a reader finds the magic at the very end;
  *  (5) the sum of the entries' hashes comes from the caller, who took them where the entries came
  *      from. Before the sync the file is read again and held against it, so an entry lost or
@@ -237,34 +238,58 @@ static enum quern_code close_block(struct sst_writer *w, struct quern_error *err
     return w->out.len >= OUT_BYTES ? write_out(w, err) : QUERN_OK;
 }
 
-/* A block of one entry whose value is written from where it stands. The builder is empty. */
-static enum quern_code write_large(struct sst_writer *w, const struct entry *e,
-                                   struct quern_error *err)
+/* The value of a block's only entry goes from where it stands straight into the file, behind what is
+ * in `out`, which ends with the rest of the block. */
+static enum quern_code write_value(struct sst_writer *w, struct quern_slice value, size_t head_len,
+                                   struct span *span, struct quern_error *err)
 {
     uint8_t trailer[TRAILER_BYTES];
-    uint64_t at = next_at(w);
-    struct quern_slice head;
-    size_t head_len;
+    struct quern_slice head = slice_of(w->out.data + w->out.len, head_len);
 
-    if (block_builder_add(&w->block, e, true, err) ||
-        buf_reserve(&w->out, block_builder_bytes(&w->block, NULL) + BLOCK_PREFIX_MAX, err))
-        return err->code;
-    head_len = block_build(&w->block, w->out.data + w->out.len);
-    head = slice_of(w->out.data + w->out.len, head_len);
-    seal_pieces(trailer, head, e->value, w->meta.unique_id, at);
+    seal_pieces(trailer, head, value, w->meta.unique_id, span->at);
     w->out.len += head_len;
+    span->bytes = head_len + value.len + TRAILER_BYTES;
+    span->checksum = get_u64le(trailer + 8);
     {
         struct iovec pieces[] = {{w->out.data, w->out.len},
-                                 {(void *)(uintptr_t)e->value.data, e->value.len},
+                                 {(void *)(uintptr_t)value.data, value.len},
                                  {trailer, TRAILER_BYTES}};
 
-        if (write_pieces(w, pieces, 3, err))
-            return err->code;
+        return write_pieces(w, pieces, 3, err);
     }
-    if (note_row(w, head_len + e->value.len + TRAILER_BYTES, get_u64le(trailer + 8), err))
+}
+
+/* A block of one entry, whose value the builder does not see. The builder is empty. */
+static enum quern_code write_alone(struct sst_writer *w, const struct entry *e,
+                                   struct quern_error *err)
+{
+    bool large = e->value.len >= LARGE_BLOCK_BYTES;
+    struct span span = {.at = next_at(w)};
+    size_t head_len, room = large ? 0 : e->value.len + TRAILER_BYTES;
+
+    if (block_builder_add(&w->block, e, true, err) ||
+        buf_reserve(&w->out, block_builder_bytes(&w->block, NULL) + BLOCK_PREFIX_MAX + room, err))
+        return err->code;
+    head_len = block_build(&w->block, w->out.data + w->out.len);
+    if (large) {
+        if (write_value(w, e->value, head_len, &span, err))
+            return err->code;
+    } else {
+        memcpy(w->out.data + w->out.len + head_len, e->value.data, e->value.len);
+        span = seal_in_place(w, head_len + e->value.len);
+    }
+    if (note_row(w, span.bytes, span.checksum, err))
         return err->code;
     block_builder_clear(&w->block);
-    return QUERN_OK;
+    return w->out.len >= OUT_BYTES ? write_out(w, err) : QUERN_OK;
+}
+
+/* Does this entry get a block of its own for its size alone, which is not compressed? */
+static bool stands_alone(const struct sst_writer *w, const struct entry *e)
+{
+    if (w->config.codec != SST_PLAIN)
+        return e->value.len > COMPRESS_BYTES_MAX / 2;
+    return e->value.len >= w->config.block_bytes || e->value.len >= LARGE_BLOCK_BYTES;
 }
 
 /* ---- entries ---- */
@@ -294,14 +319,13 @@ static enum quern_code add_entry(struct sst_writer *w, const struct entry *e, ui
                                  struct quern_error *err)
 {
     int order = w->meta.entry_count == 0 ? -1 : key_compare(last_key(w), e->key);
-    bool large = e->value.len >= CACHED_BLOCK_BYTES_MAX &&
-                 (w->config.codec == SST_PLAIN || e->value.len > COMPRESS_BYTES_MAX / 2);
+    bool alone = stands_alone(w, e);
     size_t bytes = block_builder_bytes(&w->block, e);
 
     ensure(order < 0 || (order == 0 && e->seq < w->last_seq));
     ensure(e->key.len != 0 && e->key.len <= ENTRY_KEY_BYTES_MAX &&
            e->value.len <= ENTRY_VALUE_BYTES_MAX);
-    if (w->block.count != 0 && (large || bytes > w->config.block_bytes)) {
+    if (w->block.count != 0 && (alone || bytes > w->config.block_bytes)) {
         if (close_block(w, err))
             return err->code;
         bytes = block_builder_bytes(&w->block, e);
@@ -310,9 +334,9 @@ static enum quern_code add_entry(struct sst_writer *w, const struct entry *e, ui
         return err->code;
     if (order < 0 && w->config.filter_bits != 0 && note_hash(w, e->key, err))
         return err->code;
-    if (large ? write_large(w, e, err) : block_builder_add(&w->block, e, false, err))
+    if (alone ? write_alone(w, e, err) : block_builder_add(&w->block, e, false, err))
         return err->code;
-    w->open_bytes = large ? 0 : bytes + TRAILER_BYTES;
+    w->open_bytes = alone ? 0 : bytes + TRAILER_BYTES;
     if (w->meta.entry_count == 0 && buf_append(&w->meta.smallest, e->key.data, e->key.len, err))
         return err->code;
     meta_add_entry(&w->meta, e, hash, order < 0);

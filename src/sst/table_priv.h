@@ -13,10 +13,6 @@
 #include "sst/format_priv.h"
 #include "sst/index_priv.h"
 
-/* A block whose plain form is larger does not enter the cache, and no block does while that is far
- * over its budget: it is read into memory of its own, which is handed over. */
-#define CACHED_BLOCK_BYTES_MAX (UINT32_C(256) << 10)
-
 typedef _Atomic(struct frame *) frame_slot;
 
 struct sst {
@@ -56,7 +52,7 @@ MUST_USE enum quern_code table_load_block(struct sst *t, const struct index *x, 
 /* For who has read and checked a part already: a copy of it enters the cache. False: there was no
  * memory, and the first reader reads it. Of an index `raw` is the plain form, for which
  * index_check() said `size`; of a filter all that lies in the file; of a block, which must
- * not be larger than CACHED_BLOCK_BYTES_MAX, the plain form. Index before blocks. */
+ * not be larger than LARGE_BLOCK_BYTES, the plain form. Index before blocks. */
 bool table_keep_index(struct sst *t, const uint8_t *raw, size_t len, const struct index_size *size);
 bool table_keep_filter(struct sst *t, const uint8_t *sealed);
 bool table_keep_block(struct sst *t, uint32_t b, const uint8_t *plain, size_t len);

@@ -86,8 +86,20 @@ static void array_free(struct iter *it)
     free(it);
 }
 
+/* Each item has its own. */
+static uint64_t item_hash(const struct entry *e)
+{
+    return (uint64_t)(uintptr_t)e->key.data;
+}
+
+static bool array_hash(const struct iter *it, uint64_t *hash)
+{
+    *hash = item_hash(&it->at);
+    return true;
+}
+
 static const struct iter_ops array_ops = {array_first, array_last, array_seek, array_seek_below,
-                                          array_next,  array_prev, array_free};
+                                          array_next,  array_prev, array_free, array_hash};
 
 /* ---- a random set of inputs and the model of their merge ---- */
 
@@ -152,10 +164,13 @@ static void world_make(struct world *w, uint64_t *rnd, int input_count, int n, b
 /* The very item, not one that looks like it: ties must come in the order of the inputs. */
 static bool stands_on(const struct iter *it, const struct world *w, int at)
 {
+    uint64_t hash;
+
     if (at < 0 || at >= w->n)
         return EXPECT(!it->valid) && EXPECT(it->err.code == QUERN_OK);
     return EXPECT(it->valid) && EXPECT(it->at.key.data == w->sorted[at]->key) &&
-           EXPECT(it->head == key_head(it->at.key, 0));
+           EXPECT(it->head == key_head(it->at.key, 0)) && EXPECT(iter_hash(it, &hash)) &&
+           EXPECT(hash == item_hash(&w->sorted[at]->e));
 }
 
 TEST(iter_merge_walks_both_ways_like_one_sorted_array)

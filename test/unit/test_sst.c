@@ -59,6 +59,7 @@ static bool walk_agrees(struct sst *t, const struct model *m, enum sst_walk walk
     struct iter *it OWNED(iter_free) = NULL;
     struct quern_error err;
     struct entry left;
+    uint64_t hash;
     size_t i = 0;
 
     if (!EXPECT(sst_iter(t, walk, &it, &err) == QUERN_OK))
@@ -66,7 +67,9 @@ static bool walk_agrees(struct sst *t, const struct model *m, enum sst_walk walk
     iter_first(it);
     while (it->valid && i < m->n) {
         if (!EXPECT(entry_same(&it->at, &m->entries[i])) ||
-            !EXPECT(it->head == key_head(it->at.key, 0)))
+            !EXPECT(it->head == key_head(it->at.key, 0)) ||
+            !EXPECT(iter_hash(it, &hash) == (walk == SST_WHOLE)) ||
+            !EXPECT(walk != SST_WHOLE || hash == sst_entry_hash(&m->entries[i])))
             return false;
         left = it->at;
         iter_next(it);
@@ -300,7 +303,7 @@ TEST(sst_of_one_entry_works)
     CHECK(all_agrees(&r, &m, &seed, 20));
 }
 
-TEST(sst_large_values_come_back_whole_and_stay_out_of_the_cache)
+TEST(sst_large_values_come_back_whole_and_stay_out_of_a_small_cache)
 {
     static const size_t sizes[] = {262143, 262144, 300000, 2 << 20, 100, 262120};
     uint64_t seed = tap_seed();
