@@ -175,11 +175,27 @@ QUERN_API QUERN_CHECK enum quern_code quern_batch_put(struct quern_batch *batch,
                                                       struct quern_error *err);
 QUERN_API QUERN_CHECK enum quern_code
 quern_batch_delete(struct quern_batch *batch, struct quern_slice key, struct quern_error *err);
-QUERN_API uint32_t quern_batch_count(const struct quern_batch *batch); /* operations */
-QUERN_API size_t quern_batch_bytes(const struct quern_batch *batch);
 
-/* Write a batch; an empty one does nothing (with `sync` it syncs). `batch` is not changed.
- *   errors   as quern_put() */
+enum quern_require {
+    QUERN_REQUIRE_ABSENT = 1,
+    QUERN_REQUIRE_PRESENT,
+    QUERN_REQUIRE_REVISION, /* its value came with this write: quern_value.seq */
+};
+/* Add a check: the batch is written if this holds of `key` once every write before it is in place,
+ * and nothing between the check and the batch. Of several all must hold. The batch's own operations
+ * do not count. `revision` is looked at for REVISION only.
+ *   errors   INVALID (key, or no such check), NO_MEMORY: then nothing was added */
+QUERN_API QUERN_CHECK enum quern_code
+quern_batch_require(struct quern_batch *batch, enum quern_require what, struct quern_slice key,
+                    quern_seq revision, struct quern_error *err);
+
+QUERN_API uint32_t quern_batch_count(const struct quern_batch *batch); /* operations, not checks */
+QUERN_API size_t quern_batch_bytes(const struct quern_batch *batch);   /* of its operations */
+
+/* Write a batch; an empty one does nothing (with `sync` it syncs), but its checks are made. `batch`
+ * is not changed.
+ *   errors   as quern_put(), and CONFLICT: a check did not hold, err->check says which; CORRUPT, IO
+ *            where the key of a check cannot be told. Nothing was written then */
 QUERN_API QUERN_CHECK enum quern_code quern_write(struct quern *db, const struct quern_batch *batch,
                                                   const struct quern_write_opts *opts,
                                                   struct quern_error *err);
@@ -317,6 +333,55 @@ QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct q
 QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
                                                   const struct quern_read_opts *opts,
                                                   uint64_t *count, struct quern_error *err);
+
+/* ------------------------------------------------------------------ reading and writing -- */
+
+/* A function that reads keys and fills a batch, while nobody else writes: what it read still holds
+ * when its batch is applied. For counters, appending, moving a value, and whatever a check cannot
+ * say.
+ *
+ *     static enum quern_code add_one(void *arg, struct quern_update *u, struct quern_error *err)
+ *     {
+ *         ...
+ *         if (quern_update_get(u, key, &value, err) == QUERN_OK)
+ *             n = number_in(&value);
+ *         return quern_batch_put(quern_update_batch(u), key, text_of(n + 1), err);
+ *     }
+ */
+struct quern_update; /* valid while the function runs */
+
+/* Called once, or not at all when the write is refused before; from a thread of quern's or from any
+ * thread that is inside a writing call on the same handle. All writers wait for it: it must be quick,
+ * must not call the store but through `u`, and must not take a lock that is held around such a call.
+ *   returns  OK: the batch is written. Else: nothing is, and that code with *err is the result of
+ *            the whole; the code may be NOT_FOUND, INVALID, CONFLICT, or what a call on `u` said */
+typedef enum quern_code (*quern_update_fn)(void *arg, struct quern_update *u,
+                                           struct quern_error *err);
+
+/* As quern_get(), of the moment at which the batch will be applied, with the operations that the
+ * function has put into it so far. A key whose block is not in the cache makes all writers wait for
+ * the disk: where that may be, read it with quern_get() before the update is begun. */
+QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
+                                                       struct quern_slice key,
+                                                       struct quern_value *value,
+                                                       struct quern_error *err);
+/* The batch to fill, empty at first. Checks in it are not made. */
+QUERN_API struct quern_batch *quern_update_batch(struct quern_update *u);
+
+/* Run `fn` and write what it put into its batch, as one step among all writes.
+ *   errors   as quern_put(), and what `fn` returned
+ *   source   src/engine/update.c; docs/design/10-write-path.md */
+QUERN_API QUERN_CHECK enum quern_code quern_update(struct quern *db, quern_update_fn fn, void *arg,
+                                                   const struct quern_write_opts *opts,
+                                                   struct quern_error *err);
+
+/* The same without waiting, as quern_write_async(): `arg` and `completion` are borrowed until
+ * completion. */
+QUERN_API QUERN_CHECK enum quern_code quern_update_async(struct quern *db, quern_update_fn fn,
+                                                         void *arg,
+                                                         const struct quern_write_opts *opts,
+                                                         struct quern_completion *completion,
+                                                         struct quern_error *err);
 
 /* ------------------------------------------------------------------ care -- */
 

@@ -39,6 +39,7 @@ enum quern_code {
     QUERN_UNKNOWN = 13,     /* a sync failed: the write may or may not survive a restart */
     QUERN_BUSY = 14,        /* a bounded queue is full; try again a little later */
     QUERN_CLOSED = 15,      /* the store is being closed */
+    QUERN_CONFLICT = 16,    /* what a write was to depend on does not hold; nothing was written */
 };
 
 /* The story of a failure, the outermost place first:
@@ -47,7 +48,8 @@ enum quern_code {
  * takes one as its last argument; NULL is allowed there by the public functions. */
 struct quern_error {
     enum quern_code code;
-    int sys_errno; /* errno of the system call behind it, or 0 */
+    int sys_errno;  /* errno of the system call behind it, or 0 */
+    uint32_t check; /* with CONFLICT: which check of the batch did not hold, counted from 0 */
     char text[304];
 };
 

@@ -84,6 +84,7 @@ void err_clear(struct quern_error *err)
 {
     err->code = QUERN_OK;
     err->sys_errno = 0;
+    err->check = 0;
     err->text[0] = '\0';
 }
 
@@ -122,6 +123,8 @@ const char *err_code_name(enum quern_code code)
         return "busy";
     case QUERN_CLOSED:
         return "closed";
+    case QUERN_CONFLICT:
+        return "conflict";
     }
     return "unknown code";
 }

@@ -13,12 +13,14 @@ void quern_batch_free(struct quern_batch *batch)
     if (batch == NULL)
         return;
     buf_done(&batch->ops);
+    buf_done(&batch->checks);
     alloc_free(batch);
 }
 
 void quern_batch_clear(struct quern_batch *batch)
 {
     buf_clear(&batch->ops);
+    buf_clear(&batch->checks);
     batch->count = 0;
     batch->puts = 0;
     batch->user_bytes = 0;
@@ -57,6 +59,46 @@ enum quern_code quern_batch_delete(struct quern_batch *batch, struct quern_slice
     struct quern_error local;
 
     return add(batch, ENTRY_DELETE, key, slice_of(NULL, 0), ERR_OR(err, local));
+}
+
+/* check := u8 what | u64 revision | u32 key_len | key */
+#define CHECK_HEAD_BYTES 13
+
+enum quern_code quern_batch_require(struct quern_batch *batch, enum quern_require what,
+                                    struct quern_slice key, quern_seq revision,
+                                    struct quern_error *err)
+{
+    struct quern_error local;
+    uint8_t *at;
+
+    err = ERR_OR(err, local);
+    if (check_key(key, err))
+        return err->code;
+    if (what < QUERN_REQUIRE_ABSENT || what > QUERN_REQUIRE_REVISION)
+        return err_set(err, QUERN_INVALID, "there is no check of number %d", (int)what);
+    if (buf_reserve(&batch->checks, CHECK_HEAD_BYTES + key.len, err))
+        return err->code;
+    at = batch->checks.data + batch->checks.len;
+    *at = (uint8_t)what;
+    put_u64le(at + 1, revision);
+    put_u32le(at + 9, (uint32_t)key.len);
+    memcpy(at + CHECK_HEAD_BYTES, key.data, key.len);
+    batch->checks.len += CHECK_HEAD_BYTES + key.len;
+    return QUERN_OK;
+}
+
+bool batch_check_next(struct quern_slice *checks, struct batch_check *c)
+{
+    const uint8_t *at = checks->data;
+
+    if (checks->len == 0)
+        return false;
+    c->what = (enum quern_require)at[0];
+    c->revision = get_u64le(at + 1);
+    c->key = slice_of(at + CHECK_HEAD_BYTES, get_u32le(at + 9));
+    *checks =
+        slice_of(at + CHECK_HEAD_BYTES + c->key.len, checks->len - CHECK_HEAD_BYTES - c->key.len);
+    return true;
 }
 
 uint32_t quern_batch_count(const struct quern_batch *batch)

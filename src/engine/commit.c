@@ -27,7 +27,6 @@
 #include <sched.h>
 #include <unistd.h>
 
-#define GROUP_BYTES_MAX (UINT64_C(1) << 20)
 #define ASYNC_PENDING_MAX 65536
 #define GATHER_DIV 4u       /* wait for others at most this part of what a sync takes */
 #define GATHER_SKIP_MAX 64u /* syncs without an attempt, where attempts are in vain */
@@ -49,7 +48,7 @@ static struct waiter *collect_locked(struct quern *db, size_t *count)
             break;
         if (first->seal || next->seal)
             break; /* closing a MemDB may fail where the writes around it do not */
-        if ((next->batch.op_count == 0) != (first->batch.op_count == 0))
+        if (waiter_writes(next) != waiter_writes(first))
             break; /* a write may find no space where a sync does not; behind it, a sync is free */
         last = last->next;
     }
@@ -58,6 +57,21 @@ static struct waiter *collect_locked(struct quern *db, size_t *count)
         db->queue_tail = NULL;
     last->next = NULL;
     return first;
+}
+
+/* Those at the end of a group that it had no room for: they come first again. Returns how many. */
+static size_t put_back_locked(struct quern *db, struct waiter *rest)
+{
+    struct waiter *last = rest;
+    size_t count = 1;
+
+    for (; last->next != NULL; count++)
+        last = last->next;
+    last->next = db->queue_head;
+    db->queue_head = rest;
+    if (db->queue_tail == NULL)
+        db->queue_tail = last;
+    return count;
 }
 
 /* ---- gathering ---- */
@@ -108,7 +122,8 @@ static void learn_locked(struct quern *db, size_t count, uint64_t ns)
 
 /* ---- telling ---- */
 
-/* Tell asynchronous writers. The memory behind `c` may be gone as soon as it is told. */
+/* Tell asynchronous writers. The memory behind `c` may be gone as soon as it is told. Of a group that
+ * was written, those that were refused have their own error already. */
 static void complete_async(struct waiter *w, enum quern_code code, const struct quern_error *err)
 {
     struct quern_completion *c = w->async;
@@ -117,7 +132,7 @@ static void complete_async(struct waiter *w, enum quern_code code, const struct 
     int event_fd = c->event_fd;
 
     c->seq = w->seq;
-    c->code = code;
+    c->code = code != QUERN_OK ? code : w->code;
     if (code != QUERN_OK)
         c->error = *err;
     __atomic_store_n(&c->ready_, 1, __ATOMIC_RELEASE);
@@ -158,9 +173,10 @@ static bool note_results(struct waiter *first, const struct waiter *self, enum q
     bool found = false;
 
     for (struct waiter *w = first; w != NULL; w = w->next) {
-        w->code = code;
-        if (code != QUERN_OK)
+        if (code != QUERN_OK) {
+            w->code = code;
             *w->err = *err;
+        }
         found |= w == self;
     }
     return found;
@@ -202,7 +218,7 @@ static void lead_and_unlock(struct quern *db, struct waiter *self)
     bool done;
 
     do {
-        struct waiter *first, *next = NULL;
+        struct waiter *first, *rest, *next = NULL;
         struct quern_error err;
         enum quern_code code;
         size_t count, told;
@@ -212,10 +228,12 @@ static void lead_and_unlock(struct quern *db, struct waiter *self)
         first = collect_locked(db, &count);
         mutex_unlock(&db->queue_mu);
         synced = first->sync;
-        code = engine_write_group(db, first, &err);
+        code = engine_write_group(db, first, &rest, &err);
         told = tell_async(&first, code, &err);
         done = note_results(first, self, code, &err) || self == NULL;
         mutex_lock(&db->queue_mu);
+        if (rest != NULL)
+            count -= put_back_locked(db, rest);
         if (synced && code == QUERN_OK)
             learn_locked(db, count, db->log_sync_ns);
         db->async_pending -= told;

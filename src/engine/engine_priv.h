@@ -2,6 +2,7 @@
  *
  *   commit.c    commit queue: one leader at a time, for a group of writers
  *   write.c     the group: encoded, logged, applied, published
+ *   update.c    writes that depend on what is there
  *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
@@ -49,13 +50,16 @@ enum { WAITER_LEADS = 1, WAITER_DONE }; /* what a waiter is told */
 /* One write on its way through the commit queue. Lives on the stack of the caller, or in a
  * quern_completion's shadow for asynchronous ones. */
 struct waiter {
-    struct batch_ref batch;
+    struct batch_ref batch; /* of an update: empty until it has run */
+    struct quern_slice checks;
+    quern_update_fn update;
+    void *update_arg;
     uint64_t user_bytes; /* of keys and values, for the statistics */
     uint32_t puts;       /* among the operations; the others are deletions */
     bool sync;
     bool seal; /* close the MemDB after this, if it holds anything */
     quern_seq seq;
-    enum quern_code code;
+    enum quern_code code;    /* of its own refusal (update.c); when it is told, of the whole */
     struct quern_error *err; /* the caller's; NULL for asynchronous writes */
     struct quern_completion *async;
     struct parking told; /* WAITER_LEADS or WAITER_DONE */
@@ -142,10 +146,11 @@ struct quern {
 
     /* ---- the leader's own, from the time on that there is a log ---- */
     quern_seq last_seq;
-    uint64_t looked_at_no; /* the segment of which log_is_long() has judged */
-    uint64_t log_sync_ns;  /* what the last group that synced waited for the log */
-    double slow_debt_ns;   /* delay owed and not yet slept */
-    uint64_t slow_said_ns; /* when writers were last said to be slowed */
+    uint64_t looked_at_no;   /* the segment of which log_is_long() has judged */
+    uint64_t log_sync_ns;    /* what the last group that synced waited for the log */
+    double slow_debt_ns;     /* delay owed and not yet slept */
+    uint64_t slow_said_ns;   /* when writers were last said to be slowed */
+    struct updates *updates; /* of update.c; NULL: there was no such write yet */
 
     /* ---- guarded by mu ---- */
     struct mutex mu;
@@ -269,10 +274,35 @@ void engine_stop_leading(struct quern *db);
 void engine_writes_end(struct quern *db); /* close: no more writes, all completed, thread gone */
 
 /* ---- write.c ---- */
-/* Everything from the queue to visible, for the waiters from `first` on; fills their seq.
- * Leader. */
+/* Everything from the queue to visible, for the waiters from `first` on; fills their seq, and the
+ * code of those that are refused for themselves. *rest: those at the end that must wait for another
+ * group. Leader. */
 MUST_USE enum quern_code engine_write_group(struct quern *db, struct waiter *first,
-                                            struct quern_error *err);
+                                            struct waiter **rest, struct quern_error *err);
+void waiter_take_batch(struct waiter *w, const struct quern_batch *batch); /* borrowed */
+static inline bool waiter_depends(const struct waiter *w)
+{
+    return w->checks.len != 0 || w->update != NULL;
+}
+static inline bool waiter_writes(const struct waiter *w)
+{
+    return w->batch.op_count != 0 || w->update != NULL;
+}
+
+/* ---- update.c ---- */
+#define GROUP_BYTES_MAX (UINT64_C(1) << 20) /* more only if one write alone has more */
+/* Make the checks and run the updates of a group in its order. Refused waiters lose their batch and
+ * get a code. *rest: as for engine_write_group(). Leader. */
+void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **rest);
+void engine_updates_done(struct quern *db);
+
+/* ---- read.c ---- */
+/* The number of the write that the present value of `key` came with. Returns OK or NOT_FOUND. */
+MUST_USE enum quern_code engine_revision(struct quern *db, struct quern_slice key, quern_seq *seq,
+                                         struct quern_error *err);
+MUST_USE enum quern_code engine_value_copy(struct quern_value *value, const struct entry *e,
+                                           struct quern_error *err);
+void engine_value_clear(struct quern_value *value);
 /* Leader: close the active MemDB and open another of at least `bytes`. Waits for a place among the
  * sealed if `wait`, else BUSY. */
 MUST_USE enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait,
@@ -317,10 +347,18 @@ void pressure_wait(struct quern *db, uint64_t bytes);
 
 /* ---- batch.c ---- */
 struct quern_batch {
-    struct buf ops;
+    struct buf ops, checks;
     uint32_t count, puts;
     uint64_t user_bytes;
 };
+
+/* One check, out of the bytes of several: false when there is none left. */
+struct batch_check {
+    enum quern_require what;
+    quern_seq revision;
+    struct quern_slice key;
+};
+bool batch_check_next(struct quern_slice *checks, struct batch_check *c);
 
 struct quern_snapshot {
     struct quern *db;

@@ -234,6 +234,7 @@ static void engine_free(struct quern *db)
     for (size_t i = 0; i < db->recovered_count; i++)
         mem_unref(db->recovered[i].mem);
     alloc_free(db->recovered);
+    engine_updates_done(db);
     mem_spare_done(&db->spare);
     compact_jobs_done(&db->jobs);
     sst_cache_free(db->cache);

@@ -33,7 +33,7 @@ void quern_value_done(struct quern_value *value)
     *value = (struct quern_value){0};
 }
 
-static enum quern_code value_copy(struct quern_value *value, const struct entry *e,
+enum quern_code engine_value_copy(struct quern_value *value, const struct entry *e,
                                   struct quern_error *err)
 {
     if (UNLIKELY(value->memory_bytes_ < e->value.len || value->memory_ == NULL)) {
@@ -65,7 +65,7 @@ static void value_take(struct quern_value *value, struct sst_lookup *l)
     value->seq = l->entry.seq;
 }
 
-static void value_clear(struct quern_value *value)
+void engine_value_clear(struct quern_value *value)
 {
     value->data = NULL;
     value->len = 0;
@@ -146,11 +146,35 @@ static enum quern_code deliver(struct sst_lookup *l, struct quern_value *value,
             value_take(value, l);
             return QUERN_OK;
         }
-        code = value_copy(value, &l->entry, err);
+        code = engine_value_copy(value, &l->entry, err);
     } else {
-        value_clear(value);
+        engine_value_clear(value);
     }
     alloc_free(GIVE(l->owned));
+    return code;
+}
+
+enum quern_code engine_revision(struct quern *db, struct quern_slice key, quern_seq *seq,
+                                struct quern_error *err)
+{
+    struct sst_lookup l = {.key = key, .hash = hash_key(key)};
+    const struct view *view;
+    enum quern_code code = QUERN_OK;
+    uint64_t passed = 0;
+
+    rcu_enter();
+    view = atomic_load_explicit(&db->view, memory_order_acquire);
+    l.seq = read_seq(db, NULL);
+    l.found = search_mems(view, &l);
+    if (!l.found)
+        code = search_tables(view->version, &l, &passed, err);
+    if (code == QUERN_OK && !(l.found && l.entry.kind == ENTRY_PUT))
+        code = QUERN_NOT_FOUND;
+    *seq = l.entry.seq;
+    alloc_free(GIVE(l.owned));
+    rcu_leave();
+    if (code != QUERN_OK && code != QUERN_NOT_FOUND)
+        engine_note_damage(db, err);
     return code;
 }
 
@@ -186,7 +210,7 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
         return code;
     atomic_fetch_add_explicit(&counters->gets_missed, 1, memory_order_relaxed);
     if (code != QUERN_NOT_FOUND) {
-        value_clear(value);
+        engine_value_clear(value);
         engine_note_damage(db, err);
     }
     return code;
@@ -292,7 +316,7 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
             if (code == QUERN_OK)
                 code = deliver(&m.lookup[i], &values[done + i], &m.err[i]);
             if (code != QUERN_OK)
-                value_clear(&values[done + i]);
+                engine_value_clear(&values[done + i]);
             codes[done + i] = code;
             found += code == QUERN_OK;
             if (code != QUERN_OK && code != QUERN_NOT_FOUND && err->code == QUERN_OK)

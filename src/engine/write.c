@@ -1,5 +1,6 @@
 /* write.c - what a group of writes goes through, and the doors that lead to the commit queue.
  *
+ *    engine_judge_group (update.c)        where writes depend on what is there
  *    room in the MemDB (engine_seal)      may wait for the worker
  *    pressure_wait                        the smooth slow-down
  *    wal_append                           once for the group; with a sync if one asks
@@ -106,6 +107,14 @@ struct group {
     uint64_t bytes, mem_bytes;
     bool sync, seal, deletes;
 };
+
+static bool group_depends(const struct waiter *first)
+{
+    for (const struct waiter *w = first; w != NULL; w = w->next)
+        if (waiter_depends(w))
+            return true;
+    return false;
+}
 
 static void sum_up(struct group *g, const struct waiter *first)
 {
@@ -234,14 +243,18 @@ static void number_group(struct quern *db, struct waiter *first, const struct gr
     counter_raise(&db->user_bytes, bytes);
 }
 
-enum quern_code engine_write_group(struct quern *db, struct waiter *first, struct quern_error *err)
+enum quern_code engine_write_group(struct quern *db, struct waiter *first, struct waiter **rest,
+                                   struct quern_error *err)
 {
     struct group g;
     quern_seq seq = db->last_seq;
 
-    sum_up(&g, first);
+    *rest = NULL;
     if (engine_refusal(db, err))
         return err->code;
+    if (group_depends(first))
+        engine_judge_group(db, first, rest);
+    sum_up(&g, first);
     /* Nothing to append to; what was replayed is durable or not. */
     if (UNLIKELY(engine_wal(db) == NULL) && (g.count != 0 || (g.sync && !db->log_kept)))
         return err_set(
@@ -321,8 +334,9 @@ enum quern_code quern_delete(struct quern *db, struct quern_slice key,
     return write_one(db, ENTRY_DELETE, key, slice_of(NULL, 0), opts, ERR_OR(err, local));
 }
 
-static void take_batch(struct waiter *w, const struct quern_batch *batch)
+void waiter_take_batch(struct waiter *w, const struct quern_batch *batch)
 {
+    w->checks = buf_slice(&batch->checks);
     w->batch = (struct batch_ref){buf_slice(&batch->ops), {NULL, 0}, batch->count};
     w->puts = batch->puts;
     w->user_bytes = batch->user_bytes;
@@ -336,8 +350,8 @@ enum quern_code quern_write(struct quern *db, const struct quern_batch *batch,
 
     if (engine_check(db, w.err))
         return w.err->code;
-    take_batch(&w, batch);
-    if (batch->count == 0 && !w.sync)
+    waiter_take_batch(&w, batch);
+    if (batch->count == 0 && !w.sync && w.checks.len == 0)
         return QUERN_OK;
     return engine_commit(db, &w);
 }
@@ -355,9 +369,10 @@ enum quern_code quern_sync(struct quern *db, struct quern_error *err)
 _Static_assert(sizeof(struct waiter) <= sizeof(((struct quern_completion *)0)->internal_),
                "a waiter fits into a completion");
 
-enum quern_code quern_write_async(struct quern *db, const struct quern_batch *batch,
-                                  const struct quern_write_opts *opts,
-                                  struct quern_completion *completion, struct quern_error *err)
+/* `what` says what is to be written. */
+static enum quern_code write_async(struct quern *db, const struct waiter *what,
+                                   const struct quern_write_opts *opts,
+                                   struct quern_completion *completion, struct quern_error *err)
 {
     struct quern_error local;
     struct waiter *w = (struct waiter *)completion->internal_;
@@ -366,9 +381,29 @@ enum quern_code quern_write_async(struct quern *db, const struct quern_batch *ba
     if (engine_check(db, err) || engine_refusal(db, err))
         return err->code;
     completion->ready_ = 0;
-    *w = (struct waiter){.sync = opts != NULL && opts->sync, .async = completion};
-    take_batch(w, batch);
+    *w = *what;
+    w->sync = opts != NULL && opts->sync;
+    w->async = completion;
     return engine_commit_async(db, w, err);
+}
+
+enum quern_code quern_write_async(struct quern *db, const struct quern_batch *batch,
+                                  const struct quern_write_opts *opts,
+                                  struct quern_completion *completion, struct quern_error *err)
+{
+    struct waiter w = {.async = NULL};
+
+    waiter_take_batch(&w, batch);
+    return write_async(db, &w, opts, completion, err);
+}
+
+enum quern_code quern_update_async(struct quern *db, quern_update_fn fn, void *arg,
+                                   const struct quern_write_opts *opts,
+                                   struct quern_completion *completion, struct quern_error *err)
+{
+    struct waiter w = {.update = fn, .update_arg = arg};
+
+    return write_async(db, &w, opts, completion, err);
 }
 
 bool quern_completion_ready(const struct quern_completion *c)

@@ -304,6 +304,65 @@ void hand_scan(struct hand *t, struct linear_read *r, const struct quern_snapsho
     quern_iter_free(it);
 }
 
+/* A batch by a function that reads some keys first. */
+struct update {
+    struct hand *t;
+    struct linear_write *w;
+    uint32_t id;
+    struct linear_read seen;
+};
+
+static enum quern_code look_and_write(void *arg, struct quern_update *u, struct quern_error *err)
+{
+    struct update *x = arg;
+    struct quern_value value = {0};
+    enum quern_code code = QUERN_OK;
+    char name[24];
+
+    for (unsigned n = 1 + pick(x->t, 3); n > 0; n--) {
+        unsigned k = pick(x->t, LINEAR_KEYS);
+
+        code = quern_update_get(u, key_of(name, 'b', k), &value, err);
+        if (code == QUERN_OK)
+            saw(x->t, &x->seen, k, (struct quern_slice){value.data, value.len}, value.seq);
+        else if (code != QUERN_NOT_FOUND)
+            break;
+        x->seen.keys |= UINT32_C(1) << k;
+    }
+    quern_value_done(&value);
+    if (code != QUERN_OK && code != QUERN_NOT_FOUND)
+        return code;
+    (void)build_batch(x->t, quern_update_batch(u), x->id, x->w);
+    return QUERN_OK;
+}
+
+/* It has seen the store as it was right before its own write, whoever was about. */
+static void do_update(struct hand *t, bool sync)
+{
+    struct update x = {.t = t, .id = new_id(t), .seen = new_read()};
+    struct quern_write_opts opts = {.sync = sync};
+    struct quern_completion c = {0};
+    struct quern_error err = {0};
+    uint64_t ended;
+
+    x.w = &t->w->h.writes[x.id - t->w->first_id];
+    x.w->sync = sync;
+    x.w->began = x.seen.began = hand_now();
+    x.w->ended = LINEAR_NEVER;
+    if (quern_update_async(t->w->db, look_and_write, &x, &opts, &c, &err) != QUERN_OK) {
+        (void)answered(t, err.code, &err, &ended);
+        return;
+    }
+    while (!quern_completion_ready(&c))
+        (void)sched_yield();
+    note_write(t, x.w, c.code, c.seq, &c.error);
+    if (c.code != QUERN_OK)
+        return;
+    x.seen.ended = hand_now();
+    x.seen.seq = c.seq - 1;
+    keep_read(t, &x.seen);
+}
+
 static void count_journal(struct hand *t, struct linear_read *r, const struct quern_read_opts *opts)
 {
     struct quern_range range = {QUERN_STR("j/"), QUERN_STR("j0")};
@@ -437,8 +496,10 @@ static void do_step(struct hand *t, bool in_snapshot)
     bool sync = pick(t, t->w->sync_one_in) == 0;
     unsigned what = pick(t, 100);
 
-    if (what < 25)
+    if (what < 17)
         do_batch(t, sync);
+    else if (what < 25)
+        do_update(t, sync);
     else if (what < 32)
         do_async(t, sync);
     else if (what < 48)

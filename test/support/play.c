@@ -133,11 +133,11 @@ static const struct {
     void (*play)(struct play *p);
     bool anyway; /* even if there is no store: it has to do with what the history wants */
 } kinds[] = {
-    {420, play_write, true},    {40, play_write_async, true}, {140, play_get, false},
-    {40, play_get_many, false}, {120, play_iterate, false},   {40, play_count, false},
-    {40, play_snapshot, false}, {30, play_sync, false},       {30, play_flush, false},
-    {12, compact, false},       {6, verify, false},           {10, play_reopen, false},
-    {12, play_copy, false},     {12, play_window, true},
+    {380, play_write, true},  {40, play_write_async, true}, {140, play_get, false},
+    {60, play_depend, true},  {40, play_get_many, false},   {120, play_iterate, false},
+    {40, play_count, false},  {40, play_snapshot, false},   {30, play_sync, false},
+    {30, play_flush, false},  {12, compact, false},         {6, verify, false},
+    {10, play_reopen, false}, {12, play_copy, false},       {12, play_window, true},
 };
 
 static void step(struct play *p)

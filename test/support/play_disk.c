@@ -24,7 +24,7 @@ static void apply(struct model *m, const struct change *c)
 }
 
 /* All that was acknowledged is durable. */
-static void made_durable(struct play *p)
+void play_made_durable(struct play *p)
 {
     if (sim_is_off(p->sim))
         return; /* perhaps the power went first */
@@ -42,8 +42,8 @@ static bool is_refusal(enum quern_code code)
            code == QUERN_BUSY || code == QUERN_INVALID;
 }
 
-static void note_write(struct play *p, const struct draft *d, enum quern_code code,
-                       const struct quern_error *err, const char *what)
+void play_note_write(struct play *p, const struct draft *d, enum quern_code code,
+                     const struct quern_error *err, const char *what)
 {
     bool off = sim_is_off(p->sim), maybe = off || code == QUERN_UNKNOWN;
 
@@ -67,7 +67,7 @@ static void note_write(struct play *p, const struct draft *d, enum quern_code co
 
 /* ---- writes: what they want is noted in any case, even if there is no store to ask ---- */
 
-static void draw_change(struct play *p, struct draft *d)
+void play_draw_change(struct play *p, struct draft *d)
 {
     static const uint32_t sizes[] = {0, 1, 8, 30, 100, 100, 300, 2000, 5000, VALUE_MAX};
     uint64_t which = play_pick(p, 200);
@@ -84,11 +84,10 @@ static void draw_change(struct play *p, struct draft *d)
     apply(&p->goal, c);
 }
 
-/* NULL: no memory; then nothing is written. */
-static struct quern_batch *batch_of(struct play *p, const struct draft *d, struct quern_error *err)
+enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct quern_batch *batch,
+                                struct quern_error *err)
 {
-    struct quern_batch *batch = quern_batch_new();
-    enum quern_code code = batch != NULL ? QUERN_OK : err_memory(err, "a batch");
+    enum quern_code code = QUERN_OK;
 
     for (size_t i = 0; code == QUERN_OK && i < d->count; i++) {
         const struct change *c = &d->change[i];
@@ -97,6 +96,16 @@ static struct quern_batch *batch_of(struct play *p, const struct draft *d, struc
                    ? quern_batch_delete(batch, model_key(c->key), err)
                    : quern_batch_put(batch, model_key(c->key), model_value(c->cell, p->room), err);
     }
+    return code;
+}
+
+/* NULL: no memory; then nothing is written. */
+static struct quern_batch *batch_of(struct play *p, const struct draft *d, struct quern_error *err)
+{
+    struct quern_batch *batch = quern_batch_new();
+    enum quern_code code =
+        batch != NULL ? play_fill_batch(p, d, batch, err) : err_memory(err, "a batch");
+
     if (code == QUERN_OK)
         return batch;
     (void)play_ok(p, code, err, "a batch");
@@ -112,38 +121,44 @@ static enum quern_code write_single(struct play *p, const struct change *c,
     return quern_put(p->db, model_key(c->key), model_value(c->cell, p->room), opts, err);
 }
 
-static void make_room_in_log(struct play *p)
+void play_make_room_in_log(struct play *p)
 {
     if (p->log_count + DRAFT_MAX * 8 > CHANGES_MAX)
         play_sync(p);
+}
+
+void play_write_draft(struct play *p, const struct draft *d, const struct quern_write_opts *opts)
+{
+    struct quern_error err = {0};
+    enum quern_code code;
+
+    if (p->db == NULL)
+        return;
+    play_make_room_in_log(p);
+    if (d->count == 1) {
+        code = write_single(p, &d->change[0], opts, &err);
+    } else {
+        struct quern_batch *batch = batch_of(p, d, &err);
+
+        if (batch == NULL)
+            return;
+        code = quern_write(p->db, batch, opts, &err);
+        quern_batch_free(batch);
+    }
+    play_note_write(p, d, code, &err, d->count == 1 ? "put or delete" : "batch");
+    if (code == QUERN_OK && opts->sync)
+        play_made_durable(p);
 }
 
 void play_write(struct play *p)
 {
     struct quern_write_opts opts = {.sync = play_pick(p, 20) == 0};
     size_t count = play_pick(p, 5) == 0 ? 1 + play_pick(p, 20) : 1;
-    struct quern_error err = {0};
     struct draft d = {.count = 0};
-    enum quern_code code;
 
     while (d.count < count)
-        draw_change(p, &d);
-    if (p->db == NULL)
-        return;
-    make_room_in_log(p);
-    if (count == 1) {
-        code = write_single(p, &d.change[0], &opts, &err);
-    } else {
-        struct quern_batch *batch = batch_of(p, &d, &err);
-
-        if (batch == NULL)
-            return;
-        code = quern_write(p->db, batch, &opts, &err);
-        quern_batch_free(batch);
-    }
-    note_write(p, &d, code, &err, count == 1 ? "put or delete" : "batch");
-    if (code == QUERN_OK && opts.sync)
-        made_durable(p);
+        play_draw_change(p, &d);
+    play_write_draft(p, &d, &opts);
 }
 
 /* Several under way at once. While the disk fails and loses power in one window, one at a time:
@@ -161,13 +176,13 @@ void play_write_async(struct play *p)
     for (size_t i = 0; i < count; i++) {
         d[i].count = 0;
         for (size_t ops = 1 + play_pick(p, 6); ops > 0; ops--)
-            draw_change(p, &d[i]);
+            play_draw_change(p, &d[i]);
     }
     if (p->window.cut && p->window.fault)
         count = 1;
     if (p->db == NULL)
         return;
-    make_room_in_log(p);
+    play_make_room_in_log(p);
     for (size_t i = 0; i < count; i++) {
         batch[i] = batch_of(p, &d[i], &err);
         if (batch[i] == NULL ||
@@ -179,9 +194,9 @@ void play_write_async(struct play *p)
         while (!quern_completion_ready(&done[i]))
             thread_sleep_ns(20000);
     for (size_t i = 0; i < sent; i++) {
-        note_write(p, &d[i], done[i].code, &done[i].error, "async batch");
+        play_note_write(p, &d[i], done[i].code, &done[i].error, "async batch");
         if (done[i].code == QUERN_OK && opts.sync)
-            made_durable(p);
+            play_made_durable(p);
     }
     for (size_t i = 0; i < count; i++)
         quern_batch_free(batch[i]);
@@ -192,7 +207,7 @@ void play_sync(struct play *p)
     struct quern_error err;
 
     if (play_ok(p, quern_sync(p->db, &err), &err, "sync"))
-        made_durable(p);
+        play_made_durable(p);
 }
 
 void play_flush(struct play *p)
@@ -200,7 +215,7 @@ void play_flush(struct play *p)
     struct quern_error err;
 
     if (play_ok(p, quern_flush(p->db, &err), &err, "flush"))
-        made_durable(p);
+        play_made_durable(p);
 }
 
 /* ---- open, and find what is there ---- */
@@ -385,7 +400,7 @@ static void mend(struct play *p)
     if (p->db != NULL)
         code = quern_close(p->db, &err);
     if (p->db != NULL && code == QUERN_OK)
-        made_durable(p);
+        play_made_durable(p);
     p->db = NULL;
     if (must_open(p, "open after a fault") && find_what_is_left(p, p->acked, "after a fault"))
         converge(p);
@@ -515,7 +530,7 @@ void play_reopen(struct play *p)
     code = quern_close(p->db, &err);
     p->db = NULL;
     if (play_ok(p, code, &err, "close"))
-        made_durable(p);
+        play_made_durable(p);
     if (repairs && p->window.until == 0)
         repair(p);
     /* What is unknown shows when the window is over: a read might fail now. */
@@ -559,7 +574,7 @@ void play_copy(struct play *p)
     (void)snprintf(path, sizeof(path), "/copy-%u", ++p->copies);
     if (!play_ok(p, quern_checkpoint(p->db, path, &err), &err, "checkpoint") || sim_is_off(p->sim))
         return;
-    made_durable(p);
+    play_made_durable(p);
     p->copy[which].no = p->copies;
     p->copy[which].shows = p->real;
 }

@@ -94,7 +94,22 @@ void play_let_go(struct play *p); /* of all snapshots and cursors */
 /* Does all of `db` look as the model says? */
 bool play_shows(struct play *p, struct quern *db, const struct model *want, const char *what);
 
+/* ---- play_depend.c ---- */
+
+void play_depend(struct play *p); /* a write with a check, or an update */
+
 /* ---- play_disk.c ---- */
+
+void play_draw_change(struct play *p, struct draft *d); /* noted in the goal */
+/* What became of a write, and what is noted of it. */
+void play_note_write(struct play *p, const struct draft *d, enum quern_code code,
+                     const struct quern_error *err, const char *what);
+void play_made_durable(struct play *p); /* all that was acknowledged */
+void play_make_room_in_log(struct play *p);
+enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct quern_batch *batch,
+                                struct quern_error *err);
+/* Write it whole. */
+void play_write_draft(struct play *p, const struct draft *d, const struct quern_write_opts *opts);
 
 bool play_open(struct play *p); /* the first time */
 void play_write(struct play *p);
