@@ -223,7 +223,15 @@ static bool run_steps(struct trial *t)
     return true;
 }
 
-/* The fault has come and gone: the store takes a write, or says why not. */
+static enum quern_code put_and_delete(struct quern *db, struct quern_error *err)
+{
+    enum quern_code code = quern_put(db, QUERN_STR("zz-still"), QUERN_STR("1"), NULL, err);
+
+    return code == QUERN_OK ? quern_delete(db, QUERN_STR("zz-still"), NULL, err) : code;
+}
+
+/* The fault has come and gone: the store takes a write, or says why not. What a merge met may be
+ * told to the first write that rests on the same thing: then the next one is refused. */
 static bool usable_or_says_why(struct trial *t)
 {
     struct quern_error err = {0};
@@ -234,13 +242,13 @@ static bool usable_or_says_why(struct trial *t)
         return true;
     for (int tries = 0; tries < 1000;
          tries++) { /* what failed for want of something is tried again */
-        code = quern_put(t->db, QUERN_STR("zz-still"), QUERN_STR("1"), NULL, &err);
-        if (code == QUERN_OK)
-            code = quern_delete(t->db, QUERN_STR("zz-still"), NULL, &err);
+        code = put_and_delete(t->db, &err);
         if (code != QUERN_NO_SPACE && code != QUERN_NO_MEMORY)
             break;
         thread_sleep_ns(UINT64_C(20000000));
     }
+    if (code == QUERN_IO)
+        code = put_and_delete(t->db, &err);
     quern_stats(t->db, &stats);
     if (code == QUERN_OK || (code == QUERN_READ_ONLY && stats.failure[0] != '\0'))
         return true;
