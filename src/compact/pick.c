@@ -16,7 +16,7 @@
 /* A store this small settles into one run whenever it is idle. */
 #define SMALL_STORE_BYTES (UINT64_C(16) << 20)
 
-/* Dead entries (tombstones, and versions that are not the newest) are too many when they are one in
+/* Dead entries (tombstones, versions that are not the newest, what has expired) are too many when they are one in
  * this many: then a merge throws away a quarter of what it reads, and what they hide besides. */
 #define DEAD_SHARE 4
 
@@ -73,7 +73,7 @@ struct shape {
     uint64_t bottom_run, bottom_bytes, upper_bytes;
     uint64_t due_bytes;        /* so much above the bottom makes the merge into it due */
     uint64_t free_bytes;       /* above the bottom and not part of a job */
-    uint64_t entries, deletes; /* of all tables; tombstones above the bottom that may go */
+    uint64_t entries, deletes; /* of all tables; above the bottom what deletes, and may go */
     size_t upper_runs;
     size_t free_runs[TIER_COUNT_MAX]; /* of a tier, not part of a job */
     uint32_t deepest;                 /* upper tier that is not empty */
@@ -100,8 +100,31 @@ static bool is_unpinned(const struct manifest_table *t, quern_seq oldest_pin)
     return t->meta.seq_max <= oldest_pin;
 }
 
+/* How many entries have expired, if they do so evenly from the first to the last. Where that is too
+ * many, a rewrite takes at least the first, and the next of the same table is due only when a good
+ * part of what was left of the time has passed. */
+static uint64_t expired_in(const struct manifest_table *t, uint64_t horizon_ms)
+{
+    const struct table_meta *m = &t->meta;
+    double passed;
+
+    if (m->expiring_count == 0 || horizon_ms < m->expires_min_ms)
+        return 0;
+    if (horizon_ms >= m->expires_max_ms)
+        return m->expiring_count;
+    passed =
+        (double)(horizon_ms - m->expires_min_ms) / (double)(m->expires_max_ms - m->expires_min_ms);
+    return 1 + (uint64_t)((double)(m->expiring_count - 1) * passed);
+}
+
+bool compact_is_expired(const struct manifest_table *t, uint64_t horizon_ms)
+{
+    return t->tier == TIER_BOTTOM && t->meta.expiring_count == t->meta.entry_count &&
+           t->meta.expires_max_ms <= horizon_ms;
+}
+
 static struct shape measure(const struct manifest_state *state, const struct compact_jobs *jobs,
-                            const struct compact_config *config, quern_seq oldest_pin)
+                            const struct compact_config *config, const struct compact_need *need)
 {
     struct shape s = {0};
     struct run_shape run;
@@ -113,8 +136,8 @@ static struct shape measure(const struct manifest_state *state, const struct com
         s.entries += t->meta.entry_count;
         if (t->tier == TIER_BOTTOM)
             bottom_raw += t->meta.raw_bytes;
-        else if (is_unpinned(t, oldest_pin))
-            s.deletes += t->meta.tombstone_count;
+        else if (is_unpinned(t, need->oldest_pin))
+            s.deletes += t->meta.tombstone_count + expired_in(t, need->horizon_ms);
     }
 
     for (size_t at = 0; next_run(state, &at, &run);) {
@@ -147,7 +170,8 @@ static uint64_t over_bytes(const struct shape *s, const struct compact_config *c
 uint64_t compact_over_bytes(const struct manifest_state *state, const struct compact_config *config)
 {
     static const struct compact_jobs none;
-    struct shape s = measure(state, &none, config, 0);
+    static const struct compact_need nothing;
+    struct shape s = measure(state, &none, config, &nothing);
 
     return over_bytes(&s, config);
 }
@@ -213,8 +237,9 @@ static void leave_no_gap(struct compact_job *job, const struct manifest_state *s
 }
 
 static struct compact_job *begin(struct compact_jobs *jobs, const struct manifest_state *state,
-                                 uint32_t from, uint32_t to, uint32_t target_tier,
-                                 uint64_t bottom_run, struct manifest *numbers)
+                                 uint64_t horizon_ms, uint32_t from, uint32_t to,
+                                 uint32_t target_tier, uint64_t bottom_run,
+                                 struct manifest *numbers)
 {
     struct compact_job *job = &jobs->job[target_tier == TIER_BOTTOM ? TIER_BOTTOM : to];
 
@@ -223,6 +248,7 @@ static struct compact_job *begin(struct compact_jobs *jobs, const struct manifes
     leave_no_gap(job, state);
     job->active = true;
     job->rewrite = false;
+    job->horizon_ms = horizon_ms;
     if (target_tier != TIER_BOTTOM)
         job->target_run = job->run_no[0]; /* as old as the newest of its sources */
     else
@@ -253,18 +279,22 @@ static struct compact_job *settle(const struct manifest_state *state, const stru
     if (!idle && need->read_bytes < s->upper_bytes + (bottom ? s->bottom_bytes : 0))
         return NULL;
     if (bottom)
-        return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s->bottom_run, numbers);
-    return begin(jobs, state, 0, s->deepest, s->deepest + 1, 0, numbers);
+        return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s->bottom_run,
+                     numbers);
+    return begin(jobs, state, need->horizon_ms, 0, s->deepest, s->deepest + 1, 0, numbers);
 }
 
-static bool has_many_dead(const struct manifest_table *t)
+static bool has_many_dead(const struct manifest_table *t, uint64_t horizon_ms)
 {
-    return (t->meta.tombstone_count + t->meta.duplicate_count) * DEAD_SHARE >= t->meta.entry_count;
+    uint64_t dead = t->meta.tombstone_count + t->meta.duplicate_count + expired_in(t, horizon_ms);
+
+    return dead * DEAD_SHARE >= t->meta.entry_count;
 }
 
-/* A table of the bottom that kept dead entries for snapshots which are gone: rewrite it alone. */
+/* A table of the bottom that kept dead entries for snapshots which are gone, or of which much has
+ * expired: rewrite it alone. */
 static struct compact_job *clean(const struct manifest_state *state, const struct shape *s,
-                                 struct compact_jobs *jobs, quern_seq oldest_pin)
+                                 struct compact_jobs *jobs, const struct compact_need *need)
 {
     struct compact_job *job = &jobs->job[TIER_BOTTOM];
     struct quern_error err;
@@ -272,7 +302,8 @@ static struct compact_job *clean(const struct manifest_state *state, const struc
     for (size_t i = 0; i < state->table_count; i++) {
         const struct manifest_table *t = &state->tables[i];
 
-        if (t->tier != TIER_BOTTOM || !has_many_dead(t) || !is_unpinned(t, oldest_pin))
+        if (t->tier != TIER_BOTTOM || !has_many_dead(t, need->horizon_ms) ||
+            !is_unpinned(t, need->oldest_pin))
             continue;
         buf_clear(&job->position);
         buf_clear(&job->end);
@@ -281,6 +312,7 @@ static struct compact_job *clean(const struct manifest_state *state, const struc
             buf_append(&job->end, "", 1, &err))
             return NULL; /* no memory: at the next look */
         job->active = job->rewrite = true;
+        job->horizon_ms = need->horizon_ms;
         job->target_tier = TIER_BOTTOM;
         job->target_run = s->bottom_run;
         job->run_count = 0;
@@ -309,7 +341,7 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
                                  const struct compact_config *config,
                                  const struct compact_need *need, struct manifest *numbers)
 {
-    struct shape s = measure(state, jobs, config, need->oldest_pin);
+    struct shape s = measure(state, jobs, config, need);
     struct compact_job *job;
     bool busy = compact_active(jobs) != NULL;
     /* Few runs may be much too: one batch may be larger than many MemDBs. */
@@ -319,25 +351,27 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
     bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && (much || many_dead);
 
     if (!busy && bottom_is_due)
-        return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
+        return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run,
+                     numbers);
     for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++) {
         if (jobs->job[tier].active)
             return &jobs->job[tier];
         if (s.free_runs[tier] < config->tier_runs)
             continue;
         if (!busy && tier + 1 == TIER_BOTTOM)
-            return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
+            return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM,
+                         s.bottom_run, numbers);
         if (bottom_is_due && s.free_runs[tier] < 3 * config->tier_runs)
             continue; /* what is under way ends first, and nothing else begins meanwhile */
         if (tier + 1 < TIER_BOTTOM && !can_wait(state, &s, jobs, config, tier))
-            return begin(jobs, state, tier, tier, tier + 1, 0, numbers);
+            return begin(jobs, state, need->horizon_ms, tier, tier, tier + 1, 0, numbers);
     }
     if (jobs->job[TIER_BOTTOM].active)
         return &jobs->job[TIER_BOTTOM];
     if (need->urge == COMPACT_NORMAL || busy)
         return NULL;
     job = settle(state, &s, jobs, need, numbers);
-    return job != NULL ? job : clean(state, &s, jobs, need->oldest_pin);
+    return job != NULL ? job : clean(state, &s, jobs, need);
 }
 
 struct compact_job *compact_active(struct compact_jobs *jobs)
@@ -386,8 +420,9 @@ static void widen(const struct manifest_state *state, struct quern_slice *start,
 }
 
 struct compact_job *compact_pick_range(const struct manifest_state *state,
-                                       struct compact_jobs *jobs, struct quern_slice start,
-                                       struct quern_slice end, struct manifest *numbers, bool *wait)
+                                       struct compact_jobs *jobs, uint64_t horizon_ms,
+                                       struct quern_slice start, struct quern_slice end,
+                                       struct manifest *numbers, bool *wait)
 {
     struct quern_slice last = {NULL, 0};
     uint64_t bottom_run = 0;
@@ -401,7 +436,7 @@ struct compact_job *compact_pick_range(const struct manifest_state *state,
     for (size_t i = 0; i < state->table_count; i++)
         if (state->tables[i].tier == TIER_BOTTOM)
             bottom_run = state->tables[i].run_no;
-    job = begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, bottom_run, numbers);
+    job = begin(jobs, state, horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, bottom_run, numbers);
     job->rewrite = true;
     if (buf_append(&job->position, start.data, start.len, &err))
         return job;      /* no memory for a bound: the whole store is compacted instead */
@@ -432,9 +467,10 @@ static int by_smallest(const void *a, const void *b, void *arg)
                        low_of(&state->tables[*(const size_t *)b]));
 }
 
-static bool is_dirty(const struct manifest_table *t)
+static bool is_dirty(const struct plan *p, const struct manifest_table *t)
 {
-    return t->meta.tombstone_count != 0 || t->meta.duplicate_count != 0;
+    return t->meta.tombstone_count != 0 || t->meta.duplicate_count != 0 ||
+           expired_in(t, p->job->horizon_ms) != 0;
 }
 
 static enum quern_code plan_make(struct plan *p, struct quern_error *err)
@@ -479,7 +515,7 @@ static bool first_key(const struct plan *p, struct quern_slice *key)
     for (size_t i = 0; p->job->rewrite && i < p->target_count; i++) {
         const struct manifest_table *t = &p->state->tables[p->target[i]];
 
-        if (is_dirty(t) && (!found || key_compare(low_of(t), *key) < 0)) {
+        if (is_dirty(p, t) && (!found || key_compare(low_of(t), *key) < 0)) {
             *key = low_of(t);
             return true;
         }
@@ -493,14 +529,14 @@ static size_t movable(const struct plan *p, const struct compact_config *config)
     size_t n = 0;
 
     for (size_t i = 0; p->job->rewrite && i < p->target_count; i++)
-        if (is_dirty(&p->state->tables[p->target[i]]))
+        if (is_dirty(p, &p->state->tables[p->target[i]]))
             return 0; /* moving past it would leave it as it is */
     for (; n < p->source_count; n++) {
         const struct manifest_table *t = &p->state->tables[p->source[n]];
         size_t at = target_at(p, low_of(t));
 
         if (p->job->target_tier == TIER_BOTTOM &&
-            (is_dirty(t) || (config->compress_moved && t->meta.file_bytes >= t->meta.raw_bytes)))
+            (is_dirty(p, t) || (config->compress_moved && t->meta.file_bytes >= t->meta.raw_bytes)))
             break;
         if (n + 1 < p->source_count &&
             key_compare(low_of(&p->state->tables[p->source[n + 1]]), high_of(t)) <= 0)
