@@ -155,8 +155,8 @@ struct quern_write_opts {
  *   memory   a value is copied once into the log and once into the MemDB, which holds it until it
  *            is flushed; a value larger than the MemDB makes one of its own size for that time
  *   order    every read that begins after return sees it
- *   errors   INVALID (size; an expiry above INT64_MAX), READ_ONLY, NO_SPACE, UNKNOWN (sync failed), IO, NO_MEMORY, BUSY,
- *            CLOSED
+ *   errors   INVALID (size; an expiry above INT64_MAX), READ_ONLY, NO_SPACE, UNKNOWN (sync failed),
+ *            IO, NO_MEMORY, BUSY, CLOSED
  *   source   src/engine/write.c; docs/design/10-write-path.md */
 QUERN_API QUERN_CHECK enum quern_code quern_put(struct quern *db, struct quern_slice key,
                                                 struct quern_slice value,
@@ -374,8 +374,9 @@ typedef enum quern_code (*quern_update_fn)(void *arg, struct quern_update *u,
                                            struct quern_error *err);
 
 /* As quern_get(), of the moment at which the batch will be applied, with the operations that the
- * function has put into it so far. All reads of one update judge expiries by one time. A key whose block is not in the cache makes all writers wait for
- * the disk: where that may be, read it with quern_get() before the update is begun. */
+ * function has put into it so far. All reads of one update judge expiries by one time. A key whose
+ * block is not in the cache makes all writers wait for the disk: where that may be, read it with
+ * quern_get() before the update is begun. */
 QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
                                                        struct quern_slice key,
                                                        struct quern_value *value,
@@ -404,8 +405,8 @@ QUERN_API QUERN_CHECK enum quern_code quern_update_async(struct quern *db, quern
 QUERN_API QUERN_CHECK enum quern_code quern_flush(struct quern *db, struct quern_error *err);
 
 /* Flush, and merge all that touches `range` (NULL: everything) into the bottom run, dropping what
- * is overwritten, deleted or expired and not held by a snapshot. `progress` may be NULL; it is called on
- * quern's own thread and must not write to the store. */
+ * is overwritten, deleted or expired and not held by a snapshot. `progress` may be NULL; it is
+ * called on quern's own thread and must not write to the store. */
 typedef void (*quern_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
                                                     const struct quern_range *range,

@@ -6,8 +6,9 @@
  * when the runs above the bottom hold half as much as the bottom, or what they delete is much of
  * the store, all of them merge into it; so they do when reads that crossed them have cost as much
  * as the merge will. Tables of the bottom whose dead entries no snapshot holds any more are
- * rewritten; those of which all has expired go unread. Every merge is a *job* that goes through the key space slice by slice; each slice is
- * one manifest edit, so that temporary space stays small and a crash costs one slice.
+ * rewritten; those of which all has expired go unread. Every merge is a *job* that goes through the
+ * key space slice by slice; each slice is one manifest edit, so that temporary space stays small
+ * and a crash costs one slice.
  *
  * Threads: none of its own; one caller at a time per object. */
 #ifndef COMPACT_COMPACT_H

@@ -6,14 +6,15 @@
  *   so 60 can be seen by nobody and goes.
  *
  * A stratum is what lies between two neighbouring snapshots; of each key the newest version in
- * every stratum is kept. What has expired for everybody goes on as a tombstone of its number: it must
- * hide what is older, as it did. A tombstone in the lowest stratum hides only what the same merge drops, if
- * nothing older lies below the output; then it goes too. All versions of a key land in one table,
- * so a point read looks into one table per run. The files are synced, and their names too, before
- * the caller hears of them.
+ * every stratum is kept. What has expired for everybody goes on as a tombstone of its number: it
+ * must hide what is older, as it did. A tombstone in the lowest stratum hides only what the same
+ * merge drops, if nothing older lies below the output; then it goes too. All versions of a key land
+ * in one table, so a point read looks into one table per run. The files are synced, and their names
+ * too, before the caller hears of them.
  *
  * What goes in must come out: each entry that is kept is hashed where the cursor shows it, or was
- * by the table's cursor that read it (iter_hash()), and what the finished file holds is held against the sum (docs/design/50-compaction.md). */
+ * by the table's cursor that read it (iter_hash()), and what the finished file holds is held against
+ * the sum (docs/design/50-compaction.md). */
 #include "compact/compact.h"
 
 #include "base/alloc.h"

@@ -1,8 +1,8 @@
 /* count.c - how many keys live in a range, exactly.
  *
  * Where a single run holds all there is in the range, and its tables have one living version of
- * each key, none of which has expired, the difference of two ranks is the answer: the index knows running counts. Otherwise
- * the range is walked, without looking at values. */
+ * each key, none of which has expired, the difference of two ranks is the answer: the index knows
+ * running counts. Otherwise the range is walked, without looking at values. */
 #include "engine/scan_priv.h"
 
 static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it, bool *touches,

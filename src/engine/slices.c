@@ -1,4 +1,4 @@
-/* slices.c - merges, one slice at a time: from a slice of compact/pick.c to tables and a manifest
+/* slices.c - merges, one slice at a time: from a slice of compact/slice.c to tables and a manifest
  * edit.
  *
  * In the middle of a slice a flush may go first (merge_yield) and change the manifest, so all that

@@ -10,8 +10,8 @@
  * the operations of the group so far (`before`), and of its own batch (`own`). Who does not depend
  * on anything costs nothing here, unless somebody behind it does.
  *
- * All of a group judges expiries by one time, that of a pin: so what one read shows is not gone in the
- * next, and a merge takes away nothing meanwhile that lives by it.
+ * All of a group judges expiries by one time, that of a pin: so what one read shows is not gone in
+ * the next, and a merge takes away nothing meanwhile that lives by it.
  *
  * Should the group fail as a whole, its failure is the result of the refused ones too: what they were
  * judged by may not have happened. */

@@ -654,7 +654,7 @@ def an_expiry_that_a_server_cannot_take_is_refused(store):
     lines = b'{"key":"a","value":"1"}\n{"key":"b","value":"2","expires_ms":9999999999999}\n'
     with Server(store) as server:
         code, _, err = store.run("load", "--no-end", stdin=lines, place=["--url", server.url])
-        equal(code, 3)
+        equal(code, 4)
         contains(err, "expires")
     equal(store.good("count"), b"1\n")
 
