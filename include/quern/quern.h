@@ -25,7 +25,14 @@
  * Durability. A write survives the end of the process (kill -9) from the moment the call returns.
  * It survives the loss of power from the moment that a write with `sync`, or quern_sync(), that
  * began after it, has returned. What survives is always a prefix of the order in which writes were
- * acknowledged, with every batch whole or absent. docs/design/10-write-path.md. */
+ * acknowledged, with every batch whole or absent. docs/design/10-write-path.md.
+ *
+ * Expiry. A put may say when its value expires: milliseconds since 1970 by the machine's clock, 0
+ * for never. From that millisecond on no read shows it, as if it had been deleted then; what it has
+ * replaced stays replaced. A snapshot and an iterator judge by the time at which they were made, so
+ * what they see does not change; all other reads by the present. While a store is open its clock
+ * never goes back, whatever the machine's does: what has expired stays so until the next open.
+ * Flushes and merges give the space back. docs/decisions/0023-entries-expire-by-the-wall-clock.md. */
 #ifndef QUERN_H
 #define QUERN_H
 
@@ -139,16 +146,17 @@ QUERN_API enum quern_code quern_close(struct quern *db, struct quern_error *err)
 /* ------------------------------------------------------------------ writing -- */
 
 struct quern_write_opts {
-    bool sync; /* survive power loss at return, this write and all before it */
+    bool sync;           /* survive power loss at return, this write and all before it */
+    uint64_t expires_ms; /* when the value expires; 0: never. quern_put() alone looks at it */
 };
 
-/* Store `value` under `key`, replacing any older value.
+/* Store `value` under `key`, replacing any older value and when that was to expire.
  *   owns     nothing is kept: both slices are copied before return
  *   memory   a value is copied once into the log and once into the MemDB, which holds it until it
  *            is flushed; a value larger than the MemDB makes one of its own size for that time
  *   order    every read that begins after return sees it
- *   errors   INVALID (size), READ_ONLY, NO_SPACE, UNKNOWN (sync failed), IO, NO_MEMORY, BUSY,
- *            CLOSED
+ *   errors   INVALID (size; an expiry above INT64_MAX), READ_ONLY, NO_SPACE, UNKNOWN (sync failed),
+ *            IO, NO_MEMORY, BUSY, CLOSED
  *   source   src/engine/write.c; docs/design/10-write-path.md */
 QUERN_API QUERN_CHECK enum quern_code quern_put(struct quern *db, struct quern_slice key,
                                                 struct quern_slice value,
@@ -173,6 +181,10 @@ QUERN_API QUERN_CHECK enum quern_code quern_batch_put(struct quern_batch *batch,
                                                       struct quern_slice key,
                                                       struct quern_slice value,
                                                       struct quern_error *err);
+/* The same with an expiry, at most INT64_MAX; 0: never. */
+QUERN_API QUERN_CHECK enum quern_code
+quern_batch_put_until(struct quern_batch *batch, struct quern_slice key, struct quern_slice value,
+                      uint64_t expires_ms, struct quern_error *err);
 QUERN_API QUERN_CHECK enum quern_code
 quern_batch_delete(struct quern_batch *batch, struct quern_slice key, struct quern_error *err);
 
@@ -183,7 +195,8 @@ enum quern_require {
 };
 /* Add a check: the batch is written if this holds of `key` once every write before it is in place,
  * and nothing between the check and the batch. Of several all must hold. The batch's own operations
- * do not count. `revision` is looked at for REVISION only.
+ * do not count. A key that has expired when the check is made is absent. `revision` is looked at for
+ * REVISION only.
  *   errors   INVALID (key, or no such check), NO_MEMORY: then nothing was added */
 QUERN_API QUERN_CHECK enum quern_code
 quern_batch_require(struct quern_batch *batch, enum quern_require what, struct quern_slice key,
@@ -253,7 +266,8 @@ QUERN_API quern_seq quern_snapshot_seq(const struct quern_snapshot *s);
 struct quern_value {
     const void *data;
     size_t len;
-    quern_seq seq; /* number of the write it came with */
+    quern_seq seq;       /* number of the write it came with */
+    uint64_t expires_ms; /* 0: never */
     /* Internal. */
     void *memory_;
     size_t memory_bytes_;
@@ -323,11 +337,12 @@ QUERN_API bool quern_iter_valid(const struct quern_iter *it);
 QUERN_API struct quern_slice quern_iter_key(const struct quern_iter *it);
 QUERN_API struct quern_slice quern_iter_value(const struct quern_iter *it);
 QUERN_API quern_seq quern_iter_seq(const struct quern_iter *it);
+QUERN_API uint64_t quern_iter_expires_ms(const struct quern_iter *it); /* 0: never */
 /* OK, or why the iterator stopped. */
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
 /* How many keys live in `range` (NULL: all), exactly. Uses the tables' running counts where it
- * can, and walks the range where it cannot.
+ * can, and walks the range where it cannot: where something may have expired, for one.
  *   errors   CORRUPT, IO, NO_MEMORY
  *   source   src/engine/count.c */
 QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
@@ -359,8 +374,9 @@ typedef enum quern_code (*quern_update_fn)(void *arg, struct quern_update *u,
                                            struct quern_error *err);
 
 /* As quern_get(), of the moment at which the batch will be applied, with the operations that the
- * function has put into it so far. A key whose block is not in the cache makes all writers wait for
- * the disk: where that may be, read it with quern_get() before the update is begun. */
+ * function has put into it so far. All reads of one update judge expiries by one time. A key whose
+ * block is not in the cache makes all writers wait for the disk: where that may be, read it with
+ * quern_get() before the update is begun. */
 QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
                                                        struct quern_slice key,
                                                        struct quern_value *value,
@@ -389,8 +405,8 @@ QUERN_API QUERN_CHECK enum quern_code quern_update_async(struct quern *db, quern
 QUERN_API QUERN_CHECK enum quern_code quern_flush(struct quern *db, struct quern_error *err);
 
 /* Flush, and merge all that touches `range` (NULL: everything) into the bottom run, dropping what
- * is overwritten or deleted and not held by a snapshot. `progress` may be NULL; it is called on
- * quern's own thread and must not write to the store. */
+ * is overwritten, deleted or expired and not held by a snapshot. `progress` may be NULL; it is
+ * called on quern's own thread and must not write to the store. */
 typedef void (*quern_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
                                                     const struct quern_range *range,
@@ -490,7 +506,8 @@ struct quern_stats {
     uint64_t disk_bytes, log_bytes;
     uint64_t log_segments; /* 0 until something is written */
     uint64_t table_bytes, tables, table_entries, table_tombstones;
-    uint32_t tiers; /* rows of `tier` in use; the last one is the bottom run */
+    uint64_t table_expiring; /* entries that have an expiry, past or to come */
+    uint32_t tiers;          /* rows of `tier` in use; the last one is the bottom run */
     struct quern_tier_stats tier[QUERN_TIERS_MAX];
     /* since open */
     uint64_t puts, deletes, batches, gets, gets_found, seeks, user_bytes; /* keys + values put */

@@ -115,6 +115,13 @@ static inline size_t key_common_prefix(struct quern_slice a, struct quern_slice 
     return n;
 }
 
+/* Is there a value to be seen at time `time_ms`? Exact to the millisecond; never (0) is the largest
+ * number when 1 is taken off. */
+static inline bool entry_lives(const struct entry *e, uint64_t time_ms)
+{
+    return e->kind == ENTRY_PUT && e->expires_ms - 1 >= time_ms;
+}
+
 /* The order of entries inside the store: keys rise; of one key the newest comes first. */
 static inline int entry_compare(const struct entry *a, const struct entry *b)
 {

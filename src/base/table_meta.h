@@ -18,7 +18,9 @@ struct table_meta {
     uint64_t raw_bytes;       /* keys and values before block overhead and compression */
     uint64_t entry_hash;      /* order-free: sum of the entries' hashes, wrapping */
     quern_seq seq_min, seq_max;
-    uint64_t expires_min_ms;      /* earliest expiry in it; 0: nothing in it expires */
+    uint64_t expiring_count;      /* entries that have an expiry */
+    uint64_t expires_min_ms;      /* the earliest; 0: nothing in it expires */
+    uint64_t expires_max_ms;      /* the latest */
     uint64_t created_ms;          /* wall clock */
     struct buf smallest, largest; /* user keys, inclusive; owned */
 };

@@ -45,7 +45,9 @@ static enum quern_code write_entries(struct dump *d, struct quern_iter *it, uint
         buf_clear(&d->line);
         if (cli_interrupted())
             code = err_set(err, QUERN_CLOSED, "interrupted");
-        else if (dump_line_entry(quern_iter_key(it), &value, &d->line, err) || write_line(d, err))
+        else if (dump_line_entry(quern_iter_key(it), &value, quern_iter_expires_ms(it), &d->line,
+                                 err) ||
+                 write_line(d, err))
             code = err->code;
         (void)XXH3_64bits_update(&d->hash, d->line.data, d->line.len);
         d->entries++;

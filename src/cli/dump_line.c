@@ -2,6 +2,7 @@
  *
  *     {"key":"fruit","value":"apple"}
  *     {"key_b64":"/wA=","value":""}                   bytes that are no UTF-8, in base64
+ *     {"key":"a","value":"b","expires_ms":17000000}   milliseconds since 1970; without: never
  *     {"end":true,"count":2,"xxh3":"0123456789abcdef"}
  *
  * The hash is XXH3 (64 bits, seed 0) over every byte before the last line. A line holds each name
@@ -66,7 +67,7 @@ static enum quern_code parse_entry(json_t *json, struct dump_line *line, struct 
 {
     const char *name;
     json_t *member;
-    bool key = false, value = false;
+    bool key = false, value = false, expires = false;
 
     json_object_foreach(json, name, member)
     {
@@ -80,6 +81,11 @@ static enum quern_code parse_entry(json_t *json, struct dump_line *line, struct 
             value = true;
             if (take_bytes(member, base64, QUERN_VALUE_BYTES_MAX, &line->value, err))
                 return err_in(err, "%s", name);
+        } else if (!expires && strcmp(name, "expires_ms") == 0) {
+            expires = true;
+            if (!json_is_integer(member) || json_integer_value(member) <= 0)
+                return err_set(err, QUERN_INVALID, "expires_ms: not a number above 0");
+            line->expires_ms = (uint64_t)json_integer_value(member);
         } else {
             return err_set(err, QUERN_INVALID, "member \"%.40s\" is not expected here", name);
         }
@@ -113,6 +119,7 @@ enum quern_code dump_line_parse(struct quern_slice text, struct dump_line *line,
     json_error_t why;
 
     line->end = false;
+    line->expires_ms = 0;
     buf_clear(&line->key);
     buf_clear(&line->value);
     json = json_loadb(text.len != 0 ? text.data : "", text.len,
@@ -192,11 +199,16 @@ static enum quern_code append_member(struct buf *out, const char *name, struct q
 }
 
 enum quern_code dump_line_entry(struct quern_slice key, const struct quern_slice *value,
-                                struct buf *out, struct quern_error *err)
+                                uint64_t expires_ms, struct buf *out, struct quern_error *err)
 {
+    char expires[48];
+    int len = snprintf(expires, sizeof(expires), ",\"expires_ms\":%" PRIu64, expires_ms);
+
     if (buf_append(out, "{", 1, err) || append_member(out, "key", key, err))
         return err->code;
     if (value != NULL && (buf_append(out, ",", 1, err) || append_member(out, "value", *value, err)))
+        return err->code;
+    if (expires_ms != 0 && buf_append(out, expires, (size_t)len, err))
         return err->code;
     return buf_append(out, "}\n", 2, err);
 }

@@ -11,6 +11,7 @@ struct dump_line {
     uint64_t count;        /* entries before it */
     uint64_t hash;         /* XXH3 of all bytes before it, newlines included */
     struct buf key, value; /* otherwise: the entry */
+    uint64_t expires_ms;   /* of it; 0: never */
 };
 
 /* Read a line (without its newline). Errors: INVALID (what is wrong with it), NO_MEMORY. */
@@ -19,9 +20,10 @@ MUST_USE enum quern_code dump_line_parse(struct quern_slice text, struct dump_li
 void dump_line_done(struct dump_line *line);
 #define OWNED_DUMP_LINE __attribute__((cleanup(dump_line_done)))
 
-/* Append the line of an entry, newline included; `value` NULL: the key alone. */
+/* Append the line of an entry, newline included; `value` NULL: without one; expires_ms 0: never. */
 MUST_USE enum quern_code dump_line_entry(struct quern_slice key, const struct quern_slice *value,
-                                         struct buf *out, struct quern_error *err);
+                                         uint64_t expires_ms, struct buf *out,
+                                         struct quern_error *err);
 MUST_USE enum quern_code dump_line_end(uint64_t count, uint64_t hash, struct buf *out,
                                        struct quern_error *err);
 

@@ -23,7 +23,7 @@
 
 #define READ_BYTES (256u << 10)
 /* The longest line that dump writes: each byte of key and value as a six-letter escape. */
-#define LINE_BYTES_MAX (((uint64_t)QUERN_KEY_BYTES_MAX + QUERN_VALUE_BYTES_MAX) * 6 + 64)
+#define LINE_BYTES_MAX (((uint64_t)QUERN_KEY_BYTES_MAX + QUERN_VALUE_BYTES_MAX) * 6 + 128)
 
 /* The bytes [at, buf.len) are read and not yet handed out; [at, looked) hold no newline. */
 struct lines {
@@ -135,7 +135,7 @@ static enum quern_code read_lines(struct load *load, struct load_sink *sink, str
             return err->code == QUERN_INVALID ? err->code = QUERN_CORRUPT : err->code;
         if (line.end)
             return check_end(load, &line, err);
-        if (sink->put(sink, buf_slice(&line.key), buf_slice(&line.value), err))
+        if (sink->put(sink, buf_slice(&line.key), buf_slice(&line.value), line.expires_ms, err))
             return err->code;
         (void)XXH3_64bits_update(&load->hash, raw.data, raw.len);
         load->entries++;

@@ -8,7 +8,7 @@
  * writes what was gathered; both add to `loaded` what the store has acknowledged. */
 struct load_sink {
     enum quern_code (*put)(struct load_sink *sink, struct quern_slice key, struct quern_slice value,
-                           struct quern_error *err);
+                           uint64_t expires_ms, struct quern_error *err);
     enum quern_code (*commit)(struct load_sink *sink, struct quern_error *err);
     uint64_t loaded;
 };

@@ -295,11 +295,12 @@ static enum quern_code sink_write(struct local_sink *s, bool sync, struct quern_
 }
 
 static enum quern_code sink_put(struct load_sink *sink, struct quern_slice key,
-                                struct quern_slice value, struct quern_error *err)
+                                struct quern_slice value, uint64_t expires_ms,
+                                struct quern_error *err)
 {
     struct local_sink *s = (struct local_sink *)sink;
 
-    if (quern_batch_put(s->batch, key, value, err))
+    if (quern_batch_put_until(s->batch, key, value, expires_ms, err))
         return err->code;
     if (quern_batch_count(s->batch) < LOAD_ENTRIES && quern_batch_bytes(s->batch) < LOAD_BYTES)
         return QUERN_OK;

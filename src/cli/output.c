@@ -58,7 +58,7 @@ enum quern_code out_entry_json(struct quern_slice key, const struct quern_slice 
 {
     struct buf line OWNED_BUF = {0};
 
-    if (dump_line_entry(key, value, &line, err))
+    if (dump_line_entry(key, value, 0, &line, err))
         return err->code;
     out_bytes(buf_slice(&line));
     return QUERN_OK;

@@ -94,11 +94,17 @@ static struct lane *free_lane(struct remote_sink *s, struct quern_slice key)
 }
 
 static enum quern_code sink_put(struct load_sink *sink, struct quern_slice key,
-                                struct quern_slice value, struct quern_error *err)
+                                struct quern_slice value, uint64_t expires_ms,
+                                struct quern_error *err)
 {
     struct remote_sink *s = (struct remote_sink *)sink;
     struct lane *lane;
     int running;
+
+    if (expires_ms != 0)
+        return err_set(
+            err, QUERN_UNSUPPORTED,
+            "the entry expires, and a server takes no such entries; load it into a directory");
 
     while ((lane = free_lane(s, key)) == NULL)
         if (wait_some(s, err) || refusal(s, err))

@@ -6,8 +6,9 @@
  * when the runs above the bottom hold half as much as the bottom, or what they delete is much of
  * the store, all of them merge into it; so they do when reads that crossed them have cost as much
  * as the merge will. Tables of the bottom whose dead entries no snapshot holds any more are
- * rewritten. Every merge is a *job* that goes through the key space slice by slice; each slice is
- * one manifest edit, so that temporary space stays small and a crash costs one slice.
+ * rewritten; those of which all has expired go unread. Every merge is a *job* that goes through the
+ * key space slice by slice; each slice is one manifest edit, so that temporary space stays small
+ * and a crash costs one slice.
  *
  * Threads: none of its own; one caller at a time per object. */
 #ifndef COMPACT_COMPACT_H
@@ -35,8 +36,8 @@ struct compact_config {
 #define JOB_RUNS_MAX 64
 struct compact_job {
     bool active;
-    bool rewrite; /* bottom tables with tombstones or duplicates are rewritten even if nothing
-                   * overlaps */
+    bool rewrite; /* bottom tables with dead entries are rewritten even if nothing overlaps */
+    uint64_t horizon_ms; /* compact_need's, when it began */
     uint32_t target_tier;
     uint64_t target_run;
     uint64_t run_no[JOB_RUNS_MAX]; /* sources, without the target */
@@ -61,6 +62,7 @@ enum compact_urge {
 struct compact_need {
     enum compact_urge urge;
     quern_seq oldest_pin; /* of the live snapshots and cursors; UINT64_MAX: there is none */
+    uint64_t horizon_ms;  /* what has expired by then is dead for everybody */
     /* What could have been merged in the time that reads have spent on runs that did not have what
      * they looked for, since all upper runs were last merged. */
     uint64_t read_bytes;
@@ -86,9 +88,13 @@ struct compact_job *compact_active(struct compact_jobs *jobs);
  * bottom; tables that are cut by the range widen it. NULL when there is nothing to do, or a job is
  * under way that must end first (*wait is set then). */
 struct compact_job *compact_pick_range(const struct manifest_state *state,
-                                       struct compact_jobs *jobs, struct quern_slice start,
-                                       struct quern_slice end, struct manifest *numbers,
-                                       bool *wait);
+                                       struct compact_jobs *jobs, uint64_t horizon_ms,
+                                       struct quern_slice start, struct quern_slice end,
+                                       struct manifest *numbers, bool *wait);
+
+/* Nothing of the table will be seen by anybody, and nothing lies below it that it hides: it may go
+ * unread. */
+bool compact_is_expired(const struct manifest_table *t, uint64_t horizon_ms);
 
 /* The next slice of a job. */
 struct compact_slice {
@@ -123,7 +129,9 @@ struct compact_rules {
     const quern_seq
         *snapshots; /* live, rising: for each the newest version at or below it is kept */
     size_t snapshot_count;
-    bool bottom; /* nothing older lies below the output: tombstones may go */
+    uint64_t
+        horizon_ms; /* what has expired by then is dead for everybody: a tombstone stands for it */
+    bool bottom;    /* nothing older lies below the output: tombstones may go */
     uint64_t table_bytes;
     uint32_t block_bytes, filter_bits;
     enum sst_codec codec;

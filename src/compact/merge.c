@@ -6,13 +6,15 @@
  *   so 60 can be seen by nobody and goes.
  *
  * A stratum is what lies between two neighbouring snapshots; of each key the newest version in
- * every stratum is kept. A tombstone in the lowest stratum hides only what the same merge drops, if
- * nothing older lies below the output; then it goes too. All versions of a key land in one table,
- * so a point read looks into one table per run. The files are synced, and their names too, before
- * the caller hears of them.
+ * every stratum is kept. What has expired for everybody goes on as a tombstone of its number: it
+ * must hide what is older, as it did. A tombstone in the lowest stratum hides only what the same
+ * merge drops, if nothing older lies below the output; then it goes too. All versions of a key land
+ * in one table, so a point read looks into one table per run. The files are synced, and their names
+ * too, before the caller hears of them.
  *
  * What goes in must come out: each entry that is kept is hashed where the cursor shows it, or was
- * by the table's cursor that read it (iter_hash()), and what the finished file holds is held against the sum (docs/design/50-compaction.md). */
+ * by the table's cursor that read it (iter_hash()), and what the finished file holds is held against
+ * the sum (docs/design/50-compaction.md). */
 #include "compact/compact.h"
 
 #include "base/alloc.h"
@@ -106,10 +108,17 @@ static enum quern_code open_table(struct merge *m, struct quern_error *err)
     return sst_writer_open(m->dir, &config, &m->writer, err);
 }
 
+static struct entry tombstone_for(const struct entry *e)
+{
+    return (struct entry){
+        .key = e->key, .value = slice_of(e->value.data, 0), .seq = e->seq, .kind = ENTRY_DELETE};
+}
+
 /* Keep one entry of the input or drop it. */
 static enum quern_code merge_entry(struct merge *m, const struct iter *in, struct quern_error *err)
 {
     const struct entry *e = &in->at;
+    struct entry gone;
     size_t stratum = stratum_of(m->rules, e->seq);
     uint64_t hash;
     bool new_key = !m->key_known || !key_equal(buf_slice(&m->key), e->key);
@@ -123,6 +132,10 @@ static enum quern_code merge_entry(struct merge *m, const struct iter *in, struc
         m->key_known = true;
     }
     m->stratum = stratum;
+    if (e->kind == ENTRY_PUT && !entry_lives(e, m->rules->horizon_ms)) {
+        gone = tombstone_for(e);
+        e = &gone;
+    }
     if (e->kind == ENTRY_DELETE && m->rules->bottom && stratum == 0)
         return QUERN_OK;
     if (new_key && m->writer != NULL && sst_writer_bytes(m->writer) >= m->rules->table_bytes &&
@@ -130,7 +143,7 @@ static enum quern_code merge_entry(struct merge *m, const struct iter *in, struc
         return err->code;
     if (m->writer == NULL && open_table(m, err))
         return err->code;
-    if (!iter_hash(in, &hash))
+    if (e == &gone || !iter_hash(in, &hash))
         hash = sst_entry_hash(e);
     m->count++;
     m->sum += hash;

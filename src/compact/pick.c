@@ -1,34 +1,21 @@
-/* pick.c - which merge is due, and the next slice of it. Pure: looks at the shape, does no I/O.
+/* pick.c - which merge is due. Pure: looks at the shape, does no I/O.
  *
  *   tier 0   [a......z] [b.....y] [a....x] [c......z]     one run a flush: K of them are due
  *   tier 1   [a..g][h..m][n..z]                           one run of several tables
  *   bottom   [a.c][d.f][g.i][j.l][m.o][p.r][s.u][v.z]     one run, most of the data
  *
- * A job empties runs into a target run from the lowest key up. A slice ends where a table of the
- * target begins, so that no table of the target is cut; source tables that reach further are
- * trimmed: their lower bound rises in the manifest, their file stays until its last slice. */
-#include "compact/compact.h"
+ * It becomes a job, which slice.c cuts into slices. */
+#include "compact/pick_priv.h"
 
-#include "base/alloc.h"
-
-#include <stdlib.h>
+#include <string.h>
 
 /* A store this small settles into one run whenever it is idle. */
 #define SMALL_STORE_BYTES (UINT64_C(16) << 20)
 
-/* Dead entries (tombstones, and versions that are not the newest) are too many when they are one in
- * this many: then a merge throws away a quarter of what it reads, and what they hide besides. */
+/* Dead entries (tombstones, versions that are not the newest, what has expired) are too many when
+ * they are one in this many: then a merge throws away a quarter of what it reads, and what they hide
+ * besides. */
 #define DEAD_SHARE 4
-
-static struct quern_slice low_of(const struct manifest_table *t)
-{
-    return buf_slice(&t->meta.smallest);
-}
-
-static struct quern_slice high_of(const struct manifest_table *t)
-{
-    return buf_slice(&t->meta.largest);
-}
 
 /* ---- runs ---- */
 
@@ -50,14 +37,6 @@ static bool next_run(const struct manifest_state *state, size_t *at, struct run_
     return true;
 }
 
-static bool job_has_run(const struct compact_job *job, uint64_t run_no)
-{
-    for (size_t i = 0; i < job->run_count; i++)
-        if (job->run_no[i] == run_no)
-            return true;
-    return false;
-}
-
 static bool run_is_taken(const struct compact_jobs *jobs, uint64_t run_no)
 {
     for (size_t i = 0; i < ARRAY_LEN(jobs->job); i++) {
@@ -73,7 +52,7 @@ struct shape {
     uint64_t bottom_run, bottom_bytes, upper_bytes;
     uint64_t due_bytes;        /* so much above the bottom makes the merge into it due */
     uint64_t free_bytes;       /* above the bottom and not part of a job */
-    uint64_t entries, deletes; /* of all tables; tombstones above the bottom that may go */
+    uint64_t entries, deletes; /* of all tables; above the bottom what deletes, and may go */
     size_t upper_runs;
     size_t free_runs[TIER_COUNT_MAX]; /* of a tier, not part of a job */
     uint32_t deepest;                 /* upper tier that is not empty */
@@ -100,8 +79,14 @@ static bool is_unpinned(const struct manifest_table *t, quern_seq oldest_pin)
     return t->meta.seq_max <= oldest_pin;
 }
 
+bool compact_is_expired(const struct manifest_table *t, uint64_t horizon_ms)
+{
+    return t->tier == TIER_BOTTOM && t->meta.expiring_count == t->meta.entry_count &&
+           t->meta.expires_max_ms <= horizon_ms;
+}
+
 static struct shape measure(const struct manifest_state *state, const struct compact_jobs *jobs,
-                            const struct compact_config *config, quern_seq oldest_pin)
+                            const struct compact_config *config, const struct compact_need *need)
 {
     struct shape s = {0};
     struct run_shape run;
@@ -113,8 +98,8 @@ static struct shape measure(const struct manifest_state *state, const struct com
         s.entries += t->meta.entry_count;
         if (t->tier == TIER_BOTTOM)
             bottom_raw += t->meta.raw_bytes;
-        else if (is_unpinned(t, oldest_pin))
-            s.deletes += t->meta.tombstone_count;
+        else if (is_unpinned(t, need->oldest_pin))
+            s.deletes += t->meta.tombstone_count + expired_in(t, need->horizon_ms);
     }
 
     for (size_t at = 0; next_run(state, &at, &run);) {
@@ -147,7 +132,8 @@ static uint64_t over_bytes(const struct shape *s, const struct compact_config *c
 uint64_t compact_over_bytes(const struct manifest_state *state, const struct compact_config *config)
 {
     static const struct compact_jobs none;
-    struct shape s = measure(state, &none, config, 0);
+    static const struct compact_need nothing;
+    struct shape s = measure(state, &none, config, &nothing);
 
     return over_bytes(&s, config);
 }
@@ -213,8 +199,9 @@ static void leave_no_gap(struct compact_job *job, const struct manifest_state *s
 }
 
 static struct compact_job *begin(struct compact_jobs *jobs, const struct manifest_state *state,
-                                 uint32_t from, uint32_t to, uint32_t target_tier,
-                                 uint64_t bottom_run, struct manifest *numbers)
+                                 uint64_t horizon_ms, uint32_t from, uint32_t to,
+                                 uint32_t target_tier, uint64_t bottom_run,
+                                 struct manifest *numbers)
 {
     struct compact_job *job = &jobs->job[target_tier == TIER_BOTTOM ? TIER_BOTTOM : to];
 
@@ -223,6 +210,7 @@ static struct compact_job *begin(struct compact_jobs *jobs, const struct manifes
     leave_no_gap(job, state);
     job->active = true;
     job->rewrite = false;
+    job->horizon_ms = horizon_ms;
     if (target_tier != TIER_BOTTOM)
         job->target_run = job->run_no[0]; /* as old as the newest of its sources */
     else
@@ -253,18 +241,22 @@ static struct compact_job *settle(const struct manifest_state *state, const stru
     if (!idle && need->read_bytes < s->upper_bytes + (bottom ? s->bottom_bytes : 0))
         return NULL;
     if (bottom)
-        return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s->bottom_run, numbers);
-    return begin(jobs, state, 0, s->deepest, s->deepest + 1, 0, numbers);
+        return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s->bottom_run,
+                     numbers);
+    return begin(jobs, state, need->horizon_ms, 0, s->deepest, s->deepest + 1, 0, numbers);
 }
 
-static bool has_many_dead(const struct manifest_table *t)
+static bool has_many_dead(const struct manifest_table *t, uint64_t horizon_ms)
 {
-    return (t->meta.tombstone_count + t->meta.duplicate_count) * DEAD_SHARE >= t->meta.entry_count;
+    uint64_t dead = t->meta.tombstone_count + t->meta.duplicate_count + expired_in(t, horizon_ms);
+
+    return dead * DEAD_SHARE >= t->meta.entry_count;
 }
 
-/* A table of the bottom that kept dead entries for snapshots which are gone: rewrite it alone. */
+/* A table of the bottom that kept dead entries for snapshots which are gone, or of which much has
+ * expired: rewrite it alone. */
 static struct compact_job *clean(const struct manifest_state *state, const struct shape *s,
-                                 struct compact_jobs *jobs, quern_seq oldest_pin)
+                                 struct compact_jobs *jobs, const struct compact_need *need)
 {
     struct compact_job *job = &jobs->job[TIER_BOTTOM];
     struct quern_error err;
@@ -272,7 +264,8 @@ static struct compact_job *clean(const struct manifest_state *state, const struc
     for (size_t i = 0; i < state->table_count; i++) {
         const struct manifest_table *t = &state->tables[i];
 
-        if (t->tier != TIER_BOTTOM || !has_many_dead(t) || !is_unpinned(t, oldest_pin))
+        if (t->tier != TIER_BOTTOM || !has_many_dead(t, need->horizon_ms) ||
+            !is_unpinned(t, need->oldest_pin))
             continue;
         buf_clear(&job->position);
         buf_clear(&job->end);
@@ -281,6 +274,7 @@ static struct compact_job *clean(const struct manifest_state *state, const struc
             buf_append(&job->end, "", 1, &err))
             return NULL; /* no memory: at the next look */
         job->active = job->rewrite = true;
+        job->horizon_ms = need->horizon_ms;
         job->target_tier = TIER_BOTTOM;
         job->target_run = s->bottom_run;
         job->run_count = 0;
@@ -309,7 +303,7 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
                                  const struct compact_config *config,
                                  const struct compact_need *need, struct manifest *numbers)
 {
-    struct shape s = measure(state, jobs, config, need->oldest_pin);
+    struct shape s = measure(state, jobs, config, need);
     struct compact_job *job;
     bool busy = compact_active(jobs) != NULL;
     /* Few runs may be much too: one batch may be larger than many MemDBs. */
@@ -319,25 +313,27 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
     bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && (much || many_dead);
 
     if (!busy && bottom_is_due)
-        return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
+        return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run,
+                     numbers);
     for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++) {
         if (jobs->job[tier].active)
             return &jobs->job[tier];
         if (s.free_runs[tier] < config->tier_runs)
             continue;
         if (!busy && tier + 1 == TIER_BOTTOM)
-            return begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
+            return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM,
+                         s.bottom_run, numbers);
         if (bottom_is_due && s.free_runs[tier] < 3 * config->tier_runs)
             continue; /* what is under way ends first, and nothing else begins meanwhile */
         if (tier + 1 < TIER_BOTTOM && !can_wait(state, &s, jobs, config, tier))
-            return begin(jobs, state, tier, tier, tier + 1, 0, numbers);
+            return begin(jobs, state, need->horizon_ms, tier, tier, tier + 1, 0, numbers);
     }
     if (jobs->job[TIER_BOTTOM].active)
         return &jobs->job[TIER_BOTTOM];
     if (need->urge == COMPACT_NORMAL || busy)
         return NULL;
     job = settle(state, &s, jobs, need, numbers);
-    return job != NULL ? job : clean(state, &s, jobs, need->oldest_pin);
+    return job != NULL ? job : clean(state, &s, jobs, need);
 }
 
 struct compact_job *compact_active(struct compact_jobs *jobs)
@@ -349,13 +345,6 @@ struct compact_job *compact_active(struct compact_jobs *jobs)
 }
 
 /* ---- the user's range ---- */
-
-static bool touches(const struct manifest_table *t, struct quern_slice start,
-                    struct quern_slice end)
-{
-    return (start.len == 0 || key_compare(high_of(t), start) >= 0) &&
-           (end.len == 0 || key_compare(low_of(t), end) < 0);
-}
 
 /* Widen [start, last] until no table is cut by it. Empty `start` and `last_open` stand for no
  * bound. */
@@ -386,8 +375,9 @@ static void widen(const struct manifest_state *state, struct quern_slice *start,
 }
 
 struct compact_job *compact_pick_range(const struct manifest_state *state,
-                                       struct compact_jobs *jobs, struct quern_slice start,
-                                       struct quern_slice end, struct manifest *numbers, bool *wait)
+                                       struct compact_jobs *jobs, uint64_t horizon_ms,
+                                       struct quern_slice start, struct quern_slice end,
+                                       struct manifest *numbers, bool *wait)
 {
     struct quern_slice last = {NULL, 0};
     uint64_t bottom_run = 0;
@@ -401,7 +391,7 @@ struct compact_job *compact_pick_range(const struct manifest_state *state,
     for (size_t i = 0; i < state->table_count; i++)
         if (state->tables[i].tier == TIER_BOTTOM)
             bottom_run = state->tables[i].run_no;
-    job = begin(jobs, state, 0, TIER_BOTTOM - 1, TIER_BOTTOM, bottom_run, numbers);
+    job = begin(jobs, state, horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, bottom_run, numbers);
     job->rewrite = true;
     if (buf_append(&job->position, start.data, start.len, &err))
         return job;      /* no memory for a bound: the whole store is compacted instead */
@@ -412,222 +402,6 @@ struct compact_job *compact_pick_range(const struct manifest_state *state,
         buf_clear(&job->end);
     }
     return job;
-}
-
-/* ---- slices ---- */
-
-/* The tables a job still has to do with, in key order; indexes into state->tables. */
-struct plan {
-    const struct manifest_state *state;
-    const struct compact_job *job;
-    size_t *source, source_count; /* by smallest */
-    size_t *target, target_count; /* by smallest */
-};
-
-static int by_smallest(const void *a, const void *b, void *arg)
-{
-    const struct manifest_state *state = arg;
-
-    return key_compare(low_of(&state->tables[*(const size_t *)a]),
-                       low_of(&state->tables[*(const size_t *)b]));
-}
-
-static bool is_dirty(const struct manifest_table *t)
-{
-    return t->meta.tombstone_count != 0 || t->meta.duplicate_count != 0;
-}
-
-static enum quern_code plan_make(struct plan *p, struct quern_error *err)
-{
-    struct quern_slice position = buf_slice(&p->job->position), end = buf_slice(&p->job->end);
-
-    p->source = alloc_array(p->state->table_count + 1, sizeof(*p->source));
-    p->target = alloc_array(p->state->table_count + 1, sizeof(*p->target));
-    if (p->source == NULL || p->target == NULL)
-        return err_memory(err, "a compaction plan");
-    for (size_t i = 0; i < p->state->table_count; i++) {
-        const struct manifest_table *t = &p->state->tables[i];
-
-        if (!touches(t, position, end))
-            continue;
-        if (t->tier == p->job->target_tier && t->run_no == p->job->target_run)
-            p->target[p->target_count++] = i;
-        else if (t->tier < p->job->target_tier && job_has_run(p->job, t->run_no))
-            p->source[p->source_count++] = i;
-    }
-    qsort_r(p->source, p->source_count, sizeof(*p->source), by_smallest, (void *)p->state);
-    return QUERN_OK;
-}
-
-/* The first target table that ends at or after `key`. */
-static size_t target_at(const struct plan *p, struct quern_slice key)
-{
-    size_t i = 0;
-
-    while (i < p->target_count && key_compare(high_of(&p->state->tables[p->target[i]]), key) < 0)
-        i++;
-    return i;
-}
-
-/* The first key that the job has to touch: of a source, or of a table to rewrite. */
-static bool first_key(const struct plan *p, struct quern_slice *key)
-{
-    bool found = p->source_count != 0;
-
-    if (found)
-        *key = low_of(&p->state->tables[p->source[0]]);
-    for (size_t i = 0; p->job->rewrite && i < p->target_count; i++) {
-        const struct manifest_table *t = &p->state->tables[p->target[i]];
-
-        if (is_dirty(t) && (!found || key_compare(low_of(t), *key) < 0)) {
-            *key = low_of(t);
-            return true;
-        }
-    }
-    return found;
-}
-
-/* How many source tables, from the first on, can go to the target run unread. */
-static size_t movable(const struct plan *p, const struct compact_config *config)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; p->job->rewrite && i < p->target_count; i++)
-        if (is_dirty(&p->state->tables[p->target[i]]))
-            return 0; /* moving past it would leave it as it is */
-    for (; n < p->source_count; n++) {
-        const struct manifest_table *t = &p->state->tables[p->source[n]];
-        size_t at = target_at(p, low_of(t));
-
-        if (p->job->target_tier == TIER_BOTTOM &&
-            (is_dirty(t) || (config->compress_moved && t->meta.file_bytes >= t->meta.raw_bytes)))
-            break;
-        if (n + 1 < p->source_count &&
-            key_compare(low_of(&p->state->tables[p->source[n + 1]]), high_of(t)) <= 0)
-            break;
-        if (at < p->target_count &&
-            key_compare(low_of(&p->state->tables[p->target[at]]), high_of(t)) <= 0)
-            break;
-    }
-    return n;
-}
-
-static uint64_t bytes_below(const struct plan *p, struct quern_slice start, struct quern_slice key)
-{
-    uint64_t bytes = 0;
-
-    for (int side = 0; side < 2; side++) {
-        const size_t *list = side ? p->target : p->source;
-        size_t count = side ? p->target_count : p->source_count;
-
-        for (size_t i = 0; i < count; i++) {
-            const struct manifest_table *t = &p->state->tables[list[i]];
-
-            if (key_compare(low_of(t), key) >= 0)
-                break;
-            if (key_compare(high_of(t), start) < 0)
-                continue;
-            bytes += key_compare(high_of(t), key) < 0 ? t->meta.file_bytes : t->meta.file_bytes / 2;
-        }
-    }
-    return bytes;
-}
-
-/* Where the slice that begins at `start` ends: the first boundary with enough bytes before it. */
-static struct quern_slice slice_end(const struct plan *p, struct quern_slice start,
-                                    struct quern_slice first, uint64_t bytes_wanted)
-{
-    size_t s = 0, t = 0;
-
-    for (;;) { /* the boundaries of both lists, merged, rising */
-        struct quern_slice key;
-        size_t inside;
-
-        if (t < p->target_count &&
-            (s == p->source_count || key_compare(low_of(&p->state->tables[p->target[t]]),
-                                                 low_of(&p->state->tables[p->source[s]])) <= 0))
-            key = low_of(&p->state->tables[p->target[t++]]);
-        else if (s < p->source_count)
-            key = low_of(&p->state->tables[p->source[s++]]);
-        else
-            return buf_slice(&p->job->end);
-        if (key_compare(key, first) <= 0)
-            continue;
-        inside = target_at(p, key);
-        if (inside < p->target_count &&
-            key_compare(low_of(&p->state->tables[p->target[inside]]), key) < 0)
-            continue; /* would cut a table of the target */
-        if (bytes_below(p, start, key) >= bytes_wanted)
-            return key;
-    }
-}
-
-static enum quern_code plan_slice(struct plan *p, const struct compact_config *config,
-                                  struct compact_slice *out, struct quern_error *err)
-{
-    struct quern_slice first, end;
-    size_t at, moves;
-
-    if (!first_key(p, &first)) {
-        out->done = true;
-        return QUERN_OK;
-    }
-    out->table = alloc_array(p->source_count + p->target_count, sizeof(*out->table));
-    if (out->table == NULL)
-        return err_memory(err, "a compaction slice");
-    moves = movable(p, config);
-    if (moves != 0) {
-        out->move = true;
-        for (size_t i = 0; i < moves; i++)
-            out->table[out->table_count++] = p->source[i];
-        if (moves == p->source_count)
-            return buf_append(&out->end, p->job->end.data, p->job->end.len, err);
-        end = low_of(&p->state->tables[p->source[moves]]);
-        return buf_append(&out->end, end.data, end.len, err);
-    }
-    at = target_at(p, first);
-    out->start = first;
-    if (at < p->target_count && key_compare(low_of(&p->state->tables[p->target[at]]), first) < 0)
-        out->start = low_of(&p->state->tables[p->target[at]]);
-    end = slice_end(p, out->start, first, 2 * config->table_bytes);
-    for (int side = 0; side < 2; side++) {
-        const size_t *list = side ? p->target : p->source;
-        size_t count = side ? p->target_count : p->source_count;
-
-        for (size_t i = 0; i < count; i++) {
-            if (!touches(&p->state->tables[list[i]], out->start, end))
-                continue;
-            out->table[out->table_count++] = list[i];
-            out->bytes_in += p->state->tables[list[i]].meta.file_bytes;
-        }
-    }
-    return buf_append(&out->end, end.data, end.len, err);
-}
-
-enum quern_code compact_next_slice(const struct manifest_state *state,
-                                   const struct compact_job *job,
-                                   const struct compact_config *config, struct compact_slice *out,
-                                   struct quern_error *err)
-{
-    struct plan p = {.state = state, .job = job};
-    enum quern_code code;
-
-    *out = (struct compact_slice){0};
-    code = plan_make(&p, err);
-    if (code == QUERN_OK)
-        code = plan_slice(&p, config, out, err);
-    alloc_free(p.source);
-    alloc_free(p.target);
-    if (code != QUERN_OK)
-        compact_slice_done(out);
-    return code;
-}
-
-void compact_slice_done(struct compact_slice *s)
-{
-    alloc_free(s->table);
-    buf_done(&s->end);
-    *s = (struct compact_slice){0};
 }
 
 void compact_jobs_done(struct compact_jobs *jobs)

@@ -28,9 +28,9 @@ void quern_batch_clear(struct quern_batch *batch)
 }
 
 static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, struct quern_slice key,
-                           struct quern_slice value, struct quern_error *err)
+                           struct quern_slice value, uint64_t expires_ms, struct quern_error *err)
 {
-    if (check_key(key, err))
+    if (check_key(key, err) || check_expiry(expires_ms, err))
         return err->code;
     if (value.len > QUERN_VALUE_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
@@ -38,7 +38,7 @@ static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, stru
     if (batch->ops.len + OP_HEAD_BYTES_MAX + key.len + value.len > QUERN_BATCH_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the batch would have more than %u bytes",
                        QUERN_BATCH_BYTES_MAX);
-    if (op_append(&batch->ops, kind, key, value, 0, err))
+    if (op_append(&batch->ops, kind, key, value, expires_ms, err))
         return err->code;
     batch->count++;
     batch->puts += kind == ENTRY_PUT;
@@ -51,7 +51,16 @@ enum quern_code quern_batch_put(struct quern_batch *batch, struct quern_slice ke
 {
     struct quern_error local;
 
-    return add(batch, ENTRY_PUT, key, value, ERR_OR(err, local));
+    return add(batch, ENTRY_PUT, key, value, 0, ERR_OR(err, local));
+}
+
+enum quern_code quern_batch_put_until(struct quern_batch *batch, struct quern_slice key,
+                                      struct quern_slice value, uint64_t expires_ms,
+                                      struct quern_error *err)
+{
+    struct quern_error local;
+
+    return add(batch, ENTRY_PUT, key, value, expires_ms, ERR_OR(err, local));
 }
 
 enum quern_code quern_batch_delete(struct quern_batch *batch, struct quern_slice key,
@@ -59,7 +68,7 @@ enum quern_code quern_batch_delete(struct quern_batch *batch, struct quern_slice
 {
     struct quern_error local;
 
-    return add(batch, ENTRY_DELETE, key, slice_of(NULL, 0), ERR_OR(err, local));
+    return add(batch, ENTRY_DELETE, key, slice_of(NULL, 0), 0, ERR_OR(err, local));
 }
 
 /* check := u8 what | u64 revision | u32 key_len | key */

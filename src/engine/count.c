@@ -1,8 +1,8 @@
 /* count.c - how many keys live in a range, exactly.
  *
  * Where a single run holds all there is in the range, and its tables have one living version of
- * each key, the difference of two ranks is the answer: the index knows running counts. Otherwise
- * the range is walked, without looking at values. */
+ * each key, none of which has expired, the difference of two ranks is the answer: the index knows
+ * running counts. Otherwise the range is walked, without looking at values. */
 #include "engine/scan_priv.h"
 
 static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it, bool *touches,
@@ -29,12 +29,12 @@ static bool table_touches(const struct table *t, const struct quern_iter *it)
            (it->upper.len == 0 || key_compare(buf_slice(&t->smallest), buf_slice(&it->upper)) < 0);
 }
 
-static bool table_is_plain(const struct table *t, quern_seq seq)
+static bool table_is_plain(const struct table *t, const struct pin *at)
 {
     const struct table_meta *meta = sst_meta(t->sst);
 
-    return meta->tombstone_count == 0 && meta->duplicate_count == 0 && meta->seq_max <= seq &&
-           meta->expires_min_ms == 0;
+    return meta->tombstone_count == 0 && meta->duplicate_count == 0 && meta->seq_max <= at->seq &&
+           (meta->expires_min_ms == 0 || meta->expires_min_ms > at->time_ms);
 }
 
 /* The only run with tables in the range. *only is NULL when there is none; false: ranks cannot
@@ -50,7 +50,7 @@ static bool only_run(const struct quern_iter *it, const struct run **only)
         for (size_t i = 0; i < run->count; i++) {
             if (!table_touches(run->tables[i], it))
                 continue;
-            if (!table_is_plain(run->tables[i], it->pin.seq) || (*only != NULL && *only != run))
+            if (!table_is_plain(run->tables[i], &it->pin) || (*only != NULL && *only != run))
                 return false;
             *only = run;
         }

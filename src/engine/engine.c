@@ -67,6 +67,13 @@ enum quern_code check_key(struct quern_slice key, struct quern_error *err)
     return QUERN_OK;
 }
 
+enum quern_code check_expiry(uint64_t expires_ms, struct quern_error *err)
+{
+    if (UNLIKELY(expires_ms > INT64_MAX))
+        return err_set(err, QUERN_INVALID, "an expiry of %" PRIu64 " ms; 0 is never", expires_ms);
+    return QUERN_OK;
+}
+
 /* ---- events and failures ---- */
 
 void engine_event(struct quern *db, enum quern_event_kind kind, uint64_t bytes_in,
@@ -124,6 +131,18 @@ void engine_note_damage(struct quern *db, const struct quern_error *err)
         return;
     atomic_fetch_add(&db->corrupt_blocks, 1);
     engine_event(db, QUERN_EVENT_CORRUPT, 0, 0, 0, "%s", err->text);
+}
+
+/* ---- time ---- */
+
+uint64_t engine_time_ms(struct quern *db)
+{
+    uint64_t now = os_wall_ms(db->os), latest = atomic_load(&db->time_ms);
+
+    while (now > latest)
+        if (atomic_compare_exchange_weak(&db->time_ms, &latest, now))
+            return now;
+    return latest;
 }
 
 /* ---- counters ---- */

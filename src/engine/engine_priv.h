@@ -80,9 +80,10 @@ struct counters {
     _Atomic uint64_t passed;             /* see engine_passed() */
 };
 
-/* Something that holds a number: a snapshot or a cursor. */
+/* Something that holds a number and a time: a snapshot, a cursor, a read that must not be torn. */
 struct pin {
     quern_seq seq;
+    uint64_t time_ms; /* expiries are judged by it */
     struct pin *prev, *next;
 };
 
@@ -127,6 +128,7 @@ struct quern {
      */
     _Alignas(64) _Atomic(struct view *) view;   /* published under mu, read under RCU */
     _Alignas(64) _Atomic quern_seq visible_seq; /* the leader releases, readers acquire */
+    _Alignas(64) _Atomic uint64_t time_ms;      /* the latest that engine_time_ms() has said */
 
     /* ---- the commit queue ---- */
     _Alignas(64) struct mutex queue_mu;
@@ -161,7 +163,7 @@ struct quern {
      * the close. Added by open, removed by the worker. No MemDB is sealed meanwhile. */
     struct memdb *recovered;
     size_t recovered_count;
-    struct pin pins; /* list head: snapshots and cursors */
+    struct pin pins; /* list head: snapshots, cursors, and reads that hold one */
     uint32_t snapshot_count, iterator_count;
     struct request *requests;
     bool stop;           /* the worker is to end */
@@ -229,6 +231,7 @@ static inline struct wal *engine_wal(const struct quern *db)
 /* A handle is used in the process that opened it, and is not NULL. */
 MUST_USE enum quern_code engine_check(const struct quern *db, struct quern_error *err);
 MUST_USE enum quern_code check_key(struct quern_slice key, struct quern_error *err);
+MUST_USE enum quern_code check_expiry(uint64_t expires_ms, struct quern_error *err);
 void engine_event(struct quern *db, enum quern_event_kind kind, uint64_t bytes_in,
                   uint64_t bytes_out, uint64_t duration_ns, const char *format, ...)
     PRINTF_LIKE(6, 7);
@@ -242,6 +245,8 @@ struct counters *engine_counters(struct quern *db);
 /* How often reads have looked into a run above the bottom in vain, or passed over an entry that is
  * not shown: estimated from samples. A merge would have spared them that. */
 uint64_t engine_passed(struct quern *db);
+/* The wall clock, but it never goes back: what has expired stays so. */
+uint64_t engine_time_ms(struct quern *db);
 void engine_forks_watch(void); /* pthread_atfork, once */
 uint32_t engine_fork_generation(void);
 
@@ -299,9 +304,15 @@ void engine_judged_done(struct quern *db);
 void engine_updates_done(struct quern *db);
 
 /* ---- read.c ---- */
-/* The number of the write that the present value of `key` came with. Returns OK or NOT_FOUND. */
-MUST_USE enum quern_code engine_revision(struct quern *db, struct quern_slice key, quern_seq *seq,
+/* The number of the write that the value of `key` came with, as `at` sees it. Returns OK or
+ * NOT_FOUND. */
+MUST_USE enum quern_code engine_revision(struct quern *db, struct quern_slice key,
+                                         const struct pin *at, quern_seq *seq,
                                          struct quern_error *err);
+/* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
+ * was true at one moment, and it is to be asked again, held by a pin. */
+MUST_USE enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
+                                    struct quern_value *value, bool *torn, struct quern_error *err);
 MUST_USE enum quern_code engine_value_copy(struct quern_value *value, const struct entry *e,
                                            struct quern_error *err);
 void engine_value_clear(struct quern_value *value);
@@ -331,8 +342,12 @@ MUST_USE enum quern_code engine_apply_edit(struct quern *db, const struct manife
 MUST_USE enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
                                      struct quern_error *err);
 quern_seq engine_oldest_pin(struct quern *db); /* UINT64_MAX: there is none */
-void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq);
+/* What is dead for everybody: the oldest time that a pin judges by, or the present. */
+uint64_t engine_horizon_ms(struct quern *db);
+void pin_add_locked(struct quern *db, struct pin *p, const struct pin *as); /* NULL: the present */
 void pin_remove_locked(struct pin *p);
+void pin_add(struct quern *db, struct pin *p); /* of the present */
+void pin_remove(struct quern *db, struct pin *p);
 
 /* ---- ballast.c ---- */
 void ballast_keep(struct quern *db);    /* see that it is there, if the disk has plenty of space */

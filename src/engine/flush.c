@@ -119,6 +119,7 @@ enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log
     if (mem_iter(mem, 0, &in, err) || engine_pins(db, &pins, &rules.snapshot_count, err))
         return err->code;
     rules.snapshots = pins;
+    rules.horizon_ms = engine_horizon_ms(db);
     if (lies_apart(db, in, err))
         rules.table_bytes = db->options.table_bytes;
     rules.warm = flush_warmth(db, info.arena_bytes);

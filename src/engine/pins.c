@@ -1,15 +1,23 @@
-/* pins.c - which old numbers somebody still looks at.
+/* pins.c - which old numbers and times somebody still looks at.
  *
- * A snapshot is a pin and nothing more; an iterator has one too. What a pin sees, flushes and
- * merges keep (compact/merge.c). The list is under mu, and short. */
+ * A snapshot is a pin and nothing more; an iterator has one too, and so has a read that met what had
+ * just expired (read.c). What a pin sees, flushes and merges keep (compact/merge.c). The list is
+ * under mu, and short.
+ *
+ * A pin's time is taken under mu, and so is the horizon, from a clock that never goes back: so a pin
+ * that comes after a merge has asked for the horizon judges by no earlier time. */
 #include "engine/engine_priv.h"
 
 #include <stdlib.h>
 
-void pin_add_locked(struct quern *db, struct pin *p, quern_seq seq)
+/* The time before the number: what had expired by it and is still the newest at the number is absent
+ * at the moment at which the number is taken. The other way round a value that was replaced in time
+ * would seem to have expired. */
+void pin_add_locked(struct quern *db, struct pin *p, const struct pin *as)
 {
     mutex_assert_held(&db->mu);
-    p->seq = seq;
+    p->time_ms = as != NULL ? as->time_ms : engine_time_ms(db);
+    p->seq = as != NULL ? as->seq : atomic_load_explicit(&db->visible_seq, memory_order_acquire);
     p->next = &db->pins;
     p->prev = db->pins.prev;
     p->prev->next = p;
@@ -20,6 +28,20 @@ void pin_remove_locked(struct pin *p)
 {
     p->prev->next = p->next;
     p->next->prev = p->prev;
+}
+
+void pin_add(struct quern *db, struct pin *p)
+{
+    mutex_lock(&db->mu);
+    pin_add_locked(db, p, NULL);
+    mutex_unlock(&db->mu);
+}
+
+void pin_remove(struct quern *db, struct pin *p)
+{
+    mutex_lock(&db->mu);
+    pin_remove_locked(p);
+    mutex_unlock(&db->mu);
 }
 
 enum quern_code quern_snapshot_new(struct quern *db, struct quern_snapshot **out,
@@ -36,7 +58,7 @@ enum quern_code quern_snapshot_new(struct quern *db, struct quern_snapshot **out
         return err_memory(err, "a snapshot");
     s->db = db;
     mutex_lock(&db->mu);
-    pin_add_locked(db, &s->pin, atomic_load_explicit(&db->visible_seq, memory_order_acquire));
+    pin_add_locked(db, &s->pin, NULL);
     db->snapshot_count++;
     mutex_unlock(&db->mu);
     *out = s;
@@ -72,10 +94,13 @@ enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
                             struct quern_error *err)
 {
     quern_seq *list;
-    size_t n = 0, unique = 0;
+    size_t n = 1, unique = 0;
 
     mutex_lock(&db->mu);
-    list = alloc_array((size_t)db->snapshot_count + db->iterator_count + 1, sizeof(*list));
+    for (struct pin *p = db->pins.next; p != &db->pins; p = p->next)
+        n++;
+    list = alloc_array(n, sizeof(*list));
+    n = 0;
     if (list != NULL)
         for (struct pin *p = db->pins.next; p != &db->pins; p = p->next)
             list[n++] = p->seq;
@@ -100,4 +125,16 @@ quern_seq engine_oldest_pin(struct quern *db)
         oldest = p->seq < oldest ? p->seq : oldest;
     mutex_unlock(&db->mu);
     return oldest;
+}
+
+uint64_t engine_horizon_ms(struct quern *db)
+{
+    uint64_t horizon;
+
+    mutex_lock(&db->mu);
+    horizon = engine_time_ms(db);
+    for (struct pin *p = db->pins.next; p != &db->pins; p = p->next)
+        horizon = p->time_ms < horizon ? p->time_ms : horizon;
+    mutex_unlock(&db->mu);
+    return horizon;
 }

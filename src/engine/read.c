@@ -11,7 +11,13 @@
  *   rcu_leave
  *
  * No lock, no count, no shared line is written on the way. A read that misses the cache does its
- * pread inside the section; that only delays the freeing of what was retired meanwhile. */
+ * pread inside the section; that only delays the freeing of what was retired meanwhile.
+ *
+ * Expiries. A read of the present asks for the time when it meets the first entry that has one, so
+ * later than for the number. An entry that lives by then lived at the number's moment as well. One
+ * that has expired by then is absent if nothing was written since the number; else it may have been
+ * replaced in time, so that the key was there at every moment: such a read is *torn*, and made once
+ * more, with a pin for its number and time. */
 #include "engine/engine_priv.h"
 
 #include "base/hash.h"
@@ -51,6 +57,7 @@ enum quern_code engine_value_copy(struct quern_value *value, const struct entry 
     value->data = value->memory_;
     value->len = e->value.len;
     value->seq = e->seq;
+    value->expires_ms = e->expires_ms;
     return QUERN_OK;
 }
 
@@ -63,6 +70,7 @@ static void value_take(struct quern_value *value, struct sst_lookup *l)
     value->data = l->entry.value.data;
     value->len = l->entry.value.len;
     value->seq = l->entry.seq;
+    value->expires_ms = l->entry.expires_ms;
 }
 
 void engine_value_clear(struct quern_value *value)
@@ -70,6 +78,45 @@ void engine_value_clear(struct quern_value *value)
     value->data = NULL;
     value->len = 0;
     value->seq = 0;
+    value->expires_ms = 0;
+}
+
+/* ---- the moment that a read is of ---- */
+
+struct moment {
+    quern_seq seq;
+    uint64_t time_ms; /* 0: not asked for yet */
+    bool held;        /* by a pin: else the time is later than the number */
+    bool torn;
+};
+
+static const struct pin *pin_of(const struct quern_read_opts *opts)
+{
+    return opts != NULL && opts->snapshot != NULL ? &opts->snapshot->pin : NULL;
+}
+
+static struct moment moment_of(struct quern *db, const struct pin *at)
+{
+    if (at != NULL)
+        return (struct moment){.seq = at->seq, .time_ms = at->time_ms, .held = true};
+    return (struct moment){.seq = atomic_load_explicit(&db->visible_seq, memory_order_acquire)};
+}
+
+static bool lives_yet(struct quern *db, struct moment *m, const struct entry *e)
+{
+    if (m->time_ms == 0)
+        m->time_ms = engine_time_ms(db);
+    if (entry_lives(e, m->time_ms))
+        return true;
+    m->torn |= !m->held && atomic_load(&db->visible_seq) != m->seq;
+    return false;
+}
+
+static inline bool lives(struct quern *db, struct moment *m, const struct entry *e)
+{
+    if (LIKELY(e->expires_ms == 0))
+        return e->kind == ENTRY_PUT;
+    return lives_yet(db, m, e);
 }
 
 /* ---- one key ---- */
@@ -128,20 +175,13 @@ static enum quern_code search_tables(const struct version *version, struct sst_l
     return QUERN_OK;
 }
 
-static quern_seq read_seq(struct quern *db, const struct quern_read_opts *opts)
-{
-    if (opts != NULL && opts->snapshot != NULL)
-        return opts->snapshot->pin.seq;
-    return atomic_load_explicit(&db->visible_seq, memory_order_acquire);
-}
-
 /* Turn what a lookup found into the caller's value. */
-static enum quern_code deliver(struct sst_lookup *l, struct quern_value *value,
-                               struct quern_error *err)
+static enum quern_code deliver(struct quern *db, struct moment *m, struct sst_lookup *l,
+                               struct quern_value *value, struct quern_error *err)
 {
     enum quern_code code = QUERN_NOT_FOUND;
 
-    if (l->found && l->entry.kind == ENTRY_PUT) {
+    if (l->found && lives(db, m, &l->entry)) {
         if (l->owned != NULL && l->entry.value.len >= TAKE_BYTES_MIN) {
             value_take(value, l);
             return QUERN_OK;
@@ -154,8 +194,8 @@ static enum quern_code deliver(struct sst_lookup *l, struct quern_value *value,
     return code;
 }
 
-enum quern_code engine_revision(struct quern *db, struct quern_slice key, quern_seq *seq,
-                                struct quern_error *err)
+enum quern_code engine_revision(struct quern *db, struct quern_slice key, const struct pin *at,
+                                quern_seq *seq, struct quern_error *err)
 {
     struct sst_lookup l = {.key = key, .hash = hash_key(key)};
     const struct view *view;
@@ -164,11 +204,11 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, quern_
 
     rcu_enter();
     view = atomic_load_explicit(&db->view, memory_order_acquire);
-    l.seq = read_seq(db, NULL);
+    l.seq = at->seq;
     l.found = search_mems(view, &l);
     if (!l.found)
         code = search_tables(view->version, &l, &passed, err);
-    if (code == QUERN_OK && !(l.found && l.entry.kind == ENTRY_PUT))
+    if (code == QUERN_OK && !(l.found && entry_lives(&l.entry, at->time_ms)))
         code = QUERN_NOT_FOUND;
     *seq = l.entry.seq;
     alloc_free(GIVE(l.owned));
@@ -178,31 +218,30 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, quern_
     return code;
 }
 
-enum quern_code quern_get(struct quern *db, struct quern_slice key,
-                          const struct quern_read_opts *opts, struct quern_value *value,
-                          struct quern_error *err)
+enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
+                           struct quern_value *value, bool *torn, struct quern_error *err)
 {
-    struct sst_lookup l = {.key = key};
-    struct quern_error local;
+    struct sst_lookup l = {.key = key, .hash = hash_key(key)};
     struct counters *counters;
     const struct view *view;
+    struct moment moment;
     enum quern_code code = QUERN_OK;
     uint64_t passed = 0;
 
-    err = ERR_OR(err, local);
-    if (engine_check(db, err) || check_key(key, err))
-        return err->code;
-    l.hash = hash_key(key);
     rcu_enter();
     view = atomic_load_explicit(&db->view, memory_order_acquire);
-    l.seq = read_seq(db, opts);
+    moment = moment_of(db, at);
+    l.seq = moment.seq;
     prefetch_mems(view, l.hash);
     l.found = search_mems(view, &l);
     if (!l.found)
         code = search_tables(view->version, &l, &passed, err);
     if (LIKELY(code == QUERN_OK))
-        code = deliver(&l, value, err);
+        code = deliver(db, &moment, &l, value, err);
     rcu_leave();
+    *torn = moment.torn;
+    if (UNLIKELY(*torn))
+        return code;
     counters = engine_counters(db);
     if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0)
         atomic_fetch_add_explicit(&counters->passed, passed * SAMPLE_GETS, memory_order_relaxed);
@@ -214,6 +253,34 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
         engine_note_damage(db, err);
     }
     return code;
+}
+
+COLD static enum quern_code get_held(struct quern *db, struct quern_slice key,
+                                     struct quern_value *value, struct quern_error *err)
+{
+    enum quern_code code;
+    struct pin pin;
+    bool torn;
+
+    pin_add(db, &pin);
+    code = engine_get(db, key, &pin, value, &torn, err);
+    pin_remove(db, &pin);
+    return code;
+}
+
+enum quern_code quern_get(struct quern *db, struct quern_slice key,
+                          const struct quern_read_opts *opts, struct quern_value *value,
+                          struct quern_error *err)
+{
+    struct quern_error local;
+    enum quern_code code;
+    bool torn;
+
+    err = ERR_OR(err, local);
+    if (engine_check(db, err) || check_key(key, err))
+        return err->code;
+    code = engine_get(db, key, pin_of(opts), value, &torn, err);
+    return LIKELY(!torn) ? code : get_held(db, key, value, err);
 }
 
 /* ---- many keys ---- */
@@ -288,33 +355,30 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
     return passed;
 }
 
-enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
-                                const struct quern_read_opts *opts, struct quern_value *values,
-                                enum quern_code *codes, struct quern_error *err)
+/* As `at` sees them, as engine_get(). *err: the first that concerned one key; OK: none. */
+static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
+                     const struct pin *at, struct quern_value *values, enum quern_code *codes,
+                     bool *torn, struct quern_error *err)
 {
-    struct quern_error local;
     struct counters *counters;
     const struct view *view;
+    struct moment moment;
     uint64_t found = 0, passed = 0;
-    quern_seq seq;
 
-    err = ERR_OR(err, local);
     err_clear(err);
-    if (engine_check(db, err))
-        return err->code;
     rcu_enter();
     view = atomic_load_explicit(&db->view, memory_order_acquire);
-    seq = read_seq(db, opts);
+    moment = moment_of(db, at);
     for (size_t done = 0; done < n; done += LOOKUPS_MAX) {
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        passed += get_some(view, keys + done, some, seq, &m);
+        passed += get_some(view, keys + done, some, moment.seq, &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 
             if (code == QUERN_OK)
-                code = deliver(&m.lookup[i], &values[done + i], &m.err[i]);
+                code = deliver(db, &moment, &m.lookup[i], &values[done + i], &m.err[i]);
             if (code != QUERN_OK)
                 engine_value_clear(&values[done + i]);
             codes[done + i] = code;
@@ -324,6 +388,9 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
         }
     }
     rcu_leave();
+    *torn = moment.torn;
+    if (UNLIKELY(*torn))
+        return;
     counters = engine_counters(db);
     atomic_fetch_add_explicit(&counters->gets, n, memory_order_relaxed);
     atomic_fetch_add_explicit(&counters->gets_missed, n - found, memory_order_relaxed);
@@ -331,5 +398,24 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
         atomic_fetch_add_explicit(&counters->passed, passed, memory_order_relaxed);
     if (err->code != QUERN_OK)
         engine_note_damage(db, err);
+}
+
+enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
+                                const struct quern_read_opts *opts, struct quern_value *values,
+                                enum quern_code *codes, struct quern_error *err)
+{
+    struct quern_error local;
+    struct pin pin;
+    bool torn;
+
+    err = ERR_OR(err, local);
+    if (engine_check(db, err))
+        return err->code;
+    get_many(db, keys, n, pin_of(opts), values, codes, &torn, err);
+    if (UNLIKELY(torn)) {
+        pin_add(db, &pin);
+        get_many(db, keys, n, &pin, values, codes, &torn, err);
+        pin_remove(db, &pin);
+    }
     return err->code;
 }

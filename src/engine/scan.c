@@ -10,7 +10,7 @@
  *            seek, first, next                     last, seek_back, prev
  *   FORWARD <------------------- turns: seek -------------------> BACKWARD
  *
- * The view is pinned by a reference, the number by a pin that compaction respects. Every move
+ * The view is pinned by a reference, number and time by a pin that compaction respects. Every move
  * changes to the present view when there is a newer one, and finds its place there by the key; so
  * an iterator that is used does not hold dead files, however long it walks.
  *
@@ -146,10 +146,7 @@ enum quern_code quern_iter_new(struct quern *db, const struct quern_iter_opts *o
     it->db = db;
     it->bulk = opts->bulk;
     mutex_lock(&db->mu);
-    pin_add_locked(db, &it->pin,
-                   opts->snapshot != NULL
-                       ? opts->snapshot->pin.seq
-                       : atomic_load_explicit(&db->visible_seq, memory_order_acquire));
+    pin_add_locked(db, &it->pin, opts->snapshot != NULL ? &opts->snapshot->pin : NULL);
     db->iterator_count++;
     mutex_unlock(&db->mu);
     it->view = engine_view(db);
@@ -283,9 +280,9 @@ static inline enum sight look(const struct quern_iter *it, const struct entry *e
     skip->len = 0;
     if (e->seq > it->pin.seq)
         return PASSED;
-    if (LIKELY(e->kind == ENTRY_PUT))
+    if (LIKELY(entry_lives(e, it->pin.time_ms)))
         return SHOWN;
-    *skip = e->key; /* a tombstone hides what is older */
+    *skip = e->key; /* a tombstone, or what has expired, hides what is older */
     return PASSED;
 }
 
@@ -352,7 +349,7 @@ static bool find_far(struct quern_iter *it, struct quern_slice skip)
     if (buf_assign(&it->key, in->at.key, &it->err) ||
         (skip.len != 0 && buf_append(&it->key, "", 1, &it->err)))
         return stop(it, NULL);
-    if (spans_resume(spans, buf_slice(&it->key), it->pin.seq, &it->jump, &slot))
+    if (spans_resume(spans, buf_slice(&it->key), it->pin.seq, it->pin.time_ms, &it->jump, &slot))
         return jump_forward(it, slot);
     for (int passed = 0; in->valid; iter_next(in), passed++, it->passed++) {
         enum sight sight = look(it, &in->at, &skip);
@@ -360,7 +357,8 @@ static bool find_far(struct quern_iter *it, struct quern_slice skip)
         if (sight != PASSED)
             return sight == SHOWN ? (it->valid = true) : stop(it, NULL);
         if (passed == WALK_REMEMBER) { /* once more, and this time watched */
-            slot = enter_walk(it, spans_walk(spans, buf_slice(&it->key), it->pin.seq));
+            slot = enter_walk(it,
+                              spans_walk(spans, buf_slice(&it->key), it->pin.seq, it->pin.time_ms));
             iter_seek(it->in, buf_slice(&it->key));
             return walk_forward(it, slot);
         }
@@ -412,7 +410,7 @@ static bool take_group(struct quern_iter *it)
     do {
         if (in->at.seq <= it->pin.seq) {
             it->shown = in->at;
-            found = in->at.kind == ENTRY_PUT;
+            found = entry_lives(&in->at, it->pin.time_ms);
             lasts = false;
         } else if (found && !lasts) { /* a second step would take it away */
             if (!keep_shown(it))
@@ -435,7 +433,7 @@ static bool find_backward(struct quern_iter *it)
             return stop(it, NULL);
         if (passed == WALK_LOOK) {
             passed = 0;
-            if (spans_before(&it->db->spans, in->at.key, it->pin.seq, &it->jump)) {
+            if (spans_before(&it->db->spans, in->at.key, it->pin.seq, it->pin.time_ms, &it->jump)) {
                 iter_seek_below(in, buf_slice(&it->jump));
                 continue;
             }
@@ -537,7 +535,7 @@ static inline bool shows_at_once(const struct quern_iter *it, struct quern_slice
     const struct entry *e = &it->in->at;
 
     return !key_ends_equal(e->key, left) && it->in->head < it->upper_head &&
-           e->seq <= it->pin.seq && e->kind == ENTRY_PUT;
+           e->seq <= it->pin.seq && entry_lives(e, it->pin.time_ms);
 }
 
 bool quern_iter_next(struct quern_iter *it)
@@ -588,6 +586,11 @@ struct quern_slice quern_iter_value(const struct quern_iter *it)
 quern_seq quern_iter_seq(const struct quern_iter *it)
 {
     return it->backward ? it->shown.seq : it->in->at.seq;
+}
+
+uint64_t quern_iter_expires_ms(const struct quern_iter *it)
+{
+    return it->backward ? it->shown.expires_ms : it->in->at.expires_ms;
 }
 
 enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err)

@@ -7,7 +7,7 @@
 struct quern_iter {
     struct quern *db;
     struct view *view;       /* referenced; renewed by moves when the store has a newer one */
-    struct pin pin;          /* keeps what this number sees across renewals */
+    struct pin pin;          /* keeps what its number and time see across renewals */
     struct iter *in;         /* all versions of all keys in the view */
     struct buf lower, upper; /* inclusive, exclusive; empty: open */
     uint64_t upper_head;     /* a key with a head below is below `upper` */

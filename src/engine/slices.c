@@ -1,4 +1,4 @@
-/* slices.c - merges, one slice at a time: from a slice of compact/pick.c to tables and a manifest
+/* slices.c - merges, one slice at a time: from a slice of compact/slice.c to tables and a manifest
  * edit.
  *
  * In the middle of a slice a flush may go first (merge_yield) and change the manifest, so all that
@@ -191,6 +191,7 @@ static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
         code = slice_cursor(&s, &in, err);
     if (code == QUERN_OK) {
         rules.snapshots = pins;
+        rules.horizon_ms = engine_horizon_ms(db);
         rules.warm = slice_warmth(&s);
         rules.yield = merge_yield;
         rules.yield_arg = db;
@@ -291,10 +292,39 @@ enum quern_code work_job_step(struct quern *db, struct compact_job *job, uint64_
     return code == QUERN_OK ? QUERN_OK : err_in(err, "compaction");
 }
 
-/* A step failed: say so, and see to it that the next does not run into the same wall at once. */
-void work_job_failed(struct quern *db, struct compact_job *job, const struct quern_error *err)
+enum quern_code work_drop_expired(struct quern *db, uint64_t horizon_ms, size_t *dropped,
+                                  struct quern_error *err)
 {
-    job->active = false;
+    const struct manifest_state *state = manifest_state(db->manifest);
+    uint64_t *numbers OWNED(alloc_free) = NULL;
+    struct manifest_edit edit = {.remove_count = 0};
+    uint64_t bytes = 0;
+
+    *dropped = 0;
+    for (size_t i = 0; i < state->table_count; i++)
+        *dropped += compact_is_expired(&state->tables[i], horizon_ms);
+    if (*dropped == 0)
+        return QUERN_OK;
+    numbers = alloc_array(*dropped, sizeof(*numbers));
+    if (numbers == NULL)
+        return err_memory(err, "a compaction");
+    for (size_t i = 0; i < state->table_count; i++) {
+        if (!compact_is_expired(&state->tables[i], horizon_ms))
+            continue;
+        numbers[edit.remove_count++] = state->tables[i].meta.table_no;
+        bytes += state->tables[i].meta.file_bytes;
+    }
+    edit.remove = numbers;
+    if (engine_apply_edit(db, &edit, NULL, false, err))
+        return err_in(err, "compaction");
+    engine_event(db, QUERN_EVENT_COMPACTED, bytes, 0, 0,
+                 "dropped %zu tables unread: all in them has expired", *dropped);
+    return QUERN_OK;
+}
+
+/* A step failed: say so, and see to it that the next does not run into the same wall at once. */
+void work_merge_failed(struct quern *db, const struct quern_error *err)
+{
     switch (err->code) {
     case QUERN_CLOSED:
         return;
@@ -317,18 +347,32 @@ void work_job_failed(struct quern *db, struct compact_job *job, const struct que
     }
 }
 
+void work_job_failed(struct quern *db, struct compact_job *job, const struct quern_error *err)
+{
+    job->active = false;
+    work_merge_failed(db, err);
+}
+
 /* One step of the most urgent merge. False: there is nothing to merge now. */
 bool work_merge_step(struct quern *db, enum compact_urge urge)
 {
-    struct compact_need need = {.urge = urge, .oldest_pin = engine_oldest_pin(db)};
+    struct compact_need need = {
+        .urge = urge, .oldest_pin = engine_oldest_pin(db), .horizon_ms = engine_horizon_ms(db)};
     uint64_t bytes, passed = engine_passed(db);
     bool none = compact_active(&db->jobs) == NULL;
     struct compact_job *job;
     struct quern_error err;
+    size_t dropped;
 
     need.read_bytes = (passed - db->passed_paid) * PASS_BYTES;
     if (atomic_load(&db->failed) || os_now_ns(db->os) < db->merge_again_ns)
         return false;
+    if (work_drop_expired(db, need.horizon_ms, &dropped, &err)) {
+        work_merge_failed(db, &err);
+        return true;
+    }
+    if (dropped != 0)
+        return true;
     job = compact_pick(manifest_state(db->manifest), &db->jobs, &db->compact_config, &need,
                        db->manifest);
     if (job == NULL)

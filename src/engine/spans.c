@@ -8,7 +8,8 @@
  * and found nothing, so the walk meets it (and ends there if it is newer than R); or the leader
  * finds the walk and cuts the span off at the key. The leader looks after applying and before
  * publishing the number, so whoever may see a put finds the span already cut. Deletions change
- * nothing that is empty. Readers below R do not use the span: for them a key may live.
+ * nothing that is empty. Readers below R do not use the span: for them a key may live; nor do those
+ * who judge by an earlier time.
  *
  * A walk that begins with a known span starts at that span's beginning and jumps over what it
  * covers; kept, it takes the other's place. So the dead head of a queue is one span that grows. */
@@ -59,13 +60,14 @@ static void cut(struct span_known *k, struct quern_slice key)
         k->spoiled = true;
 }
 
-static struct span_known *find_locked(struct spans *s, struct quern_slice key, quern_seq seq)
+static struct span_known *find_locked(struct spans *s, struct quern_slice key, quern_seq seq,
+                                      uint64_t time_ms)
 {
     mutex_assert_held(&s->mu);
     for (size_t i = 0; i < SPANS_MAX; i++) {
         struct span_known *k = &s->slot[i];
 
-        if (k->state == SPAN_KNOWN && k->seq <= seq && covers(k, key)) {
+        if (k->state == SPAN_KNOWN && k->seq <= seq && k->time_ms <= time_ms && covers(k, key)) {
             k->used = ++s->clock;
             return k;
         }
@@ -94,7 +96,7 @@ static struct span_known *room_locked(struct spans *s)
     return oldest;
 }
 
-static int walk_locked(struct spans *s, struct quern_slice from, quern_seq seq)
+static int walk_locked(struct spans *s, struct quern_slice from, quern_seq seq, uint64_t time_ms)
 {
     struct span_known *k = room_locked(s);
     struct quern_error err;
@@ -104,18 +106,19 @@ static int walk_locked(struct spans *s, struct quern_slice from, quern_seq seq)
         return SPAN_NONE;
     buf_clear(&k->to);
     k->seq = seq;
+    k->time_ms = time_ms;
     k->state = SPAN_WALKED;
     k->spoiled = false;
     atomic_fetch_add_explicit(&s->count, 1, memory_order_acq_rel);
     return (int)(k - s->slot);
 }
 
-int spans_walk(struct spans *s, struct quern_slice from, quern_seq seq)
+int spans_walk(struct spans *s, struct quern_slice from, quern_seq seq, uint64_t time_ms)
 {
     int slot;
 
     mutex_lock(&s->mu);
-    slot = walk_locked(s, from, seq);
+    slot = walk_locked(s, from, seq, time_ms);
     mutex_unlock(&s->mu);
     return slot;
 }
@@ -125,7 +128,8 @@ static bool any(struct spans *s)
     return atomic_load_explicit(&s->count, memory_order_relaxed) != 0;
 }
 
-bool spans_resume(struct spans *s, struct quern_slice key, quern_seq seq, struct buf *to, int *slot)
+bool spans_resume(struct spans *s, struct quern_slice key, quern_seq seq, uint64_t time_ms,
+                  struct buf *to, int *slot)
 {
     struct span_known *k;
     struct quern_error err;
@@ -134,16 +138,17 @@ bool spans_resume(struct spans *s, struct quern_slice key, quern_seq seq, struct
     if (!any(s))
         return false;
     mutex_lock(&s->mu);
-    k = find_locked(s, key, seq);
+    k = find_locked(s, key, seq, time_ms);
     if (k != NULL && buf_assign(to, buf_slice(&k->to), &err) == QUERN_OK) {
-        *slot = walk_locked(s, buf_slice(&k->from), seq);
+        *slot = walk_locked(s, buf_slice(&k->from), seq, time_ms);
         found = true;
     }
     mutex_unlock(&s->mu);
     return found;
 }
 
-bool spans_before(struct spans *s, struct quern_slice key, quern_seq seq, struct buf *from)
+bool spans_before(struct spans *s, struct quern_slice key, quern_seq seq, uint64_t time_ms,
+                  struct buf *from)
 {
     struct span_known *k;
     struct quern_error err;
@@ -152,7 +157,7 @@ bool spans_before(struct spans *s, struct quern_slice key, quern_seq seq, struct
     if (!any(s))
         return false;
     mutex_lock(&s->mu);
-    k = find_locked(s, key, seq);
+    k = find_locked(s, key, seq, time_ms);
     found = k != NULL && buf_assign(from, buf_slice(&k->from), &err) == QUERN_OK;
     mutex_unlock(&s->mu);
     return found;

@@ -18,6 +18,7 @@ static void tier_stats(const struct version *version, struct quern_stats *out)
             tier->bytes += meta->file_bytes;
             tier->entries += meta->entry_count;
             tier->tombstones += meta->tombstone_count;
+            out->table_expiring += meta->expiring_count;
         }
     }
     out->tiers = QUERN_TIERS_MAX;
@@ -250,6 +251,7 @@ char *quern_stats_json(const struct quern_stats *s)
     NUMBER(cache_filter_bytes);
     NUMBER(disk_bytes), NUMBER(log_bytes), NUMBER(log_segments);
     NUMBER(table_bytes), NUMBER(tables), NUMBER(table_entries), NUMBER(table_tombstones);
+    NUMBER(table_expiring);
     add_tiers(&j, s);
     NUMBER(puts), NUMBER(deletes), NUMBER(batches), NUMBER(gets), NUMBER(gets_found);
     NUMBER(seeks), NUMBER(user_bytes);

@@ -10,6 +10,9 @@
  * the operations of the group so far (`before`), and of its own batch (`own`). Who does not depend
  * on anything costs nothing here, unless somebody behind it does.
  *
+ * All of a group judges expiries by one time, that of a pin: so what one read shows is not gone in
+ * the next, and a merge takes away nothing meanwhile that lives by it.
+ *
  * Should the group fail as a whole, its failure is the result of the refused ones too: what they were
  * judged by may not have happened. */
 #include "engine/engine_priv.h"
@@ -39,6 +42,7 @@ struct places {
 
 struct updates {
     struct places before, own;
+    const struct pin *at;                       /* as who the group sees the store */
     struct quern_batch *batch[GROUP_COUNT_MAX]; /* what updates fill; kept for the next group */
     size_t used;
 };
@@ -149,9 +153,9 @@ static enum quern_code revision_of(struct quern *db, const struct updates *u,
     struct entry e;
 
     if (!places_find(&u->before, key, &e))
-        return engine_revision(db, key, seq, err);
+        return engine_revision(db, key, u->at, seq, err);
     *seq = e.seq;
-    return e.kind == ENTRY_PUT ? QUERN_OK : QUERN_NOT_FOUND;
+    return entry_lives(&e, u->at->time_ms) ? QUERN_OK : QUERN_NOT_FOUND;
 }
 
 static enum quern_code make_checks(struct quern *db, const struct updates *u,
@@ -202,15 +206,17 @@ static enum quern_code note_own(struct quern_update *u, struct quern_error *err)
 enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
                                  struct quern_value *value, struct quern_error *err)
 {
+    const struct pin *at = u->shared->at;
     struct quern_error local;
     struct entry e;
+    bool torn;
 
     err = ERR_OR(err, local);
     if (check_key(key, err) || note_own(u, err))
         return err->code;
     if (!places_find(&u->shared->own, key, &e) && !places_find(&u->shared->before, key, &e))
-        return quern_get(u->db, key, NULL, value, err);
-    if (e.kind == ENTRY_PUT)
+        return engine_get(u->db, key, at, value, &torn, err);
+    if (entry_lives(&e, at->time_ms))
         return engine_value_copy(value, &e, err);
     engine_value_clear(value);
     return QUERN_NOT_FOUND;
@@ -271,7 +277,8 @@ static void refuse(struct waiter *w, const struct quern_error *why)
 }
 
 /* Judge one; those from *seen up to it, which were accepted, stand before it. */
-static void judge(struct quern *db, struct waiter *w, struct waiter **seen, quern_seq seq)
+static void judge(struct quern *db, const struct pin *at, struct waiter *w, struct waiter **seen,
+                  quern_seq seq)
 {
     struct updates *u = need_updates(db);
     struct quern_error err;
@@ -279,6 +286,8 @@ static void judge(struct quern *db, struct waiter *w, struct waiter **seen, quer
 
     if (u == NULL)
         code = err_memory(&err, "updates");
+    else
+        u->at = at;
     for (; code == QUERN_OK && *seen != w; *seen = (*seen)->next)
         code = places_add(&u->before, &(*seen)->batch, 0, (*seen)->seq, &err);
     if (code == QUERN_OK)
@@ -293,11 +302,13 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
     struct waiter *seen = first;
     quern_seq seq = db->last_seq;
     uint64_t bytes = 0;
+    struct pin pin;
 
     *rest = NULL;
+    pin_add(db, &pin);
     for (struct waiter *w = first; w != NULL; w = w->next) {
         if (waiter_depends(w))
-            judge(db, w, &seen, seq + 1);
+            judge(db, &pin, w, &seen, seq + 1);
         seq += w->batch.op_count != 0;
         w->seq = seq;
         bytes += batch_bytes(&w->batch);
@@ -306,6 +317,7 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
             w->next = NULL;
         }
     }
+    pin_remove(db, &pin);
 }
 
 void engine_judged_done(struct quern *db)

@@ -27,12 +27,17 @@ static enum quern_code compact_all(struct quern *db, const struct request *r,
                                    struct quern_error *err)
 {
     struct compact_job *job;
-    uint64_t done = 0, total = 0, bytes;
+    uint64_t horizon_ms = engine_horizon_ms(db), done = 0, total = 0, bytes;
+    size_t dropped;
     bool wait;
 
+    if (work_drop_expired(db, horizon_ms, &dropped, err)) {
+        work_merge_failed(db, err);
+        return err->code;
+    }
     for (;;) { /* jobs under way end first */
-        job = compact_pick_range(manifest_state(db->manifest), &db->jobs, r->range.start,
-                                 r->range.end, db->manifest, &wait);
+        job = compact_pick_range(manifest_state(db->manifest), &db->jobs, horizon_ms,
+                                 r->range.start, r->range.end, db->manifest, &wait);
         if (!wait)
             break;
         job = compact_active(&db->jobs);

@@ -71,7 +71,11 @@ void scrub_step(struct quern *db); /* in an idle moment: read a table through, i
 /* One slice of a job; ends the job after its last. *bytes: what the slice read. */
 MUST_USE enum quern_code work_job_step(struct quern *db, struct compact_job *job, uint64_t *bytes,
                                        struct quern_error *err);
+/* Let go of the tables of the bottom of which all has expired. */
+MUST_USE enum quern_code work_drop_expired(struct quern *db, uint64_t horizon_ms, size_t *dropped,
+                                           struct quern_error *err);
 /* A step failed: say so, and see to it that the next does not run into the same wall at once. */
+void work_merge_failed(struct quern *db, const struct quern_error *err);
 void work_job_failed(struct quern *db, struct compact_job *job, const struct quern_error *err);
 /* One step of the most urgent merge. False: there is nothing to merge now. */
 bool work_merge_step(struct quern *db, enum compact_urge urge);

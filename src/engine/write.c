@@ -308,9 +308,10 @@ static enum quern_code write_one(struct quern *db, enum entry_kind kind, struct 
     uint8_t small[512];
     void *large OWNED(alloc_free) = NULL;
     uint8_t *ops = small, *at;
+    uint64_t expires_ms = opts != NULL && kind == ENTRY_PUT ? opts->expires_ms : 0;
     struct waiter w = {.sync = opts != NULL && opts->sync, .err = err};
 
-    if (engine_check(db, err) || check_key(key, err))
+    if (engine_check(db, err) || check_key(key, err) || check_expiry(expires_ms, err))
         return err->code;
     if (value.len > QUERN_VALUE_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
@@ -321,7 +322,7 @@ static enum quern_code write_one(struct quern *db, enum entry_kind kind, struct 
             return err_memory(err, "a key");
         ops = large;
     }
-    at = op_put_head(ops, kind, key.len, value.len, 0);
+    at = op_put_head(ops, kind, key.len, value.len, expires_ms);
     memcpy(at, key.data, key.len);
     w.batch = (struct batch_ref){slice_of(ops, (size_t)(at - ops) + key.len), value, 1};
     w.puts = kind == ENTRY_PUT;

@@ -92,11 +92,17 @@ static const struct number_row numbers[] = {
     {TABLE_SEQ_MAX, offsetof(struct manifest_table, meta.seq_max)},
     {TABLE_EXPIRES_MIN_MS, offsetof(struct manifest_table, meta.expires_min_ms)},
     {TABLE_CREATED_MS, offsetof(struct manifest_table, meta.created_ms)},
+    {TABLE_EXPIRING_COUNT, offsetof(struct manifest_table, meta.expiring_count)},
+    {TABLE_EXPIRES_MAX_MS, offsetof(struct manifest_table, meta.expires_max_ms)},
 };
+
+/* The last rows stand in a table of which something expires, and only there. */
+#define ROWS_ALWAYS (ARRAY_LEN(numbers) - 2)
 
 #define SEEN_TIER (1u << ARRAY_LEN(numbers))
 #define SEEN_SMALLEST (SEEN_TIER << 1)
 #define SEEN_LARGEST (SEEN_TIER << 2)
+#define SEEN_ALWAYS (((1u << ROWS_ALWAYS) - 1) | SEEN_TIER | SEEN_SMALLEST | SEEN_LARGEST)
 #define SEEN_ALL ((SEEN_TIER << 3) - 1)
 
 static uint64_t number_of(const struct manifest_table *t, size_t row)
@@ -105,6 +111,11 @@ static uint64_t number_of(const struct manifest_table *t, size_t row)
 
     memcpy(&v, (const uint8_t *)t + numbers[row].offset, sizeof(v));
     return v;
+}
+
+static size_t rows_of(const struct manifest_table *t)
+{
+    return t->meta.expiring_count != 0 ? ARRAY_LEN(numbers) : ROWS_ALWAYS;
 }
 
 /* ---- writing ---- */
@@ -123,7 +134,7 @@ static uint64_t table_body_bytes(const struct manifest_table *t)
 {
     uint64_t bytes = number_field_bytes(TABLE_TIER, t->tier);
 
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+    for (size_t i = 0; i < rows_of(t); i++)
         bytes += number_field_bytes(numbers[i].tag, number_of(t, i));
     return bytes + bytes_field_bytes(TABLE_SMALLEST, t->meta.smallest.len) +
            bytes_field_bytes(TABLE_LARGEST, t->meta.largest.len);
@@ -155,7 +166,7 @@ static uint8_t *put_table(uint8_t *to, const struct manifest_table *t)
     to = put_varint(to, EDIT_ADD);
     to = put_varint(to, table_body_bytes(t));
     to = put_number(to, TABLE_TIER, t->tier);
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+    for (size_t i = 0; i < rows_of(t); i++)
         to = put_number(to, numbers[i].tag, number_of(t, i));
     to = put_bytes(to, TABLE_SMALLEST, buf_slice(&t->meta.smallest));
     return put_bytes(to, TABLE_LARGEST, buf_slice(&t->meta.largest));
@@ -309,7 +320,7 @@ enum quern_code table_decode(struct quern_slice body, struct manifest_table *t,
             return err_set(err, QUERN_CORRUPT, "field %" PRIu64 " of a table stands twice", f.tag);
         seen |= bit;
     }
-    if (c.bad || seen != SEEN_ALL)
+    if (c.bad || seen != (t->meta.expiring_count != 0 ? SEEN_ALL : SEEN_ALWAYS))
         return err_set(err, QUERN_CORRUPT, "a table of %zu bytes does not parse", body.len);
     return QUERN_OK;
 }

@@ -49,7 +49,7 @@ enum edit_tag {
     EDIT_TRIM = 15,        /* varint table_no, then the key to the end of the field */
 };
 
-/* On disk, do not renumber. All of them stand in every EDIT_ADD, each once. */
+/* On disk, do not renumber. All but the last two stand in every EDIT_ADD; none twice. */
 enum table_tag {
     TABLE_NO = 1,
     TABLE_TIER = 3,
@@ -68,6 +68,9 @@ enum table_tag {
     TABLE_CREATED_MS = 29,
     TABLE_SMALLEST = 31, /* bytes */
     TABLE_LARGEST = 33,  /* bytes */
+    /* Where something expires: what does not know of expiries must not open such a store. */
+    TABLE_EXPIRING_COUNT = 35,
+    TABLE_EXPIRES_MAX_MS = 37,
 };
 
 /* What an edit says beside the caller's part. */

@@ -69,8 +69,13 @@ static inline void meta_add_entry(struct table_meta *m, const struct entry *e, u
         m->seq_min = e->seq;
     if (m->entry_count == 0 || e->seq > m->seq_max)
         m->seq_max = e->seq;
-    if (e->expires_ms != 0 && (m->expires_min_ms == 0 || e->expires_ms < m->expires_min_ms))
-        m->expires_min_ms = e->expires_ms;
+    if (e->expires_ms != 0) {
+        if (m->expiring_count == 0 || e->expires_ms < m->expires_min_ms)
+            m->expires_min_ms = e->expires_ms;
+        if (e->expires_ms > m->expires_max_ms)
+            m->expires_max_ms = e->expires_ms;
+        m->expiring_count++;
+    }
     m->entry_count++;
     m->tombstone_count += e->kind != ENTRY_PUT;
     m->duplicate_count += !new_key;

@@ -218,10 +218,16 @@ enum { TYPE_U64 = 1, TYPE_BYTES = 2 }; /* on disk, do not renumber */
     X(15, block_bytes)                                                                             \
     X(16, codec)                                                                                   \
     X(17, filter_bits)
+/* Where something expires, and only there. */
+#define EXPIRY_PROPERTIES(X)                                                                       \
+    X(19, meta.expiring_count)                                                                     \
+    X(20, meta.expires_max_ms)
 #define ID_SMALLEST 12
 #define ID_LARGEST 13
 #define ID_VERSION 18
+#define ID_LAST 20
 #define IDS_NEEDED ((UINT32_C(1) << 18) - 2) /* ids 1 to 17 */
+#define IDS_EXPIRY (UINT32_C(3) << 19)
 
 static enum quern_code put_property(struct buf *to, uint16_t id, uint16_t type, const void *data,
                                     size_t len, struct quern_error *err)
@@ -251,6 +257,9 @@ enum quern_code properties_put(struct buf *to, const struct properties *p, struc
     if (put_u64_property(to, id, p->field, err))                                                   \
         return err->code;
     U64_PROPERTIES(PUT_U64)
+    if (p->meta.expiring_count != 0) {
+        EXPIRY_PROPERTIES(PUT_U64)
+    }
 #undef PUT_U64
     if (put_u64_property(to, ID_VERSION, FORMAT_VERSION, err) ||
         put_property(to, ID_SMALLEST, TYPE_BYTES, p->meta.smallest.data, p->meta.smallest.len,
@@ -265,7 +274,7 @@ static enum quern_code get_property(struct properties *p, uint16_t id, uint16_t 
                                     const uint8_t *data, size_t len, uint32_t *seen,
                                     struct quern_error *err)
 {
-    if (id == 0 || id >= ID_VERSION)
+    if (id == 0 || id == ID_VERSION || id > ID_LAST)
         return QUERN_OK;
     if (*seen & (UINT32_C(1) << id))
         return err_set(err, QUERN_CORRUPT, "property %u twice", id);
@@ -281,6 +290,7 @@ static enum quern_code get_property(struct properties *p, uint16_t id, uint16_t 
     if (id == (row))                                                                               \
         p->field = get_u64le(data);
     U64_PROPERTIES(GET_U64)
+    EXPIRY_PROPERTIES(GET_U64)
 #undef GET_U64
     return QUERN_OK;
 }
@@ -304,7 +314,8 @@ enum quern_code properties_get(const uint8_t *from, size_t len, struct propertie
             goto fail;
         from += 8 + data_len;
     }
-    if ((seen & IDS_NEEDED) != IDS_NEEDED) {
+    if ((seen & IDS_NEEDED) != IDS_NEEDED ||
+        (seen & IDS_EXPIRY) != (got.meta.expiring_count != 0 ? IDS_EXPIRY : 0)) {
         (void)err_set(err, QUERN_CORRUPT, "properties missing");
         goto fail;
     }

@@ -25,7 +25,8 @@ static enum quern_code check_meta(const struct table_meta *want, const struct ta
         want->duplicate_count != got->duplicate_count || want->raw_bytes != got->raw_bytes ||
         want->entry_hash != got->entry_hash || want->seq_min != got->seq_min ||
         want->seq_max != got->seq_max || want->expires_min_ms != got->expires_min_ms ||
-        want->created_ms != got->created_ms ||
+        want->expiring_count != got->expiring_count ||
+        want->expires_max_ms != got->expires_max_ms || want->created_ms != got->created_ms ||
         /* a trim may have raised the bound below which the table's entries are not seen */
         key_compare(buf_slice(&want->smallest), buf_slice(&got->smallest)) < 0 ||
         key_compare(buf_slice(&want->smallest), buf_slice(&got->largest)) > 0 ||

@@ -296,7 +296,8 @@ static void compare_sums(struct verify *v)
     if (got->entry_count != want->entry_count || got->tombstone_count != want->tombstone_count ||
         got->duplicate_count != want->duplicate_count || got->raw_bytes != want->raw_bytes ||
         got->seq_min != want->seq_min || got->seq_max != want->seq_max ||
-        got->expires_min_ms != want->expires_min_ms)
+        got->expires_min_ms != want->expires_min_ms ||
+        got->expiring_count != want->expiring_count || got->expires_max_ms != want->expires_max_ms)
         finding(v, 0, smallest(v), largest(v), "entries do not add up to the properties");
     if (!key_equal(buf_slice(&v->last_key), largest(v)))
         finding(v, 0, smallest(v), largest(v), "last key is not the largest");

@@ -48,13 +48,15 @@ struct sink {
 };
 
 static enum quern_code sink_put(struct load_sink *base, struct quern_slice key,
-                                struct quern_slice value, struct quern_error *err)
+                                struct quern_slice value, uint64_t expires_ms,
+                                struct quern_error *err)
 {
     struct sink *s = (struct sink *)base;
 
     s->count++;
-    s->sum = s->sum * 31 + XXH3_64bits(key.data, key.len) * 7 + XXH3_64bits(value.data, value.len);
-    return dump_line_entry(key, &value, &s->dump, err);
+    s->sum = (s->sum + expires_ms) * 31 + XXH3_64bits(key.data, key.len) * 7 +
+             XXH3_64bits(value.data, value.len);
+    return dump_line_entry(key, &value, expires_ms, &s->dump, err);
 }
 
 static enum quern_code sink_commit(struct load_sink *base, struct quern_error *err)

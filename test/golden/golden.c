@@ -6,10 +6,11 @@
  * A script is lines: a command, its expected answer on lines that begin with "> ", "# remarks",
  * and empty lines. Every script starts with an empty store on a disk in memory.
  *
- *     put KEY VALUE | del KEY | get KEY | get@NAME KEY         "" is empty; \xNN is a byte
+ *     put KEY VALUE [UNTIL] | del KEY | get KEY | get@NAME KEY         "" is empty; \xNN is a byte
  *     batch ... end                                            puts and dels between: one batch
  *     scan [FROM [TO]] | back [FROM [TO]] | prefix KEY | count [FROM [TO]]
  *     snapshot NAME | drop NAME | scan@NAME [FROM [TO]] | count@NAME [FROM [TO]]
+ *     time MS                                                  UNTIL and this: the wall clock
  *     flush | compact [FROM TO] | reopen | crash | verify | shape
  *     many PREFIX FIRST LAST VALUE                             puts PREFIX0001.. and so on
  *
@@ -30,6 +31,7 @@
 #define WORDS_MAX 6
 #define WORD_BYTES_MAX 256
 #define SNAPSHOTS_MAX 8
+#define BEGIN_MS 1000 /* on the wall clock, which stands still */
 
 struct word {
     char bytes[WORD_BYTES_MAX];
@@ -290,14 +292,15 @@ static void count(struct script *s)
 
 static void change(struct script *s, bool put)
 {
+    struct quern_write_opts opts = {.expires_ms = strtoull(text(s, 3), NULL, 10)};
     struct quern_error err;
     enum quern_code code;
 
     if (s->batch != NULL)
-        code = put ? quern_batch_put(s->batch, word(s, 1), word(s, 2), &err)
+        code = put ? quern_batch_put_until(s->batch, word(s, 1), word(s, 2), opts.expires_ms, &err)
                    : quern_batch_delete(s->batch, word(s, 1), &err);
     else
-        code = put ? quern_put(s->db, word(s, 1), word(s, 2), NULL, &err)
+        code = put ? quern_put(s->db, word(s, 1), word(s, 2), &opts, &err)
                    : quern_delete(s->db, word(s, 1), NULL, &err);
     if (code != QUERN_OK)
         say_failure(s, &err);
@@ -390,6 +393,8 @@ static void command(struct script *s)
         count(s);
     else if (IS("many"))
         many(s);
+    else if (IS("time"))
+        sim_set_wall_ms(s->sim, strtoull(text(s, 1), NULL, 10));
     else if (IS("batch"))
         s->batch = quern_batch_new();
     else if (IS("end"))
@@ -444,7 +449,10 @@ static bool play(struct check *c, FILE *in, struct buf *out)
     char *line = NULL;
     size_t room = 0;
     ssize_t len;
-    bool fine = open_store(&s);
+    bool fine;
+
+    sim_set_wall_ms(s.sim, BEGIN_MS);
+    fine = open_store(&s);
 
     for (int number = 1; fine && (len = getline(&line, &room, in)) >= 0; number++) {
         if (line[0] == '>') {

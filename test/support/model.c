@@ -81,6 +81,15 @@ bool model_value_is(struct model_cell cell, struct quern_slice got)
     return true;
 }
 
+struct model_cell model_at(const struct model *m, size_t n)
+{
+    struct model_cell cell = m->cell[n];
+
+    if (cell.expires_ms != 0 && cell.expires_ms <= m->time_ms)
+        return (struct model_cell){.stamp = 0};
+    return cell;
+}
+
 size_t model_lower(struct quern_slice key)
 {
     size_t n = 0;
@@ -95,7 +104,7 @@ uint64_t model_count(const struct model *m, struct quern_slice start, struct que
     uint64_t count = 0;
 
     for (size_t n = 0; n < MODEL_KEYS; n++)
-        count += m->cell[n].stamp != 0 && key_compare(model_key(n), start) >= 0 &&
+        count += model_at(m, n).stamp != 0 && key_compare(model_key(n), start) >= 0 &&
                  (end.len == 0 || key_compare(model_key(n), end) < 0);
     return count;
 }

@@ -17,9 +17,11 @@
 struct model_cell {
     uint64_t stamp; /* 0: absent */
     uint32_t len;
+    uint64_t expires_ms; /* 0: never */
 };
 struct model {
-    struct model_cell cell[MODEL_KEYS]; /* in key order */
+    uint64_t time_ms;
+    struct model_cell cell[MODEL_KEYS]; /* in key order; expired or not */
 };
 
 /* The n-th key in byte order. Constant for the process; the same for every seed. */
@@ -27,6 +29,8 @@ struct quern_slice model_key(size_t n);
 /* The bytes of a value: `len` bytes that depend on the stamp. `room` holds at least `len`. */
 struct quern_slice model_value(struct model_cell cell, uint8_t *room);
 bool model_value_is(struct model_cell cell, struct quern_slice got);
+/* What a reader sees at the model's time: all zeros where that is nothing. */
+struct model_cell model_at(const struct model *m, size_t n);
 /* Index of the first key >= `key`; MODEL_KEYS if none. */
 size_t model_lower(struct quern_slice key);
 /* Living keys with start <= key < end (empty: open). */

@@ -128,6 +128,18 @@ static void verify(struct play *p)
     (void)play_ok(p, quern_verify(p->db, NULL, NULL, &err), &err, "verify");
 }
 
+void play_pass_time(struct play *p, uint64_t ms)
+{
+    p->goal.time_ms += ms;
+    p->real.time_ms = p->base.time_ms = p->goal.time_ms;
+    sim_set_wall_ms(p->sim, p->goal.time_ms);
+}
+
+static void pass_time(struct play *p)
+{
+    play_pass_time(p, play_pick(p, 12));
+}
+
 static const struct {
     unsigned share;
     void (*play)(struct play *p);
@@ -138,6 +150,7 @@ static const struct {
     {40, play_count, false},  {40, play_snapshot, false},   {30, play_sync, false},
     {30, play_flush, false},  {12, compact, false},         {6, verify, false},
     {10, play_reopen, false}, {12, play_copy, false},       {12, play_window, true},
+    {60, pass_time, true},
 };
 
 static void step(struct play *p)

@@ -21,7 +21,7 @@ static struct depend draw(struct play *p)
 {
     struct depend x = {.p = p, .key = play_pick(p, MODEL_KEYS)};
 
-    x.was = p->goal.cell[x.key];
+    x.was = model_at(&p->goal, x.key);
     x.what = (enum quern_require)(QUERN_REQUIRE_ABSENT + play_pick(p, 3));
     x.right = play_pick(p, 2);
     x.holds = x.what == QUERN_REQUIRE_ABSENT    ? x.was.stamp == 0
@@ -81,9 +81,10 @@ static enum quern_code as_update(void *arg, struct quern_update *u, struct quern
     code = play_fill_batch(p, &x->d, quern_update_batch(u), err);
     for (size_t i = 0; code == QUERN_OK && i < x->d.count; i++) {
         const struct change *c = &x->d.change[i];
+        struct model_cell want = model_at(&p->goal, c->key);
         enum quern_code got = quern_update_get(u, model_key(c->key), &p->value, err);
 
-        if (!shows(&p->goal.cell[c->key], got, &p->value))
+        if (!shows(&want, got, &p->value))
             play_wrong(p, "update: key %zu is not what it wrote itself", c->key);
     }
     return code;

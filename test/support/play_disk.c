@@ -80,6 +80,8 @@ void play_draw_change(struct play *p, struct draft *d)
     if (play_pick(p, 3) != 0) {
         c->cell.stamp = (uint64_t)p->result->step * STAMPS_A_STEP + p->drawn;
         c->cell.len = sizes[which < 191 ? which % 8 : which < 199 ? 8 : 9];
+        if (play_pick(p, 4) == 0) /* soon, or by now */
+            c->cell.expires_ms = p->goal.time_ms + play_pick(p, 40);
     }
     apply(&p->goal, c);
 }
@@ -94,7 +96,8 @@ enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct qu
 
         code = c->cell.stamp == 0
                    ? quern_batch_delete(batch, model_key(c->key), err)
-                   : quern_batch_put(batch, model_key(c->key), model_value(c->cell, p->room), err);
+                   : quern_batch_put_until(batch, model_key(c->key), model_value(c->cell, p->room),
+                                           c->cell.expires_ms, err);
     }
     return code;
 }
@@ -116,9 +119,11 @@ static struct quern_batch *batch_of(struct play *p, const struct draft *d, struc
 static enum quern_code write_single(struct play *p, const struct change *c,
                                     const struct quern_write_opts *opts, struct quern_error *err)
 {
+    struct quern_write_opts until = {.sync = opts->sync, .expires_ms = c->cell.expires_ms};
+
     if (c->cell.stamp == 0)
         return quern_delete(p->db, model_key(c->key), opts, err);
-    return quern_put(p->db, model_key(c->key), model_value(c->cell, p->room), opts, err);
+    return quern_put(p->db, model_key(c->key), model_value(c->cell, p->room), &until, err);
 }
 
 void play_make_room_in_log(struct play *p)
@@ -254,7 +259,7 @@ static bool find_prefix(struct play *p, const struct contents *c, size_t low, co
     size_t wrong = 0;
 
     for (size_t n = 0; n < MODEL_KEYS; n++)
-        wrong += differs(c, n, m.cell[n]);
+        wrong += differs(c, n, model_at(&m, n));
     for (size_t i = 0;; i++) {
         if (i >= low && wrong == 0 && (i == 0 || p->log[i - 1].last)) {
             p->real = p->base = m;
@@ -263,9 +268,9 @@ static bool find_prefix(struct play *p, const struct contents *c, size_t low, co
         }
         if (i == p->log_count)
             break;
-        wrong -= differs(c, p->log[i].key, m.cell[p->log[i].key]);
+        wrong -= differs(c, p->log[i].key, model_at(&m, p->log[i].key));
         apply(&m, &p->log[i]);
-        wrong += differs(c, p->log[i].key, m.cell[p->log[i].key]);
+        wrong += differs(c, p->log[i].key, model_at(&m, p->log[i].key));
     }
     play_wrong(p,
                "%s: the contents are none that may be left: %zu keys of the newest state differ, "
@@ -306,6 +311,7 @@ bool play_open(struct play *p)
     sim_set_mapping(p->sim, p->config->set != 9 && p->config->set % 16 != 13);
     sim_set_direct(p->sim, p->config->set != 9 && p->config->set != 10);
     play_options(p);
+    play_pass_time(p, 1000);
     return must_open(p, "open");
 }
 
@@ -327,7 +333,8 @@ static void converge(struct play *p)
         fine = play_ok(p,
                        want.stamp == 0
                            ? quern_batch_delete(batch, model_key(n), &err)
-                           : quern_batch_put(batch, model_key(n), model_value(want, p->room), &err),
+                           : quern_batch_put_until(batch, model_key(n), model_value(want, p->room),
+                                                   want.expires_ms, &err),
                        &err, "a batch");
     }
     fine = fine &&
@@ -552,6 +559,7 @@ static void look_at_copy(struct play *p, size_t which)
     if (!play_ok(p, engine_open(sim_os(p->sim), path, &p->options, &db, &err), &err,
                  "open a checkpoint"))
         return;
+    p->copy[which].shows.time_ms = p->real.time_ms;
     (void)play_shows(p, db, &p->copy[which].shows, "a checkpoint");
     (void)play_ok(p, quern_snapshot_new(db, &snapshot, &err), &err, "snapshot of a checkpoint");
     (void)play_ok(p, quern_verify(db, NULL, NULL, &err), &err, "verify a checkpoint");

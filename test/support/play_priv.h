@@ -49,7 +49,7 @@ struct play {
 
     /* What the store should hold when all windows are over, and what it shows now. They differ by
      * what a window refused. */
-    struct model goal, real;
+    struct model goal, real; /* of one time, the simulated clock's */
     /* What survives a power cut, and the writes since: [0, acked) were acknowledged, those behind
      * may have been done, in this order. base + [0, acked) = real. */
     struct model base;
@@ -82,6 +82,8 @@ void play_wrong(struct play *p, const char *format, ...) __attribute__((format(p
 /* True: it went well. A failure that an open window explains is none. */
 bool play_ok(struct play *p, enum quern_code code, const struct quern_error *err, const char *what);
 void play_answer(struct play *p, const void *bytes, size_t len);
+
+void play_pass_time(struct play *p, uint64_t ms);
 
 /* ---- play_read.c ---- */
 

@@ -3,15 +3,21 @@
 
 #include <string.h>
 
-static bool value_right(struct play *p, size_t n, struct model_cell want, enum quern_code code,
-                        struct quern_slice got, const char *what)
+static bool value_right(struct play *p, size_t n, const struct model *m, enum quern_code code,
+                        struct quern_slice got, uint64_t expires_ms, const char *what)
 {
-    bool right =
-        want.stamp == 0 ? code == QUERN_NOT_FOUND : code == QUERN_OK && model_value_is(want, got);
+    struct model_cell want = model_at(m, n);
+    bool right = want.stamp == 0 ? code == QUERN_NOT_FOUND
+                                 : code == QUERN_OK && model_value_is(want, got) &&
+                                       expires_ms == want.expires_ms;
 
     if (!right)
-        play_wrong(p, "%s: key %zu: code %d, %zu bytes; want stamp %llu, %u bytes", what, n,
-                   (int)code, got.len, (unsigned long long)want.stamp, want.len);
+        play_wrong(p,
+                   "%s: key %zu: code %d, %zu bytes, expires %llu; want stamp %llu, %u bytes, "
+                   "expires %llu; it is %llu",
+                   what, n, (int)code, got.len, (unsigned long long)expires_ms,
+                   (unsigned long long)m->cell[n].stamp, m->cell[n].len,
+                   (unsigned long long)m->cell[n].expires_ms, (unsigned long long)m->time_ms);
     return right;
 }
 
@@ -49,7 +55,8 @@ void play_get(struct play *p)
     enum quern_code code = quern_get(p->db, model_key(n), &opts, &p->value, &err);
     struct quern_slice got = {p->value.data, p->value.len};
 
-    if (can_read(p, code, &err, "get") && value_right(p, n, want->cell[n], code, got, "get"))
+    if (can_read(p, code, &err, "get") &&
+        value_right(p, n, want, code, got, p->value.expires_ms, "get"))
         answer_value(p, code, got);
 }
 
@@ -75,7 +82,7 @@ void play_get_many(struct play *p)
         struct quern_slice got = {values[i].data, values[i].len};
 
         if (can_read(p, codes[i], &err, "multi get of a key") &&
-            value_right(p, at[i], want->cell[at[i]], codes[i], got, "multi get"))
+            value_right(p, at[i], want, codes[i], got, values[i].expires_ms, "multi get"))
             answer_value(p, codes[i], got);
     }
     for (size_t i = 0; i < MOST; i++)
@@ -106,7 +113,7 @@ void play_count(struct play *p)
 
 static size_t next_living(const struct walk *w, size_t n)
 {
-    while (n < w->to && w->want.cell[n].stamp == 0)
+    while (n < w->to && model_at(&w->want, n).stamp == 0)
         n++;
     return n < w->to ? n : MODEL_KEYS;
 }
@@ -115,7 +122,7 @@ static size_t next_living(const struct walk *w, size_t n)
 static size_t previous_living(const struct walk *w, size_t n)
 {
     while (n-- > w->from)
-        if (w->want.cell[n].stamp != 0)
+        if (model_at(&w->want, n).stamp != 0)
             return n;
     return MODEL_KEYS;
 }
@@ -147,7 +154,8 @@ static bool stands(struct play *p, struct walk *w, bool on, const char *what)
         return false;
     }
     answer_value(p, QUERN_OK, quern_iter_value(w->it));
-    return value_right(p, w->at, w->want.cell[w->at], QUERN_OK, quern_iter_value(w->it), what);
+    return value_right(p, w->at, &w->want, QUERN_OK, quern_iter_value(w->it),
+                       quern_iter_expires_ms(w->it), what);
 }
 
 /* A random move and where the model says it leads. */

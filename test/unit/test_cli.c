@@ -231,15 +231,17 @@ TEST(cli_a_dump_line_reads_back_what_was_written)
         uint8_t mask = round % 2 != 0 ? 0x7f : 0xff;
         struct quern_slice key = slice_of(bytes, 1 + tap_random(&random) % 31);
         struct quern_slice value = slice_of(bytes + 32, tap_random(&random) % 33);
+        uint64_t expires_ms = round % 3 == 0 ? 0 : tap_random(&random) >> 1;
 
         for (size_t i = 0; i < sizeof(bytes); i++)
             bytes[i] = (uint8_t)tap_random(&random) & mask;
-        CHECK_OK(dump_line_entry(key, &value, &text, &err), &err);
+        CHECK_OK(dump_line_entry(key, &value, expires_ms, &text, &err), &err);
         CHECK_EQ(text.data[text.len - 1], '\n');
         CHECK(memchr(text.data, '\n', text.len - 1) == NULL);
         CHECK_OK(dump_line_parse(slice_of(text.data, text.len - 1), &line, &err), &err);
         CHECK(!line.end && key_equal(buf_slice(&line.key), key));
         CHECK(key_equal(buf_slice(&line.value), value));
+        CHECK_EQ(line.expires_ms, expires_ms);
     }
 }
 
@@ -249,8 +251,12 @@ TEST(cli_a_dump_line_spells_utf8_as_text_and_the_rest_in_base64)
     struct quern_slice value = slice_of("\x00\xff", 2);
     struct quern_error err;
 
-    CHECK_OK(dump_line_entry(QUERN_STR("gr\xc3\xbc\x01"), &value, &text, &err), &err);
+    CHECK_OK(dump_line_entry(QUERN_STR("gr\xc3\xbc\x01"), &value, 0, &text, &err), &err);
     CHECK_BYTES(buf_slice(&text), "{\"key\":\"gr\xc3\xbc\\u0001\",\"value_b64\":\"AP8=\"}\n");
+    buf_clear(&text);
+    CHECK_OK(dump_line_entry(QUERN_STR("a"), &value, 1700000000123, &text, &err), &err);
+    CHECK_BYTES(buf_slice(&text),
+                "{\"key\":\"a\",\"value_b64\":\"AP8=\",\"expires_ms\":1700000000123}\n");
     buf_clear(&text);
     CHECK_OK(dump_line_end(17, 0xabc, &text, &err), &err);
     CHECK_BYTES(buf_slice(&text), "{\"end\":true,\"count\":17,\"xxh3\":\"0000000000000abc\"}\n");
@@ -269,6 +275,10 @@ TEST(cli_a_damaged_dump_line_is_refused)
         "{\"key\":\"\",\"value\":\"a\"}",
         "{\"key\":1,\"value\":\"a\"}",
         "{\"key\":\"a\",\"value\":\"b\",\"ttl\":1}",
+        "{\"key\":\"a\",\"value\":\"b\",\"expires_ms\":0}",
+        "{\"key\":\"a\",\"value\":\"b\",\"expires_ms\":-1}",
+        "{\"key\":\"a\",\"value\":\"b\",\"expires_ms\":1.5}",
+        "{\"key\":\"a\",\"value\":\"b\",\"expires_ms\":\"1\"}",
         "{\"key\":\"a\",\"key\":\"b\",\"value\":\"\"}",
         "{\"key\":\"a\",\"key_b64\":\"AAAA\",\"value\":\"\"}",
         "{\"key_b64\":\"A\",\"value\":\"\"}",

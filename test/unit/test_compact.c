@@ -501,8 +501,8 @@ TEST(dead_entries_of_the_bottom_go_once_no_snapshot_holds_them_and_not_before)
     CHECK(flush_range(d, 0, KEYS, false));
     d->need.oldest_pin = d->seq;
     CHECK(flush_range(d, 10, 40, true));
-    job = compact_pick_range(state_of(d), &d->jobs, slice_of("", 0), slice_of("", 0), d->manifest,
-                             &wait);
+    job = compact_pick_range(state_of(d), &d->jobs, 0, slice_of("", 0), slice_of("", 0),
+                             d->manifest, &wait);
     while (job->active)
         CHECK(step(d, job));
     merges = d->merges;
@@ -684,7 +684,7 @@ TEST(a_users_range_ends_in_the_bottom_run_and_the_rest_reads_as_before)
             start.len = end.len = 0;
         if (draw(d, 2) && (job = pick(d, COMPACT_NORMAL)) != NULL)
             CHECK(step(d, job));
-        while ((job = compact_pick_range(state_of(d), &d->jobs, start, end, d->manifest, &wait)),
+        while ((job = compact_pick_range(state_of(d), &d->jobs, 0, start, end, d->manifest, &wait)),
                wait)
             CHECK(step(d, compact_active(&d->jobs)));
         while (job != NULL && job->active)
@@ -701,10 +701,74 @@ TEST(a_users_range_ends_in_the_bottom_run_and_the_rest_reads_as_before)
     }
 }
 
+/* ---- what expires ---- */
+
+/* One table of the bottom that has the keys 0..7, of which `count` expire from `first` to `last`. */
+static bool add_expiring(struct drawing *d, uint64_t count, uint64_t first, uint64_t last)
+{
+    struct cell cells[KEYS] = {{0, false}};
+    struct manifest_table t;
+    struct manifest_edit edit = {.add = &t, .add_count = 1};
+    bool fine;
+
+    for (unsigned k = 0; k < TABLE_KEYS; k++)
+        cells[k] = d->now[k] = (struct cell){++d->seq, false};
+    fine = describe(d, cells, 0, TABLE_KEYS, &t, TIER_BOTTOM, 1);
+    t.meta.expiring_count = count;
+    t.meta.expires_min_ms = first;
+    t.meta.expires_max_ms = last;
+    fine = fine && manifest_apply(d->manifest, &edit, &err) == QUERN_OK;
+    table_meta_done(&t.meta);
+    return EXPECT(fine);
+}
+
+TEST(a_bottom_table_is_rewritten_when_a_quarter_of_it_has_expired_by_estimate)
+{
+    for (unsigned idle = 0; idle < 2; idle++) {
+        struct drawing *d OWNED(drawing_free) = drawing_new();
+        enum compact_urge urge = idle ? COMPACT_IDLE : COMPACT_LOOK;
+        struct compact_slice slice;
+        struct compact_job *job;
+
+        CHECK(add_expiring(d, TABLE_KEYS, 1000, 2000));
+        d->need.horizon_ms = 999;
+        CHECK(pick(d, urge) == NULL);
+        d->need.horizon_ms = 1000 + 140; /* 1 + 7 * 0.14: not two of eight yet */
+        CHECK(pick(d, urge) == NULL);
+        d->need.horizon_ms = 1000 + 143;
+        CHECK(pick(d, COMPACT_NORMAL) == NULL); /* it can wait until the next look */
+        d->need.oldest_pin = 3;
+        CHECK(pick(d, urge) == NULL); /* a tombstone would be left for the pin's sake */
+        d->need.oldest_pin = UINT64_MAX;
+        job = pick(d, urge);
+        CHECK(job != NULL && job->rewrite);
+        CHECK_OK(compact_next_slice(state_of(d), job, &d->config, &slice, &err), &err);
+        CHECK(!slice.done && !slice.move && slice.table_count == 1);
+        compact_slice_done(&slice);
+    }
+}
+
+TEST(only_a_bottom_table_of_which_all_has_expired_may_go_unread)
+{
+    struct manifest_table t = {.tier = TIER_BOTTOM};
+
+    t.meta.entry_count = t.meta.expiring_count = 8;
+    t.meta.expires_min_ms = 1000;
+    t.meta.expires_max_ms = 2000;
+    CHECK(!compact_is_expired(&t, 1999));
+    CHECK(compact_is_expired(&t, 2000));
+    t.tier = TIER_BOTTOM - 1; /* it hides what lies below */
+    CHECK(!compact_is_expired(&t, 2000));
+    t.tier = TIER_BOTTOM;
+    t.meta.expiring_count = 7;
+    CHECK(!compact_is_expired(&t, 2000));
+}
+
 /* ---- the merge ---- */
 
 #define VERSIONS_MAX 200
 #define MERGE_KEYS 12
+#define LATEST_MS 40 /* expiries are not later */
 
 struct list_iter {
     struct iter base;
@@ -758,6 +822,8 @@ static void versions_draw(struct versions *v)
             } else {
                 (void)snprintf(v->value[v->count], 32, "%u-%llu", k, (unsigned long long)seq);
                 e->value = QUERN_STR(v->value[v->count]);
+                if (tap_random(&v->random) % 3 == 0)
+                    e->expires_ms = 1 + tap_random(&v->random) % LATEST_MS;
             }
             v->count++;
         }
@@ -840,13 +906,31 @@ static bool read_output(struct bench *b, const struct compact_output *out, struc
     return EXPECT(got->count == out->entries_out);
 }
 
-/* The newest version of a key at or below a number; NULL: none, or a tombstone. */
-static const struct entry *seen(const struct versions *v, unsigned key, quern_seq at)
+/* The newest version of a key at or below a number; NULL: none, a tombstone, or expired. */
+static const struct entry *seen(const struct versions *v, unsigned key, quern_seq at,
+                                uint64_t time_ms)
 {
     for (size_t i = 0; i < v->count; i++)
         if (key_of(v->entry[i].key) == key && v->entry[i].seq <= at)
-            return v->entry[i].kind == ENTRY_PUT ? &v->entry[i] : NULL;
+            return entry_lives(&v->entry[i], time_ms) ? &v->entry[i] : NULL;
     return NULL;
+}
+
+/* At the horizon and at each time after it. */
+static bool sees_the_same(const struct versions *a, const struct versions *b, quern_seq at,
+                          uint64_t horizon_ms)
+{
+    for (uint64_t time_ms = horizon_ms; time_ms <= LATEST_MS; time_ms++)
+        for (unsigned k = 0; k < MERGE_KEYS; k++) {
+            const struct entry *want = seen(a, k, at, time_ms), *have = seen(b, k, at, time_ms);
+
+            if (!EXPECT((want == NULL) == (have == NULL)) ||
+                (want != NULL &&
+                 !EXPECT(want->seq == have->seq && want->expires_ms == have->expires_ms &&
+                         key_equal(want->value, have->value))))
+                return false;
+        }
+    return true;
 }
 
 TEST(a_merge_keeps_what_now_and_every_snapshot_see_and_no_more)
@@ -868,19 +952,15 @@ TEST(a_merge_keeps_what_now_and_every_snapshot_see_and_no_more)
         rules.snapshots = points;
         rules.snapshot_count = snapshots;
         rules.bottom = tap_random(&in.random) % 2;
+        rules.horizon_ms = tap_random(&in.random) % (LATEST_MS + 1);
         CHECK_OK(run_merge(&b, &in, SIZE_MAX, slice_of("", 0), &rules, &out), &err);
         CHECK_EQ(out.entries_in, in.count);
         CHECK(read_output(&b, &out, &got));
         points[snapshots] = UINT64_MAX; /* now */
-        for (unsigned k = 0; k < MERGE_KEYS; k++)
-            for (size_t i = 0; i <= snapshots; i++) {
-                const struct entry *want = seen(&in, k, points[i]);
-                const struct entry *have = seen(&got, k, points[i]);
-
-                CHECK((want == NULL) == (have == NULL));
-                CHECK(want == NULL ||
-                      (want->seq == have->seq && key_equal(want->value, have->value)));
-            }
+        for (size_t i = 0; i <= snapshots; i++)
+            CHECK(sees_the_same(&in, &got, points[i], rules.horizon_ms));
+        for (size_t i = 0; i < got.count; i++)
+            CHECK(got.entry[i].kind != ENTRY_PUT || entry_lives(&got.entry[i], rules.horizon_ms));
         for (unsigned k = 0; k < MERGE_KEYS; k++) {
             size_t versions = 0;
             const struct entry *oldest = NULL;

@@ -72,7 +72,11 @@ static void draft_add(struct draft *d, const struct model_table *t)
     to->meta.entry_hash = t->table_no << 60 | 5;
     to->meta.seq_min = t->table_no;
     to->meta.seq_max = t->table_no * 2;
-    to->meta.expires_min_ms = 11;
+    if (t->table_no % 2 == 0) { /* of the others nothing expires */
+        to->meta.expiring_count = 9;
+        to->meta.expires_min_ms = 11;
+        to->meta.expires_max_ms = t->table_no << 40;
+    }
     to->meta.created_ms = 12;
     to->meta.smallest = (struct buf){(uint8_t *)(uintptr_t)smallest.data, smallest.len, 0};
     to->meta.largest = (struct buf){(uint8_t *)(uintptr_t)largest.data, largest.len, 0};
@@ -209,6 +213,7 @@ static uint64_t state_print(const struct manifest_state *s)
     for (size_t i = 0; i < s->table_count; i++) {
         const struct manifest_table *t = &s->tables[i];
         const struct table_meta *meta = &t->meta;
+        bool expires = meta->table_no % 2 == 0;
 
         if (i > 0 && !in_order(t - 1, t))
             return 0;
@@ -217,8 +222,10 @@ static uint64_t state_print(const struct manifest_state *s)
             meta->seq_max != meta->table_no * 2 || meta->seq_min != meta->table_no ||
             meta->entry_hash != (meta->table_no << 60 | 5) || meta->entry_count != 100 ||
             meta->tombstone_count != 7 || meta->duplicate_count != 3 ||
-            meta->raw_bytes != UINT64_C(1) << 40 || meta->expires_min_ms != 11 ||
-            meta->created_ms != 12)
+            meta->raw_bytes != UINT64_C(1) << 40 || meta->created_ms != 12 ||
+            meta->expiring_count != (expires ? 9 : 0) ||
+            meta->expires_min_ms != (expires ? 11 : 0) ||
+            meta->expires_max_ms != (expires ? meta->table_no << 40 : 0))
             return 0;
         print += table_print(t->tier, t->run_no, meta->table_no, buf_slice(&meta->smallest),
                              buf_slice(&meta->largest));

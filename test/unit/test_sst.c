@@ -233,6 +233,9 @@ static bool meta_agrees(const struct table_meta *meta, const struct model *m)
         sum.seq_max = e->seq > sum.seq_max ? e->seq : sum.seq_max;
         if (e->expires_ms != 0 && (sum.expires_min_ms == 0 || e->expires_ms < sum.expires_min_ms))
             sum.expires_min_ms = e->expires_ms;
+        if (e->expires_ms > sum.expires_max_ms)
+            sum.expires_max_ms = e->expires_ms;
+        sum.expiring_count += e->expires_ms != 0;
     }
     return EXPECT(meta->entry_count == m->n) && EXPECT(meta->entry_hash == sum.entry_hash) &&
            EXPECT(meta->raw_bytes == sum.raw_bytes) && EXPECT(meta->seq_min == sum.seq_min) &&
@@ -240,6 +243,8 @@ static bool meta_agrees(const struct table_meta *meta, const struct model *m)
            EXPECT(meta->tombstone_count == sum.tombstone_count) &&
            EXPECT(meta->duplicate_count == sum.duplicate_count) &&
            EXPECT(meta->expires_min_ms == sum.expires_min_ms) &&
+           EXPECT(meta->expires_max_ms == sum.expires_max_ms) &&
+           EXPECT(meta->expiring_count == sum.expiring_count) &&
            EXPECT(key_equal(buf_slice(&meta->smallest), m->entries[0].key)) &&
            EXPECT(key_equal(buf_slice(&meta->largest), m->entries[m->n - 1].key));
 }

@@ -233,6 +233,18 @@ def a_dump_loads_into_an_equal_store(store):
 
 
 @test
+def a_dump_carries_expiries(store):
+    lines = [b'{"key":"a","value":"1"}', b'{"key":"b","value":"2","expires_ms":9999999999999}']
+    late = b'{"key":"c","value":"3","expires_ms":1}'
+    store.good("load", "--no-end", stdin=b"\n".join(lines + [late]) + b"\n")
+    dump = store.good("dump")
+    equal(dump.splitlines()[:-1], lines)
+    other = ["--db", os.path.join(store.base, "other")]
+    store.good("load", stdin=dump, place=other)
+    equal(store.good("dump", place=other), dump)
+
+
+@test
 def a_damaged_dump_is_refused_and_says_what_was_loaded(store):
     store.fill({b"%04d" % i: b"v" for i in range(2500)})
     dump = store.good("dump")
@@ -635,6 +647,16 @@ def of_two_lines_with_one_key_the_later_wins(store):
         store.good("load", "--no-end", stdin="".join(lines).encode(), place=["--url", server.url])
     for i in range(7):
         equal(store.good("get", f"k{i}"), b"%d" % (693 + i))
+
+
+@needs_server
+def an_expiry_that_a_server_cannot_take_is_refused(store):
+    lines = b'{"key":"a","value":"1"}\n{"key":"b","value":"2","expires_ms":9999999999999}\n'
+    with Server(store) as server:
+        code, _, err = store.run("load", "--no-end", stdin=lines, place=["--url", server.url])
+        equal(code, 4)
+        contains(err, "expires")
+    equal(store.good("count"), b"1\n")
 
 
 @needs_server
