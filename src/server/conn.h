@@ -9,10 +9,12 @@
 
 /* How a reply is to be given: what the request said of it, kept until a write completes. */
 struct manner {
-    bool json;  /* Accept rates application/json highest */
-    bool head;  /* HEAD: no body */
-    bool close; /* the connection ends after it */
-    bool keep;  /* an HTTP/1.0 client wants to hear that it does not */
+    bool json;    /* Accept rates application/json highest */
+    bool problem; /* errors as application/problem+json */
+    bool head;    /* HEAD: no body */
+    bool close;   /* the connection ends after it */
+    bool keep;    /* an HTTP/1.0 client wants to hear that it does not */
+    char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
 };
 
 /* A write on its way through the store. In order of arrival in its connection's queue. */

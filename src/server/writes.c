@@ -6,6 +6,7 @@
  *              quern_get(): not there -> finished, NOT_FOUND
  *              there -> as a set; the gate opens for the next when it has finished
  *
+ *
  * When the store completes a write before quern_write_async() returns, on the loop's own thread, no
  * letter is needed: the op is marked, and its connection has its turn before the loop sleeps. */
 #include "server/writes.h"
@@ -66,6 +67,13 @@ static void submit(struct write_op *op)
         completion->error = err;
         finish_with(op, err.code);
     }
+}
+
+const char *write_durability(const struct write_op *op)
+{
+    enum durability level = op->conn->loop->server->options->durability;
+
+    return op->synced ? "synced" : level == DURABLE_INTERVAL ? "interval" : "os";
 }
 
 static struct write_op *new_op(struct conn *c, struct manner manner, size_t bytes, bool sync)

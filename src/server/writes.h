@@ -10,4 +10,7 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
                struct quern_slice value, bool sync);
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync);
 
+/* "synced", "interval" or "os": what is true of a write that went well. */
+const char *write_durability(const struct write_op *op);
+
 #endif
