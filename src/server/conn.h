@@ -17,6 +17,8 @@ struct manner {
     char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
 };
 
+struct verb;
+
 /* A write on its way through the store. In order of arrival in its connection's queue. */
 struct write_op {
     struct letter letter; /* to the loop: completed, or granted by the gate */
@@ -29,6 +31,12 @@ struct write_op {
     struct manner manner;
     size_t bytes; /* key and value */
     bool is_delete, gated, waits_at_gate, synced, finished;
+
+    /* Under /v1 alone. */
+    struct verb *verb;      /* what it asks, or NULL; the op's */
+    quern_update_fn update; /* what to run with it instead of writing the batch, or NULL */
+    void (*again)(struct write_op *op); /* called on the loop when a check of the batch failed */
+    bool alone;                         /* no other write may follow it before it is finished */
 };
 
 /* What a connection is about; see the drawing in conn.c. */

@@ -33,6 +33,14 @@ static inline bool has_body(const struct conn *c)
     return c->request.chunked || http_has(&c->request, HTTP_CONTENT_LENGTH);
 }
 
+/* kv.c */
+void kv_check(struct conn *c);
+bool kv_check_sync(struct conn *c); /* is `sync` always or os, or not given? else refuses */
+void kv_get(struct conn *c, struct manner manner, struct quern_slice body);
+void kv_put(struct conn *c, struct manner manner, struct quern_slice body);
+void kv_delete(struct conn *c, struct manner manner, struct quern_slice body);
+void kv_post(struct conn *c, struct manner manner, struct quern_slice body);
+
 /* about.c */
 void about_check_health(struct conn *c);
 void about_health(struct conn *c, struct manner manner, struct quern_slice body);

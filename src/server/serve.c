@@ -3,6 +3,7 @@
  *     POST    /set?key=K&value=V   or the body as the value, or a form as the body
  *     GET     /get?key=K           also HEAD
  *     DELETE  /del?key=K
+ *     /v1/kv                       kv.c
  *     /healthz /stats and such     about.c
  *     GET     /shutdown            also POST, never HEAD
  *
@@ -12,6 +13,7 @@
 
 #include "server/reply.h"
 #include "server/route.h"
+#include "server/verb.h"
 #include "server/writes.h"
 
 #include "base/error.h"
@@ -146,6 +148,10 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
+    if (op->verb != NULL) {
+        verb_completed(op);
+        return;
+    }
     if (code == QUERN_OK) {
         count(op->is_delete ? &n->deletes_found : &n->sets, 1);
         if (!op->is_delete)
@@ -232,7 +238,7 @@ static void check_plain(struct conn *c)
     if (r->method != HTTP_GET && r->method != HTTP_HEAD &&
         (http_has(r, HTTP_IF_MATCH) || http_has(r, HTTP_IF_NONE_MATCH)))
         refuse(c, 400, "condition_not_supported",
-               "/set and /del take no conditions, and nothing was done");
+               "/set and /del take no conditions, and nothing was done; /v1/kv does");
     else if (!params_flag(conn_request_bytes(c), p->each[PARAM_SYNC], &sync))
         refuse(c, 400, "bad_parameter", sync_detail);
     else if (sets && !params_given(p, PARAM_KEY) && !has_value && has_body(c) && is_form(c))
@@ -248,12 +254,27 @@ static void check_plain(struct conn *c)
 }
 
 #define READS "Allow: GET, HEAD, OPTIONS\r\n"
+#define KV "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n"
+#define KV_READS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META))
+#define KV_WRITES (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC))
+#define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES) | PARAM_BIT(PARAM_KEEPTTL))
+#define KV_ROUTES(path, below)                                                                     \
+    {path, HTTP_GET | HTTP_HEAD, KV, KV_READS, kv_get, kv_check, below},                           \
+        {path, HTTP_PUT, KV, KV_WRITES | KV_LIVES, kv_put, kv_check, (below) | ROUTE_TAKES_VALUE}, \
+        {path, HTTP_DELETE, KV, KV_WRITES | PARAM_BIT(PARAM_RETURN), kv_delete, kv_check, below},  \
+    {                                                                                              \
+        path, HTTP_POST, KV, KV_WRITES | KV_LIVES | PARAM_BIT(PARAM_OP) | PARAM_BIT(PARAM_BY),     \
+            kv_post, kv_check, (below) | ROUTE_TAKES_VALUE                                         \
+    }
+
 static const struct route routes[] = {
     {"/set", HTTP_POST, "Allow: POST, OPTIONS\r\n", SET_PARAMS, set, check_plain,
      ROUTE_TAKES_VALUE | ROUTE_JOINS},
     {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY), get, check_plain, 0},
     {"/del", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n",
      PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC), del, check_plain, 0},
+    KV_ROUTES("/v1/kv", 0),
+    KV_ROUTES("/v1/kv/", ROUTE_BELOW),
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
      about_check_health, 0},
@@ -312,7 +333,7 @@ void serve_begin(struct conn *c)
         return;
     if (c->route == NULL) {
         refuse(c, 404, "no_such_route",
-               "no such path; there are /set /get /del /shutdown, and "
+               "no such path; there are /set /get /del /shutdown, /v1/kv/KEY, and "
                "/healthz /stats /version");
         return;
     }
@@ -344,12 +365,12 @@ void serve_begin(struct conn *c)
 bool serve_may_join(const struct conn *c)
 {
     /* The youngest of the writes under way: a delete that waits at the gate must not be
-     * overtaken. */
+     * overtaken, nor a write that may have to look again. */
     const struct write_op *last =
         (const struct write_op *)((const char *)c->ops_last - offsetof(struct write_op, next));
 
     return c->refusal.bad.status == 0 && c->route != NULL && c->route->traits & ROUTE_JOINS &&
-           c->request.method == HTTP_POST && !last->waits_at_gate;
+           c->request.method == HTTP_POST && !last->waits_at_gate && !last->alone;
 }
 
 bool serve_request(struct conn *c, struct quern_slice body)

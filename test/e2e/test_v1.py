@@ -2,10 +2,27 @@
 """The REST interface: conditions, ranges, /v1/kv, /v1/keys, /v1/batch, and the document that
 describes them."""
 
+import base64
 import json
+import os
+import random
 import re
+import threading
+from urllib.parse import urlencode
 
-from quernd import Server, equal, main, request, test
+from quernd import Server, curl, equal, main, quote, request, test
+
+JSON = [("Accept", "application/json")]
+
+
+def b64u(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def seeded():
+    seed = int.from_bytes(os.urandom(4), "little")
+    print(f"# seed {seed}")
+    return random.Random(seed)
 
 
 def is_problem(r, status, code):
@@ -14,6 +31,14 @@ def is_problem(r, status, code):
     equal((told["code"], told["status"], told["request_id"]), (code, status, r.fields["x-request-id"]))
     equal(told["type"], "/problems/" + code.replace("_", "-"))
     return told
+
+
+def put(w, key, value, more="", fields=()):
+    return w.ask("PUT", f"/v1/kv/{quote(key)}{more}", value, fields)
+
+
+def get(w, key, more="", fields=()):
+    return w.ask("GET", f"/v1/kv/{quote(key)}{more}", None, fields)
 
 
 # ---------------------------------------------------------------- conditions, ranges, ids
@@ -27,6 +52,7 @@ def a_value_has_a_tag_that_changes_with_it_and_outlives_a_restart():
             assert re.fullmatch(r'"[0-9a-f]{16}-1"', first), first
             equal(w.get("k").fields["etag"], first)
             equal(w.get("k").fields["accept-ranges"], "bytes")
+            equal(get(w, "k").fields["etag"], first)
             second = w.put("k", b"v").fields["etag"]
             assert second != first
         s.kill()
@@ -41,7 +67,7 @@ def a_value_has_a_tag_that_changes_with_it_and_outlives_a_restart():
 def a_client_that_has_the_value_is_told_so():
     with Server() as s, s.connect() as w:
         tag = w.put("k", b"value").fields["etag"]
-        for target in ("/get?key=k",):
+        for target in ("/get?key=k", "/v1/kv/k", "/v1/kv/k?meta=json"):
             for method in ("GET", "HEAD"):
                 for line, status in ((tag, 304), (f"W/{tag}", 304), (f'"x", {tag}', 304), ("*", 304),
                                      ('"x"', 200), ('W/"x","y"', 200)):
@@ -72,7 +98,7 @@ def a_range_is_that_part_of_the_value():
     with Server("--durability", "os") as s, s.connect() as w:
         tag = w.put("k", value).fields["etag"]
         w.put("empty", b"")
-        for target in ("/get?key=k",):
+        for target in ("/get?key=k", "/v1/kv/k"):
             for asked, part in (("bytes=0-0", value[:1]), ("bytes=5-9", value[5:10]), ("bytes=-3", value[-3:]),
                                 ("bytes=255990-", value[255990:]), ("bytes=7-99999999", value[7:]),
                                 ("bytes=100-200099", value[100:200100])):
@@ -95,7 +121,7 @@ def a_range_is_that_part_of_the_value():
                       status, tagged)
             equal(w.ask("GET", target, None, [("Range", "bytes=0-9"), ("If-None-Match", tag)]).status, 304)
         equal(w.ask("GET", "/get?key=empty", None, [("Range", "bytes=0-")]).status, 416)
-        w.send(request("GET", "/get?key=k", fields=[("Range", "bytes=100-200099")]) * 20)
+        w.send(request("GET", "/v1/kv/k", fields=[("Range", "bytes=100-200099")]) * 20)
         equal({w.read().body == value[100:200100] for _ in range(20)}, {True})
 
 
@@ -104,7 +130,7 @@ def every_reply_names_its_request():
     with Server() as s, s.connect() as w:
         seen = set()
         for method, target in (("GET", "/healthz"), ("GET", "/nope"), ("POST", "/set?key=a&value=b"),
-                               ("PUT", "/set"), ("GET", "/v1/nope"), ("OPTIONS", "/get")):
+                               ("PUT", "/v1/kv/a"), ("GET", "/v1/nope"), ("OPTIONS", "/v1/kv/a")):
             seen.add(w.ask(method, target).fields["x-request-id"])
             mine = "6e0c7d1e-5f6a"
             equal(w.ask(method, target, None, [("X-Request-Id", mine)]).fields["x-request-id"], mine)
@@ -123,7 +149,229 @@ def errors_are_problems_where_they_are_asked_for():
         equal(w.ask("GET", "/get?key=a", None, [("Accept", "*/*")]).body, b"error: key not found\n")
         is_problem(w.ask("GET", "/v1"), 404, "no_such_route")
         is_problem(w.ask("GET", "/v1/"), 404, "no_such_route")
+        is_problem(w.ask("GET", "/v1/kv/a"), 404, "key_not_found")
         equal(w.ask("GET", "/v10").body[:6], b"error:")
+
+
+# ---------------------------------------------------------------- one key
+
+
+@test
+def a_value_is_put_got_and_deleted():
+    with Server() as s, s.connect() as w:
+        r = put(w, "a/b c", b"one")
+        equal((r.status, r.body, r.fields["location"]), (201, b"", "/v1/kv/a%2Fb%20c"))
+        equal((r.fields["quern-rev"], r.fields["quern-durability"]), ("1", "synced"))
+        r = put(w, "a/b c", b"two")
+        equal((r.status, r.body, "location" in r.fields), (204, b"", False))
+        r = w.ask("GET", "/v1/kv/a/b%20c")
+        equal((r.status, r.body, r.fields["content-type"]), (200, b"two", "application/octet-stream"))
+        equal(r.fields["content-security-policy"], "default-src 'none'; sandbox")
+        equal(w.ask("GET", "/v1/kv?key=a/b+c").body, b"two")
+        equal(w.ask("HEAD", "/v1/kv/a/b%20c").fields["content-length"], "3")
+        equal(json.loads(w.ask("GET", "/v1/kv/a/b%20c?meta=json").body),
+              {"key": "a/b c", "size": 3, "rev": 2, "value": "two"})
+        r = w.ask("DELETE", "/v1/kv/a/b%20c?return=old")
+        equal((r.status, r.body, r.fields["quern-rev"]), (200, b"two", "3"))
+        is_problem(w.ask("DELETE", "/v1/kv/a/b%20c?return=old"), 404, "key_not_found")
+        equal(put(w, "x", b"").status, 201)
+        equal((get(w, "x").status, get(w, "x").body), (200, b""))
+        equal(w.ask("DELETE", "/v1/kv/x").status, 204)
+        is_problem(get(w, "x"), 404, "key_not_found")
+        w.send(request("PUT", "/v1/kv/chunked", fields=[("Transfer-Encoding", "chunked")]) +
+               b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        equal(w.read().status, 201)
+        equal(get(w, "chunked").body, b"abcde")
+        u = f"http://localhost:{s.port}"
+        equal(curl("-X", "PUT", "--data-binary", "v", f"{u}/v1/kv/curl")[0], 201)
+        equal(curl(f"{u}/v1/kv/curl"), (200, b"v"))
+
+
+@test
+def keys_of_any_bytes_round_trip():
+    rng = seeded()
+    keys = {rng.randbytes(rng.randint(1, 300)) for _ in range(150)}
+    keys |= {bytes([b]) for b in range(256)} | {b".", b"..", b"a/../b", b"//", b"/", b"%2F", b"a+b", b"a b", b"?", b"#"}
+    with Server("--durability", "os") as s, s.connect() as w:
+        ways = [lambda k: f"/v1/kv/{quote(k)}", lambda k: f"/v1/kv?key={quote(k)}",
+                lambda k: f"/v1/kv?{urlencode({'key': k})}", lambda k: f"/v1/kv/{b64u(k)}?enc=b64u",
+                lambda k: f"/v1/kv?enc=b64u&key={b64u(k)}"]
+        for i, key in enumerate(sorted(keys)):
+            value = rng.randbytes(rng.randint(0, 50))
+            way = rng.choice(ways)
+            r = w.ask("PUT", way(key), value)
+            equal(r.status, 201, key)
+            equal(w.ask("GET", r.fields["location"]).body, value, "Location names it")
+            for other in ways:
+                equal(w.ask("GET", other(key)).body, value, (key, other(key)))
+            if i % 3 == 0:
+                equal(w.ask("DELETE", rng.choice(ways)(key)).status, 204)
+                keys.discard(key)
+
+
+@test
+def conditions_decide_over_writes():
+    with Server() as s, s.connect() as w:
+        tag = put(w, "k", b"1", fields=[("If-None-Match", "*")]).fields["etag"]
+        told = is_problem(put(w, "k", b"2", fields=[("If-None-Match", "*")]), 412, "precondition_failed")
+        equal(told["current_etag"], tag)
+        equal(put(w, "k", b"3", fields=[("If-Match", '"x"')]).status, 412)
+        equal(put(w, "k", b"3", fields=[("If-Match", f"W/{tag}")]).status, 412)
+        equal(put(w, "k", b"3", fields=[("If-None-Match", f'"x", {tag}')]).status, 412)
+        equal(get(w, "k").body, b"1")
+        r = put(w, "k", b"4", fields=[("If-Match", f'"x", {tag}')])
+        equal(r.status, 204)
+        told = is_problem(put(w, "k", b"5", fields=[("If-Match", tag)]), 412, "precondition_failed")
+        equal(told["current_etag"], r.fields["etag"])
+        equal(put(w, "k", b"6", fields=[("If-Match", "*")]).status, 204)
+        told = is_problem(put(w, "none", b"7", fields=[("If-Match", "*")]), 412, "precondition_failed")
+        equal(told["current_etag"], None)
+        equal(put(w, "none", b"7", fields=[("If-None-Match", '"x"')]).status, 201)
+        for line in ("x", '"x'):  # a refusal before the body is the end of the connection
+            with s.connect() as one:
+                is_problem(put(one, "k", b"8", fields=[("If-Match", line)]), 400, "bad_etag")
+        now = get(w, "k").fields["etag"]
+        equal(w.ask("DELETE", "/v1/kv/k", None, [("If-Match", tag)]).status, 412)
+        equal(w.ask("POST", "/v1/kv/k?op=incr", None, [("If-Match", tag)]).status, 412)
+        equal(get(w, "k").body, b"6")
+        equal(w.ask("POST", "/v1/kv/k?op=incr", None, [("If-Match", now)]).status, 200)
+        equal(w.ask("DELETE", "/v1/kv/k", None, [("If-Match", "*")]).status, 204)
+        equal(w.ask("DELETE", "/v1/kv/k", None, [("If-Match", "*")]).status, 404)
+
+
+@test
+def values_are_changed_in_place():
+    with Server("--max-value", "1K") as s, s.connect() as w:
+        r = w.ask("POST", "/v1/kv/n?op=incr")
+        equal((r.status, json.loads(r.body)), (200, {"value": 1, "rev": 1}))
+        equal(json.loads(w.ask("POST", "/v1/kv/n?op=incr&by=-5").body)["value"], -4)
+        equal(get(w, "n").body, b"-4")
+        top = 2**63 - 1
+        equal(json.loads(w.ask("POST", f"/v1/kv/big?op=incr&by={top}").body)["value"], top)
+        is_problem(w.ask("POST", "/v1/kv/big?op=incr"), 409, "integer_overflow")
+        equal(json.loads(w.ask("POST", f"/v1/kv/low?op=incr&by={-2**63}").body)["value"], -2**63)
+        for text in (b"", b"x", b"1 ", b" 1", b"+1", b"01", b"-0", b"1.5", b"9223372036854775808", b"1\n", b"-"):
+            put(w, "t", text)
+            is_problem(w.ask("POST", "/v1/kv/t?op=incr"), 409, "not_an_integer")
+            equal(get(w, "t").body, text)
+        for by in ("", "x", "1.5", "9223372036854775808", "+1"):
+            is_problem(w.ask("POST", f"/v1/kv/n?op=incr&by={quote(by)}"), 400, "bad_parameter")
+        r = w.ask("POST", "/v1/kv/s?op=append", b"ab")
+        equal(json.loads(r.body)["size"], 2)
+        r = w.ask("POST", "/v1/kv/s?op=append", b"\0c")
+        equal((json.loads(r.body)["size"], get(w, "s").body), (4, b"ab\0c"))
+        equal(get(w, "s").fields["etag"], r.fields["etag"])
+        is_problem(w.ask("POST", "/v1/kv/s?op=append", b"x" * 1021), 413, "value_too_large")
+        equal(w.ask("POST", "/v1/kv/s?op=append", b"x" * 1020).status, 200)
+        r = w.ask("POST", "/v1/kv/g?op=getset", b"1")
+        equal((r.status, r.body), (204, b""))
+        r = w.ask("POST", "/v1/kv/g?op=getset", b"2")
+        equal((r.status, r.body, get(w, "g").body), (200, b"1", b"2"))
+        is_problem(w.ask("POST", "/v1/kv/g"), 400, "bad_parameter")
+        is_problem(w.ask("POST", "/v1/kv/g?op=nope"), 400, "bad_parameter")
+        is_problem(w.ask("POST", "/v1/kv/g?op=append"), 400, "missing_parameter")
+        for query, code in (("op=append&by=1", "unknown_parameter"), ("op=incr", "body_not_expected")):
+            with s.connect() as one:
+                is_problem(one.ask("POST", f"/v1/kv/g?{query}", b"x"), 400, code)
+
+
+@test
+def racing_writers_lose_nothing_and_hear_the_truth():
+    with Server("--durability", "os", "--loops", "4") as s:
+        told, lock = [], threading.Lock()
+
+        def one(number):
+            rng = random.Random(number)
+            with s.connect() as w:
+                for i in range(60):
+                    equal(w.ask("POST", "/v1/kv/n?op=incr").status, 200)
+                    r = get(w, "list")
+                    while True:  # read, change, write if it is still the same
+                        fields = [("If-Match", r.fields["etag"])] if r.status == 200 else [("If-None-Match", "*")]
+                        mine = (r.body if r.status == 200 else b"") + b"%d:%d," % (number, i)
+                        if put(w, "list", mine, fields=fields).status in (201, 204):
+                            break
+                        r = get(w, "list")
+                    if rng.random() < 0.5:
+                        status = put(w, "x", b"v").status
+                    else:
+                        status = w.ask("DELETE", "/v1/kv/x").status
+                        status = -status
+                    with lock:
+                        told.append(status)
+
+        threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        with s.connect() as w:
+            equal(get(w, "n").body, b"240")
+            equal(sorted(get(w, "list").body.split(b",")[:-1]),
+                  sorted(b"%d:%d" % (n, i) for n in range(4) for i in range(60)))
+            # Each creation but the last was followed by one deletion that found something.
+            equal(told.count(201) - told.count(-204), int(get(w, "x").status == 200))
+
+
+@test
+def requests_on_one_connection_see_those_before():
+    with Server("--durability", "os") as s, s.connect() as w:
+        w.send(request("PUT", "/v1/kv/k", b"1") + request("POST", "/set?key=k", b"2") +
+               request("GET", "/v1/kv/k") + request("PUT", "/v1/kv/k", b"3") +
+               request("POST", "/v1/kv/k?op=incr") + request("GET", "/get?key=k") +
+               request("DELETE", "/v1/kv/k") + request("GET", "/v1/kv/k"))
+        equal([(r.status, r.body) for r in (w.read() for _ in range(7))],
+              [(201, b""), (200, b"OK\n"), (200, b"2"), (204, b""), (200, b'{"value":4,"rev":4}\n'),
+               (200, b"4"), (204, b"")])
+        equal(w.read().status, 404)
+
+
+@test
+def durability_is_chosen_and_told():
+    for level, plain, none in (("always", "synced", "os"), ("interval:50", "interval", "interval"), ("os", "os", "os")):
+        with Server("--durability", level) as s, s.connect() as w:
+            for send in (lambda more: put(w, "k", b"1", more),
+                         lambda more: w.ask("POST", f"/v1/kv/k{more}{'&' if more else '?'}op=incr")):
+                equal(send("").fields["quern-durability"], plain)
+                equal(send("?sync=always").fields["quern-durability"], "synced")
+                equal(send("?sync=os").fields["quern-durability"], none)
+            for wrong in ("1", "", "never"):
+                with s.connect() as one:
+                    is_problem(put(one, "k", b"1", f"?sync={wrong}"), 400, "bad_parameter")
+
+
+@test
+def what_is_not_understood_is_refused_and_nothing_done():
+    with Server() as s, s.connect() as w:
+        put(w, "k", b"v")
+        for method, target, code in (
+                ("GET", "/v1/kv/k?Meta2=json", "unknown_parameter"), ("GET", "/v1/kv/k?meta=xml", "bad_parameter"),
+                ("GET", "/v1/kv/k?meta=json&meta=json", "duplicate_parameter"), ("GET", "/v1/kv/k?sync=os", "unknown_parameter"),
+                ("PUT", "/v1/kv/k?synk=os", "unknown_parameter"), ("PUT", "/v1/kv/k?return=old", "unknown_parameter"),
+                ("PUT", "/v1/kv/k?ttl=60", "not_supported_yet"), ("PUT", "/v1/kv/k?expires=1", "not_supported_yet"),
+                ("PUT", "/v1/kv/k?keepttl", "not_supported_yet"), ("POST", "/v1/kv/k?op=append&ttl=5", "not_supported_yet"),
+                ("PUT", "/v1/kv/k?key=k", "duplicate_parameter"), ("PUT", "/v1/kv/%zz", "bad_percent_encoding"),
+                ("PUT", "/v1/kv/%4", "bad_percent_encoding"), ("PUT", "/v1/kv/a*?enc=b64u", "bad_parameter"),
+                ("PUT", "/v1/kv/abcd?enc=hex", "bad_parameter"), ("DELETE", "/v1/kv/k?return=new", "bad_parameter"),
+                ("GET", "/v1/kv", "missing_parameter"), ("GET", "/v1/kv/", "missing_parameter"),
+                ("GET", "/v1/kv?key=", "missing_parameter"), ("DELETE", "/v1/kv", "missing_parameter"),
+                ("DELETE", "/v1/kv/", "missing_parameter"), ("DELETE", "/v1/kv?key=", "missing_parameter"),
+                ("DELETE", "/v1/kv?prefix=k", "unknown_parameter")):
+            is_problem(w.ask(method, target), 400, code)
+        is_problem(w.ask("PUT", "/v1/kv/k", None), 400, "missing_parameter")
+        for field in ("Quern-TTL", "Quern-Expires-At"):
+            with s.connect() as one:
+                is_problem(put(one, "k", b"lost", fields=[(field, "60")]), 400, "not_supported_yet")
+        for target in ("/", "/v1", "/v1/", "/v1/keys"):
+            assert w.ask("DELETE", target).status in (404, 405), target
+        r = w.ask("PATCH", "/v1/kv/k")
+        is_problem(r, 405, "method_not_allowed")
+        equal(r.fields["allow"], "GET, HEAD, PUT, DELETE, POST, OPTIONS")
+        equal(w.ask("OPTIONS", "/v1/kv/any/thing").fields["allow"], r.fields["allow"])
+        equal(get(w, "k").body, b"v")
+        with s.connect() as one:
+            one.send(b"PUT /v1/kv/k HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 1\r\n\r\nx")
+            is_problem(one.read(), 403, "cross_site")
 
 
 # ---------------------------------------------------------------- about the server
