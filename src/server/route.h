@@ -41,6 +41,10 @@ void kv_put(struct conn *c, struct manner manner, struct quern_slice body);
 void kv_delete(struct conn *c, struct manner manner, struct quern_slice body);
 void kv_post(struct conn *c, struct manner manner, struct quern_slice body);
 
+/* keys.c */
+void keys_check(struct conn *c);
+void keys_list(struct conn *c, struct manner manner, struct quern_slice body);
+
 /* about.c */
 void about_check_health(struct conn *c);
 void about_health(struct conn *c, struct manner manner, struct quern_slice body);

@@ -3,7 +3,7 @@
  *     POST    /set?key=K&value=V   or the body as the value, or a form as the body
  *     GET     /get?key=K           also HEAD
  *     DELETE  /del?key=K
- *     /v1/kv                       kv.c
+ *     /v1/kv  /v1/keys             kv.c keys.c
  *     /healthz /stats and such     about.c
  *     GET     /shutdown            also POST, never HEAD
  *
@@ -258,6 +258,11 @@ static void check_plain(struct conn *c)
 #define KV_READS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META))
 #define KV_WRITES (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC))
 #define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES) | PARAM_BIT(PARAM_KEEPTTL))
+#define KEYS                                                                                       \
+    (PARAM_BIT(PARAM_PREFIX) | PARAM_BIT(PARAM_START) | PARAM_BIT(PARAM_END) |                     \
+     PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | PARAM_BIT(PARAM_REVERSE) |                 \
+     PARAM_BIT(PARAM_DELIMITER) | PARAM_BIT(PARAM_VALUES) | PARAM_BIT(PARAM_COUNT) |               \
+     PARAM_BIT(PARAM_MAX_SCAN_MS))
 #define KV_ROUTES(path, below)                                                                     \
     {path, HTTP_GET | HTTP_HEAD, KV, KV_READS, kv_get, kv_check, below},                           \
         {path, HTTP_PUT, KV, KV_WRITES | KV_LIVES, kv_put, kv_check, (below) | ROUTE_TAKES_VALUE}, \
@@ -275,6 +280,7 @@ static const struct route routes[] = {
      PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC), del, check_plain, 0},
     KV_ROUTES("/v1/kv", 0),
     KV_ROUTES("/v1/kv/", ROUTE_BELOW),
+    {"/v1/keys", HTTP_GET | HTTP_HEAD, READS, KEYS, keys_list, keys_check, 0},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
      about_check_health, 0},
@@ -333,7 +339,7 @@ void serve_begin(struct conn *c)
         return;
     if (c->route == NULL) {
         refuse(c, 404, "no_such_route",
-               "no such path; there are /set /get /del /shutdown, /v1/kv/KEY, and "
+               "no such path; there are /set /get /del /shutdown, /v1/kv/KEY /v1/keys, and "
                "/healthz /stats /version");
         return;
     }

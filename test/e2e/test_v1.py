@@ -207,6 +207,15 @@ def keys_of_any_bytes_round_trip():
             if i % 3 == 0:
                 equal(w.ask("DELETE", rng.choice(ways)(key)).status, 204)
                 keys.discard(key)
+        listed = list_all(w, "limit=50")
+        equal([bytes_of(i, "key") for i in listed], sorted(keys))
+
+
+def bytes_of(item, name):
+    if name in item:
+        assert name + "_b64" not in item
+        return item[name].encode()
+    return base64.b64decode(item[name + "_b64"], validate=True)
 
 
 @test
@@ -372,6 +381,130 @@ def what_is_not_understood_is_refused_and_nothing_done():
         with s.connect() as one:
             one.send(b"PUT /v1/kv/k HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 1\r\n\r\nx")
             is_problem(one.read(), 403, "cross_site")
+
+
+# ---------------------------------------------------------------- many keys
+
+
+def list_all(w, query, name="items"):
+    """All entries of a listing, page by page."""
+    found, cursor, pages = [], "", 0
+    while True:
+        page = json.loads(w.ask("GET", f"/v1/keys?{query}{cursor}").body)
+        found += page[name]
+        pages += 1
+        equal("cursor" in page, not page["complete"])
+        if page["complete"]:
+            return found
+        assert pages < 10000
+        cursor = "&cursor=" + page["cursor"]
+
+
+@test
+def a_listing_is_whole_whatever_its_pages():
+    rng = seeded()
+    with Server("--durability", "os") as s, s.connect() as w:
+        keys = sorted({rng.choice([b"", b"a", b"ab/", b"b\xff", b"\xff\xff"]) + rng.randbytes(rng.randint(1, 4))
+                       for _ in range(700)})
+        for at in range(0, len(keys), 100):
+            w.send(b"".join(request("POST", f"/set?key={quote(k)}", k[::-1]) for k in keys[at:at + 100]))
+            equal({w.read().status for _ in keys[at:at + 100]}, {200})
+        for limit in (1, 7, 100, 1000):
+            few = keys if limit > 1 else keys[:40]
+            end = "" if limit > 1 else f"&end={quote(keys[40])}"
+            got = list_all(w, f"limit={limit}&values{end}")
+            equal([(bytes_of(i, "key"), bytes_of(i, "value")) for i in got], [(k, k[::-1]) for k in few])
+            got = list_all(w, f"limit={limit}&reverse{end}")
+            equal([bytes_of(i, "key") for i in got], few[::-1])
+        for prefix in (b"a", b"ab/", b"b\xff", b"\xff\xff", b"none"):
+            want = [k for k in keys if k.startswith(prefix)]
+            for order in ("", "&reverse=1"):
+                got = [bytes_of(i, "key") for i in list_all(w, f"limit=13&prefix={quote(prefix)}{order}")]
+                equal(got, want[::-1] if order else want, (prefix, order))
+        for _ in range(30):
+            start, end = sorted((rng.choice(keys), rng.choice(keys) + b"\0"))
+            want = [k for k in keys if start <= k < end]
+            got = list_all(w, f"limit=50&start={quote(start)}&end={quote(end)}")
+            equal([bytes_of(i, "key") for i in got], want)
+            counted = json.loads(w.ask("GET", f"/v1/keys?count&max_scan_ms=1000&start={quote(start)}&end={quote(end)}").body)
+            equal(counted, {"count": len(want), "complete": True})
+        item = json.loads(w.ask("GET", f"/v1/keys?limit=1&start={quote(keys[0])}").body)["items"][0]
+        equal(item["size"], len(keys[0]))
+        equal(int(get(w, keys[0]).fields["quern-rev"]), item["rev"])
+
+
+@test
+def a_delimiter_makes_folders():
+    keys = ["a", "a/", "a/1", "a/2/x", "b", "b/1", "b//", "c", "d\xff", "d\xff/1", "e/1"]
+    with Server("--durability", "os") as s, s.connect() as w:
+        for key in keys:
+            put(w, key, b"")
+        for order in ("", "&reverse"):
+            for limit in (1, 2, 3, 100):
+                query = f"delimiter=/&limit={limit}{order}"
+                items, groups = list_all(w, query), list_all(w, query, "prefixes")
+                equal(sorted(i["key"] for i in items), ["a", "b", "c", "d\xff"])
+                equal(sorted(g["prefix"] for g in groups), ["a/", "b/", "d\xff/", "e/"])
+                query += "&prefix=a/"
+                equal(sorted(i["key"] for i in list_all(w, query)), ["a/", "a/1"])
+                equal([g["prefix"] for g in list_all(w, query, "prefixes")], ["a/2/"])
+        put(w, b"\xff\xff/1", b"")  # a group that nothing can follow
+        for order in ("", "&reverse"):
+            groups = list_all(w, f"delimiter=%FF{order}&limit=2", "prefixes")
+            assert {"prefix_b64": "/w=="} in groups, groups
+
+
+@test
+def lines_say_the_same_as_a_page():
+    with Server("--durability", "os") as s, s.connect() as w:
+        for i in range(10):
+            put(w, f"k{i}", b"v%d" % i)
+            put(w, f"f{i}/x", b"")
+        r = w.ask("GET", "/v1/keys?limit=15&delimiter=/&values", None, [("Accept", "application/x-ndjson")])
+        equal(r.fields["content-type"], "application/x-ndjson")
+        lines = [json.loads(line) for line in r.body.splitlines()]
+        equal(lines[-1]["end"], True)
+        equal(lines[-1]["complete"], False)
+        page = json.loads(w.ask("GET", "/v1/keys?limit=15&delimiter=/&values").body)
+        equal([x for x in lines[:-1] if "key" in x], page["items"])
+        equal([x for x in lines[:-1] if "prefix" in x], page["prefixes"])
+        equal(lines[-1]["cursor"], page["cursor"])
+
+
+@test
+def a_page_is_bounded_in_every_way():
+    with Server("--durability", "os") as s, s.connect() as w:
+        for i in range(5):
+            put(w, f"big{i}", b"x" * 600000)
+        put(w, "huge", b"x" * 3000000)
+        page = json.loads(w.ask("GET", "/v1/keys?values").body)
+        equal((len(page["items"]), page["complete"]), (2, False))
+        got = list_all(w, "values")
+        equal([i["size"] for i in got], [600000] * 5 + [3000000])
+        equal((got[-1].get("value_omitted"), "value" in got[-1]), (True, False))
+        for query, code in (("limit=0", "bad_parameter"), ("limit=10001", "bad_parameter"), ("limit=x", "bad_parameter"),
+                            ("limit=", "bad_parameter"), ("max_scan_ms=0", "bad_parameter"), ("max_scan_ms=1001", "bad_parameter"),
+                            ("cursor=", "bad_cursor"), ("cursor=*", "bad_cursor"), ("cursor=Zg", "bad_cursor"),
+                            ("reverse&cursor=" + b64u(b"fkey"), "bad_cursor"), ("cursor=" + b64u(b"bkey"), "bad_cursor"),
+                            ("cursor=" + b64u(b"xkey"), "bad_cursor"), ("reverse=maybe", "bad_parameter"),
+                            ("prefix=%zz", "bad_percent_encoding"), ("recurse", "unknown_parameter"),
+                            ("limit=1&limit=2", "duplicate_parameter")):
+            is_problem(w.ask("GET", f"/v1/keys?{query}"), 400, code)
+        # Time is a bound too, and what one page leaves the next ones bring.
+        for at in range(0, 60000, 500):
+            w.send(b"".join(request("POST", f"/set?key=many{i:06}&value=") for i in range(at, at + 500)))
+            equal({w.read().status for _ in range(500)}, {200})
+        counted, cursor, pages = 0, "", 0
+        while True:
+            page = json.loads(w.ask("GET", f"/v1/keys?count&max_scan_ms=1&prefix=many{cursor}").body)
+            counted += page["count"]
+            pages += 1
+            if page["complete"]:
+                break
+            assert page["count"] > 0
+            cursor = "&cursor=" + page["cursor"]
+        print(f"# {pages} pages")
+        equal(counted, 60000)
 
 
 # ---------------------------------------------------------------- about the server
