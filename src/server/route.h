@@ -45,6 +45,10 @@ void kv_post(struct conn *c, struct manner manner, struct quern_slice body);
 void keys_check(struct conn *c);
 void keys_list(struct conn *c, struct manner manner, struct quern_slice body);
 
+/* batch.c */
+void batch_check(struct conn *c);
+void batch_post(struct conn *c, struct manner manner, struct quern_slice body);
+
 /* about.c */
 void about_check_health(struct conn *c);
 void about_health(struct conn *c, struct manner manner, struct quern_slice body);

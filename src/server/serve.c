@@ -3,7 +3,7 @@
  *     POST    /set?key=K&value=V   or the body as the value, or a form as the body
  *     GET     /get?key=K           also HEAD
  *     DELETE  /del?key=K
- *     /v1/kv  /v1/keys             kv.c keys.c
+ *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c batch.c
  *     /healthz /stats and such     about.c
  *     GET     /shutdown            also POST, never HEAD
  *
@@ -281,6 +281,8 @@ static const struct route routes[] = {
     KV_ROUTES("/v1/kv", 0),
     KV_ROUTES("/v1/kv/", ROUTE_BELOW),
     {"/v1/keys", HTTP_GET | HTTP_HEAD, READS, KEYS, keys_list, keys_check, 0},
+    {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
+     batch_check, ROUTE_TAKES_VALUE},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
      about_check_health, 0},
@@ -338,9 +340,10 @@ void serve_begin(struct conn *c)
         (c->route != NULL || (path.len == 1 && base[r->path.at] == '*')))
         return;
     if (c->route == NULL) {
-        refuse(c, 404, "no_such_route",
-               "no such path; there are /set /get /del /shutdown, /v1/kv/KEY /v1/keys, and "
-               "/healthz /stats /version");
+        refuse(
+            c, 404, "no_such_route",
+            "no such path; there are /set /get /del /shutdown, /v1/kv/KEY /v1/keys /v1/batch, and "
+            "/healthz /stats /version");
         return;
     }
     if ((c->route->methods & r->method) == 0) {

@@ -35,6 +35,7 @@ void verb_free(struct verb *v)
     buf_done(&v->value);
     buf_done(&v->tags);
     buf_done(&v->result);
+    buf_done(&v->steps);
     alloc_free(v);
 }
 
@@ -157,12 +158,13 @@ void verb_write(struct conn *c, struct manner manner, struct verb *v)
 void verb_update(struct conn *c, struct manner manner, struct verb *v, quern_update_fn fn)
 {
     struct write_op *op = begin(c, manner, v);
-    enum quern_code code;
+    enum quern_code code = QUERN_OK;
 
     if (op == NULL)
         return;
-    code = quern_get(c->loop->server->db, buf_slice(&v->key), NULL, &c->loop->value,
-                     &op->completion.error);
+    if (v->key.len > 0)
+        code = quern_get(c->loop->server->db, buf_slice(&v->key), NULL, &c->loop->value,
+                         &op->completion.error);
     op->update = fn;
     if (code == QUERN_OK || code == QUERN_NOT_FOUND)
         write_submit(op);
@@ -260,7 +262,9 @@ static void answer_trouble(struct conn *c, const struct write_op *op)
                                           "(--max-value)"};
     const struct verb *v = op->verb;
 
-    if (v->trouble == VERB_CONDITION)
+    if (v->kind == VERB_BATCH)
+        batch_answer_trouble(c, op);
+    else if (v->trouble == VERB_CONDITION)
         reply_precondition_failed(c, op->manner, v->there, v->revision);
     else
         reply_error(c, op->manner,
@@ -297,7 +301,7 @@ static enum quern_code describe(struct buf *out, const struct write_op *op, stru
                      op->completion.seq, write_durability(op));
 
     buf_clear(out);
-    if (v->kind != VERB_DELETE) {
+    if (v->kind != VERB_DELETE && v->kind != VERB_BATCH) {
         (void)etag_write(v->server, op->completion.seq, etag);
         n += snprintf(text + n, sizeof(text) - (size_t)n, "ETag: %s\r\n", etag);
     }
@@ -341,7 +345,9 @@ static void answer_well(struct conn *c, const struct write_op *op)
     else if (v->kind == VERB_APPEND)
         n = snprintf(text, sizeof(text), "{\"size\":%zu,\"rev\":%" PRIu64 "}\n", v->result.len,
                      op->completion.seq);
-    if (n > 0)
+    if (v->kind == VERB_BATCH)
+        batch_answer(c, op, (const char *)extra->data);
+    else if (n > 0)
         reply_with(c, op->manner, 200, "application/json", (struct quern_slice){text, (size_t)n},
                    (const char *)extra->data);
     else if (v->there && (v->wants_old || v->kind == VERB_GETSET))
@@ -362,7 +368,7 @@ void verb_completed(struct write_op *op)
     if (v->kind == VERB_DELETE) {
         count(&n->deletes, 1);
         count(&n->deletes_found, code == QUERN_OK);
-    } else if (code == QUERN_OK) {
+    } else if (code == QUERN_OK && v->kind != VERB_BATCH) {
         count(&n->sets, 1);
         count(&n->set_bytes, v->key.len + (v->kind == VERB_APPEND ? v->result.len : v->value.len));
     }

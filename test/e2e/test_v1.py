@@ -41,6 +41,10 @@ def get(w, key, more="", fields=()):
     return w.ask("GET", f"/v1/kv/{quote(key)}{more}", None, fields)
 
 
+def batch(w, *ops, more=""):
+    return w.ask("POST", f"/v1/batch{more}", json.dumps({"ops": ops}).encode())
+
+
 # ---------------------------------------------------------------- conditions, ranges, ids
 
 
@@ -195,17 +199,25 @@ def keys_of_any_bytes_round_trip():
     with Server("--durability", "os") as s, s.connect() as w:
         ways = [lambda k: f"/v1/kv/{quote(k)}", lambda k: f"/v1/kv?key={quote(k)}",
                 lambda k: f"/v1/kv?{urlencode({'key': k})}", lambda k: f"/v1/kv/{b64u(k)}?enc=b64u",
-                lambda k: f"/v1/kv?enc=b64u&key={b64u(k)}"]
+                lambda k: f"/v1/kv?enc=b64u&key={b64u(k)}", None]
         for i, key in enumerate(sorted(keys)):
             value = rng.randbytes(rng.randint(0, 50))
             way = rng.choice(ways)
-            r = w.ask("PUT", way(key), value)
-            equal(r.status, 201, key)
-            equal(w.ask("GET", r.fields["location"]).body, value, "Location names it")
-            for other in ways:
+            if way is None:
+                r = batch(w, {"op": "put", "key_b64": base64.b64encode(key).decode(),
+                              "value_b64": base64.b64encode(value).decode()})
+                equal(r.status, 200, key)
+            else:
+                r = w.ask("PUT", way(key), value)
+                equal(r.status, 201, key)
+                equal(w.ask("GET", r.fields["location"]).body, value, "Location names it")
+            for other in ways[:-1]:
                 equal(w.ask("GET", other(key)).body, value, (key, other(key)))
+            told = json.loads(batch(w, {"op": "get", "key_b64": b64u(key)}).body)["results"][0]["item"]
+            equal(bytes_of(told, "key"), key)
+            equal(bytes_of(told, "value"), value)
             if i % 3 == 0:
-                equal(w.ask("DELETE", rng.choice(ways)(key)).status, 204)
+                equal(w.ask("DELETE", rng.choice(ways[:-1])(key)).status, 204)
                 keys.discard(key)
         listed = list_all(w, "limit=50")
         equal([bytes_of(i, "key") for i in listed], sorted(keys))
@@ -339,7 +351,7 @@ def requests_on_one_connection_see_those_before():
 def durability_is_chosen_and_told():
     for level, plain, none in (("always", "synced", "os"), ("interval:50", "interval", "interval"), ("os", "os", "os")):
         with Server("--durability", level) as s, s.connect() as w:
-            for send in (lambda more: put(w, "k", b"1", more),
+            for send in (lambda more: put(w, "k", b"1", more), lambda more: batch(w, {"op": "put", "key": "a", "value": ""}, more=more),
                          lambda more: w.ask("POST", f"/v1/kv/k{more}{'&' if more else '?'}op=incr")):
                 equal(send("").fields["quern-durability"], plain)
                 equal(send("?sync=always").fields["quern-durability"], "synced")
@@ -347,6 +359,8 @@ def durability_is_chosen_and_told():
             for wrong in ("1", "", "never"):
                 with s.connect() as one:
                     is_problem(put(one, "k", b"1", f"?sync={wrong}"), 400, "bad_parameter")
+                with s.connect() as one:
+                    is_problem(batch(one, more=f"?sync={wrong}"), 400, "bad_parameter")
 
 
 @test
@@ -407,8 +421,8 @@ def a_listing_is_whole_whatever_its_pages():
         keys = sorted({rng.choice([b"", b"a", b"ab/", b"b\xff", b"\xff\xff"]) + rng.randbytes(rng.randint(1, 4))
                        for _ in range(700)})
         for at in range(0, len(keys), 100):
-            w.send(b"".join(request("POST", f"/set?key={quote(k)}", k[::-1]) for k in keys[at:at + 100]))
-            equal({w.read().status for _ in keys[at:at + 100]}, {200})
+            ops = [{"op": "put", "key_b64": b64u(k), "value_b64": b64u(k[::-1])} for k in keys[at:at + 100]]
+            equal(batch(w, *ops).status, 200)
         for limit in (1, 7, 100, 1000):
             few = keys if limit > 1 else keys[:40]
             end = "" if limit > 1 else f"&end={quote(keys[40])}"
@@ -491,9 +505,8 @@ def a_page_is_bounded_in_every_way():
                             ("limit=1&limit=2", "duplicate_parameter")):
             is_problem(w.ask("GET", f"/v1/keys?{query}"), 400, code)
         # Time is a bound too, and what one page leaves the next ones bring.
-        for at in range(0, 60000, 500):
-            w.send(b"".join(request("POST", f"/set?key=many{i:06}&value=") for i in range(at, at + 500)))
-            equal({w.read().status for _ in range(500)}, {200})
+        for at in range(0, 60000, 10000):
+            equal(batch(w, *({"op": "put", "key": f"many{i:06}", "value": ""} for i in range(at, at + 10000))).status, 200)
         counted, cursor, pages = 0, "", 0
         while True:
             page = json.loads(w.ask("GET", f"/v1/keys?count&max_scan_ms=1&prefix=many{cursor}").body)
@@ -505,6 +518,105 @@ def a_page_is_bounded_in_every_way():
             cursor = "&cursor=" + page["cursor"]
         print(f"# {pages} pages")
         equal(counted, 60000)
+
+
+# ---------------------------------------------------------------- batches
+
+
+@test
+def a_batch_is_carried_out_in_order_or_not_at_all():
+    with Server() as s, s.connect() as w:
+        r = batch(w, {"op": "put", "key": "a", "value": "1"}, {"op": "get", "key": "a"}, {"op": "get", "key": "none"},
+                  {"op": "delete", "key": "a"}, {"op": "check", "key": "a", "exists": False},
+                  {"op": "put", "key": "b", "value": "x\u0000\u00e4"})
+        equal(r.status, 200, r.body)
+        told = json.loads(r.body)
+        equal(told, {"rev": 1, "results": [{}, {"item": {"key": "a", "size": 1, "rev": 1, "value": "1"}},
+                                           {"item": None}, {}, {}, {}]})
+        equal((r.fields["quern-rev"], r.fields["quern-durability"]), ("1", "synced"))
+        equal((get(w, "a").status, get(w, "b").body), (404, "x\0ä".encode()))
+        told = is_problem(batch(w, {"op": "put", "key": "c", "value": ""}, {"op": "check", "key": "b", "rev": 7},
+                                {"op": "put", "key": "d", "value": ""}), 409, "precondition_failed")
+        equal((told["op_index"], told["current_rev"]), (1, 1))
+        told = is_problem(batch(w, {"op": "check", "key": "c", "exists": True}), 409, "precondition_failed")
+        equal((told["op_index"], told["current_rev"]), (0, None))
+        equal((get(w, "c").status, get(w, "d").status), (404, 404))
+        r = batch(w, {"op": "check", "key": "b", "rev": 1}, {"op": "check", "key": "b", "exists": True}, {"op": "get", "key": "b"})
+        equal((r.status, json.loads(r.body)["rev"]), (200, 1))
+        equal(json.loads(batch(w).body), {"rev": 1, "results": []})
+        equal(w.ask("POST", "/v1/batch", b'{"atomic":true,"ops":[]}').status, 200)
+
+
+@test
+def a_batch_of_another_shape_is_refused_whole():
+    good = {"op": "put", "key": "k", "value": "v"}
+    with Server("--max-value", "1K") as s:
+        for op in ({}, {"op": "nope", "key": "k"}, {"op": "put", "key": "k"}, {"op": "put", "value": "v"}, 7, "put", None, [],
+                   {"op": "put", "key": 7, "value": "v"}, {"op": "put", "key": "k", "value": 7}, {"op": "put", "key": "", "value": "v"},
+                   {"op": "put", "key": "k", "key_b64": "AA", "value": "v"}, {"op": "put", "key": "k", "value": "v", "ttl": 60},
+                   {"op": "put", "key": "k", "value": "v", "expires_at": "x"}, {"op": "put", "key": "k", "value": "v", "x": 1},
+                   {"op": "get", "key_b64": "A"}, {"op": "get", "key_b64": "AB=="}, {"op": "get", "key": "k", "rev": 1},
+                   {"op": "check", "key": "k"}, {"op": "check", "key": "k", "rev": 0}, {"op": "check", "key": "k", "rev": -1},
+                   {"op": "check", "key": "k", "rev": 1.5}, {"op": "check", "key": "k", "rev": 1, "exists": True},
+                   {"op": "check", "key": "k", "exists": 1}, {"op": "put", "key": "k", "value": "x" * 1025},
+                   {"op": "get", "key": "k" * 65537}):
+            with s.connect() as w:
+                r = w.ask("POST", "/v1/batch", json.dumps({"ops": [good, op]})[:1 << 20].encode())
+                if len(json.dumps(op)) > 1000:
+                    assert r.status in (413, 422), r
+                else:
+                    equal(is_problem(r, 422, "bad_batch")["op_index"], 1, op)
+        with s.connect() as w:
+            for body, status, code in ((b"", 400, "bad_json"), (b"{", 400, "bad_json"), (b"\xff", 400, "bad_json"),
+                                       (b'{"ops":[]} x', 400, "bad_json"), (b'{"ops":[],"ops":[]}', 400, "bad_json"),
+                                       (b"[]", 422, "bad_batch"), (b"{}", 422, "bad_batch"), (b'{"ops":{}}', 422, "bad_batch"),
+                                       (b'{"ops":[],"atomic":false}', 422, "bad_batch"), (b'{"ops":[],"x":1}', 422, "bad_batch"),
+                                       (b'{"ops":[{"op":"put","key":"a","key":"b","value":""}]}', 400, "bad_json")):
+                is_problem(w.ask("POST", "/v1/batch", body), status, code)
+            is_problem(w.ask("POST", "/v1/batch", None), 400, "missing_parameter")
+            equal(get(w, "k").status, 404)
+    with Server() as s, s.connect() as w:
+        ops = [{"op": "delete", "key": "k"}] * 10001
+        is_problem(batch(w, *ops), 422, "bad_batch")
+        equal(batch(w, *ops[1:]).status, 200)
+        put(w, "large", b"\x80" * 1000000)
+        is_problem(batch(w, *[{"op": "put", "key": "k", "value": ""}] + [{"op": "get", "key": "large"}] * 20), 413, "result_too_large")
+        equal(get(w, "k").status, 404)
+        with s.connect() as one:
+            one.send(request("POST", "/v1/batch", fields=[("Content-Length", (16 << 20) + 1)]))
+            is_problem(one.read(), 413, "value_too_large")
+
+
+@test
+def batches_move_money_and_lose_none():
+    with Server("--durability", "os", "--loops", "4") as s:
+        with s.connect() as w:
+            for i in range(5):
+                put(w, f"acc{i}", b"100")
+
+        def one(number):
+            rng = random.Random(number)
+            with s.connect() as w:
+                done = 0
+                while done < 40:
+                    a, b = rng.sample(range(5), 2)
+                    got = json.loads(batch(w, {"op": "get", "key": f"acc{a}"}, {"op": "get", "key": f"acc{b}"}).body)
+                    a_item, b_item = (x["item"] for x in got["results"])
+                    r = batch(w, {"op": "check", "key": f"acc{a}", "rev": a_item["rev"]},
+                              {"op": "check", "key": f"acc{b}", "rev": b_item["rev"]},
+                              {"op": "put", "key": f"acc{a}", "value": str(int(a_item["value"]) - 1)},
+                              {"op": "put", "key": f"acc{b}", "value": str(int(b_item["value"]) + 1)})
+                    assert r.status in (200, 409), r
+                    done += r.status == 200
+
+        threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        with s.connect() as w:
+            items = list_all(w, "prefix=acc&values")
+            equal(sum(int(i["value"]) for i in items), 500)
 
 
 # ---------------------------------------------------------------- about the server
