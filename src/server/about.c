@@ -1,8 +1,10 @@
-/* about.c - what the server says of itself: alive, ready, which version, how it fares. */
+/* about.c - what the server says of itself: alive, ready, which version, which routes, how it fares. */
 #include "server/reply.h"
 #include "server/route.h"
 
 #include "base/error.h"
+
+#include "server/openapi.inc" /* docs/openapi.json as bytes; meson makes it */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,6 +59,14 @@ void about_version(struct conn *c, struct manner manner, struct quern_slice body
 
     (void)body;
     reply_with(c, manner, 200, "application/json", (struct quern_slice){text, (size_t)n},
+               "Cache-Control: no-cache\r\n");
+}
+
+void about_api(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    (void)body;
+    reply_with(c, manner, 200, "application/json",
+               (struct quern_slice){openapi_json, sizeof(openapi_json)},
                "Cache-Control: no-cache\r\n");
 }
 

@@ -634,5 +634,66 @@ def health_version_and_figures():
         equal(set(json.loads(w.ask("GET", "/v1/admin/stats").body)), {"server", "store"})
 
 
+@test
+def the_document_and_the_server_agree():
+    """Every route of the document is there with these methods and no others, takes the parameters it
+    names, and answers with statuses that it names; no route of the server's is missing from it."""
+    with Server() as s, s.connect() as w:
+        api = json.loads(w.ask("GET", "/v1/openapi.json").body)
+        equal(api["openapi"], "3.1.0")
+        with open(os.path.join(os.path.dirname(__file__), "../../docs/openapi.json"), encoding="utf-8") as f:
+            equal(api, json.load(f))
+        ids = [op["operationId"] for path in api["paths"].values() for m, op in path.items() if m != "parameters"]
+        equal(len(ids), len(set(ids)))
+
+        def resolve(response):
+            ref = response.get("$ref")
+            return api["components"]["responses"][ref.rsplit("/", 1)[1]] if ref else response
+
+        seen = {}
+        for path, methods in api["paths"].items():
+            target = path.replace("{key}", "k")
+            allow = set(w.ask("OPTIONS", target).fields["allow"].split(", "))
+            told = {m.upper() for m in methods if m != "parameters"} | {"OPTIONS"}
+            equal(allow - {"HEAD"}, told - {"HEAD"}, path)
+            for method, op in methods.items():
+                if method == "parameters":
+                    continue
+                if path == "/shutdown":
+                    continue
+                params = [p for p in methods.get("parameters", []) + op.get("parameters", []) if p["in"] == "query"]
+                names = {p["name"] for p in params}
+                # What it does not name is unknown, and what it names is not.
+                r = w.ask(method.upper(), target + "?no_such_parameter=1")
+                equal(r.status, 400, f"{method} {path}")
+                if method != "head":
+                    assert b"parameter that this route does not know" in r.body or b"unknown" in r.body, r.body
+                for name in names:
+                    r = w.ask(method.upper(), f"{target}?{name}=1&{name}=1")
+                    equal(r.status, 400)
+                    if method != "head":
+                        assert b"twice" in r.body, (method, path, name, r.body)
+                # A few requests of each kind; every answer is one that the document names.
+                required = "&".join(f"{p['name']}={p['schema'].get('enum', ['k'])[0]}" for p in params if p.get("required"))
+                variants = [(required, None, []), (required, b"7", []), (required, b"7", [("If-Match", '"x"')]),
+                            (required, None, [("If-None-Match", "*")]), (required, None, [("Range", "bytes=0-0")]),
+                            (required, None, [("Range", "bytes=9-")]), ("", None, []),
+                            (required, b'{"ops":[{"op":"check","key":"k","exists":true}]}', []), (required, b'{"ops":7}', [])]
+                for query, body, fields in variants:
+                    if method in ("get", "head"):
+                        body = None
+                    with s.connect() as one:
+                        r = one.ask(method.upper(), f"{target}?{query}" if query else target, body, fields)
+                    assert str(r.status) in op["responses"], f"{method} {path}?{query} {fields}: {r}"
+                    seen.setdefault((method, path), set()).add(r.status)
+                    content = resolve(op["responses"][str(r.status)]).get("content")
+                    if r.body and content:
+                        assert r.fields["content-type"].split(";")[0] in content, (method, path, r)
+        assert {201, 204, 412} <= seen["put", "/v1/kv/{key}"], seen
+        assert {200, 206, 304, 404, 416} & seen["get", "/v1/kv/{key}"]
+        for path in ("/set", "/get", "/del", "/shutdown", "/healthz", "/stats", "/v1/batch", "/v1/keys"):
+            assert path in api["paths"]
+
+
 if __name__ == "__main__":
     main()
