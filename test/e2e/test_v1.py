@@ -186,6 +186,8 @@ def a_value_is_put_got_and_deleted():
                b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         equal(w.read().status, 201)
         equal(get(w, "chunked").body, b"abcde")
+        equal(w.ask("PUT", "/v1/kv/c+d", b"plus").status, 201)
+        equal((get(w, "c+d").body, get(w, "c d").status), (b"plus", 404))
         u = f"http://localhost:{s.port}"
         equal(curl("-X", "PUT", "--data-binary", "v", f"{u}/v1/kv/curl")[0], 201)
         equal(curl(f"{u}/v1/kv/curl"), (200, b"v"))
@@ -296,6 +298,25 @@ def values_are_changed_in_place():
                 is_problem(one.ask("POST", f"/v1/kv/g?{query}", b"x"), 400, code)
 
 
+def together(function, n):
+    """Run it in `n` threads, with their numbers; what fails in one fails here."""
+    failed = []
+
+    def one(number):
+        try:
+            function(number)
+        except BaseException as why:
+            failed.append(why)
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if failed:
+        raise failed[0]
+
+
 @test
 def racing_writers_lose_nothing_and_hear_the_truth():
     with Server("--durability", "os", "--loops", "4") as s:
@@ -310,28 +331,53 @@ def racing_writers_lose_nothing_and_hear_the_truth():
                     while True:  # read, change, write if it is still the same
                         fields = [("If-Match", r.fields["etag"])] if r.status == 200 else [("If-None-Match", "*")]
                         mine = (r.body if r.status == 200 else b"") + b"%d:%d," % (number, i)
-                        if put(w, "list", mine, fields=fields).status in (201, 204):
+                        status = put(w, "list", mine, fields=fields).status
+                        if status in (201, 204):
                             break
+                        equal(status, 412)
                         r = get(w, "list")
-                    if rng.random() < 0.5:
-                        status = put(w, "x", b"v").status
-                    else:
-                        status = w.ask("DELETE", "/v1/kv/x").status
-                        status = -status
-                    with lock:
-                        told.append(status)
+                    for _ in range(5):
+                        if rng.random() < 0.5:
+                            status = put(w, "x", b"v").status
+                            assert status in (201, 204), status
+                        else:
+                            status = -w.ask("DELETE", "/v1/kv/x").status
+                            assert status in (-204, -404), status
+                        with lock:
+                            told.append(status)
 
-        threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        together(one, 4)
         with s.connect() as w:
             equal(get(w, "n").body, b"240")
             equal(sorted(get(w, "list").body.split(b",")[:-1]),
                   sorted(b"%d:%d" % (n, i) for n in range(4) for i in range(60)))
             # Each creation but the last was followed by one deletion that found something.
             equal(told.count(201) - told.count(-204), int(get(w, "x").status == 200))
+
+
+@test
+def a_write_that_had_to_look_again_is_not_overtaken_on_its_connection():
+    with Server("--durability", "os", "--loops", "4") as s:
+        done = threading.Event()
+
+        def one(number):
+            with s.connect() as w:
+                if number > 0:  # they make it look again
+                    while not done.is_set():
+                        w.send(request("PUT", "/v1/kv/k", b"other") + request("DELETE", "/v1/kv/k"))
+                        assert w.read().status in (201, 204) and w.read().status in (204, 404)
+                    return
+                try:
+                    for i in range(1500):
+                        w.send(request("PUT", "/v1/kv/k", b"first%d" % i) + request("POST", "/set?key=k", b"then") +
+                               request("GET", "/get?key=k"))
+                        first, then, last = w.read(), w.read(), w.read()
+                        assert first.status in (201, 204) and then.status == 200, (first, then)
+                        assert not last.body.startswith(b"first"), last
+                finally:
+                    done.set()
+
+        together(one, 4)
 
 
 @test
@@ -609,11 +655,7 @@ def batches_move_money_and_lose_none():
                     assert r.status in (200, 409), r
                     done += r.status == 200
 
-        threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        together(one, 4)
         with s.connect() as w:
             items = list_all(w, "prefix=acc&values")
             equal(sum(int(i["value"]) for i in items), 500)
