@@ -238,18 +238,34 @@ void reply_store_error(struct conn *c, struct manner manner, enum quern_code cod
     reply_error(c, manner, &bad, extra);
 }
 
+static char *put(char *to, const char *text)
+{
+    size_t n = strlen(text);
+
+    memcpy(to, text, n + 1);
+    return to + n;
+}
+
+static char *put_number(char *to, uint64_t v)
+{
+    return to + http_decimal(to, v);
+}
+
 void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,
                    bool stored)
 {
-    char extra[160], json[64], etag[ETAG_BYTES];
+    char extra[160], json[64], *at = extra;
     struct quern_slice body = {"OK\n", 3};
-    int n = snprintf(extra, sizeof(extra), "Quern-Rev: %" PRIu64 "\r\nQuern-Durability: %s\r\n",
-                     seq, durable);
 
+    at = put(at, "Quern-Rev: ");
+    at = put_number(at, seq);
+    at = put(at, "\r\nQuern-Durability: ");
+    at = put(at, durable);
     if (stored) {
-        (void)etag_write(c->loop->server, seq, etag);
-        (void)snprintf(extra + n, sizeof(extra) - (size_t)n, "ETag: %s\r\n", etag);
+        at = put(at, "\r\nETag: ");
+        at += etag_write(c->loop->server, seq, at);
     }
+    (void)put(at, "\r\n");
     if (manner.json) {
         body.len = (size_t)snprintf(json, sizeof(json), "{\"ok\":true,\"rev\":%" PRIu64 "}\n", seq);
         body.data = json;

@@ -44,6 +44,7 @@ static void open_again(struct letter *letter)
 {
     struct write_op *op = (struct write_op *)letter;
 
+    op->completion = (struct quern_completion){.seq = 0};
     op->again(op);
 }
 
@@ -70,7 +71,8 @@ void write_submit(struct write_op *op)
     struct quern_completion *completion = &op->completion;
     struct quern_error err;
 
-    *completion = (struct quern_completion){.done = completed, .arg = op};
+    completion->done = completed;
+    completion->arg = op;
     if ((op->update != NULL
              ? quern_update_async(db, op->update, op->verb, &opts, completion, &err)
              : quern_write_async(db, op->batch, &opts, completion, &err)) != QUERN_OK) {
