@@ -143,6 +143,12 @@ QUERN_API QUERN_CHECK enum quern_code quern_open(const char *path,
  *   source   src/engine/open.c */
 QUERN_API enum quern_code quern_close(struct quern *db, struct quern_error *err);
 
+/* A number of this store's own, made at random with it, never 0. A checkpoint and a repaired copy
+ * have others; a copy of the files has the same. Together with a quern_seq it names one write among
+ * those of all stores: except where writes that were not durable were lost with the power, or given
+ * up (QUERN_RECOVER_POINT_IN_TIME), for their numbers are given again. */
+QUERN_API uint64_t quern_store_id(const struct quern *db);
+
 /* ------------------------------------------------------------------ writing -- */
 
 struct quern_write_opts {

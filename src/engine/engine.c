@@ -15,6 +15,11 @@ const char *quern_code_name(enum quern_code code)
     return err_code_name(code);
 }
 
+uint64_t quern_store_id(const struct quern *db)
+{
+    return manifest_state(db->manifest)->store_id; /* constant from the first edit on */
+}
+
 /* What flushes and merges need beside MemDBs and cache:
  * read-ahead, blocks and filters being built. */
 #define WORK_BYTES_MAX (UINT64_C(16) << 20)

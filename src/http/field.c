@@ -130,10 +130,9 @@ static int accept_quality(struct quern_slice accept, const char *type, const cha
     return quality;
 }
 
-bool http_prefers_json(struct quern_slice accept)
+bool http_prefers(struct quern_slice accept, const char *type, const char *family)
 {
-    return accept_quality(accept, "application/json", "application/*") >
-           accept_quality(accept, "text/plain", "text/*");
+    return accept_quality(accept, type, family) > accept_quality(accept, "text/plain", "text/*");
 }
 
 bool http_media_is(struct quern_slice content_type, const char *type)
@@ -168,6 +167,17 @@ bool http_origin_is(struct quern_slice origin, struct quern_slice host)
 
     return origin.len == n + host.len && same_letters(s, (const uint8_t *)scheme, n) &&
            same_letters(s + n, host.data, host.len);
+}
+
+bool http_is_request_id(struct quern_slice s)
+{
+    const uint8_t *c = s.data;
+
+    for (size_t i = 0; i < s.len; i++) {
+        if (!char_is(c[i], CHAR_TOKEN))
+            return false;
+    }
+    return s.len > 0 && s.len <= HTTP_REQUEST_ID_BYTES_MAX;
 }
 
 /* The length of the one well-formed sequence at s, or 0. Table 3-7 of the Unicode standard. */

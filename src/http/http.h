@@ -57,6 +57,13 @@ enum http_field {
     HTTP_SEC_FETCH_SITE,
     HTTP_SEC_PURPOSE,
     HTTP_PURPOSE,
+    HTTP_IF_MATCH,
+    HTTP_IF_NONE_MATCH,
+    HTTP_RANGE,
+    HTTP_IF_RANGE,
+    HTTP_REQUEST_ID,
+    HTTP_QUERN_TTL,
+    HTTP_QUERN_EXPIRES_AT,
     HTTP_FIELD_KINDS,
 };
 
@@ -131,6 +138,14 @@ MUST_USE enum http_verdict http_chunked_read(struct http_chunked *c, const void 
  * and may be from.data. Returns the decoded length, or SIZE_MAX for a bad escape. */
 MUST_USE size_t http_form_decode(struct quern_slice from, void *to);
 
+/* The same for a path, where '+' is itself. */
+MUST_USE size_t http_path_decode(struct quern_slice from, void *to);
+
+/* Append `from` so that it can stand in a path as one segment: every byte that is not unreserved as
+ * %XX. */
+MUST_USE enum quern_code http_path_encode(struct buf *out, struct quern_slice from,
+                                          struct quern_error *err);
+
 /* Take the first parameter off *rest ("a=1&b=2"); name and value still encoded. `has_value` tells
  * "a=" from "a". Empty parts ("&&") are passed over. False: nothing left. */
 MUST_USE bool http_query_next(struct quern_slice *rest, struct quern_slice *name,
@@ -141,8 +156,8 @@ MUST_USE bool http_query_next(struct quern_slice *rest, struct quern_slice *name
 /* Same letters, whatever their case. */
 bool http_same_word(struct quern_slice s, const char *word);
 
-/* Does this Accept value rate application/json above text/plain? */
-bool http_prefers_json(struct quern_slice accept);
+/* Does this Accept value rate `type` above text/plain? `family`: "application/" and a star, of it. */
+bool http_prefers(struct quern_slice accept, const char *type, const char *family);
 
 /* The media type before any parameter, compared without case. */
 bool http_media_is(struct quern_slice content_type, const char *type);
@@ -153,8 +168,33 @@ struct quern_slice http_host_name(struct quern_slice authority);
 /* Does the Origin value name the same origin as `http://` + host? */
 bool http_origin_is(struct quern_slice origin, struct quern_slice host);
 
+/* May this stand as X-Request-Id in a reply: 1 to 64 letters of a token? */
+#define HTTP_REQUEST_ID_BYTES_MAX 64
+bool http_is_request_id(struct quern_slice s);
+
 /* Well-formed UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF. */
 bool http_is_utf8(const void *data, size_t len);
+
+/* ------------------------------------------------------------------ conditions and ranges -- */
+
+enum http_listed {
+    HTTP_LIST_BAD, /* not a list of entity tags */
+    HTTP_NOT_LISTED,
+    HTTP_LISTED,
+    HTTP_LISTED_ANY, /* the list is * */
+};
+/* Does the value of If-Match or If-None-Match name `etag` (its quotes included)? W/"x" counts as
+ * "x" only if `weakly`. */
+enum http_listed http_etag_listed(struct quern_slice list, struct quern_slice etag, bool weakly);
+
+enum http_range {
+    HTTP_RANGE_WHOLE, /* not for us: several ranges, another unit, malformed; the field is ignored */
+    HTTP_RANGE_PART,
+    HTTP_RANGE_BEYOND, /* nothing of it is there: 416 */
+};
+/* What the value of Range asks of `length` bytes: with PART the *count (at least 1) from *first. */
+enum http_range http_range_read(struct quern_slice field, uint64_t length, uint64_t *first,
+                                uint64_t *count);
 
 /* ------------------------------------------------------------------ replies -- */
 
@@ -175,12 +215,13 @@ struct http_reply {
     int status;
     enum http_framing framing;
     uint64_t length;
-    const char *type;   /* Content-Type, or NULL */
-    const char *extra;  /* further whole lines, "Name: value\r\n...", ours alone; or NULL */
-    const char *server; /* "quern/0.1.0" */
-    const char *date;   /* HTTP_DATE_BYTES letters */
-    bool close;         /* say Connection: close */
-    bool keep;          /* say Connection: keep-alive (HTTP/1.0 wants to hear it) */
+    const char *type;       /* Content-Type, or NULL */
+    const char *extra;      /* further whole lines, "Name: value\r\n...", ours alone; or NULL */
+    const char *server;     /* "quern/0.1.0" */
+    const char *request_id; /* one that http_is_request_id() takes */
+    const char *date;       /* HTTP_DATE_BYTES letters */
+    bool close;             /* say Connection: close */
+    bool keep;              /* say Connection: keep-alive (HTTP/1.0 wants to hear it) */
 };
 
 /* Append status line, fields and the empty line. Errors: NO_MEMORY (nothing appended). */
@@ -191,9 +232,23 @@ MUST_USE enum quern_code http_reply_head(struct buf *out, const struct http_repl
 MUST_USE enum quern_code http_reply_chunk(struct buf *out, struct quern_slice data, bool last,
                                           struct quern_error *err);
 
-/* Append `s` as the inside of a JSON string: quotes, backslashes, control bytes and what is not
- * UTF-8 are escaped. */
-MUST_USE enum quern_code http_json_escape(struct buf *out, const char *s, struct quern_error *err);
+/* Append `s` as the inside of a JSON string: quotes, backslashes and control bytes are escaped, and
+ * where it is not UTF-8 every byte from 0x80 up, as if it were Latin-1. */
+MUST_USE enum quern_code http_json_escape(struct buf *out, struct quern_slice s,
+                                          struct quern_error *err);
+
+/* Append `"name":"..."`, or where the bytes are not UTF-8 `"name_b64":"..."` in base64. */
+MUST_USE enum quern_code http_json_bytes(struct buf *out, const char *name, struct quern_slice s,
+                                         struct quern_error *err);
+
+/* Base64 in the alphabet of RFC 4648 section 4, padded; or with `url` in that of section 5, bare. */
+MUST_USE enum quern_code http_base64(struct buf *out, struct quern_slice from, bool url,
+                                     struct quern_error *err);
+
+/* Undo either, padded or not. `to` has room for from.len bytes and may be from.data. Returns the
+ * length, or SIZE_MAX: a letter of neither, letters of both, a length that none has, bits left
+ * over. */
+MUST_USE size_t http_base64_decode(struct quern_slice from, void *to);
 
 /* Decimal letters of v at `to` (20 bytes of room at most); returns how many. */
 size_t http_decimal(char *to, uint64_t v);

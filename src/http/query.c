@@ -1,4 +1,4 @@
-/* query.c - form encoding undone, once: "a+b%2Bc" is the five bytes "a b+c".
+/* query.c - percent and form encoding undone, once: "a+b%2Bc" is the five bytes "a b+c".
  *
  * The bytes that come out may be anything, NUL and slashes included; nothing is collapsed, resolved
  * or decoded a second time. */
@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-size_t http_form_decode(struct quern_slice from, void *to)
+static size_t decode(struct quern_slice from, void *to, uint8_t plus)
 {
     const uint8_t *s = from.data;
     uint8_t *out = to;
@@ -16,7 +16,7 @@ size_t http_form_decode(struct quern_slice from, void *to)
 
     for (size_t i = 0; i < from.len; i++) {
         if (s[i] == '+') {
-            out[n++] = ' ';
+            out[n++] = plus;
         } else if (s[i] == '%') {
             int high, low;
 
@@ -33,6 +33,16 @@ size_t http_form_decode(struct quern_slice from, void *to)
         }
     }
     return n;
+}
+
+size_t http_form_decode(struct quern_slice from, void *to)
+{
+    return decode(from, to, ' ');
+}
+
+size_t http_path_decode(struct quern_slice from, void *to)
+{
+    return decode(from, to, '+');
 }
 
 bool http_query_next(struct quern_slice *rest, struct quern_slice *name, struct quern_slice *value,
@@ -62,4 +72,27 @@ bool http_query_next(struct quern_slice *rest, struct quern_slice *name, struct 
     }
     *rest = (struct quern_slice){s, 0};
     return false;
+}
+
+enum quern_code http_path_encode(struct buf *out, struct quern_slice from, struct quern_error *err)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    const uint8_t *s = from.data;
+
+    if (buf_reserve(out, 3 * from.len, err))
+        return err->code;
+    for (size_t i = 0; i < from.len; i++) {
+        bool plain = (s[i] >= '0' && s[i] <= '9') ||
+                     ((s[i] | 0x20) >= 'a' && (s[i] | 0x20) <= 'z') || s[i] == '-' || s[i] == '.' ||
+                     s[i] == '_' || s[i] == '~';
+
+        if (plain) {
+            out->data[out->len++] = s[i];
+        } else {
+            out->data[out->len++] = '%';
+            out->data[out->len++] = (uint8_t)hex[s[i] >> 4];
+            out->data[out->len++] = (uint8_t)hex[s[i] & 15];
+        }
+    }
+    return QUERN_OK;
 }

@@ -1,13 +1,15 @@
 /* reply.c - writes reply heads and chunks.
  *
  *     HTTP/1.1 200 OK CRLF
- *     Date: ... CRLF  Server: ... CRLF  X-Content-Type-Options: nosniff CRLF
+ *     Date: ... CRLF  Server: ... CRLF  X-Request-Id: ... CRLF
+ *     X-Content-Type-Options: nosniff CRLF
  *     [Content-Type: ... CRLF]  [extra lines]  [Connection: ... CRLF]
  *     Content-Length: n CRLF | Transfer-Encoding: chunked CRLF | nothing
  *     CRLF
  *
- * Every byte of a head is a constant of ours or a number: nothing that came from a client or from
- * the store is ever written into one, so no value can forge a field. */
+ * Every byte of a head is a constant of ours, a number, a key in percent-encoding, or of a client's
+ * X-Request-Id, which is letters of a token. Nothing else that came from a client or from the store
+ * is ever written into one, so no value can forge a field. */
 #include "http/http.h"
 
 #include <stdio.h>
@@ -21,6 +23,10 @@ const char *http_reason(int status)
         return "OK";
     case 204:
         return "No Content";
+    case 206:
+        return "Partial Content";
+    case 304:
+        return "Not Modified";
     case 400:
         return "Bad Request";
     case 403:
@@ -33,10 +39,14 @@ const char *http_reason(int status)
         return "Request Timeout";
     case 409:
         return "Conflict";
+    case 412:
+        return "Precondition Failed";
     case 413:
         return "Content Too Large";
     case 414:
         return "URI Too Long";
+    case 416:
+        return "Range Not Satisfiable";
     case 417:
         return "Expectation Failed";
     case 421:
@@ -107,7 +117,8 @@ enum quern_code http_reply_head(struct buf *out, const struct http_reply *reply,
                                 struct quern_error *err)
 {
     size_t room = 320 + (reply->extra != NULL ? strlen(reply->extra) : 0) +
-                  (reply->type != NULL ? strlen(reply->type) : 0) + strlen(reply->server);
+                  (reply->type != NULL ? strlen(reply->type) : 0) + strlen(reply->server) +
+                  strlen(reply->request_id);
 
     if (buf_reserve(out, room, err))
         return err->code;
@@ -119,6 +130,8 @@ enum quern_code http_reply_head(struct buf *out, const struct http_reply *reply,
     add(out, reply->date);
     add(out, "\r\nServer: ");
     add(out, reply->server);
+    add(out, "\r\nX-Request-Id: ");
+    add(out, reply->request_id);
     add(out, "\r\nX-Content-Type-Options: nosniff\r\n");
     if (reply->type != NULL) {
         add(out, "Content-Type: ");
@@ -158,27 +171,5 @@ enum quern_code http_reply_chunk(struct buf *out, struct quern_slice data, bool 
     }
     if (last)
         add(out, "0\r\n\r\n");
-    return QUERN_OK;
-}
-
-enum quern_code http_json_escape(struct buf *out, const char *s, struct quern_error *err)
-{
-    size_t len = strlen(s);
-    bool utf8 = http_is_utf8(s, len);
-
-    if (buf_reserve(out, len * 6, err))
-        return err->code;
-    for (size_t i = 0; i < len; i++) {
-        uint8_t c = (uint8_t)s[i];
-        char escaped[8];
-
-        if (c == '"' || c == '\\')
-            (void)snprintf(escaped, sizeof(escaped), "\\%c", c);
-        else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8))
-            (void)snprintf(escaped, sizeof(escaped), "\\u%04x", c);
-        else
-            (void)snprintf(escaped, sizeof(escaped), "%c", c);
-        add(out, escaped);
-    }
     return QUERN_OK;
 }

@@ -188,6 +188,13 @@ static enum http_field field_kind(const uint8_t *name, size_t len)
         [HTTP_SEC_FETCH_SITE] = "sec-fetch-site",
         [HTTP_SEC_PURPOSE] = "sec-purpose",
         [HTTP_PURPOSE] = "purpose",
+        [HTTP_IF_MATCH] = "if-match",
+        [HTTP_IF_NONE_MATCH] = "if-none-match",
+        [HTTP_RANGE] = "range",
+        [HTTP_IF_RANGE] = "if-range",
+        [HTTP_REQUEST_ID] = "x-request-id",
+        [HTTP_QUERN_TTL] = "quern-ttl",
+        [HTTP_QUERN_EXPIRES_AT] = "quern-expires-at",
     };
 
     for (int kind = 1; kind < HTTP_FIELD_KINDS; kind++) {
@@ -263,6 +270,13 @@ static enum http_verdict judge_field(struct http_request *r, enum http_field kin
         return HTTP_DONE;
     case HTTP_CONNECTION:
         read_connection(r, value);
+        return HTTP_DONE;
+    case HTTP_IF_MATCH:
+    case HTTP_IF_NONE_MATCH:
+    case HTTP_RANGE:
+    case HTTP_IF_RANGE: /* only the first is kept: half a condition is another condition */
+        if (again)
+            return malformed(r, "a condition or range in two fields; write it in one");
         return HTTP_DONE;
     case HTTP_EXPECT:
         if (!http_same_word(value, "100-continue"))

@@ -9,11 +9,15 @@
 
 /* How a reply is to be given: what the request said of it, kept until a write completes. */
 struct manner {
-    bool json;  /* Accept rates application/json highest */
-    bool head;  /* HEAD: no body */
-    bool close; /* the connection ends after it */
-    bool keep;  /* an HTTP/1.0 client wants to hear that it does not */
+    bool json;    /* Accept rates application/json highest */
+    bool problem; /* errors as application/problem+json */
+    bool head;    /* HEAD: no body */
+    bool close;   /* the connection ends after it */
+    bool keep;    /* an HTTP/1.0 client wants to hear that it does not */
+    char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
 };
+
+struct verb;
 
 /* A write on its way through the store. In order of arrival in its connection's queue. */
 struct write_op {
@@ -27,6 +31,12 @@ struct write_op {
     struct manner manner;
     size_t bytes; /* key and value */
     bool is_delete, gated, waits_at_gate, synced, finished;
+
+    /* Under /v1 alone. */
+    struct verb *verb;      /* what it asks, or NULL; the op's */
+    quern_update_fn update; /* what to run with it instead of writing the batch, or NULL */
+    void (*again)(struct write_op *op); /* called on the loop when a check of the batch failed */
+    bool alone;                         /* no other write may follow it before it is finished */
 };
 
 /* What a connection is about; see the drawing in conn.c. */

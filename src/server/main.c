@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* What the main thread has; its loop accepts, and hears signals and the call to stop. */
@@ -204,6 +205,18 @@ static void end_loops(struct server *server)
     alloc_free(server->loops);
 }
 
+/* What entity tags and request ids begin with. */
+static void name_store_and_run(struct server *server)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)snprintf(server->etag_begins, sizeof(server->etag_begins), "\"%016" PRIx64 "-",
+                   quern_store_id(server->db));
+    (void)snprintf(server->run, sizeof(server->run), "%016" PRIx64 "-",
+                   (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+}
+
 /* Everything from an open store to a closed one. */
 static int serve(struct house *h)
 {
@@ -211,6 +224,7 @@ static int serve(struct house *h)
     struct quern_error err;
     int status = EXIT_OPEN;
 
+    name_store_and_run(server);
     if (start_loops(server, &err) ||
         (server->options->durability == DURABLE_INTERVAL &&
          syncer_start(&h->syncer, server->db, server->options->sync_ms, &err))) {

@@ -5,6 +5,8 @@
  * up to 64 KiB. Larger memory goes back to the heap as soon as it is done with. */
 #include "server/pool.h"
 
+#include "server/verb.h"
+
 #include "base/alloc.h"
 
 #include <string.h>
@@ -121,6 +123,8 @@ void pool_put_op(struct conn *c)
         c->ops_last = &c->ops;
     c->op_count--;
     c->op_bytes -= op->bytes;
+    verb_free(op->verb);
+    op->verb = NULL;
     if (loop->spare_op_count == SPARE_OPS_MAX || op->bytes > BATCH_BYTES_KEPT_MAX) {
         op_free(op);
     } else {

@@ -1,17 +1,43 @@
 /* reply.c - puts replies into a connection's output; see reply.h. */
 #include "server/reply.h"
 
+#include "server/conditions.h"
+
 #include "base/error.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define BIG_BYTES_MIN                                                                              \
-    65536u /* from here on a value is sent from where it was read to, not copied */
-
 static const char text_type[] = "text/plain; charset=utf-8";
 static const char json_type[] = "application/json";
+static const char problem_type[] = "application/problem+json";
+
+static bool is_v1(struct quern_slice path)
+{
+    return path.len >= 3 && memcmp(path.data, "/v1", 3) == 0 &&
+           (path.len == 3 || ((const char *)path.data)[3] == '/');
+}
+
+static void name_request(const struct conn *c, char to[HTTP_REQUEST_ID_BYTES_MAX + 1])
+{
+    const struct http_request *r = &c->request;
+    struct quern_slice theirs = {"", 0};
+    size_t n = sizeof(c->loop->server->run) - 1;
+
+    if (http_has(r, HTTP_REQUEST_ID))
+        theirs = http_bytes(conn_request_bytes(c), r->field[HTTP_REQUEST_ID]);
+    if (http_is_request_id(theirs)) {
+        memcpy(to, theirs.data, theirs.len);
+        to[theirs.len] = '\0';
+        return;
+    }
+    memcpy(to, c->loop->server->run, n);
+    n += http_decimal(to + n, c->loop->number);
+    to[n++] = '-';
+    n += http_decimal(to + n, ++c->loop->ids);
+    to[n] = '\0';
+}
 
 struct manner manner_of(const struct conn *c)
 {
@@ -22,8 +48,14 @@ struct manner manner_of(const struct conn *c)
         !r->keep_alive || atomic_load_explicit(&c->loop->server->draining, memory_order_relaxed);
     m.keep = !m.close && r->minor == 0;
     m.head = r->method == HTTP_HEAD;
-    m.json = http_has(r, HTTP_ACCEPT) &&
-             http_prefers_json(http_bytes(conn_request_bytes(c), r->field[HTTP_ACCEPT]));
+    m.problem = is_v1(http_bytes(conn_request_bytes(c), r->path));
+    if (http_has(r, HTTP_ACCEPT)) {
+        struct quern_slice accept = http_bytes(conn_request_bytes(c), r->field[HTTP_ACCEPT]);
+
+        m.json = http_prefers(accept, json_type, "application/*");
+        m.problem |= http_prefers(accept, problem_type, "");
+    }
+    name_request(c, m.request_id);
     return m;
 }
 
@@ -37,14 +69,15 @@ static void tally(struct conn *c, int status)
           1);
 }
 
-static void head_and_body(struct conn *c, struct manner manner, struct http_reply *reply,
-                          struct quern_slice body)
+void reply_whole(struct conn *c, struct manner manner, struct http_reply *reply,
+                 struct quern_slice body)
 {
     struct quern_error err;
 
     tally(c, reply->status);
     reply->server = c->loop->server->name;
     reply->date = c->loop->date;
+    reply->request_id = manner.request_id;
     reply->close = manner.close;
     reply->keep = manner.keep;
     if (manner.close)
@@ -60,37 +93,100 @@ void reply_with(struct conn *c, struct manner manner, int status, const char *ty
 {
     struct http_reply reply = {
         .status = status,
-        .framing = status == 204 ? HTTP_NO_BODY : HTTP_LENGTH,
+        .framing = status == 204 || status == 304 ? HTTP_NO_BODY : HTTP_LENGTH,
         .length = body.len,
         .type = type,
         .extra = extra,
     };
 
-    head_and_body(c, manner, &reply, body);
+    reply_whole(c, manner, &reply, body);
 }
 
-void reply_error(struct conn *c, struct manner manner, const struct http_bad *bad,
-                 const char *extra)
+MUST_USE static enum quern_code add(struct buf *out, const char *text, struct quern_error *err)
+{
+    return buf_append(out, text, strlen(text), err);
+}
+
+/* "key_not_found" -> type "/problems/key-not-found", title "Key not found". */
+static enum quern_code problem_text(struct buf *out, struct manner manner,
+                                    const struct http_bad *bad, const char *members,
+                                    struct quern_error *err)
+{
+    char type[64], title[64], status[48];
+
+    (void)snprintf(type, sizeof(type), "%s", bad->code);
+    (void)snprintf(title, sizeof(title), "%s", bad->code);
+    for (char *c = type; *c != '\0'; c++)
+        *c = *c == '_' ? '-' : *c;
+    for (char *c = title; *c != '\0'; c++)
+        *c = *c == '_' ? ' ' : *c;
+    title[0] = (char)(title[0] - 'a' + 'A');
+    (void)snprintf(status, sizeof(status), "\",\"status\":%d,\"code\":\"", bad->status);
+    if (add(out, "{\"type\":\"/problems/", err) || add(out, type, err) ||
+        add(out, "\",\"title\":\"", err) || add(out, title, err) || add(out, status, err) ||
+        add(out, bad->code, err) || add(out, "\",\"detail\":\"", err) ||
+        http_json_escape(out, QUERN_STR(bad->detail), err) ||
+        add(out, "\",\"request_id\":\"", err) ||
+        http_json_escape(out, QUERN_STR(manner.request_id), err) || add(out, "\"", err) ||
+        add(out, members, err))
+        return err->code;
+    return add(out, "}\n", err);
+}
+
+static enum quern_code error_text(struct buf *out, struct manner manner, const struct http_bad *bad,
+                                  struct quern_error *err)
+{
+    if (!manner.json) {
+        if (add(out, "error: ", err) || add(out, bad->detail, err))
+            return err->code;
+        return add(out, "\n", err);
+    }
+    if (add(out, "{\"error\":{\"code\":\"", err) || add(out, bad->code, err) ||
+        add(out, "\",\"detail\":\"", err) || http_json_escape(out, QUERN_STR(bad->detail), err))
+        return err->code;
+    return add(out, "\"}}\n", err);
+}
+
+void reply_problem(struct conn *c, struct manner manner, const struct http_bad *bad,
+                   const char *extra, const char *members)
 {
     struct buf *text = &c->loop->text;
     struct quern_error err;
 
     buf_clear(text);
-    if (manner.json) {
-        if (buf_append(text, "{\"error\":{\"code\":\"", 18, &err) ||
-            buf_append(text, bad->code, strlen(bad->code), &err) ||
-            buf_append(text, "\",\"detail\":\"", 12, &err) ||
-            http_json_escape(text, bad->detail, &err) || buf_append(text, "\"}}\n", 4, &err)) {
-            conn_cut(c);
-            return;
-        }
-    } else if (buf_append(text, "error: ", 7, &err) ||
-               buf_append(text, bad->detail, strlen(bad->detail), &err) ||
-               buf_append(text, "\n", 1, &err)) {
+    if (manner.problem ? problem_text(text, manner, bad, members, &err)
+                       : error_text(text, manner, bad, &err))
         conn_cut(c);
+    else
+        reply_with(c, manner, bad->status,
+                   manner.problem ? problem_type
+                   : manner.json  ? json_type
+                                  : text_type,
+                   buf_slice(text), extra);
+}
+
+void reply_error(struct conn *c, struct manner manner, const struct http_bad *bad,
+                 const char *extra)
+{
+    reply_problem(c, manner, bad, extra, "");
+}
+
+void reply_precondition_failed(struct conn *c, struct manner manner, bool there, quern_seq revision)
+{
+    static const struct http_bad bad = {412, "precondition_failed",
+                                        "what is stored under this key is not what was asked for"};
+    char etag[ETAG_BYTES], extra[ETAG_BYTES + 16], members[ETAG_BYTES + 32];
+
+    if (!there) {
+        reply_problem(c, manner, &bad, NULL, ",\"current_etag\":null");
         return;
     }
-    reply_with(c, manner, bad->status, manner.json ? json_type : text_type, buf_slice(text), extra);
+    (void)etag_write(c->loop->server, revision, etag);
+    (void)snprintf(extra, sizeof(extra), "ETag: %s\r\n", etag);
+    /* The quotes are part of a tag. */
+    (void)snprintf(members, sizeof(members), ",\"current_etag\":\"\\\"%.*s\\\"\"",
+                   (int)strlen(etag) - 2, etag + 1);
+    reply_problem(c, manner, &bad, extra, members);
 }
 
 void reply_store_error(struct conn *c, struct manner manner, enum quern_code code,
@@ -142,43 +238,39 @@ void reply_store_error(struct conn *c, struct manner manner, enum quern_code cod
     reply_error(c, manner, &bad, extra);
 }
 
-void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable)
+static char *put(char *to, const char *text)
 {
-    char extra[96], json[64];
+    size_t n = strlen(text);
+
+    memcpy(to, text, n + 1);
+    return to + n;
+}
+
+static char *put_number(char *to, uint64_t v)
+{
+    return to + http_decimal(to, v);
+}
+
+void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,
+                   bool stored)
+{
+    char extra[160], json[64], *at = extra;
     struct quern_slice body = {"OK\n", 3};
 
-    (void)snprintf(extra, sizeof(extra), "Quern-Rev: %" PRIu64 "\r\nQuern-Durability: %s\r\n", seq,
-                   durable);
+    at = put(at, "Quern-Rev: ");
+    at = put_number(at, seq);
+    at = put(at, "\r\nQuern-Durability: ");
+    at = put(at, durable);
+    if (stored) {
+        at = put(at, "\r\nETag: ");
+        at += etag_write(c->loop->server, seq, at);
+    }
+    (void)put(at, "\r\n");
     if (manner.json) {
         body.len = (size_t)snprintf(json, sizeof(json), "{\"ok\":true,\"rev\":%" PRIu64 "}\n", seq);
         body.data = json;
     }
     reply_with(c, manner, 200, manner.json ? json_type : text_type, body, extra);
-}
-
-void reply_value(struct conn *c, struct manner manner)
-{
-    /* A value is somebody's bytes: no browser may take it for a page of ours and run it. */
-    static const char guard[] = "Content-Security-Policy: default-src 'none'; sandbox\r\n"
-                                "Cache-Control: no-cache\r\nQuern-Rev: ";
-    struct quern_value *value = &c->loop->value;
-    bool is_text = http_is_utf8(value->data, value->len);
-    struct http_reply reply = {.status = 200, .framing = HTTP_LENGTH, .length = value->len};
-    char extra[sizeof(guard) + 24];
-    size_t n = sizeof(guard) - 1;
-
-    memcpy(extra, guard, n);
-    n += http_decimal(extra + n, value->seq);
-    memcpy(extra + n, "\r\n", 3);
-    reply.extra = extra;
-    reply.type = is_text ? text_type : "application/octet-stream";
-    if (value->len < BIG_BYTES_MIN || manner.head) {
-        head_and_body(c, manner, &reply, (struct quern_slice){value->data, value->len});
-        return;
-    }
-    head_and_body(c, manner, &reply, (struct quern_slice){NULL, 0});
-    c->big = *value;
-    memset(value, 0, sizeof(*value));
 }
 
 void reply_stream_head(struct conn *c, struct manner manner, int status)
@@ -191,7 +283,7 @@ void reply_stream_head(struct conn *c, struct manner manner, int status)
     };
 
     manner.close = true;
-    head_and_body(c, manner, &reply, (struct quern_slice){NULL, 0});
+    reply_whole(c, manner, &reply, (struct quern_slice){NULL, 0});
     c->chunked_words = reply.framing == HTTP_CHUNKED;
     c->last = false; /* there is more to say */
 }

@@ -8,19 +8,37 @@
 void reply_with(struct conn *c, struct manner manner, int status, const char *type,
                 struct quern_slice body, const char *extra);
 
-/* "error: detail", or as JSON {"error":{"code":...,"detail":...}}. */
+/* "error: detail", or as JSON {"error":{"code":...,"detail":...}}, or as a problem of RFC 9457. */
 void reply_error(struct conn *c, struct manner manner, const struct http_bad *bad,
                  const char *extra);
+/* The same, with further members for a problem: `,"op_index":3`. */
+void reply_problem(struct conn *c, struct manner manner, const struct http_bad *bad,
+                   const char *extra, const char *members);
 
 /* What the store said, as an error reply: 507, 503 or 500. */
 void reply_store_error(struct conn *c, struct manner manner, enum quern_code code,
                        const struct quern_error *err);
 
-/* A write that succeeded as number `seq`. `durable`: "synced", "interval" or "os". */
-void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable);
+/* A write that succeeded as number `seq`. `durable`: "synced", "interval" or "os". `stored`: there is
+ * a value now, whose tag the reply tells. */
+void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,
+                   bool stored);
 
-/* The value in loop->value; a large one is taken from there. */
-void reply_value(struct conn *c, struct manner manner);
+/* Do the conditions of the request at hand, a read of a value of this revision, end it? Then it is
+ * answered: 304, 412, or 400. value.c. */
+bool conditions_answered(struct conn *c, struct manner manner, quern_seq revision);
+
+/* The value in loop->value, or what of it the conditions and the range of the request at hand ask
+ * for; a large one is taken from there. `type` NULL: text if its bytes are. value.c. */
+void reply_value(struct conn *c, struct manner manner, const char *type);
+
+/* 412: what is there, if anything, is at this revision. */
+void reply_precondition_failed(struct conn *c, struct manner manner, bool there,
+                               quern_seq revision);
+
+/* Status, head and body as they are. */
+void reply_whole(struct conn *c, struct manner manner, struct http_reply *reply,
+                 struct quern_slice body);
 
 /* The head of a body without known length: chunked, or for HTTP/1.0 up to the end of the
  * connection. */

@@ -3,7 +3,8 @@
  *     POST    /set?key=K&value=V   or the body as the value, or a form as the body
  *     GET     /get?key=K           also HEAD
  *     DELETE  /del?key=K
- *     GET     /healthz  /stats     also HEAD
+ *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c batch.c
+ *     /healthz /stats and such     about.c
  *     GET     /shutdown            also POST, never HEAD
  *
  * Before a body is read: is the host ours, is there such a route, with this method, may this page
@@ -11,6 +12,8 @@
 #include "server/serve.h"
 
 #include "server/reply.h"
+#include "server/route.h"
+#include "server/verb.h"
 #include "server/writes.h"
 
 #include "base/error.h"
@@ -25,25 +28,15 @@
 #define IDLE_BODY_BYTES_MAX                                                                        \
     65536u /* a body where none is asked for is read up to this, and dropped */
 
-struct route {
-    const char *path;
-    unsigned methods;
-    const char *allow;
-    unsigned params; /* which it takes */
-    void (*carry_out)(struct conn *c, struct manner manner, struct quern_slice body);
-    bool writes;       /* may join other writes of its connection */
-    bool any_time;     /* answered while the server drains */
-    bool needs_asking; /* not for pages of other sites, whatever the method */
-};
-
-/* Refuse the request at hand. It is answered when its turn comes: writes before it may be under
- * way. */
-static void refuse(struct conn *c, int status, const char *code, const char *detail)
+void refuse(struct conn *c, int status, const char *code, const char *detail)
 {
     c->refusal = (struct refusal){{status, code, detail}, NULL};
 }
 
 /* ------------------------------------------------------------------ set, get, del -- */
+
+#define SET_PARAMS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_VALUE) | PARAM_BIT(PARAM_SYNC))
+static const char sync_detail[] = "sync must be 1 or 0";
 
 static bool is_form(const struct conn *c)
 {
@@ -72,28 +65,33 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct params p = c->params;
     const void *base = conn_request_bytes(c);
-    bool form = !p.key.given && is_form(c);
+    bool form = !params_given(&p, PARAM_KEY) && is_form(c), sync = false, sync_in_form = false;
     struct quern_slice value = body;
+
+    (void)params_flag(base, p.each[PARAM_SYNC], &sync); /* check_plain() saw to it */
 
     if (form) {
         base = body.data;
-        if (!params_read(body, base, PARAM_KEY | PARAM_VALUE | PARAM_SYNC, &p, &c->refusal.bad))
+        if (!params_read(body, base, SET_PARAMS, &p, &c->refusal.bad))
             return;
-        p.sync |= c->params.sync;
-        if (!p.key.given || !p.value.given) {
+        if (!params_flag(base, p.each[PARAM_SYNC], &sync_in_form)) {
+            refuse(c, 400, "bad_parameter", sync_detail);
+            return;
+        }
+        if (!params_given(&p, PARAM_KEY) || !params_given(&p, PARAM_VALUE)) {
             refuse(c, 400, "missing_parameter",
                    "a form must be key=K&value=V; or write ?key=K and send the bare value");
             return;
         }
-    } else if (p.value.given && body.len > 0) {
+    } else if (params_given(&p, PARAM_VALUE) && body.len > 0) {
         refuse(c, 400, "value_given_twice",
                "there is a value parameter and a body; send one of them");
         return;
     }
-    if (!decode_key(c, base, p.key, form))
+    if (!decode_key(c, base, p.each[PARAM_KEY], form))
         return;
-    if (p.value.given) {
-        if (!params_decode(base, p.value, &c->loop->text, &c->refusal.bad))
+    if (params_given(&p, PARAM_VALUE)) {
+        if (!params_decode(base, p.each[PARAM_VALUE], &c->loop->text, &c->refusal.bad))
             return;
         value = buf_slice(&c->loop->text);
     }
@@ -102,7 +100,7 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
                "the value is larger than this server takes (--max-value)");
         return;
     }
-    if (!write_set(c, manner, buf_slice(&c->loop->key), value, p.sync))
+    if (!write_set(c, manner, buf_slice(&c->loop->key), value, sync || sync_in_form))
         conn_cut(c);
     if (c->loop->text.capacity > (1u << 20))
         buf_done(&c->loop->text);
@@ -115,7 +113,7 @@ static void get(struct conn *c, struct manner manner, struct quern_slice body)
     enum quern_code code;
 
     (void)body;
-    if (!decode_key(c, conn_request_bytes(c), c->params.key, false))
+    if (!decode_key(c, conn_request_bytes(c), c->params.each[PARAM_KEY], false))
         return;
     count(&loop->server->counters.gets, 1);
     err_clear(&err);
@@ -126,16 +124,20 @@ static void get(struct conn *c, struct manner manner, struct quern_slice body)
         reply_store_error(c, manner, code, &err);
     } else {
         count(&loop->server->counters.gets_found, 1);
-        reply_value(c, manner);
+        reply_value(c, manner, NULL);
     }
 }
 
 static void del(struct conn *c, struct manner manner, struct quern_slice body)
 {
+    const void *base = conn_request_bytes(c);
+    bool sync;
+
     (void)body;
-    if (!decode_key(c, conn_request_bytes(c), c->params.key, false))
+    (void)params_flag(base, c->params.each[PARAM_SYNC], &sync); /* check_plain() saw to it */
+    if (!decode_key(c, base, c->params.each[PARAM_KEY], false))
         return;
-    if (!write_delete(c, manner, buf_slice(&c->loop->key), c->params.sync))
+    if (!write_delete(c, manner, buf_slice(&c->loop->key), sync))
         conn_cut(c);
 }
 
@@ -144,9 +146,12 @@ void serve_completed(struct write_op *op)
     struct conn *c = op->conn;
     struct counters *n = &c->loop->server->counters;
     enum quern_code code = op->completion.code;
-    static const char *const names[] = {"synced", "interval", "os"};
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
+    if (op->verb != NULL) {
+        verb_completed(op);
+        return;
+    }
     if (code == QUERN_OK) {
         count(op->is_delete ? &n->deletes_found : &n->sets, 1);
         if (!op->is_delete)
@@ -156,71 +161,11 @@ void serve_completed(struct write_op *op)
     if (c->closing)
         return;
     if (code == QUERN_OK)
-        reply_written(c, op->manner, op->completion.seq,
-                      names[op->synced ? 0 : c->loop->server->options->durability]);
+        reply_written(c, op->manner, op->completion.seq, write_durability(op), !op->is_delete);
     else if (code == QUERN_NOT_FOUND)
         reply_error(c, op->manner, &none, NULL);
     else
         reply_store_error(c, op->manner, code, &op->completion.error);
-}
-
-/* ------------------------------------------------------------------ healthz, stats -- */
-
-static void healthz(struct conn *c, struct manner manner, struct quern_slice body)
-{
-    struct quern_stats stats;
-    char detail[sizeof(stats.failure) + 64];
-    struct http_bad bad = {503, "read_only", detail};
-
-    (void)body;
-    quern_stats(c->loop->server->db, &stats);
-    if (!stats.read_only) {
-        reply_with(c, manner, 200, "text/plain; charset=utf-8", (struct quern_slice){"ok\n", 3},
-                   "Cache-Control: no-store\r\n");
-        return;
-    }
-    (void)snprintf(detail, sizeof(detail), "the store takes no writes until it is restarted: %s",
-                   stats.failure);
-    reply_error(c, manner, &bad, NULL);
-}
-
-static void stats(struct conn *c, struct manner manner, struct quern_slice body)
-{
-    struct server *server = c->loop->server;
-    struct counters *n = &server->counters;
-    struct quern_error err;
-    struct quern_stats now;
-    char text[1536];
-    char *store;
-    int len;
-
-    (void)body;
-    quern_stats(server->db, &now);
-    store = quern_stats_json(&now);
-    len = snprintf(text, sizeof(text),
-                   "{\"server\":{\"version\":\"%s\",\"uptime_ms\":%" PRIu64 ",\"loops\":%u,"
-                   "\"connections\":%" PRIu32 ",\"connections_max\":%" PRIu32
-                   ",\"connections_total\":%" PRIu64 ",\"connections_refused\":%" PRIu64
-                   ",\"timeouts\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"sets\":%" PRIu64
-                   ",\"set_bytes\":%" PRIu64 ",\"gets\":%" PRIu64 ",\"gets_found\":%" PRIu64
-                   ",\"deletes\":%" PRIu64 ",\"deletes_found\":%" PRIu64
-                   ",\"writes_in_flight\":%" PRIu64 ",\"replies_2xx\":%" PRIu64
-                   ",\"replies_4xx\":%" PRIu64 ",\"replies_5xx\":%" PRIu64 ",\"bytes_in\":%" PRIu64
-                   ",\"bytes_out\":%" PRIu64 "},\"store\":",
-                   quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
-                   server->connections, server->options->connections_max, n->connections_total,
-                   n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
-                   n->gets_found, n->deletes, n->deletes_found, server->writes, n->replies_ok,
-                   n->replies_refused, n->replies_failed, n->bytes_in, n->bytes_out);
-    buf_clear(&c->loop->text);
-    if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
-        buf_append(&c->loop->text, store, strlen(store), &err) ||
-        buf_append(&c->loop->text, "}\n", 2, &err))
-        conn_cut(c);
-    else
-        reply_with(c, manner, 200, "application/json", buf_slice(&c->loop->text),
-                   "Cache-Control: no-store\r\n");
-    free(store);
 }
 
 /* ------------------------------------------------------------------ shutdown -- */
@@ -283,51 +228,95 @@ void serve_words(struct conn *c)
 
 /* ------------------------------------------------------------------ routes -- */
 
-#define READS "Allow: GET, HEAD, OPTIONS\r\n"
-
-static const struct route routes[] = {
-    {"/set", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_KEY | PARAM_VALUE | PARAM_SYNC, set, true,
-     false, false},
-    {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_KEY, get, false, false, false},
-    {"/del", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n", PARAM_KEY | PARAM_SYNC, del, false, false,
-     false},
-    {"/healthz", HTTP_GET | HTTP_HEAD, READS, 0, healthz, false, false, false},
-    {"/stats", HTTP_GET | HTTP_HEAD, READS, 0, stats, false, false, false},
-    {"/shutdown", HTTP_GET | HTTP_POST, "Allow: GET, POST, OPTIONS\r\n", 0, shut_down, false, true,
-     true},
-};
-
-static const struct route *route_of(struct quern_slice path)
-{
-    for (unsigned i = 0; i < ARRAY_LEN(routes); i++) {
-        if (path.len == strlen(routes[i].path) && memcmp(path.data, routes[i].path, path.len) == 0)
-            return &routes[i];
-    }
-    return NULL;
-}
-
-/* The parameters, as far as they can be judged without a body. */
-static void check_params(struct conn *c, const uint8_t *base)
+/* The parameters of /set, /get and /del, as far as they can be judged without a body. */
+static void check_plain(struct conn *c)
 {
     const struct http_request *r = &c->request;
-    bool has_body = r->chunked || http_has(r, HTTP_CONTENT_LENGTH);
-    struct params *p = &c->params;
-    struct http_bad bad;
+    const struct params *p = &c->params;
+    bool sets = r->method == HTTP_POST, has_value = params_given(p, PARAM_VALUE), sync;
 
-    if (!params_read(http_bytes(base, r->query), base, c->route->params, p, &bad)) {
-        c->refusal.bad = bad;
-        return;
-    }
-    if (c->route->carry_out == set && !p->key.given && !p->value.given && has_body && is_form(c))
+    if (r->method != HTTP_GET && r->method != HTTP_HEAD &&
+        (http_has(r, HTTP_IF_MATCH) || http_has(r, HTTP_IF_NONE_MATCH)))
+        refuse(c, 400, "condition_not_supported",
+               "/set and /del take no conditions, and nothing was done; /v1/kv does");
+    else if (!params_flag(conn_request_bytes(c), p->each[PARAM_SYNC], &sync))
+        refuse(c, 400, "bad_parameter", sync_detail);
+    else if (sets && !params_given(p, PARAM_KEY) && !has_value && has_body(c) && is_form(c))
         return; /* key and value come in the body */
-    if (c->route->params & PARAM_KEY && (!p->key.given || p->key.len == 0))
+    else if (p->each[PARAM_KEY].len == 0)
         refuse(c, 400, "missing_parameter", "the key is missing; write ?key=NAME");
-    else if (c->route->carry_out == set && !p->value.given && !has_body)
+    else if (sets && !has_value && !has_body(c))
         refuse(c, 400, "missing_parameter",
                "the value is missing; write &value=... or send it as the request body");
-    else if (c->route->carry_out == set && p->value.given && r->content_length > 0)
+    else if (sets && has_value && r->content_length > 0)
         refuse(c, 400, "value_given_twice",
                "there is a value parameter and a body; send one of them");
+}
+
+#define READS "Allow: GET, HEAD, OPTIONS\r\n"
+#define KV "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n"
+#define KV_READS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META))
+#define KV_WRITES (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC))
+#define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES) | PARAM_BIT(PARAM_KEEPTTL))
+#define KEYS                                                                                       \
+    (PARAM_BIT(PARAM_PREFIX) | PARAM_BIT(PARAM_START) | PARAM_BIT(PARAM_END) |                     \
+     PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | PARAM_BIT(PARAM_REVERSE) |                 \
+     PARAM_BIT(PARAM_DELIMITER) | PARAM_BIT(PARAM_VALUES) | PARAM_BIT(PARAM_COUNT) |               \
+     PARAM_BIT(PARAM_MAX_SCAN_MS))
+#define KV_ROUTES(path, below)                                                                     \
+    {path, HTTP_GET | HTTP_HEAD, KV, KV_READS, kv_get, kv_check, below},                           \
+        {path, HTTP_PUT, KV, KV_WRITES | KV_LIVES, kv_put, kv_check, (below) | ROUTE_TAKES_VALUE}, \
+        {path, HTTP_DELETE, KV, KV_WRITES | PARAM_BIT(PARAM_RETURN), kv_delete, kv_check, below},  \
+    {                                                                                              \
+        path, HTTP_POST, KV, KV_WRITES | KV_LIVES | PARAM_BIT(PARAM_OP) | PARAM_BIT(PARAM_BY),     \
+            kv_post, kv_check, (below) | ROUTE_TAKES_VALUE                                         \
+    }
+
+static const struct route routes[] = {
+    {"/set", HTTP_POST, "Allow: POST, OPTIONS\r\n", SET_PARAMS, set, check_plain,
+     ROUTE_TAKES_VALUE | ROUTE_JOINS},
+    {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY), get, check_plain, 0},
+    {"/del", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n",
+     PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC), del, check_plain, 0},
+    KV_ROUTES("/v1/kv", 0),
+    KV_ROUTES("/v1/kv/", ROUTE_BELOW),
+    {"/v1/keys", HTTP_GET | HTTP_HEAD, READS, KEYS, keys_list, keys_check, 0},
+    {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
+     batch_check, ROUTE_TAKES_VALUE},
+    {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, 0},
+    {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
+     about_check_health, 0},
+    {"/readyz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
+     about_check_health, 0},
+    {"/livez", HTTP_GET | HTTP_HEAD, READS, 0, about_life, NULL, ROUTE_ANY_TIME},
+    {"/version", HTTP_GET | HTTP_HEAD, READS, 0, about_version, NULL, 0},
+    {"/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/shutdown", HTTP_GET | HTTP_POST, "Allow: GET, POST, OPTIONS\r\n", 0, shut_down, NULL,
+     ROUTE_ANY_TIME | ROUTE_NEEDS_ASKING},
+};
+
+static bool is_at(const struct route *route, struct quern_slice path)
+{
+    size_t n = strlen(route->path);
+
+    return path.len >= n && (path.len == n || route->traits & ROUTE_BELOW) &&
+           memcmp(path.data, route->path, n) == 0;
+}
+
+/* The route of a path and method; with another method one of the path, or NULL. */
+static const struct route *route_of(struct quern_slice path, enum http_method method)
+{
+    const struct route *other = NULL;
+
+    for (unsigned i = 0; i < ARRAY_LEN(routes); i++) {
+        if (!is_at(&routes[i], path))
+            continue;
+        if (routes[i].methods & method)
+            return &routes[i];
+        other = &routes[i];
+    }
+    return other;
 }
 
 void serve_begin(struct conn *c)
@@ -336,9 +325,10 @@ void serve_begin(struct conn *c)
     const uint8_t *base = conn_request_bytes(c);
     const struct http_request *r = &c->request;
     struct quern_slice path = http_bytes(base, r->path);
-    bool safe;
+    bool safe, needs_asking;
+    struct http_bad bad;
 
-    c->route = route_of(path);
+    c->route = route_of(path, r->method);
     c->body_max = IDLE_BODY_BYTES_MAX;
     if ((r->minor == 1 || http_has(r, HTTP_HOST)) &&
         !hosts_known(&server->hosts, http_bytes(base, r->host))) {
@@ -351,8 +341,10 @@ void serve_begin(struct conn *c)
         (c->route != NULL || (path.len == 1 && base[r->path.at] == '*')))
         return;
     if (c->route == NULL) {
-        refuse(c, 404, "no_such_route",
-               "no such path; there are /set /get /del /stats /healthz /shutdown");
+        refuse(
+            c, 404, "no_such_route",
+            "no such path; there are /set /get /del /shutdown, /v1/kv/KEY /v1/keys /v1/batch, and "
+            "/healthz /stats /version");
         return;
     }
     if ((c->route->methods & r->method) == 0) {
@@ -361,30 +353,34 @@ void serve_begin(struct conn *c)
         c->refusal.extra = c->route->allow;
         return;
     }
-    safe = (r->method & (HTTP_GET | HTTP_HEAD)) != 0 && !c->route->needs_asking;
-    if (!safe && (hosts_foreign(r, base) || (c->route->needs_asking && hosts_prefetch(r)))) {
+    needs_asking = (c->route->traits & ROUTE_NEEDS_ASKING) != 0;
+    safe = (r->method & (HTTP_GET | HTTP_HEAD)) != 0 && !needs_asking;
+    if (!safe && (hosts_foreign(r, base) || (needs_asking && hosts_prefetch(r)))) {
         refuse(c, 403, "cross_site", "not for a page of another site");
         return;
     }
-    if (atomic_load(&server->draining) && !c->route->any_time) {
+    if (atomic_load(&server->draining) && !(c->route->traits & ROUTE_ANY_TIME)) {
         refuse(c, 503, "shutting_down", "the server is shutting down");
         c->refusal.extra = "Retry-After: 1\r\n";
         return;
     }
-    if (c->route->writes)
+    if (c->route->traits & ROUTE_TAKES_VALUE)
         c->body_max = server->options->value_bytes_max;
-    check_params(c, base);
+    if (!params_read(http_bytes(base, r->query), base, c->route->params, &c->params, &bad))
+        c->refusal.bad = bad;
+    else if (c->route->check != NULL)
+        c->route->check(c);
 }
 
 bool serve_may_join(const struct conn *c)
 {
     /* The youngest of the writes under way: a delete that waits at the gate must not be
-     * overtaken. */
+     * overtaken, nor a write that may have to look again. */
     const struct write_op *last =
         (const struct write_op *)((const char *)c->ops_last - offsetof(struct write_op, next));
 
-    return c->refusal.bad.status == 0 && c->route != NULL && c->route->writes &&
-           c->request.method == HTTP_POST && !last->waits_at_gate;
+    return c->refusal.bad.status == 0 && c->route != NULL && c->route->traits & ROUTE_JOINS &&
+           c->request.method == HTTP_POST && !last->waits_at_gate && !last->alone;
 }
 
 bool serve_request(struct conn *c, struct quern_slice body)
@@ -395,7 +391,7 @@ bool serve_request(struct conn *c, struct quern_slice body)
         if (c->request.method == HTTP_OPTIONS)
             reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0},
                        c->route != NULL ? c->route->allow
-                                        : "Allow: GET, HEAD, POST, DELETE, OPTIONS\r\n");
+                                        : "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n");
         else
             c->route->carry_out(c, manner, body);
         if (c->refusal.bad.status != 0 && c->ops != NULL)

@@ -45,7 +45,9 @@ struct server {
     struct stop stop; /* locks itself */
     struct loop **loops;
     unsigned loop_count;
-    const char *name; /* "quern/0.1.0" */
+    const char *name;     /* "quern/0.1.0" */
+    char etag_begins[19]; /* "\"00f1e2d3c4b5a697-": with the store's number */
+    char run[18];         /* "18b2f3c1a0d4e5f6-": of this start, for request ids */
     uint64_t started_ms;
 
     _Atomic uint32_t connections; /* open now */

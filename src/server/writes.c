@@ -6,6 +6,8 @@
  *              quern_get(): not there -> finished, NOT_FOUND
  *              there -> as a set; the gate opens for the next when it has finished
  *
+ *     /v1      verb.c looks what is there, and at that again when somebody was faster
+ *
  * When the store completes a write before quern_write_async() returns, on the loop's own thread, no
  * letter is needed: the op is marked, and its connection has its turn before the loop sleeps. */
 #include "server/writes.h"
@@ -27,7 +29,7 @@ static void finish(struct write_op *op)
     loop_mark(op->conn->loop, op->conn);
 }
 
-static void finish_with(struct write_op *op, enum quern_code code)
+void write_finish(struct write_op *op, enum quern_code code)
 {
     op->completion.code = code;
     finish(op);
@@ -38,22 +40,31 @@ static void open_completed(struct letter *letter)
     finish((struct write_op *)letter);
 }
 
+static void open_again(struct letter *letter)
+{
+    struct write_op *op = (struct write_op *)letter;
+
+    op->completion = (struct quern_completion){.seq = 0};
+    op->again(op);
+}
+
 /* On any thread of the store's, or on a loop's that leads a commit group. */
 static void completed(void *arg, struct quern_completion *completion)
 {
     struct write_op *op = arg;
     struct loop *loop = op->conn->loop;
 
-    (void)completion;
-    if (loop_is_here(loop)) {
+    op->letter.open = open_completed;
+    if (completion->code == QUERN_CONFLICT && op->again != NULL) {
+        op->letter.open = open_again; /* a letter in any case: here the store may not be called */
+    } else if (loop_is_here(loop)) {
         finish(op);
         return;
     }
-    op->letter.open = open_completed;
     loop_post(loop, &op->letter);
 }
 
-static void submit(struct write_op *op)
+void write_submit(struct write_op *op)
 {
     struct quern_write_opts opts = {.sync = op->synced};
     struct quern *db = op->conn->loop->server->db;
@@ -62,13 +73,15 @@ static void submit(struct write_op *op)
 
     completion->done = completed;
     completion->arg = op;
-    if (quern_write_async(db, op->batch, &opts, completion, &err) != QUERN_OK) {
+    if ((op->update != NULL
+             ? quern_update_async(db, op->update, op->verb, &opts, completion, &err)
+             : quern_write_async(db, op->batch, &opts, completion, &err)) != QUERN_OK) {
         completion->error = err;
-        finish_with(op, err.code);
+        write_finish(op, err.code);
     }
 }
 
-static struct write_op *new_op(struct conn *c, struct manner manner, size_t bytes, bool sync)
+struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced)
 {
     struct write_op *op = pool_take_op(c);
 
@@ -77,8 +90,21 @@ static struct write_op *new_op(struct conn *c, struct manner manner, size_t byte
     op->manner = manner;
     op->bytes = bytes;
     c->op_bytes += bytes;
-    op->synced = sync || c->loop->server->options->durability == DURABLE_ALWAYS;
+    op->synced = synced;
     return op;
+}
+
+const char *write_durability(const struct write_op *op)
+{
+    enum durability level = op->conn->loop->server->options->durability;
+
+    return op->synced ? "synced" : level == DURABLE_INTERVAL ? "interval" : "os";
+}
+
+static struct write_op *new_op(struct conn *c, struct manner manner, size_t bytes, bool sync)
+{
+    return write_new(c, manner, bytes,
+                     sync || c->loop->server->options->durability == DURABLE_ALWAYS);
 }
 
 bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
@@ -89,9 +115,9 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
     if (op == NULL)
         return false;
     if (quern_batch_put(op->batch, key, value, &op->completion.error) != QUERN_OK)
-        finish_with(op, op->completion.error.code);
+        write_finish(op, op->completion.error.code);
     else
-        submit(op);
+        write_submit(op);
     return true;
 }
 
@@ -102,14 +128,14 @@ static void pass_gate(struct write_op *op, struct quern_slice key)
     enum quern_code code;
 
     if (op->conn->closing) {
-        finish_with(op, QUERN_CLOSED); /* nobody waits for the answer any more */
+        write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
         return;
     }
     code = quern_get(loop->server->db, key, NULL, &loop->value, &op->completion.error);
     if (code != QUERN_OK)
-        finish_with(op, code);
+        write_finish(op, code);
     else
-        submit(op);
+        write_submit(op);
 }
 
 static void open_granted(struct letter *letter)
@@ -144,7 +170,7 @@ bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, 
     err = &op->completion.error;
     /* What may fail comes before the gate: a pass that stands in it must be able to go on. */
     if (quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
-        finish_with(op, err->code);
+        write_finish(op, err->code);
         return true;
     }
     op->gated = true;

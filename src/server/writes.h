@@ -10,4 +10,14 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
                struct quern_slice value, bool sync);
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync);
 
+/* The steps of a write of another kind (verb.c): an op at the end of the connection's queue, or NULL
+ * without memory; hand its batch or update to the store; or end it without. `bytes`: of keys and
+ * values. */
+struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced);
+void write_submit(struct write_op *op);
+void write_finish(struct write_op *op, enum quern_code code);
+
+/* "synced", "interval" or "os": what is true of a write that went well. */
+const char *write_durability(const struct write_op *op);
+
 #endif

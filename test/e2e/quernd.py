@@ -166,7 +166,7 @@ class Wire:
         status = int(status)
         if status == 100 and not interim:
             return self.read(head_only)
-        if head_only or status in (100, 204):
+        if head_only or status in (100, 204, 304):
             body = b""
         elif fields.get("transfer-encoding") == "chunked":
             parts = []

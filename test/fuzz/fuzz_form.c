@@ -31,16 +31,19 @@ static void check_again(const struct params *p, const struct buf *key, const str
     size_t len = 0;
 
     must(text != NULL);
-    if (p->key.given)
+    if (p->each[PARAM_KEY].given)
         len += put_parameter(text + len, "&key", key);
-    if (p->value.given)
+    if (p->each[PARAM_VALUE].given)
         len += put_parameter(text + len, "&value", value);
-    if (p->sync)
+    if (p->each[PARAM_SYNC].given)
         len += (size_t)sprintf(text + len, "&sync=1");
     must(params_read((struct quern_slice){text, len}, text, taken, &q, &bad));
-    must(q.key.given == p->key.given && q.value.given == p->value.given && q.sync == p->sync);
-    must(params_decode(text, q.key, &key_again, &bad) && key_again.len == key->len);
-    must(params_decode(text, q.value, &value_again, &bad) && value_again.len == value->len);
+    must(q.each[PARAM_KEY].given == p->each[PARAM_KEY].given &&
+         q.each[PARAM_VALUE].given == p->each[PARAM_VALUE].given &&
+         q.each[PARAM_SYNC].given == p->each[PARAM_SYNC].given);
+    must(params_decode(text, q.each[PARAM_KEY], &key_again, &bad) && key_again.len == key->len);
+    must(params_decode(text, q.each[PARAM_VALUE], &value_again, &bad) &&
+         value_again.len == value->len);
     must(key->len == 0 || memcmp(key->data, key_again.data, key->len) == 0);
     must(value->len == 0 || memcmp(value->data, value_again.data, value->len) == 0);
     free(text);
@@ -56,11 +59,14 @@ static void check_query(const uint8_t *query, size_t len, unsigned taken)
         must(bad.status == 400 && bad.code != NULL && bad.detail != NULL);
         return;
     }
-    must(p.key.at + p.key.len <= len && p.value.at + p.value.len <= len);
-    must((taken & PARAM_KEY || !p.key.given) && (taken & PARAM_VALUE || !p.value.given) &&
-         (taken & PARAM_SYNC || !p.sync));
-    if (params_decode(query, p.key, &key, &bad) && params_decode(query, p.value, &value, &bad)) {
-        must(key.len <= p.key.len && value.len <= p.value.len);
+    must(p.each[PARAM_KEY].at + p.each[PARAM_KEY].len <= len &&
+         p.each[PARAM_VALUE].at + p.each[PARAM_VALUE].len <= len);
+    must((taken & PARAM_BIT(PARAM_KEY) || !p.each[PARAM_KEY].given) &&
+         (taken & PARAM_BIT(PARAM_VALUE) || !p.each[PARAM_VALUE].given) &&
+         (taken & PARAM_BIT(PARAM_SYNC) || !p.each[PARAM_SYNC].given));
+    if (params_decode(query, p.each[PARAM_KEY], &key, &bad) &&
+        params_decode(query, p.each[PARAM_VALUE], &value, &bad)) {
+        must(key.len <= p.each[PARAM_KEY].len && value.len <= p.each[PARAM_VALUE].len);
         check_again(&p, &key, &value, taken);
     } else {
         must(bad.status == 400 && strcmp(bad.code, "bad_percent_encoding") == 0);

@@ -96,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(http_is_utf8(copy, size) == plainly_utf8(copy, size));
     name = http_host_name(s);
     must(name.len <= size);
-    (void)http_prefers_json(s);
+    (void)http_prefers(s, "application/json", "application/*");
     (void)http_media_is(s, "text/plain");
     must(!http_origin_is(s, s));
     free(copy);

@@ -252,6 +252,32 @@ TEST(a_store_opened_read_only_shows_all_and_writes_nothing)
 
 /* ---- a directory with more in it ---- */
 
+TEST(a_store_keeps_its_number_and_a_checkpoint_has_another)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct sim *other OWNED(sim_free) = sim_new(2);
+    struct quern_options options = world_options();
+    struct quern *db;
+    uint64_t id;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    id = quern_store_id(db);
+    CHECK(id != 0);
+    CHECK_OK(world_put(db, 1, 1, true, &err), &err);
+    CHECK_OK(quern_checkpoint(db, "/copy", &err), &err);
+    CHECK_EQ(quern_store_id(db), id);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_EQ(quern_store_id(db), id);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(engine_open(sim_os(sim), "/copy", &options, &db, &err), &err);
+    CHECK(quern_store_id(db) != id);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(other, NULL, &db, &err), &err);
+    CHECK(quern_store_id(db) != id);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 TEST(foreign_files_stay_and_orphans_go)
 {
     static const char *const foreign[] = {"notes.txt",       "1.sst",       "holiday.wal",

@@ -567,7 +567,7 @@ TEST(http_accept_decides_between_text_and_json)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct quern_slice s = {cases[i].accept, strlen(cases[i].accept)};
 
-        if (http_prefers_json(s) != cases[i].json)
+        if (http_prefers(s, "application/json", "application/*") != cases[i].json)
             tap_fail(__FILE__, __LINE__, "'%s'", cases[i].accept);
     }
 }
@@ -655,6 +655,7 @@ TEST(http_a_reply_head_is_these_bytes)
                                .type = "text/plain",
                                .extra = "A: b\r\n",
                                .server = "quern/1",
+                               .request_id = "r-1",
                                .date = date,
                                .close = true};
 
@@ -663,18 +664,198 @@ TEST(http_a_reply_head_is_these_bytes)
     CHECK_BYTES(
         buf_slice(&out),
         "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: quern/1\r\n"
-        "X-Content-Type-Options: nosniff\r\nContent-Type: text/plain\r\nA: b\r\n"
+        "X-Request-Id: r-1\r\nX-Content-Type-Options: nosniff\r\nContent-Type: text/plain\r\nA: "
+        "b\r\n"
         "Connection: close\r\nContent-Length: 21\r\n\r\n");
     buf_clear(&out);
-    reply = (struct http_reply){
-        .status = 200, .framing = HTTP_CHUNKED, .server = "q", .date = date, .keep = true};
+    reply = (struct http_reply){.status = 200,
+                                .framing = HTTP_CHUNKED,
+                                .server = "q",
+                                .request_id = "2",
+                                .date = date,
+                                .keep = true};
     CHECK_OK(http_reply_head(&out, &reply, &err), &err);
     CHECK_OK(http_reply_chunk(&out, S("0123456789abcdef"), false, &err), &err);
     CHECK_OK(http_reply_chunk(&out, S(""), true, &err), &err);
     CHECK_BYTES(buf_slice(&out),
                 "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: q\r\n"
-                "X-Content-Type-Options: nosniff\r\nConnection: keep-alive\r\n"
+                "X-Request-Id: 2\r\nX-Content-Type-Options: nosniff\r\nConnection: keep-alive\r\n"
                 "Transfer-Encoding: chunked\r\n\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n");
+}
+
+TEST(http_etag_lists_are_read_as_the_standard_has_them)
+{
+    static const struct {
+        const char *list;
+        enum http_listed strongly, weakly;
+    } cases[] = {
+        {"\"a-1\"", HTTP_LISTED, HTTP_LISTED},
+        {"W/\"a-1\"", HTTP_NOT_LISTED, HTTP_LISTED},
+        {"\"b\", \"a-1\"", HTTP_LISTED, HTTP_LISTED},
+        {"\"b\",W/\"a-1\" ,\t\"c\"", HTTP_NOT_LISTED, HTTP_LISTED},
+        {" , \"b\", ,\"a-1\",", HTTP_LISTED, HTTP_LISTED},
+        {"\"a-1", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"a-1", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"\"a-1\" \"b\"", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"\"a-1\"\"b\"", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"\"a-1\", b", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"\"a 1\"", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"w/\"a-1\"", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"W/", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {" , ", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"\"a-1\", *", HTTP_LIST_BAD, HTTP_LIST_BAD},
+        {"*", HTTP_LISTED_ANY, HTTP_LISTED_ANY},
+        {"\"*\"", HTTP_NOT_LISTED, HTTP_NOT_LISTED},
+        {"\"A-1\"", HTTP_NOT_LISTED, HTTP_NOT_LISTED},
+        {"\"\"", HTTP_NOT_LISTED, HTTP_NOT_LISTED},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct quern_slice list = {cases[i].list, strlen(cases[i].list)};
+
+        if (http_etag_listed(list, S("\"a-1\""), false) != cases[i].strongly ||
+            http_etag_listed(list, S("\"a-1\""), true) != cases[i].weakly)
+            tap_fail(__FILE__, __LINE__, "'%s'", cases[i].list);
+    }
+}
+
+TEST(http_ranges_ask_for_what_the_standard_says)
+{
+    static const struct {
+        const char *field;
+        uint64_t length;
+        enum http_range verdict;
+        uint64_t first, count;
+    } cases[] = {
+        {"bytes=0-0", 10, HTTP_RANGE_PART, 0, 1},
+        {"bytes=0-9", 10, HTTP_RANGE_PART, 0, 10},
+        {"bytes=0-10", 10, HTTP_RANGE_PART, 0, 10},
+        {"Bytes=3-", 10, HTTP_RANGE_PART, 3, 7},
+        {"bytes=9-", 10, HTTP_RANGE_PART, 9, 1},
+        {"bytes=-3", 10, HTTP_RANGE_PART, 7, 3},
+        {"bytes=-10", 10, HTTP_RANGE_PART, 0, 10},
+        {"bytes=-99999999999999999999999", 10, HTTP_RANGE_PART, 0, 10},
+        {"bytes=1-99999999999999999999999", 10, HTTP_RANGE_PART, 1, 9},
+        {"bytes=10-", 10, HTTP_RANGE_BEYOND, 0, 0},
+        {"bytes=10-20", 10, HTTP_RANGE_BEYOND, 0, 0},
+        {"bytes=99999999999999999999999-", 10, HTTP_RANGE_BEYOND, 0, 0},
+        {"bytes=-0", 10, HTTP_RANGE_BEYOND, 0, 0},
+        {"bytes=0-", 0, HTTP_RANGE_BEYOND, 0, 0},
+        {"bytes=-1", 0, HTTP_RANGE_BEYOND, 0, 0},
+        {"bytes=5-3", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"bytes=-", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"bytes=", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"bytes=1", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"bytes=0-1,3-4", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"bytes=0-1 ", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"bytes= 0-1", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"items=0-1", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"0-1", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"bytes=0x1-3", 10, HTTP_RANGE_WHOLE, 0, 0},
+        {"bytes=+1-3", 10, HTTP_RANGE_WHOLE, 0, 0},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct quern_slice field = {cases[i].field, strlen(cases[i].field)};
+        uint64_t first = 0, count = 0;
+
+        if (http_range_read(field, cases[i].length, &first, &count) != cases[i].verdict ||
+            first != cases[i].first || count != cases[i].count)
+            tap_fail(__FILE__, __LINE__, "'%s' of %d", cases[i].field, (int)cases[i].length);
+    }
+}
+
+TEST(http_a_request_id_cannot_forge_a_field)
+{
+    char longest[HTTP_REQUEST_ID_BYTES_MAX + 1];
+
+    memset(longest, 'a', sizeof(longest));
+    CHECK(http_is_request_id((struct quern_slice){longest, HTTP_REQUEST_ID_BYTES_MAX}));
+    CHECK(!http_is_request_id((struct quern_slice){longest, sizeof(longest)}));
+    CHECK(http_is_request_id(S("0d9c7f1e-5f6a-4c3b-9c1e-1f2e3d4c5b6a")));
+    CHECK(!http_is_request_id(S("")));
+    CHECK(!http_is_request_id(S("a b")));
+    CHECK(!http_is_request_id(S("a\r\nb")));
+    CHECK(!http_is_request_id(S("a\"b")));
+    CHECK(!http_is_request_id(S("a\xc3\xa4")));
+}
+
+TEST(http_base64_has_one_meaning)
+{
+    struct buf out OWNED_BUF = {0};
+    struct quern_error err;
+    uint8_t to[16];
+    static const struct {
+        const char *bytes, *standard, *url;
+        size_t len;
+    } good[] = {
+        {"", "", "", 0},
+        {"f", "Zg==", "Zg", 1},
+        {"fo", "Zm8=", "Zm8", 2},
+        {"foo", "Zm9v", "Zm9v", 3},
+        {"foob", "Zm9vYg==", "Zm9vYg", 4},
+        {"\xfb\xff\xfe", "+//+", "-__-", 3},
+        {"\0\0", "AAA=", "AAA", 2},
+    };
+    static const char *const bad[] = {
+        "A",    "AAAAA", "A===", "=",    "====", "AA=",  "AB",     "AB==", "AAB",
+        "AAB=", "A A=",  "AA\n", "+_AA", "-/AA", "AA=A", "AA==AA", "Z*=="};
+
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        struct quern_slice bytes = {good[i].bytes, good[i].len};
+
+        buf_clear(&out);
+        CHECK_OK(http_base64(&out, bytes, false, &err), &err);
+        CHECK_BYTES(buf_slice(&out), good[i].standard);
+        buf_clear(&out);
+        CHECK_OK(http_base64(&out, bytes, true, &err), &err);
+        CHECK_BYTES(buf_slice(&out), good[i].url);
+        CHECK_EQ(http_base64_decode(
+                     (struct quern_slice){good[i].standard, strlen(good[i].standard)}, to),
+                 good[i].len);
+        CHECK(memcmp(to, good[i].bytes, good[i].len) == 0);
+        CHECK_EQ(http_base64_decode((struct quern_slice){good[i].url, strlen(good[i].url)}, to),
+                 good[i].len);
+        CHECK(memcmp(to, good[i].bytes, good[i].len) == 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        if (http_base64_decode((struct quern_slice){bad[i], strlen(bad[i])}, to) != SIZE_MAX)
+            tap_fail(__FILE__, __LINE__, "'%s'", bad[i]);
+    }
+}
+
+TEST(http_bytes_become_text_and_come_back)
+{
+    struct buf out OWNED_BUF = {0};
+    struct quern_error err;
+    uint8_t all[256], back[768];
+
+    for (unsigned i = 0; i < 256; i++)
+        all[i] = (uint8_t)i;
+    CHECK_OK(http_path_encode(&out, (struct quern_slice){all, 256}, &err), &err);
+    CHECK_EQ(http_path_decode(buf_slice(&out), back), 256);
+    CHECK(memcmp(all, back, 256) == 0);
+    buf_clear(&out);
+    CHECK_OK(http_path_encode(&out, S("a+b/..~-_."), &err), &err);
+    CHECK_BYTES(buf_slice(&out), "a%2Bb%2F..~-_.");
+    CHECK_EQ(http_path_decode(S("a+b%2bc"), back), 5);
+    CHECK(memcmp(back, "a+b+c", 5) == 0);
+    CHECK_EQ(http_path_decode(S("%4"), back), SIZE_MAX);
+    buf_clear(&out);
+    CHECK_OK(http_base64(&out, (struct quern_slice){all, 256}, true, &err), &err);
+    CHECK_EQ(http_base64_decode(buf_slice(&out), out.data), 256); /* in place */
+    CHECK(memcmp(all, out.data, 256) == 0);
+    buf_clear(&out);
+    CHECK_OK(http_json_bytes(&out, "key", S("a\0\"\n\xe2\x82\xac"), &err), &err);
+    CHECK_BYTES(buf_slice(&out), "\"key\":\"a\\u0000\\\"\\u000a\xe2\x82\xac\"");
+    buf_clear(&out);
+    CHECK_OK(http_json_bytes(&out, "key", S("\xff\0"), &err), &err);
+    CHECK_BYTES(buf_slice(&out), "\"key_b64\":\"/wA=\"");
+    buf_clear(&out);
+    CHECK_OK(http_json_bytes(&out, "key", (struct quern_slice){NULL, 0}, &err), &err);
+    CHECK_BYTES(buf_slice(&out), "\"key\":\"\"");
 }
 
 TEST(http_json_strings_are_safe_and_numbers_whole)
@@ -683,10 +864,10 @@ TEST(http_json_strings_are_safe_and_numbers_whole)
     struct quern_error err;
     char digits[20];
 
-    CHECK_OK(http_json_escape(&out, "a\"\\\n\x7f\xc3\xa4", &err), &err);
+    CHECK_OK(http_json_escape(&out, S("a\"\\\n\x7f\xc3\xa4"), &err), &err);
     CHECK_BYTES(buf_slice(&out), "a\\\"\\\\\\u000a\\u007f\xc3\xa4");
     buf_clear(&out);
-    CHECK_OK(http_json_escape(&out, "\xff<", &err), &err);
+    CHECK_OK(http_json_escape(&out, S("\xff<"), &err), &err);
     CHECK_BYTES(buf_slice(&out), "\\u00ff<");
     CHECK_EQ(http_decimal(digits, 0), 1);
     CHECK_EQ(http_decimal(digits, UINT64_MAX), 20);
@@ -697,12 +878,12 @@ TEST(http_replies_survive_a_heap_that_fails)
 {
     struct buf out OWNED_BUF = {0};
     struct quern_error err;
-    struct http_reply reply = {.status = 200, .server = "q", .date = "d"};
+    struct http_reply reply = {.status = 200, .server = "q", .request_id = "1", .date = "d"};
 
     alloc_fail_after(0);
     CHECK_CODE(http_reply_head(&out, &reply, &err), QUERN_NO_MEMORY);
     CHECK_CODE(http_reply_chunk(&out, S("x"), true, &err), QUERN_NO_MEMORY);
-    CHECK_CODE(http_json_escape(&out, "x", &err), QUERN_NO_MEMORY);
+    CHECK_CODE(http_json_escape(&out, S("x"), &err), QUERN_NO_MEMORY);
     alloc_fail_never();
     CHECK_EQ(out.len, 0);
 }

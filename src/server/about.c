@@ -1,0 +1,110 @@
+/* about.c - what the server says of itself: alive, ready, which version, which routes, how it fares. */
+#include "server/reply.h"
+#include "server/route.h"
+
+#include "base/error.h"
+
+#include "server/openapi.inc" /* docs/openapi.json as bytes; meson makes it */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char plain[] = "text/plain; charset=utf-8";
+static const char no_store[] = "Cache-Control: no-store\r\n";
+
+void about_check_health(struct conn *c)
+{
+    bool verbose;
+
+    if (!params_flag(conn_request_bytes(c), c->params.each[PARAM_VERBOSE], &verbose))
+        refuse(c, 400, "bad_parameter", "verbose must be 1 or 0");
+}
+
+void about_health(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct quern_stats stats;
+    char detail[sizeof(stats.failure) + 64];
+    struct http_bad bad = {503, "read_only", detail};
+    const char *text = "ok\n";
+    bool verbose;
+
+    (void)body;
+    (void)params_flag(conn_request_bytes(c), c->params.each[PARAM_VERBOSE], &verbose);
+    quern_stats(c->loop->server->db, &stats);
+    if (stats.read_only) {
+        (void)snprintf(detail, sizeof(detail),
+                       "the store takes no writes until it is restarted: %s", stats.failure);
+        reply_error(c, manner, &bad, NULL);
+        return;
+    }
+    if (verbose) /* a full disk is not our end: it goes on by itself */
+        text = stats.no_space ? "[+]store ok\n[!]space: waiting for disk space\nok\n"
+                              : "[+]store ok\n[+]space ok\nok\n";
+    reply_with(c, manner, 200, plain, QUERN_STR(text), no_store);
+}
+
+void about_life(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    (void)body;
+    reply_with(c, manner, 200, plain, QUERN_STR("ok\n"), no_store);
+}
+
+void about_version(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    char text[96];
+    int n = snprintf(text, sizeof(text),
+                     "{\"name\":\"quernd\",\"version\":\"%s\",\"api\":\"v1\"}\n", quern_version());
+
+    (void)body;
+    reply_with(c, manner, 200, "application/json", (struct quern_slice){text, (size_t)n},
+               "Cache-Control: no-cache\r\n");
+}
+
+void about_api(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    (void)body;
+    reply_with(c, manner, 200, "application/json",
+               (struct quern_slice){openapi_json, sizeof(openapi_json)},
+               "Cache-Control: no-cache\r\n");
+}
+
+void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct server *server = c->loop->server;
+    struct counters *n = &server->counters;
+    struct quern_error err;
+    struct quern_stats now;
+    char text[1536];
+    char *store;
+    int len;
+
+    (void)body;
+    quern_stats(server->db, &now);
+    store = quern_stats_json(&now);
+    len = snprintf(text, sizeof(text),
+                   "{\"server\":{\"version\":\"%s\",\"uptime_ms\":%" PRIu64 ",\"loops\":%u,"
+                   "\"connections\":%" PRIu32 ",\"connections_max\":%" PRIu32
+                   ",\"connections_total\":%" PRIu64 ",\"connections_refused\":%" PRIu64
+                   ",\"timeouts\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"sets\":%" PRIu64
+                   ",\"set_bytes\":%" PRIu64 ",\"gets\":%" PRIu64 ",\"gets_found\":%" PRIu64
+                   ",\"deletes\":%" PRIu64 ",\"deletes_found\":%" PRIu64
+                   ",\"writes_in_flight\":%" PRIu64 ",\"replies_2xx\":%" PRIu64
+                   ",\"replies_4xx\":%" PRIu64 ",\"replies_5xx\":%" PRIu64 ",\"bytes_in\":%" PRIu64
+                   ",\"bytes_out\":%" PRIu64 "},\"store\":",
+                   quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
+                   server->connections, server->options->connections_max, n->connections_total,
+                   n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
+                   n->gets_found, n->deletes, n->deletes_found, server->writes, n->replies_ok,
+                   n->replies_refused, n->replies_failed, n->bytes_in, n->bytes_out);
+    buf_clear(&c->loop->text);
+    if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
+        buf_append(&c->loop->text, store, strlen(store), &err) ||
+        buf_append(&c->loop->text, "}\n", 2, &err))
+        conn_cut(c);
+    else
+        reply_with(c, manner, 200, "application/json", buf_slice(&c->loop->text),
+                   "Cache-Control: no-store\r\n");
+    free(store);
+}

@@ -1,0 +1,276 @@
+/* kv.c - /v1/kv: one key.
+ *
+ *     /v1/kv/KEY          all that follows is the key: %XX is a byte, + is itself, nothing is resolved
+ *     /v1/kv?key=KEY      as in a form, + is a space: for keys that clients will not leave alone in
+ *                         a path ("..", "a//b")
+ *     &enc=b64u           either is base64url of the key
+ *
+ *     GET HEAD PUT DELETE, and POST with op=incr|append|getset. A path without a key is no key: a
+ *     client that lost it on the way must not delete or read anything. */
+#include "server/item.h"
+#include "server/reply.h"
+#include "server/route.h"
+#include "server/verb.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+/* The bytes of the path after "/v1/kv/". */
+static struct quern_slice path_key(const struct conn *c)
+{
+    static const char begin[] = "/v1/kv/";
+    struct quern_slice path = http_bytes(conn_request_bytes(c), c->request.path);
+    size_t n = sizeof(begin) - 1;
+
+    return path.len > n ? (struct quern_slice){(const char *)path.data + n, path.len - n}
+                        : (struct quern_slice){"", 0};
+}
+
+static bool decode_path(struct conn *c, struct quern_slice from)
+{
+    struct buf *key = &c->loop->key;
+    struct quern_error err;
+
+    buf_clear(key);
+    if (buf_reserve(key, from.len, &err)) {
+        refuse(c, 500, "no_memory", "memory ran out; nothing was done");
+        return false;
+    }
+    key->len = http_path_decode(from, key->data);
+    if (key->len != SIZE_MAX)
+        return true;
+    key->len = 0;
+    refuse(c, 400, "bad_percent_encoding",
+           "a % in the path must be followed by two hexadecimal digits; write %25 for itself");
+    return false;
+}
+
+static bool decode_letters(struct conn *c)
+{
+    struct param enc = c->params.each[PARAM_ENC];
+    struct buf *key = &c->loop->key;
+    char word[PARAM_WORD_BYTES];
+
+    if (!enc.given)
+        return true;
+    if (!params_word(conn_request_bytes(c), enc, word) || strcmp(word, "b64u") != 0) {
+        refuse(c, 400, "bad_parameter", "enc must be b64u");
+        return false;
+    }
+    key->len = http_base64_decode(buf_slice(key), key->data);
+    if (key->len != SIZE_MAX)
+        return true;
+    key->len = 0;
+    refuse(c, 400, "bad_parameter", "the key is not base64url, as enc=b64u says it is");
+    return false;
+}
+
+/* The key into loop->key; false: refused. */
+static bool take_key(struct conn *c)
+{
+    struct quern_slice in_path = path_key(c);
+    struct param in_query = c->params.each[PARAM_KEY];
+
+    if (in_path.len > 0 && in_query.given) {
+        refuse(c, 400, "duplicate_parameter", "the key stands in the path and in the query");
+        return false;
+    }
+    if (in_path.len > 0
+            ? !decode_path(c, in_path)
+            : !params_decode(conn_request_bytes(c), in_query, &c->loop->key, &c->refusal.bad))
+        return false;
+    if (!decode_letters(c))
+        return false;
+    if (c->loop->key.len == 0) {
+        refuse(c, 400, "missing_parameter",
+               "the key is missing; write /v1/kv/KEY or /v1/kv?key=KEY");
+        return false;
+    }
+    if (c->loop->key.len > QUERN_KEY_BYTES_MAX) {
+        refuse(c, 414, "key_too_large", "the key is over 65536 bytes");
+        return false;
+    }
+    return true;
+}
+
+/* A lifetime that is asked for and not kept would be a broken promise. Keys with a lifetime: begin
+ * here. */
+static bool asks_for_expiry(const struct conn *c)
+{
+    return params_given(&c->params, PARAM_TTL) || params_given(&c->params, PARAM_EXPIRES) ||
+           params_given(&c->params, PARAM_KEEPTTL) || http_has(&c->request, HTTP_QUERN_TTL) ||
+           http_has(&c->request, HTTP_QUERN_EXPIRES_AT);
+}
+
+/* A parameter that is one of some words, or not given. Returns its place, or -1 and refuses. */
+static int word_of(struct conn *c, enum param_kind kind, const char *const *words, int n,
+                   const char *detail)
+{
+    char word[PARAM_WORD_BYTES];
+
+    if (params_word(conn_request_bytes(c), c->params.each[kind], word)) {
+        for (int i = 0; i < n; i++) {
+            if (strcmp(word, words[i]) == 0)
+                return i;
+        }
+    }
+    refuse(c, 400, "bad_parameter", detail);
+    return -1;
+}
+
+static const char *const ops[] = {"incr", "append", "getset"};
+static const enum verb_kind op_kinds[] = {VERB_INCR, VERB_APPEND, VERB_GETSET};
+static const char ops_detail[] = "op must be incr, append or getset";
+
+static bool read_by(const struct conn *c, int64_t *by)
+{
+    struct param p = c->params.each[PARAM_BY];
+    char word[PARAM_WORD_BYTES];
+
+    *by = 1;
+    return !p.given ||
+           (params_word(conn_request_bytes(c), p, word) && integer_read(QUERN_STR(word), by));
+}
+
+static void check_post(struct conn *c)
+{
+    int64_t by;
+    int op = word_of(c, PARAM_OP, ops, ARRAY_LEN(ops), ops_detail);
+
+    if (op < 0)
+        return;
+    if (op_kinds[op] == VERB_INCR && (c->request.chunked || c->request.content_length > 0))
+        refuse(c, 400, "body_not_expected", "op=incr takes no body; write &by=N");
+    else if (op_kinds[op] == VERB_INCR && !read_by(c, &by))
+        refuse(c, 400, "bad_parameter", "by must be a decimal number of 64 bits");
+    else if (op_kinds[op] != VERB_INCR && params_given(&c->params, PARAM_BY))
+        refuse(c, 400, "unknown_parameter", "by is for op=incr");
+    else if (op_kinds[op] != VERB_INCR && !has_body(c))
+        refuse(c, 400, "missing_parameter", "the value is missing; send it as the request body");
+}
+
+bool kv_check_sync(struct conn *c)
+{
+    static const char *const levels[] = {"always", "os"};
+
+    return !params_given(&c->params, PARAM_SYNC) ||
+           word_of(c, PARAM_SYNC, levels, ARRAY_LEN(levels), "sync must be always or os") >= 0;
+}
+
+void kv_check(struct conn *c)
+{
+    static const char *const json[] = {"json"}, *const old[] = {"old"};
+    struct conditions conditions;
+
+    if (!take_key(c))
+        return;
+    if (asks_for_expiry(c)) {
+        refuse(c, 400, "not_supported_yet",
+               "this server does not let keys expire yet, and nothing was done");
+        return;
+    }
+    if (!conditions_read(&c->request, conn_request_bytes(c), &conditions)) {
+        c->refusal.bad = conditions_malformed;
+        return;
+    }
+    if (!kv_check_sync(c))
+        return;
+    if (params_given(&c->params, PARAM_META) &&
+        word_of(c, PARAM_META, json, 1, "meta must be json") < 0)
+        return;
+    if (params_given(&c->params, PARAM_RETURN) &&
+        word_of(c, PARAM_RETURN, old, 1, "return must be old") < 0)
+        return;
+    if (c->request.method == HTTP_PUT && !has_body(c))
+        refuse(c, 400, "missing_parameter",
+               "the value is missing; send it as the request body (Content-Length: 0 if empty)");
+    else if (c->request.method == HTTP_POST)
+        check_post(c);
+}
+
+static void reply_meta(struct conn *c, struct manner manner)
+{
+    struct quern_value *value = &c->loop->value;
+    struct buf *text = &c->loop->text;
+    struct quern_error err;
+    struct item item = {buf_slice(&c->loop->key), {value->data, value->len}, value->seq};
+
+    if (conditions_answered(c, manner, value->seq))
+        return;
+    buf_clear(text);
+    if (item_text(text, &item, true, &err) || buf_append(text, "\n", 1, &err))
+        conn_cut(c);
+    else
+        reply_with(c, manner, 200, "application/json", buf_slice(text),
+                   "Cache-Control: no-cache\r\n");
+}
+
+void kv_get(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct loop *loop = c->loop;
+    struct quern_error err;
+    enum quern_code code;
+
+    (void)body;
+    if (!take_key(c))
+        return;
+    count(&loop->server->counters.gets, 1);
+    err_clear(&err);
+    code = quern_get(loop->server->db, buf_slice(&loop->key), NULL, &loop->value, &err);
+    count(&loop->server->counters.gets_found, code == QUERN_OK);
+    if (code == QUERN_NOT_FOUND)
+        refuse(c, 404, "key_not_found", "key not found");
+    else if (code != QUERN_OK)
+        reply_store_error(c, manner, code, &err);
+    else if (params_given(&c->params, PARAM_META))
+        reply_meta(c, manner);
+    else
+        reply_value(c, manner, "application/octet-stream");
+}
+
+/* A verb for the key of the request, with the body as its value; NULL: refused, or cut. */
+static struct verb *verb_of(struct conn *c, enum verb_kind kind, struct quern_slice body)
+{
+    struct verb *v;
+    struct quern_error err;
+
+    if (!take_key(c))
+        return NULL;
+    v = verb_new(c, kind);
+    if (v == NULL || buf_append(&v->value, body.data, body.len, &err)) {
+        verb_free(v);
+        conn_cut(c);
+        return NULL;
+    }
+    return v;
+}
+
+void kv_put(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct verb *v = verb_of(c, VERB_PUT, body);
+
+    if (v != NULL)
+        verb_write(c, manner, v);
+}
+
+void kv_delete(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct verb *v = verb_of(c, VERB_DELETE, (struct quern_slice){body.data, 0});
+
+    if (v == NULL)
+        return;
+    v->wants_old = params_given(&c->params, PARAM_RETURN);
+    verb_write(c, manner, v);
+}
+
+void kv_post(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    int op = word_of(c, PARAM_OP, ops, ARRAY_LEN(ops), ops_detail);
+    struct verb *v = op < 0 ? NULL : verb_of(c, op_kinds[op], body);
+
+    if (v == NULL)
+        return;
+    IGNORE(read_by(c, &v->number)); /* kv_check() saw to it */
+    verb_update(c, manner, v, verb_change);
+}

@@ -1,0 +1,60 @@
+/* route.h - what a route is, and the functions behind those that are not in serve.c. */
+#ifndef SERVER_ROUTE_H
+#define SERVER_ROUTE_H
+
+#include "server/conn.h"
+
+struct route {
+    const char *path;
+    unsigned methods;
+    const char *allow; /* of all routes with this path */
+    unsigned params;   /* which it takes */
+    void (*carry_out)(struct conn *c, struct manner manner, struct quern_slice body);
+    /* What can be judged before a body is read, or NULL; refuses. */
+    void (*check)(struct conn *c);
+    unsigned traits;
+};
+
+enum {
+    ROUTE_BELOW = 1,        /* every path that begins so: the rest is a key */
+    ROUTE_TAKES_VALUE = 2,  /* a body may be as large as a value */
+    ROUTE_JOINS = 4,        /* may join other writes of its connection */
+    ROUTE_ANY_TIME = 8,     /* answered while the server drains */
+    ROUTE_NEEDS_ASKING = 16 /* not for pages of other sites, whatever the method */
+};
+
+/* Refuse the request at hand. It is answered when its turn comes: writes before it may be under
+ * way. */
+void refuse(struct conn *c, int status, const char *code, const char *detail);
+
+/* Did the request announce a body, though it be empty? */
+static inline bool has_body(const struct conn *c)
+{
+    return c->request.chunked || http_has(&c->request, HTTP_CONTENT_LENGTH);
+}
+
+/* kv.c */
+void kv_check(struct conn *c);
+bool kv_check_sync(struct conn *c); /* is `sync` always or os, or not given? else refuses */
+void kv_get(struct conn *c, struct manner manner, struct quern_slice body);
+void kv_put(struct conn *c, struct manner manner, struct quern_slice body);
+void kv_delete(struct conn *c, struct manner manner, struct quern_slice body);
+void kv_post(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* keys.c */
+void keys_check(struct conn *c);
+void keys_list(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* batch.c */
+void batch_check(struct conn *c);
+void batch_post(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* about.c */
+void about_check_health(struct conn *c);
+void about_health(struct conn *c, struct manner manner, struct quern_slice body);
+void about_life(struct conn *c, struct manner manner, struct quern_slice body);
+void about_version(struct conn *c, struct manner manner, struct quern_slice body);
+void about_api(struct conn *c, struct manner manner, struct quern_slice body);
+void about_stats(struct conn *c, struct manner manner, struct quern_slice body);
+
+#endif

@@ -1,0 +1,385 @@
+/* verb.c - writes under /v1: each depends on what is there.
+ *
+ *     PUT, DELETE     quern_get(): is it there, at which revision? Do the conditions hold?
+ *                     -> batch with a check that it still is so -> quern_write_async()
+ *                     -> CONFLICT: somebody was faster: look again
+ *     POST            quern_update_async(): the function sees the value and puts the next one
+ *
+ * A check costs the store's writers less than an update does, since it only looks at revisions; so
+ * the two that need not compute anything go that way. What is read on the loop before either is in
+ * the cache then, and nobody waits for the disk while all writers do.
+ *
+ * Such a write may be carried out later than one that follows it on its connection: nothing joins
+ * it there. */
+#include "server/verb.h"
+
+#include "server/reply.h"
+#include "server/route.h"
+#include "server/writes.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ATTEMPTS_MAX 64          /* beyond, the key is so busy that the client may as well wait */
+#define LOCATION_BYTES_MAX 8192u /* clients bound the fields they read */
+
+void verb_free(struct verb *v)
+{
+    if (v == NULL)
+        return;
+    buf_done(&v->key);
+    buf_done(&v->value);
+    buf_done(&v->tags);
+    buf_done(&v->result);
+    buf_done(&v->steps);
+    alloc_free(v);
+}
+
+struct verb *verb_new(const struct conn *c, enum verb_kind kind)
+{
+    struct verb *v = NEW(struct verb);
+    struct conditions seen;
+    struct quern_error err;
+
+    if (v == NULL)
+        return NULL;
+    v->kind = kind;
+    v->server = c->loop->server;
+    IGNORE(conditions_read(&c->request, conn_request_bytes(c), &seen)); /* kv_check() saw to it */
+    if (buf_append(&v->key, c->loop->key.data, c->loop->key.len, &err) ||
+        buf_append(&v->tags, seen.match.data, seen.match.len, &err) ||
+        buf_append(&v->tags, seen.none_match.data, seen.none_match.len, &err)) {
+        verb_free(v);
+        return NULL;
+    }
+    v->conditions = seen;
+    v->conditions.match.data = v->tags.data;
+    if (seen.has_none_match)
+        v->conditions.none_match.data = v->tags.data + seen.match.len;
+    return v;
+}
+
+/* ------------------------------------------------------------------ PUT and DELETE -- */
+
+static bool holds(struct verb *v)
+{
+    if (conditions_judge(&v->conditions, v->server, v->there, v->revision) == CONDITIONS_HOLD)
+        return true;
+    v->trouble = VERB_CONDITION;
+    return false;
+}
+
+/* Put the write and the check that it depends on into the batch. */
+static enum quern_code fill(struct write_op *op, struct quern_error *err)
+{
+    struct verb *v = op->verb;
+    struct quern_slice key = buf_slice(&v->key);
+    bool exactly = v->wants_old || v->conditions.has_match || v->conditions.has_none_match;
+    enum quern_require what = !v->there ? QUERN_REQUIRE_ABSENT
+                              : exactly ? QUERN_REQUIRE_REVISION
+                                        : QUERN_REQUIRE_PRESENT;
+
+    quern_batch_clear(op->batch);
+    if (v->kind == VERB_PUT ? quern_batch_put(op->batch, key, buf_slice(&v->value), err)
+                            : quern_batch_delete(op->batch, key, err))
+        return err->code;
+    return quern_batch_require(op->batch, what, key, v->revision, err);
+}
+
+static void attempt(struct write_op *op)
+{
+    struct verb *v = op->verb;
+    struct loop *loop = op->conn->loop;
+    struct quern_error *err = &op->completion.error;
+    enum quern_code code;
+
+    if (op->conn->closing || ++v->attempts > ATTEMPTS_MAX) {
+        write_finish(op, op->conn->closing ? QUERN_CLOSED : QUERN_BUSY);
+        return;
+    }
+    code = quern_get(loop->server->db, buf_slice(&v->key), NULL, &loop->value, err);
+    v->there = code == QUERN_OK;
+    v->revision = v->there ? loop->value.seq : 0;
+    if (code == QUERN_NOT_FOUND && v->kind == VERB_PUT)
+        code = QUERN_OK;
+    if (code == QUERN_OK && !holds(v))
+        code = QUERN_CONFLICT;
+    if (code == QUERN_OK && v->wants_old && v->there)
+        code = buf_assign(&v->result, (struct quern_slice){loop->value.data, loop->value.len}, err);
+    if (code == QUERN_OK)
+        code = fill(op, err);
+    if (code == QUERN_OK)
+        write_submit(op);
+    else
+        write_finish(op, code);
+}
+
+/* Is the write to be synced? kv_check() saw to the word. */
+static bool sync_asked(const struct conn *c)
+{
+    struct param sync = c->params.each[PARAM_SYNC];
+    char word[PARAM_WORD_BYTES];
+
+    if (sync.given && params_word(conn_request_bytes(c), sync, word))
+        return strcmp(word, "always") == 0;
+    return c->loop->server->options->durability == DURABLE_ALWAYS;
+}
+
+static struct write_op *begin(struct conn *c, struct manner manner, struct verb *v)
+{
+    struct write_op *op = write_new(c, manner, v->key.len + v->value.len, sync_asked(c));
+
+    if (op == NULL) {
+        verb_free(v);
+        conn_cut(c);
+        return NULL;
+    }
+    op->verb = v;
+    op->alone = true;
+    return op;
+}
+
+void verb_write(struct conn *c, struct manner manner, struct verb *v)
+{
+    struct write_op *op = begin(c, manner, v);
+
+    if (op == NULL)
+        return;
+    op->again = attempt;
+    attempt(op);
+}
+
+/* ------------------------------------------------------------------ POST -- */
+
+void verb_update(struct conn *c, struct manner manner, struct verb *v, quern_update_fn fn)
+{
+    struct write_op *op = begin(c, manner, v);
+    enum quern_code code = QUERN_OK;
+
+    if (op == NULL)
+        return;
+    if (v->key.len > 0)
+        code = quern_get(c->loop->server->db, buf_slice(&v->key), NULL, &c->loop->value,
+                         &op->completion.error);
+    op->update = fn;
+    if (code == QUERN_OK || code == QUERN_NOT_FOUND)
+        write_submit(op);
+    else
+        write_finish(op, code);
+}
+
+bool integer_read(struct quern_slice s, int64_t *out)
+{
+    const uint8_t *c = s.data;
+    size_t at = s.len > 0 && c[0] == '-';
+    bool negative = at == 1;
+    uint64_t v = 0, most = (uint64_t)INT64_MAX + negative;
+
+    if (at == s.len || (c[at] == '0' && s.len > 1))
+        return false;
+    for (; at < s.len; at++) {
+        unsigned digit = (unsigned)(c[at] - '0');
+
+        if (digit > 9 || v > (most - digit) / 10)
+            return false;
+        v = v * 10 + digit;
+    }
+    *out = negative ? (int64_t)(0 - v) : (int64_t)v;
+    return true;
+}
+
+static enum quern_code no(struct verb *v, enum verb_trouble why, struct quern_error *err)
+{
+    v->trouble = why;
+    return err_set(err, why == VERB_CONDITION ? QUERN_CONFLICT : QUERN_INVALID, "refused");
+}
+
+static enum quern_code add(struct verb *v, struct quern_slice old, struct quern_error *err)
+{
+    char text[24];
+    int64_t now = 0;
+
+    if (v->there && !integer_read(old, &now))
+        return no(v, VERB_NOT_AN_INTEGER, err);
+    if (__builtin_add_overflow(now, v->number, &v->number))
+        return no(v, VERB_OVERFLOW, err);
+    (void)snprintf(text, sizeof(text), "%" PRId64, v->number);
+    return buf_assign(&v->value, QUERN_STR(text), err);
+}
+
+/* From what is there to what is to be there: v->value, or v->result for an APPEND. */
+static enum quern_code compute(struct verb *v, struct quern_slice old, struct quern_error *err)
+{
+    switch (v->kind) {
+    case VERB_INCR:
+        return add(v, old, err);
+    case VERB_APPEND:
+        if (old.len + v->value.len > v->server->options->value_bytes_max)
+            return no(v, VERB_TOO_LARGE, err);
+        if (buf_assign(&v->result, old, err))
+            return err->code;
+        return buf_append(&v->result, v->value.data, v->value.len, err);
+    default:
+        return buf_assign(&v->result, old, err);
+    }
+}
+
+enum quern_code verb_change(void *verb, struct quern_update *u, struct quern_error *err)
+{
+    struct verb *v = verb;
+    struct quern_value old = {0};
+    enum quern_code code = quern_update_get(u, buf_slice(&v->key), &old, err);
+
+    v->there = code == QUERN_OK;
+    v->revision = v->there ? old.seq : 0;
+    if (code == QUERN_NOT_FOUND)
+        code = QUERN_OK;
+    if (code == QUERN_OK && !holds(v))
+        code = no(v, VERB_CONDITION, err);
+    if (code == QUERN_OK)
+        code = compute(v, (struct quern_slice){old.data, old.len}, err);
+    quern_value_done(&old);
+    if (code != QUERN_OK)
+        return code;
+    return quern_batch_put(quern_update_batch(u), buf_slice(&v->key),
+                           buf_slice(v->kind == VERB_APPEND ? &v->result : &v->value), err);
+}
+
+/* ------------------------------------------------------------------ replies -- */
+
+static void answer_trouble(struct conn *c, const struct write_op *op)
+{
+    static const struct http_bad integer = {409, "not_an_integer",
+                                            "the value is not a decimal number of 64 bits"},
+                                 overflow = {409, "integer_overflow",
+                                             "the sum does not fit a number of 64 bits"},
+                                 large = {413, "value_too_large",
+                                          "the value would be larger than this server takes "
+                                          "(--max-value)"};
+    const struct verb *v = op->verb;
+
+    if (v->kind == VERB_BATCH)
+        batch_answer_trouble(c, op);
+    else if (v->trouble == VERB_CONDITION)
+        reply_precondition_failed(c, op->manner, v->there, v->revision);
+    else
+        reply_error(c, op->manner,
+                    v->trouble == VERB_NOT_AN_INTEGER ? &integer
+                    : v->trouble == VERB_OVERFLOW     ? &overflow
+                                                      : &large,
+                    NULL);
+}
+
+/* "." and ".." mean something else in a path to many clients. */
+static enum quern_code add_location(struct buf *out, struct quern_slice key,
+                                    struct quern_error *err)
+{
+    const char *s = key.data;
+    bool dots = s[0] == '.' && (key.len == 1 || (key.len == 2 && s[1] == '.'));
+    size_t before = out->len;
+
+    if (buf_append(out, "Location: /v1/kv", 16, err) ||
+        buf_append(out, dots ? "?key=" : "/", dots ? 5 : 1, err) || http_path_encode(out, key, err))
+        return err->code;
+    if (out->len - before > LOCATION_BYTES_MAX) {
+        out->len = before;
+        return QUERN_OK;
+    }
+    return buf_append(out, "\r\n", 2, err);
+}
+
+/* The fields of a write that went well, with a zero behind. */
+static enum quern_code describe(struct buf *out, const struct write_op *op, struct quern_error *err)
+{
+    const struct verb *v = op->verb;
+    char text[ETAG_BYTES + 128], etag[ETAG_BYTES];
+    int n = snprintf(text, sizeof(text), "Quern-Rev: %" PRIu64 "\r\nQuern-Durability: %s\r\n",
+                     op->completion.seq, write_durability(op));
+
+    buf_clear(out);
+    if (v->kind != VERB_DELETE && v->kind != VERB_BATCH) {
+        (void)etag_write(v->server, op->completion.seq, etag);
+        n += snprintf(text + n, sizeof(text) - (size_t)n, "ETag: %s\r\n", etag);
+    }
+    if (buf_append(out, text, (size_t)n, err) ||
+        (v->kind == VERB_PUT && !v->there && add_location(out, buf_slice(&v->key), err)))
+        return err->code;
+    return buf_append(out, "", 1, err);
+}
+
+/* Bytes that were a value. */
+static void answer_old(struct conn *c, const struct write_op *op, struct buf *extra)
+{
+    static const char guard[] = "Content-Security-Policy: default-src 'none'; sandbox\r\n"
+                                "Cache-Control: no-store\r\n";
+    struct quern_error err;
+
+    extra->len--; /* the zero */
+    if (buf_append(extra, guard, sizeof(guard), &err))
+        conn_cut(c);
+    else
+        reply_with(c, op->manner, 200, "application/octet-stream", buf_slice(&op->verb->result),
+                   (const char *)extra->data);
+}
+
+static void answer_well(struct conn *c, const struct write_op *op)
+{
+    struct buf *extra = &c->loop->key; /* the loop's scratch: no request is at hand now */
+    const struct verb *v = op->verb;
+    struct quern_slice none = {NULL, 0};
+    struct quern_error err;
+    char text[96];
+    int n = 0;
+
+    if (describe(extra, op, &err)) {
+        conn_cut(c);
+        return;
+    }
+    if (v->kind == VERB_INCR)
+        n = snprintf(text, sizeof(text), "{\"value\":%" PRId64 ",\"rev\":%" PRIu64 "}\n", v->number,
+                     op->completion.seq);
+    else if (v->kind == VERB_APPEND)
+        n = snprintf(text, sizeof(text), "{\"size\":%zu,\"rev\":%" PRIu64 "}\n", v->result.len,
+                     op->completion.seq);
+    if (v->kind == VERB_BATCH)
+        batch_answer(c, op, (const char *)extra->data);
+    else if (n > 0)
+        reply_with(c, op->manner, 200, "application/json", (struct quern_slice){text, (size_t)n},
+                   (const char *)extra->data);
+    else if (v->there && (v->wants_old || v->kind == VERB_GETSET))
+        answer_old(c, op, extra);
+    else
+        reply_with(c, op->manner, v->kind == VERB_PUT && !v->there ? 201 : 204, NULL, none,
+                   (const char *)extra->data);
+}
+
+void verb_completed(struct write_op *op)
+{
+    struct conn *c = op->conn;
+    const struct verb *v = op->verb;
+    struct counters *n = &c->loop->server->counters;
+    enum quern_code code = op->completion.code;
+    static const struct http_bad none = {404, "key_not_found", "key not found"};
+
+    if (v->kind == VERB_DELETE) {
+        count(&n->deletes, 1);
+        count(&n->deletes_found, code == QUERN_OK);
+    } else if (code == QUERN_OK && v->kind != VERB_BATCH) {
+        count(&n->sets, 1);
+        count(&n->set_bytes, v->key.len + (v->kind == VERB_APPEND ? v->result.len : v->value.len));
+    }
+    if (c->closing)
+        return;
+    if (code == QUERN_OK)
+        answer_well(c, op);
+    else if (code == QUERN_NOT_FOUND)
+        reply_error(c, op->manner, &none, NULL);
+    else if (v->trouble != VERB_WELL && (code == QUERN_CONFLICT || code == QUERN_INVALID))
+        answer_trouble(c, op);
+    else
+        reply_store_error(c, op->manner, code, &op->completion.error);
+}

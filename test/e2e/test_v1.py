@@ -1,0 +1,741 @@
+#!/usr/bin/env python3
+"""The REST interface: conditions, ranges, /v1/kv, /v1/keys, /v1/batch, and the document that
+describes them."""
+
+import base64
+import json
+import os
+import random
+import re
+import threading
+from urllib.parse import urlencode
+
+from quernd import Server, curl, equal, main, quote, request, test
+
+JSON = [("Accept", "application/json")]
+
+
+def b64u(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def seeded():
+    seed = int.from_bytes(os.urandom(4), "little")
+    print(f"# seed {seed}")
+    return random.Random(seed)
+
+
+def is_problem(r, status, code):
+    equal((r.status, r.fields.get("content-type")), (status, "application/problem+json"), r)
+    told = json.loads(r.body)
+    equal((told["code"], told["status"], told["request_id"]), (code, status, r.fields["x-request-id"]))
+    equal(told["type"], "/problems/" + code.replace("_", "-"))
+    return told
+
+
+def put(w, key, value, more="", fields=()):
+    return w.ask("PUT", f"/v1/kv/{quote(key)}{more}", value, fields)
+
+
+def get(w, key, more="", fields=()):
+    return w.ask("GET", f"/v1/kv/{quote(key)}{more}", None, fields)
+
+
+def batch(w, *ops, more=""):
+    return w.ask("POST", f"/v1/batch{more}", json.dumps({"ops": ops}).encode())
+
+
+# ---------------------------------------------------------------- conditions, ranges, ids
+
+
+@test
+def a_value_has_a_tag_that_changes_with_it_and_outlives_a_restart():
+    with Server() as s:
+        with s.connect() as w:
+            first = w.put("k", b"v").fields["etag"]
+            assert re.fullmatch(r'"[0-9a-f]{16}-1"', first), first
+            equal(w.get("k").fields["etag"], first)
+            equal(w.get("k").fields["accept-ranges"], "bytes")
+            equal(get(w, "k").fields["etag"], first)
+            second = w.put("k", b"v").fields["etag"]
+            assert second != first
+        s.kill()
+        with Server(data=s.data) as again, again.connect() as w:
+            equal(w.get("k").fields["etag"], second)
+        with Server() as other, other.connect() as w:
+            w.put("k", b"v")
+            assert w.put("k", b"v").fields["etag"] != second, "another store has other tags"
+
+
+@test
+def a_client_that_has_the_value_is_told_so():
+    with Server() as s, s.connect() as w:
+        tag = w.put("k", b"value").fields["etag"]
+        for target in ("/get?key=k", "/v1/kv/k", "/v1/kv/k?meta=json"):
+            for method in ("GET", "HEAD"):
+                for line, status in ((tag, 304), (f"W/{tag}", 304), (f'"x", {tag}', 304), ("*", 304),
+                                     ('"x"', 200), ('W/"x","y"', 200)):
+                    r = w.ask(method, target, None, [("If-None-Match", line)])
+                    equal((r.status, r.fields.get("etag", tag)), (status, tag), (method, target, line))
+                    if status == 304:
+                        equal((r.body, r.fields["quern-rev"]), (b"", "1"))
+                for line, status in ((tag, 200), ("*", 200), (f"W/{tag}", 412), ('"x"', 412)):
+                    equal(w.ask(method, target, None, [("If-Match", line)]).status, status, line)
+            for line in ("x", '"x', "", '"a" "b"', f"{tag}, *"):
+                equal(w.ask("GET", target, None, [("If-None-Match", line)]).status, 400, line)
+        equal(w.ask("GET", "/get?key=none", None, [("If-None-Match", "*")]).status, 404)
+        equal(w.get("k").body, b"value", "the connection is in step")
+        # Conditions are not passed over where they are not understood.
+        for method, target in (("POST", "/set?key=k&value=lost"), ("DELETE", "/del?key=k")):
+            for name in ("If-Match", "If-None-Match"):
+                equal(w.ask(method, target, None, [(name, '"x"')]).status, 400, target)
+        equal(w.get("k").body, b"value")
+    with Server() as s, s.connect() as w:  # half a condition is another one
+        w.put("k", b"v")
+        r = w.ask("GET", "/get?key=k", None, [("If-Match", "*"), ("If-Match", '"x"')])
+        equal((r.status, r.fields["connection"]), (400, "close"))
+
+
+@test
+def a_range_is_that_part_of_the_value():
+    value = bytes(range(256)) * 1000
+    with Server("--durability", "os") as s, s.connect() as w:
+        tag = w.put("k", value).fields["etag"]
+        w.put("empty", b"")
+        for target in ("/get?key=k", "/v1/kv/k"):
+            for asked, part in (("bytes=0-0", value[:1]), ("bytes=5-9", value[5:10]), ("bytes=-3", value[-3:]),
+                                ("bytes=255990-", value[255990:]), ("bytes=7-99999999", value[7:]),
+                                ("bytes=100-200099", value[100:200100])):
+                r = w.ask("GET", target, None, [("Range", asked)])
+                equal((r.status, r.body == part), (206, True), asked)
+                at = value.index(part) if len(part) < 300 else {7: 7, 100: 100}[int(asked[6:].split("-")[0])]
+                at = 255997 if asked == "bytes=-3" else 255990 if asked == "bytes=255990-" else at
+                equal(r.fields["content-range"], f"bytes {at}-{at + len(part) - 1}/{len(value)}")
+                equal(r.fields["etag"], tag)
+                r = w.ask("HEAD", target, None, [("Range", asked)])
+                equal((r.status, r.fields["content-length"]), (200, str(len(value))))
+            for asked in ("bytes=256000-", "bytes=-0"):
+                r = w.ask("GET", target, None, [("Range", asked)])
+                equal((r.status, r.fields["content-range"]), (416, "bytes */256000"))
+            for asked in ("bytes=0-1,5-6", "lines=0-1", "bytes=5-2", "bytes=x"):
+                equal(w.ask("GET", target, None, [("Range", asked)]).status, 200, asked)
+            for tagged, status in ((tag, 206), ('"x"', 200), (f"W/{tag}", 200),
+                                   ("Sun, 06 Nov 1994 08:49:37 GMT", 200)):
+                equal(w.ask("GET", target, None, [("Range", "bytes=0-9"), ("If-Range", tagged)]).status,
+                      status, tagged)
+            equal(w.ask("GET", target, None, [("Range", "bytes=0-9"), ("If-None-Match", tag)]).status, 304)
+        equal(w.ask("GET", "/get?key=empty", None, [("Range", "bytes=0-")]).status, 416)
+        w.send(request("GET", "/v1/kv/k", fields=[("Range", "bytes=100-200099")]) * 20)
+        equal({w.read().body == value[100:200100] for _ in range(20)}, {True})
+
+
+@test
+def every_reply_names_its_request():
+    with Server() as s, s.connect() as w:
+        seen = set()
+        for method, target in (("GET", "/healthz"), ("GET", "/nope"), ("POST", "/set?key=a&value=b"),
+                               ("PUT", "/v1/kv/a"), ("GET", "/v1/nope"), ("OPTIONS", "/v1/kv/a")):
+            seen.add(w.ask(method, target).fields["x-request-id"])
+            mine = "6e0c7d1e-5f6a"
+            equal(w.ask(method, target, None, [("X-Request-Id", mine)]).fields["x-request-id"], mine)
+        equal(len(seen), 6)
+        for odd in ("a b", "x" * 65, 'a"b', "\xe4"):
+            assert w.ask("GET", "/healthz", None, [("X-Request-Id", odd)]).fields["x-request-id"] != odd
+        w.send(b"BAD\r\n\r\n")
+        assert w.read().fields["x-request-id"]
+
+
+@test
+def errors_are_problems_where_they_are_asked_for():
+    with Server() as s, s.connect() as w:
+        is_problem(w.ask("GET", "/get?key=a", None, [("Accept", "application/problem+json")]), 404,
+                   "key_not_found")
+        equal(w.ask("GET", "/get?key=a", None, [("Accept", "*/*")]).body, b"error: key not found\n")
+        is_problem(w.ask("GET", "/v1"), 404, "no_such_route")
+        is_problem(w.ask("GET", "/v1/"), 404, "no_such_route")
+        is_problem(w.ask("GET", "/v1/kv/a"), 404, "key_not_found")
+        equal(w.ask("GET", "/v10").body[:6], b"error:")
+
+
+# ---------------------------------------------------------------- one key
+
+
+@test
+def a_value_is_put_got_and_deleted():
+    with Server() as s, s.connect() as w:
+        r = put(w, "a/b c", b"one")
+        equal((r.status, r.body, r.fields["location"]), (201, b"", "/v1/kv/a%2Fb%20c"))
+        equal((r.fields["quern-rev"], r.fields["quern-durability"]), ("1", "synced"))
+        r = put(w, "a/b c", b"two")
+        equal((r.status, r.body, "location" in r.fields), (204, b"", False))
+        r = w.ask("GET", "/v1/kv/a/b%20c")
+        equal((r.status, r.body, r.fields["content-type"]), (200, b"two", "application/octet-stream"))
+        equal(r.fields["content-security-policy"], "default-src 'none'; sandbox")
+        equal(w.ask("GET", "/v1/kv?key=a/b+c").body, b"two")
+        equal(w.ask("HEAD", "/v1/kv/a/b%20c").fields["content-length"], "3")
+        equal(json.loads(w.ask("GET", "/v1/kv/a/b%20c?meta=json").body),
+              {"key": "a/b c", "size": 3, "rev": 2, "value": "two"})
+        r = w.ask("DELETE", "/v1/kv/a/b%20c?return=old")
+        equal((r.status, r.body, r.fields["quern-rev"]), (200, b"two", "3"))
+        is_problem(w.ask("DELETE", "/v1/kv/a/b%20c?return=old"), 404, "key_not_found")
+        equal(put(w, "x", b"").status, 201)
+        equal((get(w, "x").status, get(w, "x").body), (200, b""))
+        equal(w.ask("DELETE", "/v1/kv/x").status, 204)
+        is_problem(get(w, "x"), 404, "key_not_found")
+        w.send(request("PUT", "/v1/kv/chunked", fields=[("Transfer-Encoding", "chunked")]) +
+               b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        equal(w.read().status, 201)
+        equal(get(w, "chunked").body, b"abcde")
+        equal(w.ask("PUT", "/v1/kv/c+d", b"plus").status, 201)
+        equal((get(w, "c+d").body, get(w, "c d").status), (b"plus", 404))
+        u = f"http://localhost:{s.port}"
+        equal(curl("-X", "PUT", "--data-binary", "v", f"{u}/v1/kv/curl")[0], 201)
+        equal(curl(f"{u}/v1/kv/curl"), (200, b"v"))
+
+
+@test
+def keys_of_any_bytes_round_trip():
+    rng = seeded()
+    keys = {rng.randbytes(rng.randint(1, 300)) for _ in range(150)}
+    keys |= {bytes([b]) for b in range(256)} | {b".", b"..", b"a/../b", b"//", b"/", b"%2F", b"a+b", b"a b", b"?", b"#"}
+    with Server("--durability", "os") as s, s.connect() as w:
+        ways = [lambda k: f"/v1/kv/{quote(k)}", lambda k: f"/v1/kv?key={quote(k)}",
+                lambda k: f"/v1/kv?{urlencode({'key': k})}", lambda k: f"/v1/kv/{b64u(k)}?enc=b64u",
+                lambda k: f"/v1/kv?enc=b64u&key={b64u(k)}", None]
+        for i, key in enumerate(sorted(keys)):
+            value = rng.randbytes(rng.randint(0, 50))
+            way = rng.choice(ways)
+            if way is None:
+                r = batch(w, {"op": "put", "key_b64": base64.b64encode(key).decode(),
+                              "value_b64": base64.b64encode(value).decode()})
+                equal(r.status, 200, key)
+            else:
+                r = w.ask("PUT", way(key), value)
+                equal(r.status, 201, key)
+                equal(w.ask("GET", r.fields["location"]).body, value, "Location names it")
+            for other in ways[:-1]:
+                equal(w.ask("GET", other(key)).body, value, (key, other(key)))
+            told = json.loads(batch(w, {"op": "get", "key_b64": b64u(key)}).body)["results"][0]["item"]
+            equal(bytes_of(told, "key"), key)
+            equal(bytes_of(told, "value"), value)
+            if i % 3 == 0:
+                equal(w.ask("DELETE", rng.choice(ways[:-1])(key)).status, 204)
+                keys.discard(key)
+        listed = list_all(w, "limit=50")
+        equal([bytes_of(i, "key") for i in listed], sorted(keys))
+
+
+def bytes_of(item, name):
+    if name in item:
+        assert name + "_b64" not in item
+        return item[name].encode()
+    return base64.b64decode(item[name + "_b64"], validate=True)
+
+
+@test
+def conditions_decide_over_writes():
+    with Server() as s, s.connect() as w:
+        tag = put(w, "k", b"1", fields=[("If-None-Match", "*")]).fields["etag"]
+        told = is_problem(put(w, "k", b"2", fields=[("If-None-Match", "*")]), 412, "precondition_failed")
+        equal(told["current_etag"], tag)
+        equal(put(w, "k", b"3", fields=[("If-Match", '"x"')]).status, 412)
+        equal(put(w, "k", b"3", fields=[("If-Match", f"W/{tag}")]).status, 412)
+        equal(put(w, "k", b"3", fields=[("If-None-Match", f'"x", {tag}')]).status, 412)
+        equal(get(w, "k").body, b"1")
+        r = put(w, "k", b"4", fields=[("If-Match", f'"x", {tag}')])
+        equal(r.status, 204)
+        told = is_problem(put(w, "k", b"5", fields=[("If-Match", tag)]), 412, "precondition_failed")
+        equal(told["current_etag"], r.fields["etag"])
+        equal(put(w, "k", b"6", fields=[("If-Match", "*")]).status, 204)
+        told = is_problem(put(w, "none", b"7", fields=[("If-Match", "*")]), 412, "precondition_failed")
+        equal(told["current_etag"], None)
+        equal(put(w, "none", b"7", fields=[("If-None-Match", '"x"')]).status, 201)
+        for line in ("x", '"x'):  # a refusal before the body is the end of the connection
+            with s.connect() as one:
+                is_problem(put(one, "k", b"8", fields=[("If-Match", line)]), 400, "bad_etag")
+        now = get(w, "k").fields["etag"]
+        equal(w.ask("DELETE", "/v1/kv/k", None, [("If-Match", tag)]).status, 412)
+        equal(w.ask("POST", "/v1/kv/k?op=incr", None, [("If-Match", tag)]).status, 412)
+        equal(get(w, "k").body, b"6")
+        equal(w.ask("POST", "/v1/kv/k?op=incr", None, [("If-Match", now)]).status, 200)
+        equal(w.ask("DELETE", "/v1/kv/k", None, [("If-Match", "*")]).status, 204)
+        equal(w.ask("DELETE", "/v1/kv/k", None, [("If-Match", "*")]).status, 404)
+
+
+@test
+def values_are_changed_in_place():
+    with Server("--max-value", "1K") as s, s.connect() as w:
+        r = w.ask("POST", "/v1/kv/n?op=incr")
+        equal((r.status, json.loads(r.body)), (200, {"value": 1, "rev": 1}))
+        equal(json.loads(w.ask("POST", "/v1/kv/n?op=incr&by=-5").body)["value"], -4)
+        equal(get(w, "n").body, b"-4")
+        top = 2**63 - 1
+        equal(json.loads(w.ask("POST", f"/v1/kv/big?op=incr&by={top}").body)["value"], top)
+        is_problem(w.ask("POST", "/v1/kv/big?op=incr"), 409, "integer_overflow")
+        equal(json.loads(w.ask("POST", f"/v1/kv/low?op=incr&by={-2**63}").body)["value"], -2**63)
+        for text in (b"", b"x", b"1 ", b" 1", b"+1", b"01", b"-0", b"1.5", b"9223372036854775808", b"1\n", b"-"):
+            put(w, "t", text)
+            is_problem(w.ask("POST", "/v1/kv/t?op=incr"), 409, "not_an_integer")
+            equal(get(w, "t").body, text)
+        for by in ("", "x", "1.5", "9223372036854775808", "+1"):
+            is_problem(w.ask("POST", f"/v1/kv/n?op=incr&by={quote(by)}"), 400, "bad_parameter")
+        r = w.ask("POST", "/v1/kv/s?op=append", b"ab")
+        equal(json.loads(r.body)["size"], 2)
+        r = w.ask("POST", "/v1/kv/s?op=append", b"\0c")
+        equal((json.loads(r.body)["size"], get(w, "s").body), (4, b"ab\0c"))
+        equal(get(w, "s").fields["etag"], r.fields["etag"])
+        is_problem(w.ask("POST", "/v1/kv/s?op=append", b"x" * 1021), 413, "value_too_large")
+        equal(w.ask("POST", "/v1/kv/s?op=append", b"x" * 1020).status, 200)
+        r = w.ask("POST", "/v1/kv/g?op=getset", b"1")
+        equal((r.status, r.body), (204, b""))
+        r = w.ask("POST", "/v1/kv/g?op=getset", b"2")
+        equal((r.status, r.body, get(w, "g").body), (200, b"1", b"2"))
+        is_problem(w.ask("POST", "/v1/kv/g"), 400, "bad_parameter")
+        is_problem(w.ask("POST", "/v1/kv/g?op=nope"), 400, "bad_parameter")
+        is_problem(w.ask("POST", "/v1/kv/g?op=append"), 400, "missing_parameter")
+        for query, code in (("op=append&by=1", "unknown_parameter"), ("op=incr", "body_not_expected")):
+            with s.connect() as one:
+                is_problem(one.ask("POST", f"/v1/kv/g?{query}", b"x"), 400, code)
+
+
+def together(function, n):
+    """Run it in `n` threads, with their numbers; what fails in one fails here."""
+    failed = []
+
+    def one(number):
+        try:
+            function(number)
+        except BaseException as why:
+            failed.append(why)
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if failed:
+        raise failed[0]
+
+
+@test
+def racing_writers_lose_nothing_and_hear_the_truth():
+    with Server("--durability", "os", "--loops", "4") as s:
+        told, lock = [], threading.Lock()
+
+        def one(number):
+            rng = random.Random(number)
+            with s.connect() as w:
+                for i in range(60):
+                    equal(w.ask("POST", "/v1/kv/n?op=incr").status, 200)
+                    r = get(w, "list")
+                    while True:  # read, change, write if it is still the same
+                        fields = [("If-Match", r.fields["etag"])] if r.status == 200 else [("If-None-Match", "*")]
+                        mine = (r.body if r.status == 200 else b"") + b"%d:%d," % (number, i)
+                        status = put(w, "list", mine, fields=fields).status
+                        if status in (201, 204):
+                            break
+                        equal(status, 412)
+                        r = get(w, "list")
+                    for _ in range(5):
+                        if rng.random() < 0.5:
+                            status = put(w, "x", b"v").status
+                            assert status in (201, 204), status
+                        else:
+                            status = -w.ask("DELETE", "/v1/kv/x").status
+                            assert status in (-204, -404), status
+                        with lock:
+                            told.append(status)
+
+        together(one, 4)
+        with s.connect() as w:
+            equal(get(w, "n").body, b"240")
+            equal(sorted(get(w, "list").body.split(b",")[:-1]),
+                  sorted(b"%d:%d" % (n, i) for n in range(4) for i in range(60)))
+            # Each creation but the last was followed by one deletion that found something.
+            equal(told.count(201) - told.count(-204), int(get(w, "x").status == 200))
+
+
+@test
+def a_write_that_had_to_look_again_is_not_overtaken_on_its_connection():
+    with Server("--durability", "os", "--loops", "4") as s:
+        done = threading.Event()
+
+        def one(number):
+            with s.connect() as w:
+                if number > 0:  # they make it look again
+                    while not done.is_set():
+                        w.send(request("PUT", "/v1/kv/k", b"other") + request("DELETE", "/v1/kv/k"))
+                        assert w.read().status in (201, 204) and w.read().status in (204, 404)
+                    return
+                try:
+                    for i in range(1500):
+                        w.send(request("PUT", "/v1/kv/k", b"first%d" % i) + request("POST", "/set?key=k", b"then") +
+                               request("GET", "/get?key=k"))
+                        first, then, last = w.read(), w.read(), w.read()
+                        assert first.status in (201, 204) and then.status == 200, (first, then)
+                        assert not last.body.startswith(b"first"), last
+                finally:
+                    done.set()
+
+        together(one, 4)
+
+
+@test
+def requests_on_one_connection_see_those_before():
+    with Server("--durability", "os") as s, s.connect() as w:
+        w.send(request("PUT", "/v1/kv/k", b"1") + request("POST", "/set?key=k", b"2") +
+               request("GET", "/v1/kv/k") + request("PUT", "/v1/kv/k", b"3") +
+               request("POST", "/v1/kv/k?op=incr") + request("GET", "/get?key=k") +
+               request("DELETE", "/v1/kv/k") + request("GET", "/v1/kv/k"))
+        equal([(r.status, r.body) for r in (w.read() for _ in range(7))],
+              [(201, b""), (200, b"OK\n"), (200, b"2"), (204, b""), (200, b'{"value":4,"rev":4}\n'),
+               (200, b"4"), (204, b"")])
+        equal(w.read().status, 404)
+
+
+@test
+def durability_is_chosen_and_told():
+    for level, plain, none in (("always", "synced", "os"), ("interval:50", "interval", "interval"), ("os", "os", "os")):
+        with Server("--durability", level) as s, s.connect() as w:
+            for send in (lambda more: put(w, "k", b"1", more), lambda more: batch(w, {"op": "put", "key": "a", "value": ""}, more=more),
+                         lambda more: w.ask("POST", f"/v1/kv/k{more}{'&' if more else '?'}op=incr")):
+                equal(send("").fields["quern-durability"], plain)
+                equal(send("?sync=always").fields["quern-durability"], "synced")
+                equal(send("?sync=os").fields["quern-durability"], none)
+            for wrong in ("1", "", "never"):
+                with s.connect() as one:
+                    is_problem(put(one, "k", b"1", f"?sync={wrong}"), 400, "bad_parameter")
+                with s.connect() as one:
+                    is_problem(batch(one, more=f"?sync={wrong}"), 400, "bad_parameter")
+
+
+@test
+def what_is_not_understood_is_refused_and_nothing_done():
+    with Server() as s, s.connect() as w:
+        put(w, "k", b"v")
+        for method, target, code in (
+                ("GET", "/v1/kv/k?Meta2=json", "unknown_parameter"), ("GET", "/v1/kv/k?meta=xml", "bad_parameter"),
+                ("GET", "/v1/kv/k?meta=json&meta=json", "duplicate_parameter"), ("GET", "/v1/kv/k?sync=os", "unknown_parameter"),
+                ("PUT", "/v1/kv/k?synk=os", "unknown_parameter"), ("PUT", "/v1/kv/k?return=old", "unknown_parameter"),
+                ("PUT", "/v1/kv/k?ttl=60", "not_supported_yet"), ("PUT", "/v1/kv/k?expires=1", "not_supported_yet"),
+                ("PUT", "/v1/kv/k?keepttl", "not_supported_yet"), ("POST", "/v1/kv/k?op=append&ttl=5", "not_supported_yet"),
+                ("PUT", "/v1/kv/k?key=k", "duplicate_parameter"), ("PUT", "/v1/kv/%zz", "bad_percent_encoding"),
+                ("PUT", "/v1/kv/%4", "bad_percent_encoding"), ("PUT", "/v1/kv/a*?enc=b64u", "bad_parameter"),
+                ("PUT", "/v1/kv/abcd?enc=hex", "bad_parameter"), ("DELETE", "/v1/kv/k?return=new", "bad_parameter"),
+                ("GET", "/v1/kv", "missing_parameter"), ("GET", "/v1/kv/", "missing_parameter"),
+                ("GET", "/v1/kv?key=", "missing_parameter"), ("DELETE", "/v1/kv", "missing_parameter"),
+                ("DELETE", "/v1/kv/", "missing_parameter"), ("DELETE", "/v1/kv?key=", "missing_parameter"),
+                ("DELETE", "/v1/kv?prefix=k", "unknown_parameter")):
+            is_problem(w.ask(method, target), 400, code)
+        is_problem(w.ask("PUT", "/v1/kv/k", None), 400, "missing_parameter")
+        for field in ("Quern-TTL", "Quern-Expires-At"):
+            with s.connect() as one:
+                is_problem(put(one, "k", b"lost", fields=[(field, "60")]), 400, "not_supported_yet")
+        for target in ("/", "/v1", "/v1/", "/v1/keys"):
+            assert w.ask("DELETE", target).status in (404, 405), target
+        r = w.ask("PATCH", "/v1/kv/k")
+        is_problem(r, 405, "method_not_allowed")
+        equal(r.fields["allow"], "GET, HEAD, PUT, DELETE, POST, OPTIONS")
+        equal(w.ask("OPTIONS", "/v1/kv/any/thing").fields["allow"], r.fields["allow"])
+        equal(get(w, "k").body, b"v")
+        with s.connect() as one:
+            one.send(b"PUT /v1/kv/k HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 1\r\n\r\nx")
+            is_problem(one.read(), 403, "cross_site")
+
+
+# ---------------------------------------------------------------- many keys
+
+
+def list_all(w, query, name="items"):
+    """All entries of a listing, page by page."""
+    found, cursor, pages = [], "", 0
+    while True:
+        page = json.loads(w.ask("GET", f"/v1/keys?{query}{cursor}").body)
+        found += page[name]
+        pages += 1
+        equal("cursor" in page, not page["complete"])
+        if page["complete"]:
+            return found
+        assert pages < 10000
+        cursor = "&cursor=" + page["cursor"]
+
+
+@test
+def a_listing_is_whole_whatever_its_pages():
+    rng = seeded()
+    with Server("--durability", "os") as s, s.connect() as w:
+        keys = sorted({rng.choice([b"", b"a", b"ab/", b"b\xff", b"\xff\xff"]) + rng.randbytes(rng.randint(1, 4))
+                       for _ in range(700)})
+        for at in range(0, len(keys), 100):
+            ops = [{"op": "put", "key_b64": b64u(k), "value_b64": b64u(k[::-1])} for k in keys[at:at + 100]]
+            equal(batch(w, *ops).status, 200)
+        for limit in (1, 7, 100, 1000):
+            few = keys if limit > 1 else keys[:40]
+            end = "" if limit > 1 else f"&end={quote(keys[40])}"
+            got = list_all(w, f"limit={limit}&values{end}")
+            equal([(bytes_of(i, "key"), bytes_of(i, "value")) for i in got], [(k, k[::-1]) for k in few])
+            got = list_all(w, f"limit={limit}&reverse{end}")
+            equal([bytes_of(i, "key") for i in got], few[::-1])
+        for prefix in (b"a", b"ab/", b"b\xff", b"\xff\xff", b"none"):
+            want = [k for k in keys if k.startswith(prefix)]
+            for order in ("", "&reverse=1"):
+                got = [bytes_of(i, "key") for i in list_all(w, f"limit=13&prefix={quote(prefix)}{order}")]
+                equal(got, want[::-1] if order else want, (prefix, order))
+        for _ in range(30):
+            start, end = sorted((rng.choice(keys), rng.choice(keys) + b"\0"))
+            want = [k for k in keys if start <= k < end]
+            got = list_all(w, f"limit=50&start={quote(start)}&end={quote(end)}")
+            equal([bytes_of(i, "key") for i in got], want)
+            counted = json.loads(w.ask("GET", f"/v1/keys?count&max_scan_ms=1000&start={quote(start)}&end={quote(end)}").body)
+            equal(counted, {"count": len(want), "complete": True})
+        item = json.loads(w.ask("GET", f"/v1/keys?limit=1&start={quote(keys[0])}").body)["items"][0]
+        equal(item["size"], len(keys[0]))
+        equal(int(get(w, keys[0]).fields["quern-rev"]), item["rev"])
+
+
+@test
+def a_delimiter_makes_folders():
+    keys = ["a", "a/", "a/1", "a/2/x", "b", "b/1", "b//", "c", "d\xff", "d\xff/1", "e/1"]
+    with Server("--durability", "os") as s, s.connect() as w:
+        for key in keys:
+            put(w, key, b"")
+        for order in ("", "&reverse"):
+            for limit in (1, 2, 3, 100):
+                query = f"delimiter=/&limit={limit}{order}"
+                items, groups = list_all(w, query), list_all(w, query, "prefixes")
+                equal(sorted(i["key"] for i in items), ["a", "b", "c", "d\xff"])
+                equal(sorted(g["prefix"] for g in groups), ["a/", "b/", "d\xff/", "e/"])
+                query += "&prefix=a/"
+                equal(sorted(i["key"] for i in list_all(w, query)), ["a/", "a/1"])
+                equal([g["prefix"] for g in list_all(w, query, "prefixes")], ["a/2/"])
+        put(w, b"\xff\xff/1", b"")  # a group that nothing can follow
+        for order in ("", "&reverse"):
+            groups = list_all(w, f"delimiter=%FF{order}&limit=2", "prefixes")
+            assert {"prefix_b64": "/w=="} in groups, groups
+
+
+@test
+def lines_say_the_same_as_a_page():
+    with Server("--durability", "os") as s, s.connect() as w:
+        for i in range(10):
+            put(w, f"k{i}", b"v%d" % i)
+            put(w, f"f{i}/x", b"")
+        r = w.ask("GET", "/v1/keys?limit=15&delimiter=/&values", None, [("Accept", "application/x-ndjson")])
+        equal(r.fields["content-type"], "application/x-ndjson")
+        lines = [json.loads(line) for line in r.body.splitlines()]
+        equal(lines[-1]["end"], True)
+        equal(lines[-1]["complete"], False)
+        page = json.loads(w.ask("GET", "/v1/keys?limit=15&delimiter=/&values").body)
+        equal([x for x in lines[:-1] if "key" in x], page["items"])
+        equal([x for x in lines[:-1] if "prefix" in x], page["prefixes"])
+        equal(lines[-1]["cursor"], page["cursor"])
+
+
+@test
+def a_page_is_bounded_in_every_way():
+    with Server("--durability", "os") as s, s.connect() as w:
+        for i in range(5):
+            put(w, f"big{i}", b"x" * 600000)
+        put(w, "huge", b"x" * 3000000)
+        page = json.loads(w.ask("GET", "/v1/keys?values").body)
+        equal((len(page["items"]), page["complete"]), (2, False))
+        got = list_all(w, "values")
+        equal([i["size"] for i in got], [600000] * 5 + [3000000])
+        equal((got[-1].get("value_omitted"), "value" in got[-1]), (True, False))
+        for query, code in (("limit=0", "bad_parameter"), ("limit=10001", "bad_parameter"), ("limit=x", "bad_parameter"),
+                            ("limit=", "bad_parameter"), ("max_scan_ms=0", "bad_parameter"), ("max_scan_ms=1001", "bad_parameter"),
+                            ("cursor=", "bad_cursor"), ("cursor=*", "bad_cursor"), ("cursor=Zg", "bad_cursor"),
+                            ("reverse&cursor=" + b64u(b"fkey"), "bad_cursor"), ("cursor=" + b64u(b"bkey"), "bad_cursor"),
+                            ("cursor=" + b64u(b"xkey"), "bad_cursor"), ("reverse=maybe", "bad_parameter"),
+                            ("prefix=%zz", "bad_percent_encoding"), ("recurse", "unknown_parameter"),
+                            ("limit=1&limit=2", "duplicate_parameter")):
+            is_problem(w.ask("GET", f"/v1/keys?{query}"), 400, code)
+        # Time is a bound too, and what one page leaves the next ones bring.
+        for at in range(0, 60000, 10000):
+            equal(batch(w, *({"op": "put", "key": f"many{i:06}", "value": ""} for i in range(at, at + 10000))).status, 200)
+        counted, cursor, pages = 0, "", 0
+        while True:
+            page = json.loads(w.ask("GET", f"/v1/keys?count&max_scan_ms=1&prefix=many{cursor}").body)
+            counted += page["count"]
+            pages += 1
+            if page["complete"]:
+                break
+            assert page["count"] > 0
+            cursor = "&cursor=" + page["cursor"]
+        print(f"# {pages} pages")
+        equal(counted, 60000)
+
+
+# ---------------------------------------------------------------- batches
+
+
+@test
+def a_batch_is_carried_out_in_order_or_not_at_all():
+    with Server() as s, s.connect() as w:
+        r = batch(w, {"op": "put", "key": "a", "value": "1"}, {"op": "get", "key": "a"}, {"op": "get", "key": "none"},
+                  {"op": "delete", "key": "a"}, {"op": "check", "key": "a", "exists": False},
+                  {"op": "put", "key": "b", "value": "x\u0000\u00e4"})
+        equal(r.status, 200, r.body)
+        told = json.loads(r.body)
+        equal(told, {"rev": 1, "results": [{}, {"item": {"key": "a", "size": 1, "rev": 1, "value": "1"}},
+                                           {"item": None}, {}, {}, {}]})
+        equal((r.fields["quern-rev"], r.fields["quern-durability"]), ("1", "synced"))
+        equal((get(w, "a").status, get(w, "b").body), (404, "x\0ä".encode()))
+        told = is_problem(batch(w, {"op": "put", "key": "c", "value": ""}, {"op": "check", "key": "b", "rev": 7},
+                                {"op": "put", "key": "d", "value": ""}), 409, "precondition_failed")
+        equal((told["op_index"], told["current_rev"]), (1, 1))
+        told = is_problem(batch(w, {"op": "check", "key": "c", "exists": True}), 409, "precondition_failed")
+        equal((told["op_index"], told["current_rev"]), (0, None))
+        equal((get(w, "c").status, get(w, "d").status), (404, 404))
+        r = batch(w, {"op": "check", "key": "b", "rev": 1}, {"op": "check", "key": "b", "exists": True}, {"op": "get", "key": "b"})
+        equal((r.status, json.loads(r.body)["rev"]), (200, 1))
+        equal(json.loads(batch(w).body), {"rev": 1, "results": []})
+        equal(w.ask("POST", "/v1/batch", b'{"atomic":true,"ops":[]}').status, 200)
+
+
+@test
+def a_batch_of_another_shape_is_refused_whole():
+    good = {"op": "put", "key": "k", "value": "v"}
+    with Server("--max-value", "1K") as s:
+        for op in ({}, {"op": "nope", "key": "k"}, {"op": "put", "key": "k"}, {"op": "put", "value": "v"}, 7, "put", None, [],
+                   {"op": "put", "key": 7, "value": "v"}, {"op": "put", "key": "k", "value": 7}, {"op": "put", "key": "", "value": "v"},
+                   {"op": "put", "key": "k", "key_b64": "AA", "value": "v"}, {"op": "put", "key": "k", "value": "v", "ttl": 60},
+                   {"op": "put", "key": "k", "value": "v", "expires_at": "x"}, {"op": "put", "key": "k", "value": "v", "x": 1},
+                   {"op": "get", "key_b64": "A"}, {"op": "get", "key_b64": "AB=="}, {"op": "get", "key": "k", "rev": 1},
+                   {"op": "check", "key": "k"}, {"op": "check", "key": "k", "rev": 0}, {"op": "check", "key": "k", "rev": -1},
+                   {"op": "check", "key": "k", "rev": 1.5}, {"op": "check", "key": "k", "rev": 1, "exists": True},
+                   {"op": "check", "key": "k", "exists": 1}, {"op": "put", "key": "k", "value": "x" * 1025},
+                   {"op": "get", "key": "k" * 65537}):
+            with s.connect() as w:
+                r = w.ask("POST", "/v1/batch", json.dumps({"ops": [good, op]})[:1 << 20].encode())
+                if len(json.dumps(op)) > 1000:
+                    assert r.status in (413, 422), r
+                else:
+                    equal(is_problem(r, 422, "bad_batch")["op_index"], 1, op)
+        with s.connect() as w:
+            for body, status, code in ((b"", 400, "bad_json"), (b"{", 400, "bad_json"), (b"\xff", 400, "bad_json"),
+                                       (b'{"ops":[]} x', 400, "bad_json"), (b'{"ops":[],"ops":[]}', 400, "bad_json"),
+                                       (b"[]", 422, "bad_batch"), (b"{}", 422, "bad_batch"), (b'{"ops":{}}', 422, "bad_batch"),
+                                       (b'{"ops":[],"atomic":false}', 422, "bad_batch"), (b'{"ops":[],"x":1}', 422, "bad_batch"),
+                                       (b'{"ops":[{"op":"put","key":"a","key":"b","value":""}]}', 400, "bad_json")):
+                is_problem(w.ask("POST", "/v1/batch", body), status, code)
+            is_problem(w.ask("POST", "/v1/batch", None), 400, "missing_parameter")
+            equal(get(w, "k").status, 404)
+    with Server() as s, s.connect() as w:
+        ops = [{"op": "delete", "key": "k"}] * 10001
+        is_problem(batch(w, *ops), 422, "bad_batch")
+        equal(batch(w, *ops[1:]).status, 200)
+        put(w, "large", b"\x80" * 1000000)
+        is_problem(batch(w, *[{"op": "put", "key": "k", "value": ""}] + [{"op": "get", "key": "large"}] * 20), 413, "result_too_large")
+        equal(get(w, "k").status, 404)
+        with s.connect() as one:
+            one.send(request("POST", "/v1/batch", fields=[("Content-Length", (16 << 20) + 1)]))
+            is_problem(one.read(), 413, "value_too_large")
+
+
+@test
+def batches_move_money_and_lose_none():
+    with Server("--durability", "os", "--loops", "4") as s:
+        with s.connect() as w:
+            for i in range(5):
+                put(w, f"acc{i}", b"100")
+
+        def one(number):
+            rng = random.Random(number)
+            with s.connect() as w:
+                done = 0
+                while done < 40:
+                    a, b = rng.sample(range(5), 2)
+                    got = json.loads(batch(w, {"op": "get", "key": f"acc{a}"}, {"op": "get", "key": f"acc{b}"}).body)
+                    a_item, b_item = (x["item"] for x in got["results"])
+                    r = batch(w, {"op": "check", "key": f"acc{a}", "rev": a_item["rev"]},
+                              {"op": "check", "key": f"acc{b}", "rev": b_item["rev"]},
+                              {"op": "put", "key": f"acc{a}", "value": str(int(a_item["value"]) - 1)},
+                              {"op": "put", "key": f"acc{b}", "value": str(int(b_item["value"]) + 1)})
+                    assert r.status in (200, 409), r
+                    done += r.status == 200
+
+        together(one, 4)
+        with s.connect() as w:
+            items = list_all(w, "prefix=acc&values")
+            equal(sum(int(i["value"]) for i in items), 500)
+
+
+# ---------------------------------------------------------------- about the server
+
+
+@test
+def health_version_and_figures():
+    with Server() as s, s.connect() as w:
+        for target in ("/livez", "/readyz", "/healthz"):
+            equal((w.ask("GET", target).status, w.ask("GET", target).body), (200, b"ok\n"))
+        for target in ("/readyz?verbose", "/healthz?verbose=1"):
+            equal(w.ask("GET", target).body, b"[+]store ok\n[+]space ok\nok\n")
+        equal(w.ask("GET", "/healthz?verbos").status, 400)
+        assert json.loads(w.ask("GET", "/version").body)["version"].startswith("0.")
+        equal(set(json.loads(w.ask("GET", "/v1/admin/stats").body)), {"server", "store"})
+
+
+@test
+def the_document_and_the_server_agree():
+    """Every route of the document is there with these methods and no others, takes the parameters it
+    names, and answers with statuses that it names; no route of the server's is missing from it."""
+    with Server() as s, s.connect() as w:
+        api = json.loads(w.ask("GET", "/v1/openapi.json").body)
+        equal(api["openapi"], "3.1.0")
+        with open(os.path.join(os.path.dirname(__file__), "../../docs/openapi.json"), encoding="utf-8") as f:
+            equal(api, json.load(f))
+        ids = [op["operationId"] for path in api["paths"].values() for m, op in path.items() if m != "parameters"]
+        equal(len(ids), len(set(ids)))
+
+        def resolve(response):
+            ref = response.get("$ref")
+            return api["components"]["responses"][ref.rsplit("/", 1)[1]] if ref else response
+
+        seen = {}
+        for path, methods in api["paths"].items():
+            target = path.replace("{key}", "k")
+            allow = set(w.ask("OPTIONS", target).fields["allow"].split(", "))
+            told = {m.upper() for m in methods if m != "parameters"} | {"OPTIONS"}
+            equal(allow - {"HEAD"}, told - {"HEAD"}, path)
+            for method, op in methods.items():
+                if method == "parameters":
+                    continue
+                if path == "/shutdown":
+                    continue
+                params = [p for p in methods.get("parameters", []) + op.get("parameters", []) if p["in"] == "query"]
+                names = {p["name"] for p in params}
+                # What it does not name is unknown, and what it names is not.
+                r = w.ask(method.upper(), target + "?no_such_parameter=1")
+                equal(r.status, 400, f"{method} {path}")
+                if method != "head":
+                    assert b"parameter that this route does not know" in r.body or b"unknown" in r.body, r.body
+                for name in names:
+                    r = w.ask(method.upper(), f"{target}?{name}=1&{name}=1")
+                    equal(r.status, 400)
+                    if method != "head":
+                        assert b"twice" in r.body, (method, path, name, r.body)
+                # A few requests of each kind; every answer is one that the document names.
+                required = "&".join(f"{p['name']}={p['schema'].get('enum', ['k'])[0]}" for p in params if p.get("required"))
+                variants = [(required, None, []), (required, b"7", []), (required, b"7", [("If-Match", '"x"')]),
+                            (required, None, [("If-None-Match", "*")]), (required, None, [("Range", "bytes=0-0")]),
+                            (required, None, [("Range", "bytes=9-")]), ("", None, []),
+                            (required, b'{"ops":[{"op":"check","key":"k","exists":true}]}', []), (required, b'{"ops":7}', [])]
+                for query, body, fields in variants:
+                    if method in ("get", "head"):
+                        body = None
+                    with s.connect() as one:
+                        r = one.ask(method.upper(), f"{target}?{query}" if query else target, body, fields)
+                    assert str(r.status) in op["responses"], f"{method} {path}?{query} {fields}: {r}"
+                    seen.setdefault((method, path), set()).add(r.status)
+                    content = resolve(op["responses"][str(r.status)]).get("content")
+                    if r.body and content:
+                        assert r.fields["content-type"].split(";")[0] in content, (method, path, r)
+        assert {201, 204, 412} <= seen["put", "/v1/kv/{key}"], seen
+        assert {200, 206, 304, 404, 416} & seen["get", "/v1/kv/{key}"]
+        for path in ("/set", "/get", "/del", "/shutdown", "/healthz", "/stats", "/v1/batch", "/v1/keys"):
+            assert path in api["paths"]
+
+
+if __name__ == "__main__":
+    main()
