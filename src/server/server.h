@@ -20,6 +20,13 @@
 #include <stdatomic.h>
 
 struct loop;
+struct resp_shared;
+
+/* What a connection speaks; it follows from the port it came to. */
+enum door {
+    DOOR_HTTP,
+    DOOR_RESP,
+};
 
 /* Counted since the start; relaxed, for /stats and the words at shutdown. */
 struct counters {
@@ -45,7 +52,9 @@ struct server {
     struct stop stop; /* locks itself */
     struct loop **loops;
     unsigned loop_count;
-    const char *name; /* "quern/0.1.0" */
+    struct resp_shared *resp;      /* locks itself */
+    uint16_t http_port, resp_port; /* the first of each; 0: none */
+    const char *name;              /* "quern/0.1.0" */
     uint64_t started_ms;
 
     _Atomic uint32_t connections; /* open now */

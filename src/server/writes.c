@@ -27,7 +27,7 @@ static void finish(struct write_op *op)
     loop_mark(op->conn->loop, op->conn);
 }
 
-static void finish_with(struct write_op *op, enum quern_code code)
+void write_finish(struct write_op *op, enum quern_code code)
 {
     op->completion.code = code;
     finish(op);
@@ -53,7 +53,8 @@ static void completed(void *arg, struct quern_completion *completion)
     loop_post(loop, &op->letter);
 }
 
-static void submit(struct write_op *op)
+/* A batch, or `fn`. */
+static void submit(struct write_op *op, quern_update_fn fn)
 {
     struct quern_write_opts opts = {.sync = op->synced};
     struct quern *db = op->conn->loop->server->db;
@@ -62,19 +63,29 @@ static void submit(struct write_op *op)
 
     completion->done = completed;
     completion->arg = op;
-    if (quern_write_async(db, op->batch, &opts, completion, &err) != QUERN_OK) {
+    if ((fn != NULL ? quern_update_async(db, fn, op, &opts, completion, &err)
+                    : quern_write_async(db, op->batch, &opts, completion, &err)) != QUERN_OK) {
         completion->error = err;
-        finish_with(op, err.code);
+        write_finish(op, err.code);
     }
 }
 
-static struct write_op *new_op(struct conn *c, struct manner manner, size_t bytes, bool sync)
+void write_submit(struct write_op *op)
+{
+    submit(op, NULL);
+}
+
+void write_submit_update(struct write_op *op, quern_update_fn fn)
+{
+    submit(op, fn);
+}
+
+struct write_op *write_begin(struct conn *c, size_t bytes, bool sync)
 {
     struct write_op *op = pool_take_op(c);
 
     if (op == NULL)
         return NULL;
-    op->manner = manner;
     op->bytes = bytes;
     c->op_bytes += bytes;
     op->synced = sync || c->loop->server->options->durability == DURABLE_ALWAYS;
@@ -84,14 +95,15 @@ static struct write_op *new_op(struct conn *c, struct manner manner, size_t byte
 bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
                struct quern_slice value, bool sync)
 {
-    struct write_op *op = new_op(c, manner, key.len + value.len, sync);
+    struct write_op *op = write_begin(c, key.len + value.len, sync);
 
     if (op == NULL)
         return false;
+    op->manner = manner;
     if (quern_batch_put(op->batch, key, value, &op->completion.error) != QUERN_OK)
-        finish_with(op, op->completion.error.code);
+        write_finish(op, op->completion.error.code);
     else
-        submit(op);
+        write_submit(op);
     return true;
 }
 
@@ -102,14 +114,14 @@ static void pass_gate(struct write_op *op, struct quern_slice key)
     enum quern_code code;
 
     if (op->conn->closing) {
-        finish_with(op, QUERN_CLOSED); /* nobody waits for the answer any more */
+        write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
         return;
     }
     code = quern_get(loop->server->db, key, NULL, &loop->value, &op->completion.error);
     if (code != QUERN_OK)
-        finish_with(op, code);
+        write_finish(op, code);
     else
-        submit(op);
+        write_submit(op);
 }
 
 static void open_granted(struct letter *letter)
@@ -135,16 +147,17 @@ static void leave_gate(struct write_op *op)
 
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync)
 {
-    struct write_op *op = new_op(c, manner, key.len, sync);
+    struct write_op *op = write_begin(c, key.len, sync);
     struct quern_error *err;
 
     if (op == NULL)
         return false;
+    op->manner = manner;
     op->is_delete = true;
     err = &op->completion.error;
     /* What may fail comes before the gate: a pass that stands in it must be able to go on. */
     if (quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
-        finish_with(op, err->code);
+        write_finish(op, err->code);
         return true;
     }
     op->gated = true;
