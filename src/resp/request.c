@@ -70,8 +70,12 @@ void resp_request_place(struct resp_request *r, const void *data)
 {
     const uint8_t *base = r->is_inline ? r->text.data : data;
 
-    for (size_t i = 0; i < r->count; i++)
-        r->args[i] = (struct quern_slice){base + r->spans[i].at, r->spans[i].len};
+    for (size_t i = 0; i < r->count; i++) {
+        struct resp_span s = r->spans[i];
+
+        /* Of a line of "" alone there is no text at all. */
+        r->args[i] = (struct quern_slice){s.len > 0 ? base + s.at : (const void *)"", s.len};
+    }
 }
 
 static enum resp_verdict all_read(struct resp_request *r, const void *data)

@@ -59,7 +59,8 @@ bool resp_open(struct conn *c)
     rc->transaction.last = &rc->transaction.first;
     rc->client.queued = -1;
     rc->client.proto = 2;
-    rc->client.since = rc->client.heard_at = c->loop->date_at;
+    rc->client.since = c->loop->date_at;
+    rc->client.heard_at = c->loop->date_at;
     if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&address, &len) == 0)
         address_name((struct sockaddr *)&address, rc->client.peer, sizeof(rc->client.peer));
     len = sizeof(address);

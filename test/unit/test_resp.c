@@ -98,6 +98,7 @@ static const struct request_case cases[] = {
     {"x 'a'b\n", 0, "Protocol error: unbalanced quotes in request"},
     {"x \"a\0\"\n", 7, "Protocol error: unbalanced quotes in request"},
     {"a b\0c d\n", 8, "<a><b>"},
+    {"\"\"\n", 0, "<>"},
     {"\xff\xfe\n", 0, "<\xff\xfe>"},
 };
 
