@@ -4,6 +4,7 @@
  *       | resp_step()                          ^ resp_completed()
  *       v                                      |
  *     resp_conn.c    a request -> its row in the table -> on this loop, or as a write
+ *     resp_writes.c  a write, to the store and home
  *     resp_table.c   the commands;  resp_strings.c resp_keys.c resp_multi.c resp_client.c
  *                    resp_admin.c resp_command.c   what they do
  *
@@ -123,6 +124,8 @@ void resp_call_clear(struct resp_call *call);
 
 /* ---- between the files of this door ---- */
 
+/* Begin the write of the command at hand; the reply comes later. */
+void resp_begin_write(struct call *k);
 /* Begin the write of a transaction that was moved to the op's call; the reply comes later. */
 bool resp_begin_exec(struct call *k);
 /* Sync all that was written, then reply OK, or nothing. */

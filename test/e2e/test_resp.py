@@ -558,6 +558,30 @@ def kill_9_keeps_what_was_answered():
 
 
 @test
+def a_full_disk_is_told_and_reads_go_on():
+    # A file size limit makes writes to the log fail as a full disk does.
+    with Server() as first:
+        with first.resp() as r:
+            equal(r.call("SET", "before", "1"), "OK")
+        equal(first.stop(), 0)
+        script = os.path.join(first.own_dir, "limited.sh")
+        with open(script, "w", encoding="ascii") as f:
+            f.write(f'#!/bin/sh\nulimit -f 4096\nexec "{BINARY}" "$@"\n')
+        os.chmod(script, 0o755)
+        with Server(data=first.data, binary=script) as s, s.resp() as r:
+            seen = set()
+            for i in range(60):
+                r.send(command("SET", f"k{i}", os.urandom(200000)) + command("APPEND", f"a{i}", b"x" * 100000) +
+                       command("MULTI") + command("SET", f"m{i}", b"x" * 100000) + command("EXEC"))
+                answers = [r.answer() for _ in range(5)]
+                equal(answers[2:4], ["OK", "QUEUED"])
+                for answer in (answers[0], answers[1], answers[4]):
+                    seen.add(answer.args[0].split(" ")[0] if isinstance(answer, Refused) else "well")
+            equal(seen, {"well", "NOSPACE"})
+            equal(r.call("GET", "before"), b"1")
+
+
+@test
 def the_page_of_commands_is_that_of_the_code():
     page = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "resp.md")
     printed = subprocess.run([BINARY, "--print-commands"], stdout=subprocess.PIPE, check=True).stdout.decode()
