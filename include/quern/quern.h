@@ -365,7 +365,7 @@ QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
                                                        struct quern_slice key,
                                                        struct quern_value *value,
                                                        struct quern_error *err);
-/* The batch to fill, empty at first. Checks in it are not made. */
+/* The batch to fill, empty at first; it may be cleared and filled anew. Checks in it are not made. */
 QUERN_API struct quern_batch *quern_update_batch(struct quern_update *u);
 
 /* Run `fn` and write what it put into its batch, as one step among all writes.

@@ -13,6 +13,7 @@ enum quern_code err_set(struct quern_error *err, enum quern_code code, const cha
 
     err->code = code;
     err->sys_errno = 0;
+    err->check = 0;
     va_start(args, format);
     (void)vsnprintf(err->text, sizeof(err->text), format, args);
     va_end(args);
@@ -57,6 +58,7 @@ enum quern_code err_sys(struct quern_error *err, int sys_errno, const char *form
                    sys_errno == EMFILE ? "; raise the limit (ulimit -n)" : "");
     err->code = code_of_errno(sys_errno);
     err->sys_errno = sys_errno;
+    err->check = 0;
     return err->code;
 }
 

@@ -24,6 +24,7 @@ void quern_batch_clear(struct quern_batch *batch)
     batch->count = 0;
     batch->puts = 0;
     batch->user_bytes = 0;
+    batch->clears++;
 }
 
 static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, struct quern_slice key,

@@ -294,6 +294,8 @@ static inline bool waiter_writes(const struct waiter *w)
 /* Make the checks and run the updates of a group in its order. Refused waiters lose their batch and
  * get a code. *rest: as for engine_write_group(). Leader. */
 void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **rest);
+/* That group is over: give back what its updates wrote. */
+void engine_judged_done(struct quern *db);
 void engine_updates_done(struct quern *db);
 
 /* ---- read.c ---- */
@@ -350,6 +352,7 @@ struct quern_batch {
     struct buf ops, checks;
     uint32_t count, puts;
     uint64_t user_bytes;
+    uint64_t clears; /* how often it was cleared: who knows its operations knows them no more */
 };
 
 /* One check, out of the bytes of several: false when there is none left. */

@@ -19,8 +19,8 @@
 #include <inttypes.h>
 
 #define PLACES_MIN 64
-#define PLACES_KEPT_MAX 4096       /* more are given back after each group */
-#define KEPT_BYTES_MAX (64u << 10) /* memory that the batch of an update keeps for the next one */
+#define PLACES_KEPT_MAX 4096      /* more are given back after each group */
+#define KEPT_BYTES_MAX (4u << 10) /* memory that the batch of an update keeps for the next one */
 
 /* ---- the newest operation on each key of some batches ---- */
 
@@ -49,6 +49,7 @@ struct quern_update {
     struct quern_batch *batch;
     struct batch_ref ops; /* of the batch */
     size_t known;         /* bytes of them that `own` has */
+    uint64_t clears;      /* of the batch, when that was so */
     quern_seq seq;        /* that it will have */
 };
 
@@ -111,6 +112,8 @@ static enum quern_code places_add(struct places *places, const struct batch_ref 
     struct op_cursor c = op_cursor_of(batch);
     struct entry e, known;
 
+    if (from == batch->ops.len)
+        return QUERN_OK;
     for (c.at += from;; places->count++) {
         size_t at = (size_t)(c.at - (const uint8_t *)batch->ops.data);
         struct place *p;
@@ -181,9 +184,14 @@ static enum quern_code make_checks(struct quern *db, const struct updates *u,
 
 /* ---- updates ---- */
 
-/* What the function has added to its batch since the last look. */
+/* What the function has added to its batch since the last look; all, if it began anew. */
 static enum quern_code note_own(struct quern_update *u, struct quern_error *err)
 {
+    if (u->clears != u->batch->clears) {
+        places_clear(&u->shared->own);
+        u->known = 0;
+        u->clears = u->batch->clears;
+    }
     u->ops = (struct batch_ref){buf_slice(&u->batch->ops), {NULL, 0}, u->batch->count};
     if (places_add(&u->shared->own, &u->ops, u->known, u->seq, err))
         return err->code;
@@ -232,6 +240,7 @@ static enum quern_code run_update(struct quern *db, struct updates *shared, stru
     u.batch = next_batch(shared);
     if (u.batch == NULL)
         return err_memory(err, "a batch");
+    u.clears = u.batch->clears;
     err_clear(err);
     code = w->update(w->update_arg, &u, err);
     places_clear(&shared->own);
@@ -250,18 +259,6 @@ static struct updates *need_updates(struct quern *db)
     if (db->updates == NULL)
         db->updates = NEW(struct updates);
     return db->updates;
-}
-
-/* Those of the group before are not used any more. */
-static void begin_group(struct updates *u)
-{
-    places_clear(&u->before);
-    for (size_t i = 0; i < u->used; i++) {
-        if (u->batch[i]->ops.capacity > KEPT_BYTES_MAX)
-            buf_done(&u->batch[i]->ops);
-        quern_batch_clear(u->batch[i]);
-    }
-    u->used = 0;
 }
 
 static void refuse(struct waiter *w, const struct quern_error *why)
@@ -298,8 +295,6 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
     uint64_t bytes = 0;
 
     *rest = NULL;
-    if (db->updates != NULL)
-        begin_group(db->updates);
     for (struct waiter *w = first; w != NULL; w = w->next) {
         if (waiter_depends(w))
             judge(db, w, &seen, seq + 1);
@@ -311,6 +306,25 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
             w->next = NULL;
         }
     }
+}
+
+void engine_judged_done(struct quern *db)
+{
+    struct updates *u = db->updates;
+
+    if (u == NULL)
+        return; /* there was no memory for it */
+    places_clear(&u->before);
+    for (size_t i = 0; i < u->used; i++) {
+        struct quern_batch *batch = u->batch[i];
+
+        quern_batch_clear(batch);
+        if (batch->ops.capacity > KEPT_BYTES_MAX)
+            buf_done(&batch->ops);
+        if (batch->checks.capacity > KEPT_BYTES_MAX)
+            buf_done(&batch->checks);
+    }
+    u->used = 0;
 }
 
 void engine_updates_done(struct quern *db)

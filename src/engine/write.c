@@ -243,17 +243,12 @@ static void number_group(struct quern *db, struct waiter *first, const struct gr
     counter_raise(&db->user_bytes, bytes);
 }
 
-enum quern_code engine_write_group(struct quern *db, struct waiter *first, struct waiter **rest,
-                                   struct quern_error *err)
+/* What is to be written is known now. */
+static enum quern_code write_judged(struct quern *db, struct waiter *first, struct quern_error *err)
 {
     struct group g;
     quern_seq seq = db->last_seq;
 
-    *rest = NULL;
-    if (engine_refusal(db, err))
-        return err->code;
-    if (group_depends(first))
-        engine_judge_group(db, first, rest);
     sum_up(&g, first);
     /* Nothing to append to; what was replayed is durable or not. */
     if (UNLIKELY(engine_wal(db) == NULL) && (g.count != 0 || (g.sync && !db->log_kept)))
@@ -284,6 +279,22 @@ enum quern_code engine_write_group(struct quern *db, struct waiter *first, struc
         IGNORE(engine_seal(db, 0, false, &later)); /* BUSY: the worker has enough to do */
     }
     return QUERN_OK;
+}
+
+enum quern_code engine_write_group(struct quern *db, struct waiter *first, struct waiter **rest,
+                                   struct quern_error *err)
+{
+    enum quern_code code;
+
+    *rest = NULL;
+    if (engine_refusal(db, err))
+        return err->code;
+    if (LIKELY(!group_depends(first)))
+        return write_judged(db, first, err);
+    engine_judge_group(db, first, rest);
+    code = write_judged(db, first, err);
+    engine_judged_done(db);
+    return code;
 }
 
 /* ---- the public doors ---- */

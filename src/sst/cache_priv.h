@@ -53,8 +53,8 @@ static inline void frame_touch(struct frame *f, uint32_t chances)
         atomic_store_explicit(&f->chances, chances, memory_order_relaxed);
 }
 
-/* A frame with room for `len` bytes of content, not yet in the cache, but counted. Errors:
- * NO_MEMORY. */
+/* A frame with room for `len` bytes of content, not yet in the cache, but counted, before there is
+ * memory for it. Errors: NO_MEMORY. */
 MUST_USE enum quern_code frame_new(struct sst_cache *c, enum frame_kind kind, size_t len,
                                    struct frame **out, struct quern_error *err);
 void frame_drop(struct frame *f); /* one that was not published; NULL is fine */
@@ -68,10 +68,13 @@ struct frame *frame_publish(_Atomic(struct frame *) *slot, struct frame *f);
  * who wrote it or walks in bulk, and has to be worth its place in the cache. */
 #define LARGE_BLOCK_BYTES (UINT32_C(256) << 10)
 
-/* Should a block of `len` bytes, read for the empty `slot`, enter? Not while far more is evicted
- * than has been freed yet. A large one only when it is a small part of the budget, and where others
- * would have to go for it, only when it was asked for before. */
-bool cache_admits(struct sst_cache *c, const _Atomic(struct frame *) *slot, size_t len);
+/* A frame for a block of `len` bytes, read for the empty `slot`, if it should enter; *out is NULL if
+ * not. It should not while far more is evicted than has been freed yet. A large one should only when
+ * it is a small part of the budget, and where others would have to go for it, only when it was asked
+ * for before; it is counted in the step that finds room for it, so no two enter on the same room.
+ * Errors: NO_MEMORY. */
+MUST_USE enum quern_code frame_admit(struct sst_cache *c, const _Atomic(struct frame *) *slot,
+                                     size_t len, struct frame **out, struct quern_error *err);
 
 /* Pin a frame found in its slot inside an RCU section that has not ended; unpin at any time. */
 static inline void frame_pin(struct frame *f)

@@ -14,10 +14,10 @@
  * until that ends; the cache's own pin is given back after the grace period, and cursors that took
  * a pin of their own inside the section keep the frame longer.
  *
- * Bytes count from frame_new() until the memory is freed, so what waits for a grace period counts.
- * The clock overlooks it: it was evicted already, and comes back within a millisecond or two. A
- * sixteenth of the budget is kept free for it. Where it does not come back, since a reader is slow,
- * no block enters the cache while that much waits (cache_admits()): readers keep what they load
+ * Bytes count from before frame_new() takes the memory until it is freed, so what waits for a grace
+ * period counts. The clock overlooks it: it was evicted already, and comes back within a millisecond
+ * or two. A sixteenth of the budget is kept free for it. Where it does not come back, since a reader
+ * is slow, no block enters the cache while that much waits (frame_admit()): readers keep what they load
  * for themselves. What a cursor still pins after the grace period waits no more: a cursor may stand
  * still for ever, and the clock makes room for what it holds. The clock never empties the cache
  * below half the budget, whatever else counts.
@@ -127,6 +127,7 @@ static struct frame *frame_cell(struct sst_cache *c)
     return cells_take(&c->cells, sizeof(struct frame), may_grow);
 }
 
+/* It was counted before. */
 static void frame_init(struct frame *f, struct sst_cache *c, enum frame_kind kind, size_t len,
                        size_t charge)
 {
@@ -136,28 +137,50 @@ static void frame_init(struct frame *f, struct sst_cache *c, enum frame_kind kin
     f->kind = kind;
     atomic_init(&f->pins, 1);
     atomic_init(&f->chances, kind == FRAME_BLOCK ? 0 : CHANCES_LINES);
-    cache_charge(c, kind, (int64_t)charge);
+}
+
+static size_t frame_bytes(enum frame_kind kind, size_t len)
+{
+    return (kind == FRAME_BLOCK ? FRAME_BLOCK_AT : FRAME_LINES_AT) + len;
+}
+
+static size_t charge_of(size_t bytes)
+{
+    return round_up(bytes, bytes < PAGES_FROM ? FRAME_STEP : PAGE_BYTES);
+}
+
+/* One that is counted, and counts no more where there is no memory for it. Making the pages of a
+ * large one takes a while, in which others must know of it. */
+static enum quern_code frame_make(struct sst_cache *c, enum frame_kind kind, size_t len,
+                                  size_t charge, struct frame **out, struct quern_error *err)
+{
+    struct frame *f = charge < PAGES_FROM ? alloc_aligned(64, charge) : alloc_pages(charge);
+
+    if (f == NULL) {
+        cache_charge(c, kind, -(int64_t)charge);
+        return err_memory(err, "the block cache");
+    }
+    if (charge >= PAGES_FROM)
+        alloc_pages_fill(f, charge);
+    memset(f, 0, sizeof(*f));
+    frame_init(f, c, kind, len, charge);
+    *out = f;
+    return QUERN_OK;
 }
 
 enum quern_code frame_new(struct sst_cache *c, enum frame_kind kind, size_t len, struct frame **out,
                           struct quern_error *err)
 {
-    size_t bytes = (kind == FRAME_BLOCK ? FRAME_BLOCK_AT : FRAME_LINES_AT) + len;
-    size_t charge = round_up(bytes, bytes < PAGES_FROM ? FRAME_STEP : PAGE_BYTES);
+    size_t bytes = frame_bytes(kind, len), charge = charge_of(bytes);
     struct frame *f = is_usual(kind, bytes) ? frame_cell(c) : NULL;
 
-    if (f != NULL) {
-        f->celled = true;
-        charge = CELL_BYTES;
-    } else {
-        f = charge < PAGES_FROM ? alloc_aligned(64, charge) : alloc_pages(charge);
-        if (f == NULL)
-            return err_memory(err, "the block cache");
-        if (charge >= PAGES_FROM)
-            alloc_pages_fill(f, charge);
-        memset(f, 0, sizeof(*f));
+    if (f == NULL) {
+        cache_charge(c, kind, (int64_t)charge);
+        return frame_make(c, kind, len, charge, out, err);
     }
-    frame_init(f, c, kind, len, charge);
+    cache_charge(c, kind, CELL_BYTES);
+    f->celled = true;
+    frame_init(f, c, kind, len, CELL_BYTES);
     *out = f;
     return QUERN_OK;
 }
@@ -262,19 +285,44 @@ static bool asked_before(struct sst_cache *c, const _Atomic(struct frame *) *slo
     return was;
 }
 
-bool cache_admits(struct sst_cache *c, const _Atomic(struct frame *) *slot, size_t len)
+/* Count a large block in, if it should enter: in one step, or all readers that look at the same room
+ * before one of them takes it would enter. */
+static bool count_large(struct sst_cache *c, const _Atomic(struct frame *) *slot, size_t charge,
+                        uint64_t capacity, uint64_t waiting)
+{
+    uint64_t blocks = atomic_load_explicit(&c->used[FRAME_BLOCK], memory_order_relaxed);
+    uint64_t lines = atomic_load_explicit(&c->used[FRAME_INDEX], memory_order_relaxed) +
+                     atomic_load_explicit(&c->used[FRAME_FILTER], memory_order_relaxed);
+    bool asked = false;
+
+    do {
+        uint64_t with_it = blocks + lines + charge;
+
+        if (with_it > capacity + waiting)
+            return false;
+        if (with_it > capacity - waiting_max(capacity) + waiting && !asked &&
+            !(asked = asked_before(c, slot)))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&c->used[FRAME_BLOCK], &blocks, blocks + charge,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+enum quern_code frame_admit(struct sst_cache *c, const _Atomic(struct frame *) *slot, size_t len,
+                            struct frame **out, struct quern_error *err)
 {
     uint64_t capacity = atomic_load_explicit(&c->capacity, memory_order_relaxed);
     uint64_t waiting = atomic_load_explicit(&c->waiting, memory_order_relaxed);
-    uint64_t with_it = used_bytes(c) + len;
+    size_t charge = charge_of(frame_bytes(FRAME_BLOCK, len));
 
+    *out = NULL;
     if (waiting > waiting_max(capacity))
-        return false;
+        return QUERN_OK;
     if (len <= LARGE_BLOCK_BYTES)
-        return true;
-    if (len > capacity / LARGE_PART || with_it > capacity + waiting)
-        return false;
-    return with_it <= capacity - waiting_max(capacity) + waiting || asked_before(c, slot);
+        return frame_new(c, FRAME_BLOCK, len, out, err);
+    if (len > capacity / LARGE_PART || !count_large(c, slot, charge, capacity, waiting))
+        return QUERN_OK;
+    return frame_make(c, FRAME_BLOCK, len, charge, out, err);
 }
 
 static void evict_locked(struct sst_cache *c)
@@ -355,6 +403,7 @@ static void move_locked(struct sst_cache *c, struct frame *f)
         return;
     }
     to->celled = true;
+    cache_charge(c, f->kind, (int64_t)f->charge);
     frame_init(to, c, f->kind, f->len, f->charge);
     atomic_store_explicit(&to->chances, atomic_load_explicit(&f->chances, memory_order_relaxed),
                           memory_order_relaxed);

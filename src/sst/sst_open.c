@@ -274,10 +274,10 @@ bool table_keep_block(struct sst *t, uint32_t b, const uint8_t *plain, size_t le
     struct quern_error ignored;
     struct frame *f;
 
-    if (!cache_admits(t->cache, table_slot(t, b), len))
-        return true; /* perhaps the next */
-    if (frame_new(t->cache, FRAME_BLOCK, len, &f, &ignored))
+    if (frame_admit(t->cache, table_slot(t, b), len, &f, &ignored))
         return false;
+    if (f == NULL)
+        return true; /* perhaps the next */
     memcpy(frame_block(f), plain, len);
     keep(table_slot(t, b), f);
     return true;
@@ -334,16 +334,11 @@ static enum quern_code load_plain(struct sst *t, const struct index *x, uint32_t
     uint8_t *bytes;
     struct unsealed u;
 
-    if (!cache_admits(t->cache, table_slot(t, b), len)) {
-        apart = alloc_bytes(len);
-        if (apart == NULL)
-            return err_memory(err, "a block");
-        bytes = apart;
-    } else {
-        if (frame_new(t->cache, FRAME_BLOCK, len, &f, err))
-            return err->code;
-        bytes = frame_block(f);
-    }
+    if (frame_admit(t->cache, table_slot(t, b), len, &f, err))
+        return err->code;
+    if (f == NULL && (apart = alloc_bytes(len)) == NULL)
+        return err_memory(err, "a block");
+    bytes = f != NULL ? frame_block(f) : apart;
     if (os_file_read(t->file, bytes, len, x->at[b], err) ||
         table_check_sealed(t, x, b, bytes, &u, err))
         return err->code;
@@ -368,7 +363,6 @@ static enum quern_code load_expanded(struct sst *t, const struct index *x, uint3
     void *apart OWNED(alloc_free) = NULL;
     uint8_t *bytes;
     struct unsealed u;
-    bool alone;
 
     if (sealed == NULL)
         return err_memory(err, "a block");
@@ -376,24 +370,18 @@ static enum quern_code load_expanded(struct sst *t, const struct index *x, uint3
         table_check_sealed(t, x, b, sealed, &u, err))
         return err->code;
     cache_count_read(t->cache, len);
-    alone = !cache_admits(t->cache, table_slot(t, b), u.raw_len);
-    if (alone && u.codec == SST_PLAIN) {
+    if (frame_admit(t->cache, table_slot(t, b), u.raw_len, &f, err))
+        return err->code;
+    if (f == NULL && u.codec == SST_PLAIN) {
         if (table_check_plain(x, b, sealed, u.raw_len, err))
             return err->code;
         *out = (struct held_block){sealed, NULL, sealed};
         sealed = NULL;
         return QUERN_OK;
     }
-    if (alone) {
-        apart = alloc_bytes(u.raw_len);
-        if (apart == NULL)
-            return err_memory(err, "a block");
-        bytes = apart;
-    } else {
-        if (frame_new(t->cache, FRAME_BLOCK, u.raw_len, &f, err))
-            return err->code;
-        bytes = frame_block(f);
-    }
+    if (f == NULL && (apart = alloc_bytes(u.raw_len)) == NULL)
+        return err_memory(err, "a block");
+    bytes = f != NULL ? frame_block(f) : apart;
     if (unseal_expand(sealed, &u, bytes, err))
         return err_in(err, "block at %" PRIu64, x->at[b]);
     if (table_check_plain(x, b, bytes, u.raw_len, err))

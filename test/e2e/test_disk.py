@@ -121,8 +121,13 @@ def a_sync_is_never_skipped_at_shutdown():
 
 @test
 def writes_beyond_what_may_be_under_way_hear_503_busy():
-    each, wires = 1024, []
+    each, wires, more = 1024, [], []
     with SickDisk() as disk, Server(env=disk.env) as s:
+        def is_refused():  # or it is under way as well
+            more.append(s.connect(60))
+            more[-1].send(request("POST", f"/set?key=more-{len(more)}&value=v"))
+            return answered(more[-1], 0.3)
+
         disk.order("hold")
         try:
             for n in range(66):
@@ -130,10 +135,11 @@ def writes_beyond_what_may_be_under_way_hear_503_busy():
                 wires[-1].send(b"".join(request("POST", f"/set?key={n}-{i}&value=v")
                                         for i in range(each)))
             until(lambda: stats_of(s)["server"]["writes_in_flight"] >= 65536, "65536 under way")
-            time.sleep(0.1)
+            until(is_refused, "a write that is refused")
         finally:
             disk.revoke("hold")
-        seen = {}
+        equal(more[-1].read().status, 503)
+        busy, seen = f"more-{len(more)}", {503: 1}
         for n, w in enumerate(wires):
             for i in range(each):
                 r = w.read()
@@ -142,6 +148,8 @@ def writes_beyond_what_may_be_under_way_hear_503_busy():
                     equal((r.fields["retry-after"], r.body),
                           ("1", b"error: the store is busy; try again in a moment\n"))
                     busy = f"{n}-{i}"
+            w.socket.close()
+        for w in more:
             w.socket.close()
         print(f"# {seen}")
         equal(set(seen), {200, 503})

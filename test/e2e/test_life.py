@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 
-from quernd import Server, Wire, curl, equal, main, request, test
+from quernd import Server, Wire, curl, equal, main, request, test, until
 
 LEVELS = ("always", "interval:20", "os")
 
@@ -182,6 +182,8 @@ def kill_9_under_load_loses_nothing_acknowledged():
                     for t in threads:
                         t.start()
                     time.sleep(0.7)
+                    until(lambda: any(note[1] for n in notes for h in list(n.values()) for note in list(h)),
+                          "a write acknowledged")
                     s.kill()
                     stop.set()
                     for t in threads:

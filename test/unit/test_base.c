@@ -410,6 +410,18 @@ TEST(base_errors_tell_their_story_outermost_first)
     CHECK(err.code == QUERN_OK && err.text[0] == '\0');
 }
 
+/* What an earlier failure told of a check is not told of a later one. */
+TEST(base_a_failure_says_nothing_of_the_one_before_it)
+{
+    err.check = 7;
+    err.sys_errno = EIO;
+    CHECK_CODE(err_set(&err, QUERN_CONFLICT, "x"), QUERN_CONFLICT);
+    CHECK(err.check == 0 && err.sys_errno == 0);
+    err.check = 7;
+    CHECK_CODE(err_sys(&err, EIO, "x"), QUERN_IO);
+    CHECK(err.check == 0 && err.sys_errno == EIO);
+}
+
 TEST(base_each_errno_has_its_code)
 {
     static const struct {

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 
 static struct quern_error err;
@@ -297,6 +298,84 @@ TEST(an_update_reads_and_writes_as_one_step_and_sees_its_own_operations)
     CHECK_OK(quern_close(db, &err), &err);
     CHECK_OK(world_open(left, NULL, &db, &err), &err);
     CHECK_EQ(sum_of(db, 0), 210);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+static bool sees(struct quern_update *u, unsigned key, unsigned v, bool there)
+{
+    struct quern_value value = {0};
+    struct quern_error e;
+    enum quern_code code = quern_update_get(u, world_key(key), &value, &e);
+    struct quern_slice want = world_value(key, v);
+    bool same =
+        code == QUERN_OK && value.len == want.len && memcmp(value.data, want.data, want.len) == 0;
+
+    quern_value_done(&value);
+    return there ? same : code == QUERN_NOT_FOUND;
+}
+
+/* Clears its batch twice: what it puts in then is less than there was, and more. */
+static enum quern_code begin_anew(void *arg, struct quern_update *u, struct quern_error *e)
+{
+    struct quern_batch *batch = quern_update_batch(u);
+    bool *right = arg;
+    enum quern_code code = QUERN_OK;
+
+    *right = true;
+    for (unsigned round = 0; round < 3; round++) {
+        quern_batch_clear(batch);
+        for (unsigned k = 1; k < 8; k++)
+            *right &= sees(u, k, 0, false);
+        *right &= sees(u, 0, 1, true);
+        for (unsigned k = round; code == QUERN_OK && k < (round == 1 ? 3 : 8); k++) {
+            code = quern_batch_put(batch, world_key(k), world_value(k, 5 + round), e);
+            *right &= sees(u, k, 5 + round, true);
+        }
+    }
+    return code;
+}
+
+TEST(an_update_may_clear_its_batch_and_begin_anew)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    bool right = false;
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_put(db, 0, 1, false, &err), &err);
+    CHECK_OK(quern_update(db, begin_anew, &right, NULL, &err), &err);
+    CHECK(right);
+    CHECK_OK(world_get(db, 0, 1, &err), &err);
+    CHECK_CODE(world_get(db, 1, 6, &err), QUERN_NOT_FOUND);
+    CHECK_OK(world_check(db, 2, 8, 7, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+static size_t heap_bytes(void)
+{
+    struct mallinfo2 heap = mallinfo2();
+
+    return heap.uordblks + heap.hblkhd;
+}
+
+/* On the local disk, since the simulated one lies in the heap. */
+TEST(an_update_gives_back_the_memory_of_what_it_wrote)
+{
+    struct quern_options options = {.memory_bytes = 64 << 20, .memdb_bytes = 16 << 20};
+    struct sum large = {.by = 1, .pad = 4 << 20}, fails = large;
+    char path[320];
+    struct quern *db;
+    size_t before;
+
+    (void)snprintf(path, sizeof(path), "%s/db", tap_dir());
+    CHECK_OK(quern_open(path, &options, &db, &err), &err);
+    CHECK_OK(quern_update(db, add, &(struct sum){.by = 1, .key = 1}, NULL, &err), &err);
+    fails.result = QUERN_INVALID;
+    before = heap_bytes();
+    CHECK_OK(quern_update(db, add, &large, NULL, &err), &err);
+    CHECK_CODE(quern_update(db, add, &fails, NULL, &err), QUERN_INVALID);
+    CHECK(heap_bytes() < before + (1 << 20));
+    CHECK_EQ(sum_of(db, 0), 1);
     CHECK_OK(quern_close(db, &err), &err);
 }
 

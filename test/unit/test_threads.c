@@ -372,7 +372,7 @@ TEST(threads_that_sync_share_syncs)
     struct quern *db;
 
     CHECK_OK(engine_open(sim_os(sim), "/db", NULL, &db, &err), &err);
-    sim_set_sync_us(sim, 2000);
+    sim_set_sync_us(sim, 10000); /* far longer than a thread waits for a processor */
     for (unsigned i = 0; i < SYNCERS; i++) {
         syncers[i] = (struct syncer){db, i, false};
         CHECK_EQ(pthread_create(&threads[i], NULL, sync_all_the_time, &syncers[i]), 0);
