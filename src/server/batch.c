@@ -247,9 +247,9 @@ static enum quern_code run_step(struct verb *v, size_t i, struct quern_update *u
     return v->result.len > RESULT_BYTES_MAX ? no(v, i, VERB_TOO_LARGE, err) : QUERN_OK;
 }
 
-static enum quern_code run(void *verb, struct quern_update *u, struct quern_error *err)
+static enum quern_code run(void *arg, struct quern_update *u, struct quern_error *err)
 {
-    struct verb *v = verb;
+    struct verb *v = ((struct write_op *)arg)->verb;
     struct quern_value value = {0};
     enum quern_code code = QUERN_OK;
 

@@ -7,6 +7,8 @@
  *      |  '--not to be done, no body ------------'
  *      +--malformed, too large, too slow--> REFUSED --answered-----> linger
  *
+ * That is HTTP; the Redis protocol has its own steps (resp_conn.c), and all that follows is the same.
+ *
  * Replies leave in the order of the requests. Writes are handed to the store and stand in `ops`
  * until they complete; further writes may follow them at once, while any other request waits until
  * `ops` is empty, so it sees what its connection wrote before.
@@ -23,6 +25,7 @@
 #include "server/conn.h"
 
 #include "server/pool.h"
+#include "server/resp.h"
 #include "server/serve.h"
 
 #include "base/error.h"
@@ -53,6 +56,8 @@ static void on_closed(uv_handle_t *handle)
     if (c->next != NULL)
         c->next->prev = c->prev;
     c->closed = true;
+    if (c->resp != NULL)
+        resp_closed(c);
     if (c->watching)
         atomic_fetch_sub(&server->watchers, 1);
     atomic_fetch_sub(&server->connections, 1);
@@ -81,11 +86,6 @@ void conn_cut(struct conn *c)
 
 /* ------------------------------------------------------------------ input -- */
 
-static size_t arrived(const struct conn *c)
-{
-    return c->in.len - c->in_at;
-}
-
 static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
 {
     struct conn *c = handle->data;
@@ -97,7 +97,7 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
         pool_give_back(&c->in);
     }
     if (c->in.capacity - c->in.len < 2048 && c->in_at > 0) {
-        memmove(c->in.data, c->in.data + c->in_at, arrived(c));
+        memmove(c->in.data, c->in.data + c->in_at, conn_arrived(c));
         c->in.len -= c->in_at;
         c->in_at = 0;
     }
@@ -160,7 +160,7 @@ static void send_continue(struct conn *c)
     if (!c->request.expect_continue || c->continued || c->ops != NULL)
         return;
     c->continued = true;
-    if (arrived(c) <= c->request.head_bytes &&
+    if (conn_arrived(c) <= c->request.head_bytes &&
         buf_append(&c->out, interim, sizeof(interim) - 1, &err) != QUERN_OK)
         conn_cut(c);
 }
@@ -170,11 +170,11 @@ static bool read_chunks(struct conn *c)
 {
     struct quern_error err;
 
-    while (c->used < arrived(c)) {
+    while (c->used < conn_arrived(c)) {
         struct quern_slice piece;
         size_t n;
         enum http_verdict verdict = http_chunked_read(&c->chunked, conn_request_bytes(c) + c->used,
-                                                      arrived(c) - c->used, &n, &piece);
+                                                      conn_arrived(c) - c->used, &n, &piece);
 
         c->used += n;
         if (verdict == HTTP_BAD) {
@@ -205,7 +205,7 @@ static bool read_body(struct conn *c)
     send_continue(c);
     if (c->request.chunked)
         return read_chunks(c);
-    if (arrived(c) - c->request.head_bytes < c->request.content_length)
+    if (conn_arrived(c) - c->request.head_bytes < c->request.content_length)
         return false;
     c->used = c->request.head_bytes + (size_t)c->request.content_length;
     c->phase = CONN_READY;
@@ -216,9 +216,9 @@ static bool read_head(struct conn *c)
 {
     struct http_request *r = &c->request;
 
-    if (arrived(c) == 0)
+    if (conn_arrived(c) == 0)
         return false;
-    switch (http_request_read(r, conn_request_bytes(c), arrived(c))) {
+    switch (http_request_read(r, conn_request_bytes(c), conn_arrived(c))) {
     case HTTP_MORE:
         return false;
     case HTTP_BAD:
@@ -246,12 +246,17 @@ static bool read_head(struct conn *c)
     return true;
 }
 
+bool conn_may_add(const struct conn *c, uint64_t bytes)
+{
+    return c->op_count < OPS_MAX && c->op_bytes + bytes <= OPS_BYTES_MAX;
+}
+
 static bool carry_out(struct conn *c)
 {
     struct quern_slice body = buf_slice(&c->body);
 
-    if (c->ops != NULL && (!serve_may_join(c) || c->op_count >= OPS_MAX ||
-                           c->op_bytes + c->request.content_length + c->body.len > OPS_BYTES_MAX))
+    if (c->ops != NULL &&
+        (!serve_may_join(c) || !conn_may_add(c, c->request.content_length + c->body.len)))
         return false;
     if (!c->request.chunked)
         body = (struct quern_slice){conn_request_bytes(c) + c->request.head_bytes,
@@ -276,6 +281,8 @@ static bool step(struct conn *c)
 {
     if (c->last || c->closing || c->watching || output_is_full(c))
         return false;
+    if (c->resp != NULL)
+        return resp_step(c);
     switch (c->phase) {
     case CONN_HEAD:
         return read_head(c);
@@ -295,7 +302,10 @@ static bool step(struct conn *c)
 static void reap(struct conn *c)
 {
     while (c->ops != NULL && c->ops->finished) {
-        serve_completed(c->ops);
+        if (c->resp != NULL)
+            resp_completed(c->ops);
+        else
+            serve_completed(c->ops);
         pool_put_op(c);
     }
 }
@@ -309,38 +319,45 @@ static void on_written(uv_write_t *write, int status)
     c->writing = false;
     buf_clear(&c->sending);
     quern_value_done(&c->big);
+    c->big_tail = 0;
     if (status < 0)
         conn_cut(c);
     else
         loop_mark(c->loop, c);
 }
 
-static unsigned pieces(const struct buf *head, const struct quern_value *big, size_t skip,
-                       uv_buf_t out[2])
+#define PIECES_MAX 3
+
+/* What is to be sent, but for its first `skip` bytes. */
+static unsigned pieces(const struct conn *c, const struct buf *head, size_t skip,
+                       uv_buf_t out[PIECES_MAX])
 {
+    static const char crlf[] = "\r\n";
+    const struct quern_slice all[PIECES_MAX] = {
+        buf_slice(head), {c->big.data, c->big.len}, {crlf, c->big_tail}};
     unsigned n = 0;
 
-    if (skip < head->len) {
-        out[n++] = uv_buf_init((char *)head->data + skip, (unsigned)(head->len - skip));
-        skip = 0;
-    } else {
-        skip -= head->len;
+    for (unsigned i = 0; i < PIECES_MAX; i++) {
+        size_t skipped = skip < all[i].len ? skip : all[i].len;
+
+        skip -= skipped;
+        if (skipped < all[i].len)
+            out[n++] = uv_buf_init((char *)(uintptr_t)all[i].data + skipped,
+                                   (unsigned)(all[i].len - skipped));
     }
-    if (big->len > skip)
-        out[n++] = uv_buf_init((char *)(uintptr_t)big->data + skip, (unsigned)(big->len - skip));
     return n;
 }
 
 static void flush(struct conn *c)
 {
-    size_t all = c->out.len + c->big.len;
-    uv_buf_t parts[2];
+    size_t all = c->out.len + c->big.len + c->big_tail;
+    uv_buf_t parts[PIECES_MAX];
     struct buf swap;
     int sent;
 
     if (c->writing || all == 0)
         return;
-    sent = uv_try_write((uv_stream_t *)&c->tcp, parts, pieces(&c->out, &c->big, 0, parts));
+    sent = uv_try_write((uv_stream_t *)&c->tcp, parts, pieces(c, &c->out, 0, parts));
     if (sent == UV_EAGAIN)
         sent = 0;
     if (sent < 0) {
@@ -351,6 +368,7 @@ static void flush(struct conn *c)
     if ((size_t)sent == all) {
         pool_give_back(&c->out);
         quern_value_done(&c->big);
+        c->big_tail = 0;
         return;
     }
     swap = c->sending;
@@ -361,7 +379,7 @@ static void flush(struct conn *c)
     c->progress_at = c->loop->clock_ms;
     c->write.data = c;
     if (uv_write(&c->write, (uv_stream_t *)&c->tcp, parts,
-                 pieces(&c->sending, &c->big, (size_t)sent, parts), on_written) != 0) {
+                 pieces(c, &c->sending, (size_t)sent, parts), on_written) != 0) {
         c->writing = false;
         conn_cut(c);
     }
@@ -405,10 +423,15 @@ static void choose_wait(struct conn *c, bool progressed)
     enum conn_wait wait = WAIT_OTHERS;
 
     if (!output_is_full(c) && !c->watching && !c->last) {
-        if (c->phase == CONN_BODY)
+        if (c->resp != NULL) {
+            if (resp_waits_for_more(c))
+                wait = WAIT_BODY;
+            else if (conn_arrived(c) == 0)
+                wait = WAIT_QUIET;
+        } else if (c->phase == CONN_BODY)
             wait = WAIT_BODY;
         else if (c->phase == CONN_HEAD && c->ops == NULL && !c->writing)
-            wait = arrived(c) == 0 ? WAIT_IDLE : WAIT_HEAD;
+            wait = conn_arrived(c) == 0 ? WAIT_IDLE : WAIT_HEAD;
     }
     if (!c->lingering && (wait != c->wait || progressed))
         c->wait_since = c->loop->clock_ms;
@@ -417,10 +440,9 @@ static void choose_wait(struct conn *c, bool progressed)
 
 static void choose_reading(struct conn *c)
 {
-    bool want =
-        !c->eof &&
-        (c->lingering || c->watching || c->last ||
-         (!output_is_full(c) && (c->wait != WAIT_OTHERS || arrived(c) < IN_BYTES_WAITING_MAX)));
+    bool want = !c->eof && (c->lingering || c->watching || c->last ||
+                            (!output_is_full(c) &&
+                             (c->wait != WAIT_OTHERS || conn_arrived(c) < IN_BYTES_WAITING_MAX)));
 
     if (want == c->reading)
         return;
@@ -465,6 +487,10 @@ void conn_run(struct conn *c)
 static void too_slow(struct conn *c, const char *detail)
 {
     count(&c->loop->server->counters.timeouts, 1);
+    if (c->resp != NULL) {
+        conn_cut(c); /* there is no reply that such a client would wait for */
+        return;
+    }
     refuse(c, (struct http_bad){408, "request_timeout", detail});
     loop_mark(c->loop, c);
 }
@@ -498,14 +524,16 @@ void conn_check_time(struct conn *c)
     } else if (c->wait == WAIT_HEAD && c->phase == CONN_HEAD) {
         if (waited > o->header_ms)
             too_slow(c, "the request head did not arrive in time");
-    } else if (c->wait == WAIT_BODY && c->phase == CONN_BODY) {
+    } else if (c->wait == WAIT_BODY && (c->phase == CONN_BODY || c->resp != NULL)) {
+        uint64_t arrived = c->resp != NULL ? conn_arrived(c) : c->body_bytes;
+
         if (waited > o->header_ms &&
-            c->body_bytes < (waited - o->header_ms) * BODY_RATE_BYTES_PER_S / 1000 + 1)
+            arrived < (waited - o->header_ms) * BODY_RATE_BYTES_PER_S / 1000 + 1)
             too_slow(c, "the request body arrives at less than 1 KiB a second");
     }
 }
 
-bool conn_open(struct loop *loop, int fd)
+bool conn_open(struct loop *loop, int fd, enum door door)
 {
     struct conn *c = pool_take_conn(loop);
 
@@ -530,6 +558,10 @@ bool conn_open(struct loop *loop, int fd)
         return true;
     }
     (void)uv_tcp_nodelay(&c->tcp, 1);
+    if (door == DOOR_RESP && !resp_open(c)) {
+        conn_cut(c);
+        return true;
+    }
     loop_mark(loop, c);
     return true;
 }

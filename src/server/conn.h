@@ -1,6 +1,7 @@
 /* conn.h - one connection: bytes in, requests carried out in order, replies out.
  *
- * All of it belongs to its loop's thread. */
+ * What is common to both protocols is here and in conn.c; `resp` is what the Redis protocol needs
+ * beside it, and NULL for HTTP. All of it belongs to its loop's thread. */
 #ifndef SERVER_CONN_H
 #define SERVER_CONN_H
 
@@ -31,10 +32,11 @@ struct write_op {
     struct manner manner;
     size_t bytes; /* key and value */
     bool is_delete, gated, waits_at_gate, synced, finished;
+    quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
+    struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
 
     /* Under /v1 alone. */
-    struct verb *verb;      /* what it asks, or NULL; the op's */
-    quern_update_fn update; /* what to run with it instead of writing the batch, or NULL */
+    struct verb *verb;                  /* what it asks, or NULL; the op's */
     void (*again)(struct write_op *op); /* called on the loop when a check of the batch failed */
     bool alone;                         /* no other write may follow it before it is finished */
 };
@@ -52,6 +54,7 @@ enum conn_wait {
     WAIT_HEAD,   /* for the rest of a head */
     WAIT_BODY,   /* for the rest of a body */
     WAIT_OTHERS, /* for the store, or for the client to read */
+    WAIT_QUIET,  /* for a request, as long as it takes: Redis' clients keep connections in pools */
 };
 
 struct refusal {
@@ -66,6 +69,7 @@ struct conn {
     uv_write_t write;
     uv_shutdown_t fin;
     struct loop *loop;
+    struct resp_conn *resp; /* NULL: it speaks HTTP */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
 
@@ -86,10 +90,11 @@ struct conn {
     unsigned op_count;
     size_t op_bytes;
 
-    /* Output: `out` gathers replies, `big` is a large value to follow it; while `writing`,
-     * `sending` (and `big`) belong to libuv. */
+    /* Output: `out` gathers replies, `big` is a large value to follow it, and CRLF that if
+     * `big_tail` is 2; while `writing`, `sending` (and `big`) belong to libuv. */
     struct buf out, sending;
     struct quern_value big;
+    size_t big_tail;
     size_t left_unsent; /* of the write under way, when last looked at */
 
     enum conn_wait wait;
@@ -101,7 +106,7 @@ struct conn {
 };
 
 /* Take over `fd` as a connection of the loop. False: no memory; `fd` is still the caller's. */
-bool conn_open(struct loop *loop, int fd);
+bool conn_open(struct loop *loop, int fd, enum door door);
 
 /* Do all that can be done now: answer what completed, carry out requests, send, and see what to
  * wait for. Called by the loop for each connection that was marked. May free the connection. */
@@ -112,6 +117,15 @@ void conn_run(struct conn *c);
 bool conn_is_busy(const struct conn *c);
 void conn_cut(struct conn *c);        /* close at once; what was not sent is lost */
 void conn_check_time(struct conn *c); /* at every tick of the loop: has it waited too long? */
+
+/* May a write of so many bytes join those under way? */
+bool conn_may_add(const struct conn *c, uint64_t bytes);
+
+/* Bytes that have arrived from the start of the request at hand. */
+static inline size_t conn_arrived(const struct conn *c)
+{
+    return c->in.len - c->in_at;
+}
 
 /* The bytes of the request at hand, and its body once READY. */
 static inline uint8_t *conn_request_bytes(const struct conn *c)

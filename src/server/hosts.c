@@ -93,3 +93,19 @@ bool address_is_loopback(const struct sockaddr *address)
     }
     return false;
 }
+
+void address_name(const struct sockaddr *address, char *to, size_t room)
+{
+    const void *any = address;
+    const struct sockaddr_in *v4 = any;
+    const struct sockaddr_in6 *v6 = any;
+    char number[INET6_ADDRSTRLEN] = "?";
+    bool is_v6 = address->sa_family == AF_INET6;
+
+    if (is_v6)
+        (void)inet_ntop(AF_INET6, &v6->sin6_addr, number, sizeof(number));
+    else
+        (void)inet_ntop(AF_INET, &v4->sin_addr, number, sizeof(number));
+    (void)snprintf(to, room, is_v6 ? "[%s]:%u" : "%s:%u", number,
+                   ntohs(is_v6 ? v6->sin6_port : v4->sin_port));
+}

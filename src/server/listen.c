@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -84,7 +85,29 @@ static int cannot_listen(const char *text, uint16_t port, int error)
     return EXIT_BIND;
 }
 
-int listeners_bind(struct listeners *l, const struct server_options *options)
+static int not_loopback(const char *option, const char *text)
+{
+    complain("%s %s: everybody who reaches that address could read, change and delete everything, "
+             "since there are no access tokens yet; if that is what you want, add "
+             "--insecure-no-auth",
+             option, text);
+    return EXIT_CONFIG;
+}
+
+/* The next listener has its socket. */
+static void take(struct listeners *l, enum door door, const union address *address,
+                 const char *text)
+{
+    struct listener *each = &l->each[l->count++];
+
+    each->door = door;
+    each->port = port_of(each->fd);
+    (void)snprintf(each->url, sizeof(each->url),
+                   address->any.sa_family == AF_INET ? "%s://%s:%u" : "%s://[%s]:%u",
+                   door == DOOR_HTTP ? "http" : "redis", text, each->port);
+}
+
+static int bind_http(struct listeners *l, const struct server_options *options)
 {
     static const char *const local[] = {"127.0.0.1", "::1"};
     bool chosen = options->listen_count > 0;
@@ -101,38 +124,108 @@ int listeners_bind(struct listeners *l, const struct server_options *options)
             complain("--listen %s: must be a numeric address, as 127.0.0.1 or ::1", texts[i]);
             return EXIT_USAGE;
         }
-        if (!address_is_loopback(&address.any) && !options->insecure_no_auth) {
-            complain(
-                "--listen %s: everybody who reaches that address could read, change and delete "
-                "everything, since there are no access tokens yet; if that is what you want, "
-                "add --insecure-no-auth",
-                texts[i]);
-            return EXIT_CONFIG;
-        }
+        if (!address_is_loopback(&address.any) && !options->insecure_no_auth)
+            return not_loopback("--listen", texts[i]);
         each->fd = listen_on(&address, len);
         if (each->fd < 0 && !chosen && i > 0 && each->fd != -EADDRINUSE)
             continue; /* a machine without IPv6 */
         if (each->fd < 0)
             return cannot_listen(texts[i], port, -each->fd);
-        l->count++;
-        port = port_of(each->fd);
-        (void)snprintf(each->url, sizeof(each->url),
-                       address.any.sa_family == AF_INET ? "http://%s:%u" : "http://[%s]:%u",
-                       texts[i], port);
+        take(l, DOOR_HTTP, &address, texts[i]);
+        port = each->port;
     }
     return EXIT_CLEAN;
 }
 
-/* One connection too many is told so, as far as that can be done without waiting. */
-static void turn_away(int fd)
+/* "127.0.0.1:6380" or "[::1]:6380". */
+static bool split_address(const char *text, char host[INET6_ADDRSTRLEN], uint16_t *port)
 {
+    const char *colon = strrchr(text, ':');
+    size_t len = colon == NULL ? 0 : (size_t)(colon - text);
+    unsigned long number;
+    char *end;
+
+    if (colon == NULL || colon[1] < '0' || colon[1] > '9')
+        return false;
+    number = strtoul(colon + 1, &end, 10);
+    if (*end != '\0' || end - colon > 6 || number > 65535)
+        return false;
+    *port = (uint16_t)number;
+    if (len > 2 && text[0] == '[' && text[len - 1] == ']') {
+        text++;
+        len -= 2;
+    }
+    if (len >= INET6_ADDRSTRLEN)
+        return false;
+    memcpy(host, text, len);
+    host[len] = '\0';
+    return true;
+}
+
+static int bind_resp(struct listeners *l, const struct server_options *options)
+{
+    static const char *const local[] = {RESP_LISTEN_DEFAULT};
+    const char *const *texts = options->resp_count > 0 ? options->resp_listen : local;
+    unsigned count = options->resp_off ? 0 : options->resp_count > 0 ? options->resp_count : 1;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct listener *each = &l->each[l->count];
+        char host[INET6_ADDRSTRLEN];
+        union address address;
+        uint16_t port;
+        socklen_t len;
+
+        if (!split_address(texts[i], host, &port) || !read_address(host, port, &address, &len)) {
+            complain("--resp-listen %s: must be off, or a numeric address with a port, as "
+                     "127.0.0.1:6380 or [::1]:6380",
+                     texts[i]);
+            return EXIT_USAGE;
+        }
+        if (!address_is_loopback(&address.any) && !options->insecure_no_auth)
+            return not_loopback("--resp-listen", texts[i]);
+        each->fd = listen_on(&address, len);
+        if (each->fd == -EADDRINUSE) {
+            complain("port %u is in use; try --resp-listen %s:%u, or --resp-listen off", port, host,
+                     port < 65535 ? port + 1u : port - 1u);
+            return EXIT_BIND;
+        }
+        if (each->fd < 0)
+            return cannot_listen(host, port, -each->fd);
+        take(l, DOOR_RESP, &address, host);
+    }
+    return EXIT_CLEAN;
+}
+
+int listeners_bind(struct listeners *l, const struct server_options *options)
+{
+    int status = bind_http(l, options);
+
+    return status != EXIT_CLEAN ? status : bind_resp(l, options);
+}
+
+uint16_t listeners_port(const struct listeners *l, enum door door)
+{
+    for (unsigned i = 0; i < l->count; i++) {
+        if (l->each[i].door == door)
+            return l->each[i].port;
+    }
+    return 0;
+}
+
+/* One connection too many is told so, as far as that can be done without waiting. */
+static void turn_away(int fd, enum door door)
+{
+    static const char too_many[] = "-ERR max number of clients reached\r\n";
     static const char reply[] = "HTTP/1.1 503 Service Unavailable\r\n"
                                 "Content-Type: text/plain; charset=utf-8\r\n"
                                 "Retry-After: 1\r\nConnection: close\r\nContent-Length: 58\r\n\r\n"
                                 "error: too many connections; try again, or keep fewer open";
     char drop[2048];
 
-    (void)send(fd, reply, sizeof(reply) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (door == DOOR_RESP)
+        (void)send(fd, too_many, sizeof(too_many) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else
+        (void)send(fd, reply, sizeof(reply) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)shutdown(fd, SHUT_WR);
     /* What has arrived is read, lest closing reset the connection over the reply. */
     (void)recv(fd, drop, sizeof(drop), MSG_DONTWAIT);
@@ -176,11 +269,11 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
         }
         if (atomic_load(&server->connections) >= server->options->connections_max) {
             count(&server->counters.connections_refused, 1);
-            turn_away(fd);
+            turn_away(fd, each->door);
             continue;
         }
         count(&server->counters.connections_total, 1);
-        loop_adopt(server->loops[l->turn++ % server->loop_count], fd);
+        loop_adopt(server->loops[l->turn++ % server->loop_count], fd, each->door);
     }
 }
 

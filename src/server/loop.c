@@ -249,20 +249,21 @@ struct arrival {
     struct letter letter;
     struct loop *loop;
     int fd;
+    enum door door;
 };
 
 static void open_arrival(struct letter *letter)
 {
     struct arrival *a = (struct arrival *)letter;
 
-    if (a->loop->quitting || !conn_open(a->loop, a->fd)) {
+    if (a->loop->quitting || !conn_open(a->loop, a->fd, a->door)) {
         (void)close(a->fd);
         atomic_fetch_sub(&a->loop->server->connections, 1);
     }
     alloc_free(a);
 }
 
-void loop_adopt(struct loop *loop, int fd)
+void loop_adopt(struct loop *loop, int fd, enum door door)
 {
     struct arrival *a = NEW(struct arrival);
 
@@ -270,7 +271,7 @@ void loop_adopt(struct loop *loop, int fd)
         (void)close(fd);
         return;
     }
-    *a = (struct arrival){{NULL, open_arrival}, loop, fd};
+    *a = (struct arrival){{NULL, open_arrival}, loop, fd, door};
     atomic_fetch_add(&loop->server->connections, 1);
     loop_post(loop, &a->letter);
 }

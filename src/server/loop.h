@@ -6,8 +6,9 @@
 #ifndef SERVER_LOOP_H
 #define SERVER_LOOP_H
 
-#include "http/http.h"
 #include "server/server.h"
+
+#include "http/http.h"
 
 #include <uv.h>
 
@@ -70,7 +71,7 @@ void loop_signal(struct loop *loop, unsigned bits);
 
 /* Give an accepted, non-blocking socket to the loop; it counts as a connection from now on. Takes
  * `fd` in any case. */
-void loop_adopt(struct loop *loop, int fd);
+void loop_adopt(struct loop *loop, int fd, enum door door);
 
 /* Is this the loop's own thread? */
 bool loop_is_here(const struct loop *loop);

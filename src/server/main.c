@@ -7,6 +7,7 @@
  * store's own lock covers two ports on one directory. */
 #include "server/listen.h"
 #include "server/loop.h"
+#include "server/resp.h"
 #include "server/say.h"
 #include "server/server.h"
 #include "server/syncer.h"
@@ -225,12 +226,13 @@ static int serve(struct house *h)
     int status = EXIT_OPEN;
 
     name_store_and_run(server);
-    if (start_loops(server, &err) ||
+    if (resp_shared_new(&server->resp, &err) || start_loops(server, &err) ||
         (server->options->durability == DURABLE_INTERVAL &&
          syncer_start(&h->syncer, server->db, server->options->sync_ms, &err))) {
         complain("%s", err.text);
         (void)quern_close(server->db, &err);
         end_loops(server);
+        resp_shared_free(server->resp);
         return status;
     }
     banner(h);
@@ -242,6 +244,7 @@ static int serve(struct house *h)
     syncer_stop(&h->syncer);
     status = stop_run(server, turn, h);
     end_loops(server);
+    resp_shared_free(server->resp);
     return status;
 }
 
@@ -256,6 +259,10 @@ int main(int argc, char **argv)
     process_prepare();
     if (!options_parse(argc, argv, &options, &status))
         return status;
+    if (options.print_commands) {
+        resp_print_commands();
+        return EXIT_CLEAN;
+    }
     server->options = &options;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
@@ -265,6 +272,8 @@ int main(int argc, char **argv)
     stop_init(&server->stop, wake_main, &house);
 
     status = listeners_bind(&house.listeners, &options);
+    server->http_port = listeners_port(&house.listeners, DOOR_HTTP);
+    server->resp_port = listeners_port(&house.listeners, DOOR_RESP);
     if (status == EXIT_CLEAN) {
         start_main_loop(&house);
         status = open_store(server);

@@ -11,7 +11,7 @@
 #include <strings.h>
 
 static const char help[] =
-    "quernd - serve a quern store over HTTP\n"
+    "quernd - serve a quern store over HTTP and the Redis protocol\n"
     "\n"
     "usage: quernd [OPTION]...\n"
     "\n"
@@ -42,18 +42,21 @@ static const char help[] =
     "  --port N                port; 0 takes any free one and prints it (8080)\n"
     "  --listen ADDR           numeric address to listen on; may be repeated\n"
     "                          (127.0.0.1 and ::1). Others need --insecure-no-auth\n"
+    "  --resp-listen ADDR:PORT where to speak the Redis protocol; may be repeated; off: nowhere\n"
+    "                          (127.0.0.1:6380)\n"
     "  --insecure-no-auth      listen beyond this machine although everybody who reaches the\n"
     "                          port can then read, change and delete everything\n"
     "  --allowed-host NAME     a further name that requests may carry as Host; may be repeated\n"
     "                          (localhost, 127.0.0.1, [::1] and the addresses listened on)\n"
     "  --loops N               event loops, each a thread (one per core)\n"
-    "  --max-connections N     more are answered 503 and closed (1024)\n"
+    "  --max-connections N     more are told so and closed (1024)\n"
     "  --max-value SIZE        largest value taken, up to 1G (64M)\n"
     "  --header-timeout TIME   for a request head to arrive whole (10s)\n"
     "  --idle-timeout TIME     for a connection without a request, or a client that does not\n"
     "                          read its reply (60s)\n"
     "  --drain-timeout TIME    for requests in flight at shutdown (10s)\n"
     "\n"
+    "  --print-commands        print the commands of the Redis protocol as a table and end\n"
     "  --version               print the version and end\n"
     "  --help                  print this and end\n"
     "\n"
@@ -76,6 +79,7 @@ enum {
     O_DATA = 256,
     O_PORT,
     O_LISTEN,
+    O_RESP_LISTEN,
     O_DURABILITY,
     O_MEMORY,
     O_FLUSH,
@@ -89,6 +93,7 @@ enum {
     O_HEADER,
     O_IDLE,
     O_DRAIN,
+    O_COMMANDS,
     O_VERSION,
     O_HELP,
 };
@@ -97,6 +102,7 @@ static const struct option table[] = {
     {"data", required_argument, NULL, O_DATA},
     {"port", required_argument, NULL, O_PORT},
     {"listen", required_argument, NULL, O_LISTEN},
+    {"resp-listen", required_argument, NULL, O_RESP_LISTEN},
     {"durability", required_argument, NULL, O_DURABILITY},
     {"memory", required_argument, NULL, O_MEMORY},
     {"flush-interval", required_argument, NULL, O_FLUSH},
@@ -110,6 +116,7 @@ static const struct option table[] = {
     {"header-timeout", required_argument, NULL, O_HEADER},
     {"idle-timeout", required_argument, NULL, O_IDLE},
     {"drain-timeout", required_argument, NULL, O_DRAIN},
+    {"print-commands", no_argument, NULL, O_COMMANDS},
     {"version", no_argument, NULL, O_VERSION},
     {"help", no_argument, NULL, O_HELP},
     {NULL, 0, NULL, 0},
@@ -227,6 +234,17 @@ static const char *take(struct server_options *o, int option, const char *arg)
             return "given at most 8 times";
         o->listen[o->listen_count++] = arg;
         return NULL;
+    case O_RESP_LISTEN:
+        if (strcmp(arg, "off") == 0) {
+            o->resp_off = true;
+            o->resp_count = 0;
+            return NULL;
+        }
+        if (o->resp_count == LISTEN_MAX)
+            return "given at most 8 times";
+        o->resp_off = false;
+        o->resp_listen[o->resp_count++] = arg;
+        return NULL;
     case O_HOST:
         if (o->host_count == HOSTS_MAX)
             return "given at most 16 times";
@@ -269,6 +287,9 @@ static const char *take(struct server_options *o, int option, const char *arg)
         return time_of(arg, 100, 86400000, &o->idle_ms) ? NULL : "a time from 100ms to 1440m";
     case O_DRAIN:
         return time_of(arg, 0, 3600000, &o->drain_ms) ? NULL : "a time from 0ms to 60m";
+    case O_COMMANDS:
+        o->print_commands = true;
+        return NULL;
     default: /* O_INSECURE */
         o->insecure_no_auth = true;
         return NULL;

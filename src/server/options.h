@@ -25,6 +25,7 @@ enum durability {
 
 #define LISTEN_MAX 8
 #define HOSTS_MAX 16
+#define RESP_LISTEN_DEFAULT "127.0.0.1:6380"
 
 struct server_options {
     const char *data;
@@ -33,6 +34,10 @@ struct server_options {
     const char *hosts[HOSTS_MAX];   /* further names that Host may carry */
     unsigned host_count;
     uint16_t port;
+    const char *resp_listen[LISTEN_MAX]; /* "127.0.0.1:6380", "[::1]:6380" */
+    unsigned resp_count;                 /* 0, unless resp_off: RESP_LISTEN_DEFAULT */
+    bool resp_off;
+    bool print_commands; /* and end */
     bool insecure_no_auth;
     enum durability durability;
     uint64_t sync_ms;

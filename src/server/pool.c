@@ -5,6 +5,7 @@
  * up to 64 KiB. Larger memory goes back to the heap as soon as it is done with. */
 #include "server/pool.h"
 
+#include "server/resp.h"
 #include "server/verb.h"
 
 #include "base/alloc.h"
@@ -18,6 +19,7 @@
 
 static void conn_free(struct conn *c)
 {
+    resp_done(c);
     buf_done(&c->in);
     buf_done(&c->body);
     buf_done(&c->out);
@@ -41,6 +43,7 @@ void pool_put_conn(struct conn *c)
         conn_free(c);
         return;
     }
+    resp_done(c);
     pool_give_back(&c->in);
     pool_give_back(&c->body);
     pool_give_back(&c->out);
@@ -76,6 +79,7 @@ static void op_free(struct write_op *op)
 {
     quern_batch_free(op->batch);
     buf_done(&op->key);
+    resp_call_free(op->call);
     alloc_free(op);
 }
 
@@ -84,12 +88,14 @@ struct write_op *pool_take_op(struct conn *c)
     struct loop *loop = c->loop;
     struct write_op *op = loop->spare_ops;
     struct quern_batch *batch;
+    struct resp_call *call = NULL;
     struct buf key = {0};
 
     if (op != NULL) {
         loop->spare_ops = op->next;
         loop->spare_op_count--;
         batch = op->batch;
+        call = op->call;
         key = op->key;
         quern_batch_clear(batch);
         buf_clear(&key);
@@ -104,6 +110,7 @@ struct write_op *pool_take_op(struct conn *c)
     }
     memset(op, 0, sizeof(*op));
     op->batch = batch;
+    op->call = call;
     op->key = key;
     op->conn = c;
     *c->ops_last = op;

@@ -18,7 +18,6 @@
 
 #include "base/error.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -174,29 +173,14 @@ void serve_completed(struct write_op *op)
 static bool name_peer(struct conn *c, char *to, size_t room)
 {
     struct sockaddr_storage peer;
-    const void *any = &peer;
-    char address[INET6_ADDRSTRLEN] = "?";
     int len = sizeof(peer);
-    unsigned port;
 
     if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&peer, &len) != 0) {
         (void)snprintf(to, room, "a client that is gone");
         return false;
     }
-    if (peer.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = any;
-
-        (void)inet_ntop(AF_INET6, &v6->sin6_addr, address, sizeof(address));
-        port = ntohs(v6->sin6_port);
-        (void)snprintf(to, room, "[%s]:%u", address, port);
-    } else {
-        const struct sockaddr_in *v4 = any;
-
-        (void)inet_ntop(AF_INET, &v4->sin_addr, address, sizeof(address));
-        port = ntohs(v4->sin_port);
-        (void)snprintf(to, room, "%s:%u", address, port);
-    }
-    return address_is_loopback(any);
+    address_name((struct sockaddr *)&peer, to, room);
+    return address_is_loopback((struct sockaddr *)&peer);
 }
 
 static void shut_down(struct conn *c, struct manner manner, struct quern_slice body)
@@ -218,8 +202,12 @@ static void shut_down(struct conn *c, struct manner manner, struct quern_slice b
 void serve_words(struct conn *c)
 {
     struct quern_error err;
+    size_t mark = c->out.len;
+    bool over = stop_words(&c->loop->server->stop, &c->words_told, c->chunked_words, &c->out);
 
-    if (!stop_words(&c->loop->server->stop, &c->words_told, c->chunked_words, &c->out))
+    if (c->resp != NULL)
+        c->out.len = mark; /* it waits for the end alone */
+    if (!over)
         return;
     c->last = true;
     if (c->chunked_words && http_reply_chunk(&c->out, (struct quern_slice){NULL, 0}, true, &err))
@@ -403,10 +391,31 @@ bool serve_request(struct conn *c, struct quern_slice body)
     return true;
 }
 
+/* A client of the Redis protocol that came to the wrong port reads no HTTP. */
+static bool answer_resp(struct conn *c)
+{
+    const struct server *server = c->loop->server;
+    char text[96], where[32] = "";
+    struct quern_error err;
+    int len;
+
+    if (c->request.saw_line || conn_arrived(c) == 0 || *conn_request_bytes(c) != '*')
+        return false;
+    if (server->resp_port != 0)
+        (void)snprintf(where, sizeof(where), "; RESP is at :%u", server->resp_port);
+    len = snprintf(text, sizeof(text), "-ERR this is quern's HTTP port%s\r\n", where);
+    c->last = true;
+    if (buf_append(&c->out, text, (size_t)len, &err) != QUERN_OK)
+        conn_cut(c);
+    return true;
+}
+
 void serve_refusal(struct conn *c)
 {
     struct manner manner = manner_of(c);
 
+    if (answer_resp(c))
+        return;
     manner.close = true;
     manner.keep = false;
     reply_error(c, manner, &c->refusal.bad, c->refusal.extra);

@@ -20,6 +20,13 @@
 #include <stdatomic.h>
 
 struct loop;
+struct resp_shared;
+
+/* What a connection speaks; it follows from the port it came to. */
+enum door {
+    DOOR_HTTP,
+    DOOR_RESP,
+};
 
 /* Counted since the start; relaxed, for /stats and the words at shutdown. */
 struct counters {
@@ -45,9 +52,11 @@ struct server {
     struct stop stop; /* locks itself */
     struct loop **loops;
     unsigned loop_count;
-    const char *name;     /* "quern/0.1.0" */
-    char etag_begins[19]; /* "\"00f1e2d3c4b5a697-": with the store's number */
-    char run[18];         /* "18b2f3c1a0d4e5f6-": of this start, for request ids */
+    struct resp_shared *resp;      /* locks itself */
+    uint16_t http_port, resp_port; /* the first of each; 0: none */
+    const char *name;              /* "quern/0.1.0" */
+    char etag_begins[19];          /* "\"00f1e2d3c4b5a697-": with the store's number */
+    char run[18];                  /* "18b2f3c1a0d4e5f6-": of this start, for request ids */
     uint64_t started_ms;
 
     _Atomic uint32_t connections; /* open now */

@@ -228,9 +228,9 @@ static enum quern_code compute(struct verb *v, struct quern_slice old, struct qu
     }
 }
 
-enum quern_code verb_change(void *verb, struct quern_update *u, struct quern_error *err)
+enum quern_code verb_change(void *arg, struct quern_update *u, struct quern_error *err)
 {
-    struct verb *v = verb;
+    struct verb *v = ((struct write_op *)arg)->verb;
     struct quern_value old = {0};
     enum quern_code code = quern_update_get(u, buf_slice(&v->key), &old, err);
 

@@ -60,7 +60,7 @@ void verb_update(struct conn *c, struct manner manner, struct verb *v, quern_upd
 void verb_completed(struct write_op *op);
 
 /* INCR, APPEND, GETSET. */
-enum quern_code verb_change(void *verb, struct quern_update *u, struct quern_error *err);
+enum quern_code verb_change(void *op, struct quern_update *u, struct quern_error *err);
 
 /* BATCH: batch.c. `extra`: fields of a write that went well. */
 void batch_answer(struct conn *c, const struct write_op *op, const char *extra);

@@ -74,7 +74,7 @@ void write_submit(struct write_op *op)
     completion->done = completed;
     completion->arg = op;
     if ((op->update != NULL
-             ? quern_update_async(db, op->update, op->verb, &opts, completion, &err)
+             ? quern_update_async(db, op->update, op, &opts, completion, &err)
              : quern_write_async(db, op->batch, &opts, completion, &err)) != QUERN_OK) {
         completion->error = err;
         write_finish(op, err.code);
@@ -101,7 +101,7 @@ const char *write_durability(const struct write_op *op)
     return op->synced ? "synced" : level == DURABLE_INTERVAL ? "interval" : "os";
 }
 
-static struct write_op *new_op(struct conn *c, struct manner manner, size_t bytes, bool sync)
+struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes, bool sync)
 {
     return write_new(c, manner, bytes,
                      sync || c->loop->server->options->durability == DURABLE_ALWAYS);
@@ -110,7 +110,7 @@ static struct write_op *new_op(struct conn *c, struct manner manner, size_t byte
 bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
                struct quern_slice value, bool sync)
 {
-    struct write_op *op = new_op(c, manner, key.len + value.len, sync);
+    struct write_op *op = write_begin(c, manner, key.len + value.len, sync);
 
     if (op == NULL)
         return false;
@@ -161,7 +161,7 @@ static void leave_gate(struct write_op *op)
 
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync)
 {
-    struct write_op *op = new_op(c, manner, key.len, sync);
+    struct write_op *op = write_begin(c, manner, key.len, sync);
     struct quern_error *err;
 
     if (op == NULL)

@@ -10,10 +10,12 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
                struct quern_slice value, bool sync);
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync);
 
-/* The steps of a write of another kind (verb.c): an op at the end of the connection's queue, or NULL
- * without memory; hand its batch or update to the store; or end it without. `bytes`: of keys and
- * values. */
+/* The steps of a write of another kind (verb.c, resp_writes.c): an op at the end of the connection's
+ * queue, or NULL without memory; hand its batch, or its update, to the store; or end it without.
+ * `bytes`: of keys and values. */
 struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced);
+/* The same, synced if it is to be or if the server syncs all. */
+struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes, bool sync);
 void write_submit(struct write_op *op);
 void write_finish(struct write_op *op, enum quern_code code);
 

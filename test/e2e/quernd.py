@@ -21,18 +21,22 @@ BINARY = os.environ.get("QUERND", "")
 class Server:
     """A running quernd. `with Server("--durability", "os") as s: ...`"""
 
-    def __init__(self, *options, data=None, binary=None, command=None, env=None, wait=30, port=0):
+    def __init__(self, *options, data=None, binary=None, command=None, env=None, wait=30, port=0,
+                 resp="127.0.0.1:0"):
         self.own_dir = tempfile.mkdtemp(prefix="quern-e2e-") if data is None else None
         self.data = data or os.path.join(self.own_dir, "data")
         self.out = tempfile.TemporaryFile()
         self.err = tempfile.TemporaryFile()
         self.wanted_end = 0  # the exit status that the test takes for well
         self.process = subprocess.Popen(
-            [*(command or [binary or BINARY]), "--data", self.data, "--port", str(port), *options],
+            [*(command or [binary or BINARY]), "--data", self.data, "--port", str(port),
+             "--resp-listen", resp, *options],
             stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
             env=None if env is None else {**os.environ, **env})
         self.port = self._wait_ready(wait)
         self.url = f"http://127.0.0.1:{self.port}"
+        found = re.search(r"listening: redis://\S+:(\d+)", self.stdout())
+        self.resp_port = int(found.group(1)) if found else 0
 
     def _wait_ready(self, limit):
         end = time.monotonic() + limit
@@ -96,6 +100,9 @@ class Server:
 
     def connect(self, timeout=30):
         return Wire(self.port, timeout)
+
+    def resp(self, timeout=30):
+        return Resp(self.resp_port, timeout)
 
 
 class Reply:
@@ -204,6 +211,74 @@ class Wire:
 
     def delete(self, key):
         return self.ask("DELETE", f"/del?key={quote(key)}")
+
+
+class Refused(Exception):
+    """An error of the Redis protocol, as a value: it is compared and never raised."""
+
+    def __eq__(self, other):
+        return isinstance(other, Refused) and self.args == other.args
+
+    __hash__ = None
+
+
+class Resp(Wire):
+    """A connection that speaks the Redis protocol, and nothing behind its back."""
+
+    def write(self, *arguments):
+        self.send(command(*arguments))
+
+    def raw(self):
+        """The bytes of the next reply."""
+        line = self._line()
+        kind, rest = line[:1], line[1:]
+        if kind in b"$=" and rest != b"-1":
+            return line + b"\r\n" + self._take(int(rest) + 2)
+        if kind in b"*~%" and rest != b"-1":
+            parts = int(rest) * (2 if kind == b"%" else 1)
+            return line + b"\r\n" + b"".join(self.raw() for _ in range(parts))
+        return line + b"\r\n"
+
+    def answer(self):
+        return value_of(self.raw())
+
+    def call(self, *arguments):
+        self.write(*arguments)
+        return self.answer()
+
+
+def command(*arguments):
+    parts = [a if isinstance(a, bytes) else str(a).encode() for a in arguments]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
+
+
+def value_of(raw):
+    return _value(raw, 0)[0]
+
+
+def _value(raw, at):
+    end = raw.index(b"\r\n", at)
+    kind, rest = raw[at:at + 1], raw[at + 1:end]
+    at = end + 2
+    if kind == b"+":
+        return rest.decode(), at
+    if kind == b"-":
+        return Refused(rest.decode("utf-8", "replace")), at
+    if kind == b":":
+        return int(rest), at
+    if kind == b"_" or rest == b"-1":
+        return None, at
+    if kind == b"$":
+        return raw[at:at + int(rest)], at + int(rest) + 2
+    if kind == b"=":
+        return raw[at + 4:at + int(rest)], at + int(rest) + 2
+    items = []
+    for _ in range(int(rest) * (2 if kind == b"%" else 1)):
+        item, at = _value(raw, at)
+        items.append(item)
+    if kind == b"%":
+        return {k: v for k, v in zip(items[::2], items[1::2])}, at
+    return items, at
 
 
 def quote(key):

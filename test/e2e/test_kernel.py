@@ -620,7 +620,8 @@ def closed(*descriptors):
 def closed_standard_descriptors_never_become_files_of_the_store():
     with Place() as place:
         store = place.join("db")
-        process = subprocess.Popen([os.environ["QUERND"], "--data", store, "--port", "0"],
+        process = subprocess.Popen([os.environ["QUERND"], "--data", store, "--port", "0",
+                                    "--resp-listen", "off"],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL, preexec_fn=closed(0, 1, 2))
         try:

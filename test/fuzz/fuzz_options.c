@@ -26,6 +26,7 @@ static void check(const struct server_options *o)
 {
     must(o->data != NULL && o->data[0] != '\0');
     must(o->listen_count <= LISTEN_MAX && o->host_count <= HOSTS_MAX && o->loops <= 256);
+    must(o->resp_count <= LISTEN_MAX && !(o->resp_off && o->resp_count > 0));
     must(o->memory_bytes >= 1 << 20 && o->memory_bytes <= UINT64_C(1) << 50);
     must(o->value_bytes_max >= 1 && o->value_bytes_max <= QUERN_VALUE_BYTES_MAX);
     must(o->connections_max >= 1 && o->connections_max <= 1000000);

@@ -584,7 +584,8 @@ class Server:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.log = open(os.path.join(store.base, "quernd.log"), "wb")
-        self.process = subprocess.Popen([QUERND, "--data", store.path, "--port", str(port)],
+        self.process = subprocess.Popen([QUERND, "--data", store.path, "--port", str(port),
+                                         "--resp-listen", "off"],
                                         stdout=self.log, stderr=self.log, cwd=store.base)
         deadline = time.monotonic() + 30
         while True:

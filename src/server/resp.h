@@ -1,0 +1,155 @@
+/* resp.h - the Redis protocol's door: what a connection, the loops and main() need of it.
+ *
+ *     conn.c    bytes in and out, who waits for what; the same for both doors
+ *       | resp_step()                          ^ resp_completed()
+ *       v                                      |
+ *     resp_conn.c    a request -> its row in the table -> on this loop, or as a write
+ *     resp_writes.c  a write, to the store and home
+ *     resp_table.c   the commands;  resp_strings.c resp_keys.c resp_multi.c resp_client.c
+ *                    resp_admin.c resp_command.c   what they do
+ *
+ * A connection's part belongs to its loop's thread, but for `client`, which others list. */
+#ifndef SERVER_RESP_H
+#define SERVER_RESP_H
+
+#include "server/resp_call.h"
+
+#include "base/thread.h"
+
+struct write_op;
+struct cursors;
+
+/* ---- what all connections share ---- */
+
+/* Since the start, or CONFIG RESETSTAT. */
+struct resp_counters {
+    _Atomic uint64_t commands, errors, connections, hits, misses;
+};
+
+/* How others see a connection. */
+struct client {
+    uint64_t id;
+    struct client *prev, *next;             /* guarded by resp_shared.mu */
+    char peer[64], here[64];                /* "127.0.0.1:51234"; constant */
+    int64_t since;                          /* unix seconds; constant */
+    struct buf name, lib_name, lib_version; /* guarded by mu */
+    _Atomic int64_t heard_at;
+    _Atomic(const struct command *) last;
+    _Atomic int queued; /* commands of a transaction; -1: none is open */
+    _Atomic int proto;
+    _Atomic bool no_evict, no_touch, watches;
+};
+
+struct resp_shared {
+    struct resp_counters counters;
+    struct mutex mu;
+    struct client *clients; /* guarded by mu; in order of arrival */
+    struct client *last_client;
+    uint32_t client_count;            /* guarded by mu */
+    uint64_t last_id;                 /* guarded by mu */
+    uint64_t keys;                    /* guarded by mu; how many there were */
+    int64_t keys_at_us, keys_took_us; /* guarded by mu; 0: never counted */
+    struct cursors *cursors;          /* locks itself */
+    _Atomic int64_t saved_at; /* unix seconds: all that was acknowledged before was durable */
+    char run_id[41];          /* constant */
+};
+
+MUST_USE enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *err);
+void resp_shared_free(struct resp_shared *shared); /* NULL is fine */
+
+/* ---- a connection ---- */
+
+/* A command that waits for EXEC; and, whole, a write on its way: the copy of its arguments. */
+struct queued {
+    struct queued *next;
+    const struct command *command;
+    size_t argc, bytes;
+    size_t reply_to; /* where its reply ends in that of the transaction */
+    struct quern_slice args[];
+};
+
+/* What a key was when it was watched. */
+struct watched {
+    struct watched *next;
+    bool there;
+    quern_seq seq;
+    struct quern_slice key;
+};
+
+struct transaction {
+    struct queued *first, **last;
+    size_t count, bytes;
+    struct watched *watched;
+    bool open, refused; /* MULTI was said; a command was not taken since */
+};
+
+enum reply_mode {
+    REPLY_ON,
+    REPLY_OFF,
+    REPLY_SKIP, /* the next one is not sent */
+};
+
+struct resp_conn {
+    struct resp_request request;
+    bool parsed; /* a whole request stands in `request` */
+    bool more;   /* one has begun to arrive */
+    int proto;
+    enum reply_mode reply, reply_next;
+    struct transaction transaction;
+    struct client client;
+};
+
+/* A write of this protocol, as part of a write_op: kept with it for the next one. */
+struct resp_call {
+    struct queued *command;         /* or */
+    struct transaction transaction; /* whole, of an EXEC */
+    struct buf reply;
+    struct quern_value value; /* scratch of the update */
+    int proto;
+    bool silent, conflict, is_exec;
+    uint64_t puts, put_bytes, deletes;
+};
+
+MUST_USE bool resp_open(struct conn *c); /* false: no memory */
+void resp_closed(struct conn *c);        /* it is no client any more */
+void resp_done(struct conn *c);          /* free what it has */
+
+/* Carry out the next request; false: nothing can be done now. */
+bool resp_step(struct conn *c);
+void resp_completed(struct write_op *op);
+/* Has a request begun to arrive, and not ended? */
+bool resp_waits_for_more(const struct conn *c);
+void resp_call_free(struct resp_call *call); /* NULL is fine */
+void resp_call_clear(struct resp_call *call);
+
+/* ---- between the files of this door ---- */
+
+/* Begin the write of the command at hand; the reply comes later. */
+void resp_begin_write(struct call *k);
+/* Begin the write of a transaction that was moved to the op's call; the reply comes later. */
+bool resp_begin_exec(struct call *k);
+/* Sync all that was written, then reply OK, or nothing. */
+bool resp_begin_save(struct call *k, bool silent);
+
+struct queued *queued_new(const struct command *command, const struct quern_slice *args,
+                          size_t argc);
+void transaction_clear(struct transaction *t);
+enum quern_code transaction_run(struct call *k, struct resp_call *rc);
+void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *out);
+/* Queue the command at hand. */
+enum quern_code transaction_add(struct call *k);
+
+struct cursors *cursors_new(void);
+void cursors_free(struct cursors *cursors);
+/* Remember where a scan stands; 0: no memory. `parent`: the cursor it went on from, or 0. */
+uint64_t cursors_add(struct cursors *cursors, struct quern_slice last_key, uint64_t parent);
+/* The key behind a cursor, appended to `to`. False: there is no such cursor, or no memory. */
+MUST_USE bool cursors_find(struct cursors *cursors, uint64_t id, struct buf *to);
+
+/* How many keys there are, counted now unless counting takes long and was done lately. */
+MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old, uint64_t *out,
+                                         struct quern_error *err);
+
+void resp_print_commands(void); /* the table of docs/resp.md */
+
+#endif

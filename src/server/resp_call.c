@@ -1,0 +1,138 @@
+/* resp_call.c - what handlers of commands have in common; see resp_call.h. */
+#include "server/resp_call.h"
+
+#include "server/resp.h"
+
+#include "base/error.h"
+
+#include <stdio.h>
+
+struct quern_slice call_value(const struct call *k)
+{
+    return (struct quern_slice){k->value->data, k->value->len};
+}
+
+enum quern_code call_get(struct call *k, struct quern_slice key)
+{
+    struct resp_counters *n = &k->server->resp->counters;
+    enum quern_code code = QUERN_NOT_FOUND;
+
+    if (key.len >= 1 && key.len <= QUERN_KEY_BYTES_MAX)
+        code = k->update != NULL ? quern_update_get(k->update, key, k->value, k->err)
+                                 : quern_get(k->server->db, key, NULL, k->value, k->err);
+    if (k->command->flags & CMD_READONLY)
+        count(code == QUERN_OK ? &n->hits : &n->misses,
+              code == QUERN_OK || code == QUERN_NOT_FOUND);
+    return code;
+}
+
+enum quern_code call_put(struct call *k, struct quern_slice key, struct quern_slice value)
+{
+    k->puts++;
+    k->put_bytes += key.len + value.len;
+    return quern_batch_put(k->batch, key, value, k->err);
+}
+
+enum quern_code call_delete(struct call *k, struct quern_slice key)
+{
+    k->deletes++;
+    return quern_batch_delete(k->batch, key, k->err);
+}
+
+bool call_integer(struct call *k, size_t arg, int64_t *out)
+{
+    if (resp_integer(k->args[arg], out))
+        return true;
+    resp_put_error(&k->out, "ERR value is not an integer or out of range");
+    return false;
+}
+
+bool call_arg_is(const struct call *k, size_t arg, const char *word)
+{
+    return resp_same_word(k->args[arg], word);
+}
+
+const char *upper_case(struct quern_slice name, char to[COMMAND_NAME_BYTES])
+{
+    size_t i = 0;
+
+    for (; i < name.len && i + 1 < COMMAND_NAME_BYTES; i++) {
+        char letter = ((const char *)name.data)[i];
+
+        to[i] = (char)(letter >= 'a' && letter <= 'z' ? letter - 'a' + 'A' : letter);
+    }
+    to[i] = '\0';
+    return to;
+}
+
+enum quern_code call_ok(struct call *k)
+{
+    resp_put_simple(&k->out, "OK");
+    return QUERN_OK;
+}
+
+enum quern_code call_int(struct call *k, int64_t v)
+{
+    resp_put_int(&k->out, v);
+    return QUERN_OK;
+}
+
+enum quern_code call_null(struct call *k)
+{
+    resp_put_null(&k->out);
+    return QUERN_OK;
+}
+
+enum quern_code call_error(struct call *k, const char *text)
+{
+    resp_put_error(&k->out, "%s", text);
+    return QUERN_OK;
+}
+
+enum quern_code call_syntax_error(struct call *k)
+{
+    return call_error(k, "ERR syntax error");
+}
+
+enum quern_code call_wrong_arity(struct call *k)
+{
+    char name[COMMAND_NAME_BYTES];
+
+    resp_put_error(&k->out, "ERR wrong number of arguments for '%s' command",
+                   command_full_name(k->command, name));
+    return QUERN_OK;
+}
+
+void reply_failure(struct resp_out *out, enum quern_code code, const struct quern_error *err)
+{
+    const char *story = err->text[0] != '\0' ? err->text : "no details";
+
+    switch (code) {
+    case QUERN_NO_SPACE:
+        resp_put_error(out,
+                       "NOSPACE the disk is full, nothing was written; free some space and "
+                       "try again: %s",
+                       story);
+        break;
+    case QUERN_READ_ONLY:
+        resp_put_error(out, "MISCONF the store takes no writes until it is restarted: %s", story);
+        break;
+    case QUERN_BUSY:
+        resp_put_error(out, "TRYAGAIN the store is busy; try again in a moment");
+        break;
+    case QUERN_CLOSED:
+        resp_put_error(out, "ERR the server is shutting down");
+        break;
+    case QUERN_UNKNOWN:
+        resp_put_error(out,
+                       "UNKNOWN the write may or may not survive; read it back after a "
+                       "restart: %s",
+                       story);
+        break;
+    case QUERN_CORRUPT:
+        resp_put_error(out, "CORRUPT this value is damaged on disk; run quern verify: %s", story);
+        break;
+    default:
+        resp_put_error(out, "ERR %s: %s", quern_code_name(code), story);
+    }
+}

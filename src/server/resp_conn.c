@@ -1,0 +1,328 @@
+/* resp_conn.c - from the bytes of a request to its reply, in order.
+ *
+ *     request --> row of the table --unknown, wrong arity, bad key--> error
+ *                      |
+ *                      +--MULTI is open--> queued until EXEC
+ *                      +--HERE, READ-----> runs on this loop, replies at once
+ *                      '--UPDATE---------> write_op --> update, on whoever leads the commit
+ *                                                  --> resp_completed(): its reply leaves
+ *
+ * Writes may follow one another while the store has them, so a pipeline of INCR is one commit group;
+ * any other command waits until those before it have completed, and so sees what they wrote. Replies
+ * leave in the order of the requests, gathered into one write per turn of the loop.
+ *
+ * What a person's browser or script sends by mistake, an HTTP request, is told so and closed: a line
+ * of its body must never be taken for a command. */
+#include "server/resp.h"
+
+#include "server/conn.h"
+#include "server/say.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define REQUEST_BYTES_MIN (UINT64_C(128) << 20)
+#define SAY_AGAIN_MS 60000u
+
+/* ------------------------------------------------------------------ open and close -- */
+
+static void enter(struct resp_shared *shared, struct client *client)
+{
+    mutex_lock(&shared->mu);
+    client->id = ++shared->last_id;
+    client->prev = shared->last_client;
+    if (client->prev != NULL)
+        client->prev->next = client;
+    else
+        shared->clients = client;
+    shared->last_client = client;
+    shared->client_count++;
+    mutex_unlock(&shared->mu);
+    count(&shared->counters.connections, 1);
+}
+
+bool resp_open(struct conn *c)
+{
+    struct sockaddr_storage address;
+    struct resp_conn *rc = NEW(struct resp_conn);
+    int len = sizeof(address);
+
+    if (rc == NULL)
+        return false;
+    rc->proto = 2;
+    rc->transaction.last = &rc->transaction.first;
+    rc->client.queued = -1;
+    rc->client.proto = 2;
+    rc->client.since = c->loop->date_at;
+    rc->client.heard_at = c->loop->date_at;
+    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&address, &len) == 0)
+        address_name((struct sockaddr *)&address, rc->client.peer, sizeof(rc->client.peer));
+    len = sizeof(address);
+    if (uv_tcp_getsockname(&c->tcp, (struct sockaddr *)&address, &len) == 0)
+        address_name((struct sockaddr *)&address, rc->client.here, sizeof(rc->client.here));
+    c->resp = rc;
+    enter(c->loop->server->resp, &rc->client);
+    return true;
+}
+
+void resp_closed(struct conn *c)
+{
+    struct resp_shared *shared = c->loop->server->resp;
+    struct client *client = &c->resp->client;
+
+    mutex_lock(&shared->mu);
+    if (client->prev != NULL)
+        client->prev->next = client->next;
+    else
+        shared->clients = client->next;
+    if (client->next != NULL)
+        client->next->prev = client->prev;
+    else
+        shared->last_client = client->prev;
+    shared->client_count--;
+    mutex_unlock(&shared->mu);
+}
+
+void resp_done(struct conn *c)
+{
+    struct resp_conn *rc = c->resp;
+
+    if (rc == NULL)
+        return;
+    c->resp = NULL;
+    resp_request_done(&rc->request);
+    transaction_clear(&rc->transaction);
+    buf_done(&rc->client.name);
+    buf_done(&rc->client.lib_name);
+    buf_done(&rc->client.lib_version);
+    alloc_free(rc);
+}
+
+/* ------------------------------------------------------------------ a request -- */
+
+/* HTTP on this port: an answer that a browser shows, or nothing at all. */
+static bool is_http(const struct resp_request *r)
+{
+    return r->is_inline &&
+           (resp_same_word(r->args[0], "POST") || resp_same_word(r->args[0], "Host:") ||
+            (r->count == 3 && r->args[2].len > 5 && memcmp(r->args[2].data, "HTTP/", 5) == 0));
+}
+
+static void answer_http(struct conn *c)
+{
+    static _Atomic uint64_t said_at;
+    struct server *server = c->loop->server;
+    struct resp_out out = {&c->out, 2, false};
+    uint64_t now = c->loop->clock_ms, before = atomic_load(&said_at);
+    char body[96], head[256];
+    int len, head_len;
+
+    if ((before == 0 || now - before > SAY_AGAIN_MS) &&
+        atomic_compare_exchange_strong(&said_at, &before, now + 1))
+        say_event("%s speaks HTTP on the Redis protocol's port; the connection is closed",
+                  c->resp->client.peer);
+    c->last = true;
+    if (c->resp->request.count != 3)
+        return; /* a line of a request, not its first: nobody reads an answer */
+    len =
+        snprintf(body, sizeof(body), "error: this is quern's Redis protocol port; HTTP is at :%u\n",
+                 server->http_port);
+    head_len = snprintf(head, sizeof(head),
+                        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                        "Connection: close\r\nContent-Length: %d\r\n\r\n",
+                        len);
+    resp_put_raw(&out, head, (size_t)head_len);
+    resp_put_raw(&out, body, (size_t)len);
+}
+
+static bool keys_fit(const struct call *k)
+{
+    size_t last = command_last_key(k->command, k->argc);
+
+    for (size_t i = (size_t)k->command->first_key; last > 0 && i <= last;
+         i += (size_t)k->command->key_step) {
+        if (k->args[i].len == 0 || k->args[i].len > QUERN_KEY_BYTES_MAX)
+            return false;
+    }
+    return true;
+}
+
+static bool values_fit(const struct call *k)
+{
+    for (size_t i = 1; i < k->argc; i++) {
+        if (k->args[i].len > k->server->options->value_bytes_max &&
+            k->args[i].len > QUERN_KEY_BYTES_MAX)
+            return false;
+    }
+    return true;
+}
+
+static bool is_well(const struct call *k)
+{
+    return k->command != NULL && command_arity_fits(k->command, k->argc) &&
+           (!(k->command->flags & CMD_WRITE) || (keys_fit(k) && values_fit(k)));
+}
+
+static void say_unknown(struct call *k, bool unknown_sub)
+{
+    char args[160];
+    size_t at = 0;
+
+    if (unknown_sub) {
+        char name[COMMAND_NAME_BYTES];
+
+        resp_put_error(&k->out, "ERR unknown subcommand '%.*s'. Try %s HELP.",
+                       (int)(k->args[1].len < 128 ? k->args[1].len : 128),
+                       (const char *)k->args[1].data, upper_case(k->args[0], name));
+        return;
+    }
+    args[0] = '\0';
+    for (size_t i = 1; i < k->argc && at < 128; i++) {
+        size_t len = k->args[i].len < 128 - at ? k->args[i].len : 128 - at;
+
+        at += (size_t)snprintf(args + at, sizeof(args) - at, "'%.*s' ", (int)len,
+                               (const char *)k->args[i].data);
+    }
+    resp_put_error(&k->out, "ERR unknown command '%.*s', with args beginning with: %s",
+                   (int)(k->args[0].len < 128 ? k->args[0].len : 128),
+                   (const char *)k->args[0].data, args);
+}
+
+static void say_refused(struct call *k, bool unknown_sub)
+{
+    k->conn->resp->transaction.refused = true;
+    count(&k->server->resp->counters.errors, 1);
+    if (k->command == NULL)
+        say_unknown(k, unknown_sub);
+    else if (!command_arity_fits(k->command, k->argc))
+        (void)call_wrong_arity(k);
+    else if (!keys_fit(k))
+        (void)call_error(k, "ERR a key of this server has 1 to 65536 bytes");
+    else
+        (void)call_error(k, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+}
+
+static void run_here(struct call *k)
+{
+    enum quern_code code;
+
+    k->may_hand_over = k->conn->resp->reply == REPLY_ON;
+    err_clear(k->err);
+    code = k->command->run(k);
+    if (code != QUERN_OK)
+        reply_failure(&k->out, code, k->err);
+}
+
+static void note_heard(struct call *k)
+{
+    struct client *client = &k->conn->resp->client;
+
+    atomic_store_explicit(&client->heard_at, k->conn->loop->date_at, memory_order_relaxed);
+    if (k->command != NULL)
+        atomic_store_explicit(&client->last, k->command, memory_order_relaxed);
+    count(&k->server->resp->counters.commands, 1);
+    count(&k->server->counters.requests, 1);
+}
+
+/* The request is done with; what it replied may be not wanted. */
+static void end_request(struct conn *c, size_t mark, bool later)
+{
+    struct resp_conn *rc = c->resp;
+
+    if (rc->reply != REPLY_ON && !later)
+        c->out.len = mark;
+    if (rc->reply == REPLY_SKIP)
+        rc->reply = REPLY_ON;
+    if (rc->reply_next == REPLY_SKIP)
+        rc->reply = REPLY_SKIP;
+    rc->reply_next = REPLY_ON;
+    c->in_at += rc->request.bytes;
+    resp_request_next(&rc->request);
+    rc->parsed = false;
+}
+
+static bool carry_out(struct conn *c)
+{
+    struct resp_conn *rc = c->resp;
+    struct quern_error err;
+    struct call k = {.server = c->loop->server,
+                     .conn = c,
+                     .args = rc->request.args,
+                     .argc = rc->request.count,
+                     .out = {&c->out, rc->proto, false},
+                     .value = &c->loop->value,
+                     .err = &err};
+    bool draining = atomic_load_explicit(&k.server->draining, memory_order_relaxed);
+    bool unknown_sub = false, well, is_write;
+    size_t mark = c->out.len;
+
+    resp_request_place(&rc->request, conn_request_bytes(c));
+    if (k.argc == 0) {
+        end_request(c, mark, true);
+        return true;
+    }
+    k.command = command_find(k.args, k.argc, &unknown_sub);
+    well = is_well(&k);
+    is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
+    if (c->ops != NULL && (!is_write || !conn_may_add(c, rc->request.bytes)))
+        return false;
+    note_heard(&k);
+    if (is_http(&rc->request)) {
+        answer_http(c);
+    } else if (draining) {
+        (void)call_error(&k, "ERR the server is shutting down");
+        c->last = true;
+    } else if (!well) {
+        say_refused(&k, unknown_sub);
+    } else if (rc->transaction.open && !(k.command->flags & CMD_AT_ONCE)) {
+        (void)transaction_add(&k);
+    } else if (is_write) {
+        resp_begin_write(&k);
+    } else {
+        run_here(&k);
+    }
+    if (k.out.failed)
+        conn_cut(c);
+    end_request(c, mark, k.later);
+    return true;
+}
+
+bool resp_waits_for_more(const struct conn *c)
+{
+    return c->resp->more && !c->resp->parsed;
+}
+
+bool resp_step(struct conn *c)
+{
+    struct resp_conn *rc = c->resp;
+    uint64_t value_max = c->loop->server->options->value_bytes_max;
+    struct resp_limits limits = {value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
+                                 2 * value_max};
+    struct resp_out out = {&c->out, rc->proto, false};
+
+    if (rc->parsed)
+        return carry_out(c);
+    rc->more = false;
+    if (limits.request_bytes_max < REQUEST_BYTES_MIN)
+        limits.request_bytes_max = REQUEST_BYTES_MIN;
+    switch (resp_request_read(&rc->request, &limits, conn_request_bytes(c), conn_arrived(c))) {
+    case RESP_DONE:
+        rc->parsed = true;
+        return carry_out(c);
+    case RESP_MORE:
+        rc->more = conn_arrived(c) > 0;
+        return false;
+    case RESP_NO_MEMORY:
+        conn_cut(c);
+        return false;
+    default:
+        if (c->ops != NULL)
+            return false;
+        resp_put_error(&out, "ERR %s", rc->request.bad);
+        c->last = true;
+        return true;
+    }
+}

@@ -1,0 +1,99 @@
+/* resp_handlers.h - every handler that the table names, by the file it stands in. */
+#ifndef SERVER_RESP_HANDLERS_H
+#define SERVER_RESP_HANDLERS_H
+
+#include "server/resp.h"
+
+/* resp_strings.c */
+enum quern_code cmd_append(struct call *k);
+enum quern_code cmd_decr(struct call *k);
+enum quern_code cmd_decrby(struct call *k);
+enum quern_code cmd_get(struct call *k);
+enum quern_code cmd_getdel(struct call *k);
+enum quern_code cmd_getrange(struct call *k);
+enum quern_code cmd_getset(struct call *k);
+enum quern_code cmd_incr(struct call *k);
+enum quern_code cmd_incrby(struct call *k);
+enum quern_code cmd_incrbyfloat(struct call *k);
+enum quern_code cmd_mget(struct call *k);
+enum quern_code cmd_mset(struct call *k);
+enum quern_code cmd_msetnx(struct call *k);
+enum quern_code cmd_set(struct call *k);
+enum quern_code cmd_setnx(struct call *k);
+enum quern_code cmd_setrange(struct call *k);
+enum quern_code cmd_strlen(struct call *k);
+
+/* resp_keys.c */
+enum quern_code cmd_copy(struct call *k);
+enum quern_code cmd_del(struct call *k);
+enum quern_code cmd_exists(struct call *k);
+enum quern_code cmd_object_encoding(struct call *k);
+enum quern_code cmd_object_freq(struct call *k);
+enum quern_code cmd_object_idletime(struct call *k);
+enum quern_code cmd_object_refcount(struct call *k);
+enum quern_code cmd_rename(struct call *k);
+enum quern_code cmd_renamenx(struct call *k);
+enum quern_code cmd_type(struct call *k);
+enum quern_code cmd_memory_usage(struct call *k);
+
+/* resp_scan.c */
+enum quern_code cmd_dbsize(struct call *k);
+enum quern_code cmd_keys(struct call *k);
+enum quern_code cmd_randomkey(struct call *k);
+enum quern_code cmd_scan(struct call *k);
+
+/* resp_multi.c */
+enum quern_code cmd_discard(struct call *k);
+enum quern_code cmd_exec(struct call *k);
+enum quern_code cmd_multi(struct call *k);
+enum quern_code cmd_unwatch(struct call *k);
+enum quern_code cmd_watch(struct call *k);
+
+/* resp_client.c */
+enum quern_code cmd_auth(struct call *k);
+enum quern_code cmd_client_getname(struct call *k);
+enum quern_code cmd_client_id(struct call *k);
+enum quern_code cmd_client_info(struct call *k);
+enum quern_code cmd_client_list(struct call *k);
+enum quern_code cmd_client_no_evict(struct call *k);
+enum quern_code cmd_client_no_touch(struct call *k);
+enum quern_code cmd_client_reply(struct call *k);
+enum quern_code cmd_client_setinfo(struct call *k);
+enum quern_code cmd_client_setname(struct call *k);
+enum quern_code cmd_echo(struct call *k);
+enum quern_code cmd_hello(struct call *k);
+enum quern_code cmd_ping(struct call *k);
+enum quern_code cmd_quit(struct call *k);
+enum quern_code cmd_reset(struct call *k);
+enum quern_code cmd_select(struct call *k);
+
+/* resp_admin.c */
+enum quern_code cmd_bgsave(struct call *k);
+enum quern_code cmd_config_get(struct call *k);
+enum quern_code cmd_config_resetstat(struct call *k);
+enum quern_code cmd_config_set(struct call *k);
+enum quern_code cmd_empty_list(struct call *k);
+enum quern_code cmd_empty_map(struct call *k);
+enum quern_code cmd_lastsave(struct call *k);
+enum quern_code cmd_memory_doctor(struct call *k);
+enum quern_code cmd_role(struct call *k);
+enum quern_code cmd_save(struct call *k);
+enum quern_code cmd_shutdown(struct call *k);
+enum quern_code cmd_slowlog_reset(struct call *k);
+enum quern_code cmd_time(struct call *k);
+enum quern_code cmd_wait(struct call *k);
+enum quern_code cmd_zero(struct call *k);
+
+/* resp_info.c */
+enum quern_code cmd_info(struct call *k);
+
+/* resp_command.c */
+enum quern_code cmd_command(struct call *k);
+enum quern_code cmd_command_count(struct call *k);
+enum quern_code cmd_command_docs(struct call *k);
+enum quern_code cmd_command_getkeys(struct call *k);
+enum quern_code cmd_command_info(struct call *k);
+enum quern_code cmd_command_list(struct call *k);
+enum quern_code cmd_help(struct call *k);
+
+#endif

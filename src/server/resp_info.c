@@ -1,0 +1,198 @@
+/* resp_info.c - INFO: what there is to say, under the names that tools look for.
+ *
+ * A field stands here only if something is behind it. */
+#include "server/resp_handlers.h"
+
+#include "server/conn.h"
+
+#include "base/error.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct page {
+    struct call *k;
+    struct resp_out to;
+    struct quern_stats stats;
+};
+
+static void PRINTF_LIKE(2, 3) line(struct page *p, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    resp_put_raw(&p->to, text, strlen(text));
+    resp_put_raw(&p->to, "\r\n", 2);
+}
+
+static void section_server(struct page *p)
+{
+    const struct server *server = p->k->server;
+    uint64_t up = uv_hrtime() / 1000000 - server->started_ms;
+
+    line(p, "redis_version:7.2.4");
+    line(p, "quern_version:%s", quern_version());
+    line(p, "redis_mode:standalone");
+    line(p, "os:Linux");
+    line(p, "arch_bits:%zu", 8 * sizeof(void *));
+    line(p, "process_id:%ld", (long)getpid());
+    line(p, "run_id:%s", server->resp->run_id);
+    line(p, "tcp_port:%u", server->resp_port);
+    line(p, "http_port:%u", server->http_port);
+    line(p, "uptime_in_seconds:%" PRIu64, up / 1000);
+    line(p, "uptime_in_days:%" PRIu64, up / 86400000);
+    line(p, "config_file:");
+}
+
+static void section_clients(struct page *p)
+{
+    struct server *server = p->k->server;
+    uint32_t here;
+
+    mutex_lock(&server->resp->mu);
+    here = server->resp->client_count;
+    mutex_unlock(&server->resp->mu);
+    line(p, "connected_clients:%" PRIu32, here);
+    line(p, "maxclients:%" PRIu32, server->options->connections_max);
+    line(p, "blocked_clients:0");
+}
+
+static void section_memory(struct page *p)
+{
+    uint64_t used = p->stats.memdb_bytes + p->stats.cache_bytes;
+    size_t resident = 0;
+
+    (void)uv_resident_set_memory(&resident);
+    line(p, "used_memory:%" PRIu64, used);
+    line(p, "used_memory_human:%.2fM", (double)used / (1 << 20));
+    line(p, "used_memory_rss:%zu", resident);
+    line(p, "maxmemory:0");
+    line(p, "maxmemory_policy:noeviction");
+    line(p, "quern_memory_budget:%" PRIu64, p->stats.memory_budget);
+}
+
+static void section_persistence(struct page *p)
+{
+    line(p, "loading:0");
+    line(p, "rdb_last_save_time:%" PRId64, atomic_load(&p->k->server->resp->saved_at));
+    line(p, "aof_enabled:1");
+    line(p, "quern_wal_bytes:%" PRIu64, p->stats.log_bytes);
+    line(p, "quern_visible_seq:%" PRIu64, p->stats.visible_seq);
+    line(p, "quern_durable_seq:%" PRIu64, p->stats.durable_seq);
+    line(p, "quern_read_only:%d", p->stats.read_only);
+    line(p, "quern_no_space:%d", p->stats.no_space);
+}
+
+static void section_stats(struct page *p)
+{
+    const struct server *server = p->k->server;
+    const struct resp_counters *n = &server->resp->counters;
+
+    line(p, "total_connections_received:%" PRIu64, n->connections);
+    line(p, "total_commands_processed:%" PRIu64, n->commands);
+    line(p, "rejected_connections:%" PRIu64, server->counters.connections_refused);
+    line(p, "total_net_input_bytes:%" PRIu64, server->counters.bytes_in);
+    line(p, "total_net_output_bytes:%" PRIu64, server->counters.bytes_out);
+    line(p, "keyspace_hits:%" PRIu64, n->hits);
+    line(p, "keyspace_misses:%" PRIu64, n->misses);
+    line(p, "expired_keys:0");
+    line(p, "evicted_keys:0");
+    line(p, "total_error_replies:%" PRIu64, n->errors);
+}
+
+static void section_replication(struct page *p)
+{
+    line(p, "role:master");
+    line(p, "connected_slaves:0");
+    line(p, "master_repl_offset:0");
+}
+
+static void section_cpu(struct page *p)
+{
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_SELF, &usage) != 0)
+        return;
+    line(p, "used_cpu_sys:%ld.%06ld", (long)usage.ru_stime.tv_sec, (long)usage.ru_stime.tv_usec);
+    line(p, "used_cpu_user:%ld.%06ld", (long)usage.ru_utime.tv_sec, (long)usage.ru_utime.tv_usec);
+}
+
+static void section_modules(struct page *p)
+{
+    (void)p; /* there are none */
+}
+
+static void section_cluster(struct page *p)
+{
+    line(p, "cluster_enabled:0");
+}
+
+static void section_keyspace(struct page *p)
+{
+    struct quern_error ignored;
+    uint64_t n = 0;
+
+    if (resp_count_keys(p->k->server, true, &n, &ignored) == QUERN_OK && n > 0)
+        line(p, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", n);
+}
+
+static void section_quern(struct page *p)
+{
+    const struct quern_stats *s = &p->stats;
+
+    line(p, "disk_bytes:%" PRIu64, s->disk_bytes);
+    line(p, "tables:%" PRIu64, s->tables);
+    line(p, "table_bytes:%" PRIu64, s->table_bytes);
+    line(p, "memdb_entries:%" PRIu64, s->memdb_entries);
+    line(p, "flushes:%" PRIu64, s->flushes);
+    line(p, "compactions:%" PRIu64, s->compactions);
+    line(p, "slowed_writes:%" PRIu64, s->slowed_writes);
+    line(p, "corrupt_blocks:%" PRIu64, s->corrupt_blocks);
+}
+
+static const struct section {
+    const char *title;
+    void (*write)(struct page *p);
+} sections[] = {
+    {"Server", section_server},   {"Clients", section_clients},
+    {"Memory", section_memory},   {"Persistence", section_persistence},
+    {"Stats", section_stats},     {"Replication", section_replication},
+    {"CPU", section_cpu},         {"Modules", section_modules},
+    {"Cluster", section_cluster}, {"Keyspace", section_keyspace},
+    {"Quern", section_quern},
+};
+
+static bool is_asked_for(const struct call *k, const char *title)
+{
+    for (size_t i = 1; i < k->argc; i++) {
+        if (call_arg_is(k, i, title) || call_arg_is(k, i, "all") || call_arg_is(k, i, "default") ||
+            call_arg_is(k, i, "everything"))
+            return true;
+    }
+    return k->argc == 1;
+}
+
+enum quern_code cmd_info(struct call *k)
+{
+    struct buf text OWNED_BUF = {0};
+    struct page p = {.k = k, .to = {&text, 2, false}};
+
+    quern_stats(k->server->db, &p.stats);
+    for (unsigned i = 0; i < ARRAY_LEN(sections); i++) {
+        if (!is_asked_for(k, sections[i].title))
+            continue;
+        if (text.len > 0)
+            line(&p, "%s", "");
+        line(&p, "# %s", sections[i].title);
+        sections[i].write(&p);
+    }
+    resp_put_verbatim(&k->out, buf_slice(&text));
+    k->out.failed |= p.to.failed;
+    return QUERN_OK;
+}

@@ -1,0 +1,243 @@
+/* resp_writes.c - a command that writes, on its way through the store.
+ *
+ *     begin_op -> the op stands in its connection's queue
+ *        |-- blind: the handler fills the op's batch ------------> write_submit()
+ *        |-- else: arguments are copied, keys are read ahead ----> the same, with run_update()
+ *        |         run_update(), on whoever leads the commit: the handler reads, fills the
+ *        |         update's batch, and replies into the op's own buffer
+ *        '-- EXEC: the same with all that was queued
+ *     resp_completed(), on the loop: the reply, or why nothing was written
+ *
+ * From its submission to its completion an op belongs to the store: nothing here touches it. */
+#include "server/resp.h"
+
+#include "server/conn.h"
+#include "server/writes.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+
+#define REPLY_BYTES_KEPT_MAX 65536u
+
+void resp_call_clear(struct resp_call *call)
+{
+    alloc_free(call->command);
+    call->command = NULL;
+    transaction_clear(&call->transaction);
+    buf_clear(&call->reply);
+    if (call->reply.capacity > REPLY_BYTES_KEPT_MAX)
+        buf_done(&call->reply);
+    if (call->value.len > REPLY_BYTES_KEPT_MAX)
+        quern_value_done(&call->value);
+    call->silent = call->conflict = call->is_exec = false;
+    call->puts = call->put_bytes = call->deletes = 0;
+}
+
+void resp_call_free(struct resp_call *call)
+{
+    if (call == NULL)
+        return;
+    resp_call_clear(call);
+    buf_done(&call->reply);
+    quern_value_done(&call->value);
+    alloc_free(call);
+}
+
+static struct write_op *begin_op(struct conn *c, size_t bytes, bool sync)
+{
+    struct write_op *op = write_begin(c, (struct manner){0}, bytes, sync);
+
+    if (op == NULL)
+        return NULL;
+    if (op->call == NULL) {
+        op->call = NEW(struct resp_call);
+        if (op->call == NULL) {
+            write_finish(op, err_memory(&op->completion.error, "a write"));
+            return op;
+        }
+    }
+    op->call->transaction.last = &op->call->transaction.first;
+    op->call->proto = c->resp->proto;
+    op->call->silent = c->resp->reply != REPLY_ON;
+    return op;
+}
+
+static void keep_counts(struct resp_call *rc, const struct call *k)
+{
+    rc->puts = k->puts;
+    rc->put_bytes = k->put_bytes;
+    rc->deletes = k->deletes;
+}
+
+/* On whichever thread leads the commit. */
+static enum quern_code run_update(void *arg, struct quern_update *u, struct quern_error *err)
+{
+    struct write_op *op = arg;
+    struct resp_call *rc = op->call;
+    struct call k = {.server = op->conn->loop->server,
+                     .update = u,
+                     .batch = quern_update_batch(u),
+                     .out = {&rc->reply, rc->proto, false},
+                     .value = &rc->value,
+                     .err = err};
+    enum quern_code code;
+
+    if (rc->is_exec) {
+        code = transaction_run(&k, rc);
+    } else {
+        k.command = rc->command->command;
+        k.args = rc->command->args;
+        k.argc = rc->command->argc;
+        code = k.command->run(&k);
+    }
+    if (code == QUERN_OK && k.out.failed)
+        code = err_memory(err, "a reply");
+    keep_counts(rc, &k);
+    return code;
+}
+
+/* What the update will read is read now, so that no writer waits for the disk inside it. A failure
+ * shows again there. */
+static void warm(struct server *server, const struct command *command,
+                 const struct quern_slice *args, size_t argc, struct quern_value *value)
+{
+    size_t last = command_last_key(command, argc);
+    struct quern_error ignored;
+
+    for (size_t i = (size_t)command->first_key; last > 0 && i <= last;
+         i += (size_t)command->key_step) {
+        if (args[i].len > 0 && args[i].len <= QUERN_KEY_BYTES_MAX)
+            IGNORE(quern_get(server->db, args[i], NULL, value, &ignored));
+    }
+}
+
+static void run_blind(struct call *k, struct write_op *op)
+{
+    struct resp_call *rc = op->call;
+    enum quern_code code;
+
+    k->batch = op->batch;
+    k->out = (struct resp_out){&rc->reply, rc->proto, false};
+    k->err = &op->completion.error;
+    code = k->command->run(k);
+    if (code == QUERN_OK && k->out.failed)
+        code = err_memory(k->err, "a reply");
+    keep_counts(rc, k);
+    if (code != QUERN_OK || quern_batch_count(op->batch) == 0)
+        write_finish(op, code); /* refused: the reply says so, in its turn */
+    else
+        write_submit(op);
+}
+
+static bool is_blind(const struct call *k)
+{
+    int args = k->command->blind_args;
+
+    return args == BLIND_ALWAYS || (args > 0 && (size_t)args == k->argc);
+}
+
+void resp_begin_write(struct call *k)
+{
+    struct conn *c = k->conn;
+    struct write_op *op = begin_op(c, c->resp->request.bytes, false);
+
+    k->later = true;
+    if (op == NULL) {
+        conn_cut(c);
+        return;
+    }
+    if (op->finished)
+        return;
+    if (is_blind(k)) {
+        run_blind(k, op);
+        return;
+    }
+    op->call->command = queued_new(k->command, k->args, k->argc);
+    if (op->call->command == NULL) {
+        write_finish(op, err_memory(&op->completion.error, "a write"));
+        return;
+    }
+    warm(k->server, k->command, k->args, k->argc, k->value);
+    op->update = run_update;
+    write_submit(op);
+}
+
+bool resp_begin_exec(struct call *k)
+{
+    struct conn *c = k->conn;
+    struct write_op *op = begin_op(c, c->resp->transaction.bytes, false);
+    struct transaction *t;
+
+    if (op == NULL)
+        return false;
+    k->later = true;
+    if (op->finished)
+        return true;
+    op->call->is_exec = true;
+    t = &op->call->transaction;
+    *t = c->resp->transaction;
+    if (t->first == NULL)
+        t->last = &t->first;
+    c->resp->transaction = (struct transaction){.last = &c->resp->transaction.first};
+    for (struct queued *q = t->first; q != NULL; q = q->next) {
+        if (q->command->where != HERE)
+            warm(k->server, q->command, q->args, q->argc, k->value);
+    }
+    for (struct watched *w = t->watched; w != NULL; w = w->next)
+        IGNORE(quern_get(k->server->db, w->key, NULL, k->value, k->err));
+    op->update = run_update;
+    write_submit(op);
+    return true;
+}
+
+bool resp_begin_save(struct call *k, bool silent)
+{
+    struct write_op *op = begin_op(k->conn, 0, true);
+    struct resp_out out = {NULL, 2, false};
+
+    if (op == NULL)
+        return false;
+    k->later = !silent;
+    if (op->finished)
+        return true;
+    op->call->silent |= silent;
+    out.to = &op->call->reply;
+    resp_put_simple(&out, "OK");
+    if (out.failed)
+        write_finish(op, err_memory(&op->completion.error, "a reply"));
+    else
+        write_submit(op); /* empty, and synced: so is all before it */
+    return true;
+}
+
+void resp_completed(struct write_op *op)
+{
+    struct conn *c = op->conn;
+    struct counters *n = &c->loop->server->counters;
+    struct resp_call *rc = op->call;
+    size_t mark = c->out.len;
+    struct resp_out out = {&c->out, c->resp->proto, false};
+
+    if (rc != NULL && op->completion.code == QUERN_OK) {
+        count(&n->sets, rc->puts);
+        count(&n->set_bytes, rc->put_bytes);
+        count(&n->deletes, rc->deletes);
+        count(&n->deletes_found, rc->deletes);
+        if (op->synced)
+            atomic_store(&c->loop->server->resp->saved_at, c->loop->date_at);
+    }
+    if (!c->closing) {
+        if (op->completion.code != QUERN_OK)
+            reply_failure(&out, op->completion.code, &op->completion.error);
+        else if (rc->is_exec)
+            transaction_reply(c, rc, &out);
+        else
+            resp_put_raw(&out, rc->reply.data, rc->reply.len);
+        if (out.failed)
+            conn_cut(c);
+        else if (rc != NULL && rc->silent)
+            c->out.len = mark;
+    }
+    if (rc != NULL)
+        resp_call_clear(rc);
+}

@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""The Redis protocol as its users meet it: redis-cli, redis-benchmark, python3-redis; and the same
+commands sent to a real redis-server, whose bytes are compared. What is not installed is skipped."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from quernd import Resp, Server, Skip, command, equal, main, test, until
+
+
+def need(program):
+    if shutil.which(program) is None:
+        raise Skip(f"no {program} here")
+
+
+def run(*words, **more):
+    done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=120, check=False, **more)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+@test
+def redis_cli_works():
+    need("redis-cli")
+    with Server("--durability", "os") as s:
+        def cli(*words, **more):
+            return run("redis-cli", "-p", s.resp_port, *words, **more)
+        equal(cli("set", "a", "1"), (0, "OK\n"))
+        equal(cli("incr", "a"), (0, "2\n"))
+        equal(cli("-3", "get", "a"), (0, "2\n"))
+        equal(cli("get", "none"), (0, "\n"))
+        equal(cli("mset", "b", "x y", "c", "3"), (0, "OK\n"))
+        equal(cli("--scan"), (0, "a\nb\nc\n"))
+        code, said = cli(input=b"ping\nget b\nmulti\nset d 4\nexec\n")
+        equal((code, said.replace("\n\n", "\n")), (0, "PONG\nx y\nOK\nQUEUED\nOK\n"))
+        bulk = b"".join(command("SET", f"k{i}", i) for i in range(2000))
+        code, said = cli("--pipe", input=bulk)
+        assert code == 0 and "errors: 0, replies: 2000" in said, said
+        equal(cli("dbsize"), (0, "2004\n"))
+        assert "redis_version:7.2.4" in cli("info", "server")[1]
+        assert cli("client", "list")[1].count("\n") >= 1
+
+
+@test
+def redis_benchmark_works():
+    need("redis-benchmark")
+    with Server("--durability", "os") as s:
+        for more in ((), ("-P", 16), ("-3",)):
+            code, said = run("redis-benchmark", "-p", s.resp_port, "-q", "-n", 2000, "-c", 10, "-r", 100,
+                             "-t", "ping,set,get,incr,mset", *more)
+            assert code == 0 and "WARNING" not in said and "rror" not in said, said
+            for name in ("PING_MBULK", "SET", "GET", "INCR", "MSET"):
+                assert name in said, said
+
+
+@test
+def python_redis_works():
+    sys.path.append("/usr/lib/python3/dist-packages")  # where Debian has it, whichever Python this is
+    try:
+        import redis
+    except ImportError as why:
+        raise Skip("no python3-redis here") from why
+    with Server("--durability", "os") as s:
+        r = redis.Redis(port=s.resp_port)
+        assert r.ping() and r.set("a", b"\0\r\n") and r.get("a") == b"\0\r\n"
+        equal((r.incr("n"), r.incrby("n", 5), r.decr("n"), r.append("s", "xy"), r.strlen("s")), (1, 6, 5, 2, 2))
+        equal((r.set("a", "2", nx=True), r.set("b", "2", xx=True), r.set("a", "3", get=True)),
+              (None, None, b"\0\r\n"))
+        r.mset({"x": 1, "y": 2})
+        equal(r.mget("x", "none", "y"), [b"1", None, b"2"])
+        equal(sorted(r.scan_iter(match="*", count=2)), sorted(r.keys()))
+        with r.pipeline() as p:
+            p.set("t", 1)
+            p.incr("t")
+            p.get("t")
+            equal(p.execute(), [True, 2, b"2"])
+        with r.pipeline() as p:
+            p.watch("t")
+            r.set("t", 9)
+            p.multi()
+            p.set("t", 10)
+            try:
+                p.execute()
+                raise AssertionError("WATCH saw nothing")
+            except redis.WatchError:
+                pass
+        def double(p):
+            value = int(p.get("t"))
+            p.multi()
+            p.set("t", 2 * value)
+        r.transaction(double, "t")
+        equal(r.get("t"), b"18")
+        equal((r.delete("t", "none"), r.exists("t"), r.type("a"), r.dbsize() > 3), (1, 0, b"string", True))
+        assert r.info()["redis_version"] == "7.2.4" and r.info("keyspace")["db0"]["keys"] > 3
+        assert r.client_list()[0]["db"] == "0" and r.config_get("save") == {"save": ""}
+        assert r.time()[0] > 0 and r.lastsave() is not None and r.command_count() > 50
+        assert r.client_setname("me") and r.client_getname() == "me" and r.client_id() > 0
+        assert r.object("encoding", "n") == b"int" and r.memory_usage("n") > 0
+        assert r.save() and r.rename("n", "m") and r.copy("m", "o") and r.role()[0] == b"master"
+        try:
+            r.incr("s")
+            raise AssertionError("no error")
+        except redis.ResponseError as error:
+            equal(str(error), "value is not an integer or out of range")
+        r.close()
+
+
+class RealRedis:
+    """A private redis-server on a free port of 127.0.0.1, without a file."""
+
+    def __enter__(self):
+        need("redis-server")
+        self.dir = tempfile.mkdtemp(prefix="quern-e2e-")
+        self.process = None
+        for _ in range(20):
+            port = random.randrange(20000, 30000)
+            process = subprocess.Popen(
+                ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
+                 "no", "--databases", "1", "--slowlog-log-slower-than", "-1", "--dir", self.dir], stdout=subprocess.DEVNULL)
+            try:
+                until(lambda: process.poll() is not None or self._answers(port), "redis-server", 10)
+            except AssertionError:
+                process.kill()
+                raise
+            if process.poll() is None:
+                self.process, self.port = process, port
+                return self
+        raise Skip("no redis-server came up")
+
+    @staticmethod
+    def _answers(port):
+        try:
+            with Resp(port, 2) as r:
+                return r.call("PING") == "PONG"
+        except OSError:
+            return False
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(20)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def some_words(rng):
+    key = lambda: rng.choice(["a", "b", "c", "d", "key:1", "key:2"])
+    value = lambda: rng.choice(["1", "-7", "3.25", "x", "", "abc", "01", " 2", "9223372036854775807",
+                                "hello world", "a\r\nb", "1e3"])
+    number = lambda: rng.choice(["0", "1", "-1", "5", "-3", "100", "x", "9223372036854775807",
+                                 "-9223372036854775808", "1.5", ""])
+    choices = [
+        lambda: ("GET", key()), lambda: ("SET", key(), value()), lambda: ("SET", key(), value(), "NX"),
+        lambda: ("SET", key(), value(), "XX"), lambda: ("SET", key(), value(), "GET"),
+        lambda: ("SET", key(), value(), "NX", "GET"), lambda: ("SET", key(), value(), "nx", "xx"),
+        lambda: ("SET", key(), value(), "BAD"), lambda: ("SETNX", key(), value()),
+        lambda: ("GETSET", key(), value()), lambda: ("GETDEL", key()), lambda: ("MGET", key(), key(), key()),
+        lambda: ("MSET", key(), value(), key(), value()), lambda: ("MSET", key(), value(), key()),
+        lambda: ("MSETNX", key(), value(), key(), value()), lambda: ("APPEND", key(), value()),
+        lambda: ("STRLEN", key()), lambda: ("GETRANGE", key(), number(), number()),
+        lambda: ("SUBSTR", key(), number(), number()), lambda: ("SETRANGE", key(), rng.choice(["0", "3", "x", "-1"]), value()),
+        lambda: ("INCR", key()), lambda: ("DECR", key()), lambda: ("INCRBY", key(), number()),
+        lambda: ("DECRBY", key(), number()), lambda: ("INCRBYFLOAT", key(), rng.choice(["1", "0.1", "-2.5", "1e2", "x", "nan", " 1", "-0"])),
+        lambda: ("DEL", key(), key()), lambda: ("UNLINK", key()), lambda: ("EXISTS", key(), key(), "none"),
+        lambda: ("TYPE", key()), lambda: ("TOUCH", key(), key()), lambda: ("RENAME", key(), key()),
+        lambda: ("RENAMENX", key(), key()), lambda: ("COPY", key(), key()),
+        lambda: ("COPY", key(), key(), "REPLACE"), lambda: ("COPY", key(), key(), "DB", rng.choice(["0", "1", "x"])),
+        lambda: ("OBJECT", "REFCOUNT", "none"), lambda: ("OBJECT", "FREQ", key()),
+        lambda: ("DBSIZE",), lambda: ("PING",), lambda: ("PING", value()), lambda: ("ECHO", value()),
+        lambda: ("SELECT", rng.choice(["0", "1", "x", "-1"])), lambda: ("CLIENT", "SETNAME", rng.choice(["me", "a b"])),
+        lambda: ("CLIENT", "GETNAME"), lambda: ("CLIENT", "NOPE"), lambda: ("CLIENT",), lambda: ("GET",),
+        lambda: ("nope",), lambda: ("nope", value(), "x" * 200, "y"), lambda: ("HELLO", rng.choice(["4", "x", "1"])),
+        lambda: ("HELLO", "2", "NOPE"), lambda: ("CONFIG", "NOPE"), lambda: ("CONFIG", "SET", "nope", "1"),
+        lambda: ("CONFIG", "SET", "nope"), lambda: ("COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"),
+        lambda: ("COMMAND", "GETKEYS", "GET"), lambda: ("COMMAND", "GETKEYS", "PING", "x"), lambda: ("COMMAND", "NOPE"),
+        lambda: ("AUTH", "x"), lambda: ("AUTH", "bob", "x"), lambda: ("AUTH", "a", "b", "c"),
+        lambda: ("WAIT", "0", "0"), lambda: ("ROLE",), lambda: ("SCAN", "0", "COUNT", "0"),
+        lambda: ("SCAN", "x"), lambda: ("SCAN", "0", "NOPE"), lambda: ("SCAN", "0", "NOPE", "1"),
+        lambda: ("MULTI",), lambda: ("MULTI",), lambda: ("EXEC",), lambda: ("EXEC",), lambda: ("DISCARD",),
+        lambda: ("WATCH", key()), lambda: ("UNWATCH",), lambda: ("RESET",), lambda: ("SHUTDOWN", "NOPE"),
+        lambda: ("MEMORY", "USAGE", "none"), lambda: ("LATENCY", "LATEST"), lambda: ("SLOWLOG", "LEN"),
+        lambda: ("BGSAVE", "NOPE"), lambda: ("OBJECT", "NOPE"), lambda: ("MEMORY", "NOPE"),
+        lambda: ("OBJECT", "ENCODING", "none"), lambda: ("SLOWLOG", "NOPE"), lambda: ("LATENCY", "NOPE"),
+    ]
+    return rng.choice(choices)()
+
+
+@test
+def the_same_commands_have_the_same_bytes_as_in_redis():
+    seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
+    rng = random.Random(seed)
+    print(f"# TEST_SEED={seed}")
+    with RealRedis() as real, Server("--durability", "os") as s, Resp(real.port) as theirs, s.resp() as ours:
+        said, queues = [], False
+        for proto in ("2", "3"):
+            for r in (theirs, ours):
+                r.call("HELLO", proto)
+            for _ in range(4000):
+                words = some_words(rng)
+                if words[0] == "MULTI" or words[0] in ("EXEC", "DISCARD", "RESET"):
+                    queues = words[0] == "MULTI"
+                if queues and words[0] == "DBSIZE":
+                    continue  # docs/resp.md: it is counted after the transaction
+                said.append(words)
+                theirs.write(*words)
+                ours.write(*words)
+                want, got = theirs.raw(), ours.raw()
+                if words == ("RESET",):
+                    for r in (theirs, ours):
+                        r.call("HELLO", proto)
+                if want != got:
+                    for earlier in said[-8:]:
+                        print(f"# {earlier}")
+                equal(got, want, words)
+
+
+@test
+def what_is_no_request_has_the_same_bytes_as_in_redis():
+    cases = [b"*x\r\n", b"*1048577000000\r\n", b"*1\r\nx\r\n", b"*1\r\n$-1\r\n", b"*1\r\n$x\r\n", b"x \"a\r\n",
+             b"x 'a'b\r\n", b"a" * 70000, b"*" + b"1" * 70000, b"*1\r\n$" + b"1" * 70000,
+             b"*-1\r\n*0\r\n\r\nPING\r\n*x\r\n", b"ping 'a\\'b'\r\necho \"\\x41\\n\"\r\n*x\r\n",
+             b"get a b c\r\n*1\r\n$3\r\nfoo\r\n*x\r\n", b"  ping \r\n\n\nping\n*x\r\n"]
+    with RealRedis() as real, Server("--durability", "os") as s:
+        for sent in cases:
+            said = []
+            for port in (real.port, s.resp_port):
+                with Resp(port) as r:
+                    r.send(sent)
+                    whole = b""
+                    try:
+                        while True:
+                            data = r.socket.recv(65536)
+                            if not data:
+                                break
+                            whole += data
+                    except ConnectionResetError:
+                        pass
+                    said.append(whole)
+            equal(said[1], said[0], sent[:40])
+
+
+@test
+def the_table_is_that_of_redis():
+    with RealRedis() as real, Server("--durability", "os") as s, Resp(real.port) as theirs, s.resp() as ours:
+        redis = {info[0]: info for info in theirs.call("COMMAND")}
+        hidden = {"skip_slowlog", "no_async_loading"}
+
+        def compare(mine, other):
+            equal(mine[1], other[1], (mine[0], "arity"))
+            equal(mine[3:6], other[3:6], (mine[0], "keys"))
+            equal(set(mine[2]), set(other[2]) - hidden, (mine[0], "flags"))
+            subs = {info[0]: info for info in other[9]}
+            for sub in mine[9]:
+                if sub[0] in subs:
+                    compare(sub, subs[sub[0]])
+        for info in ours.call("COMMAND"):
+            if info[0] in redis:
+                compare(info, redis[info[0]])
+
+
+if __name__ == "__main__":
+    main()
