@@ -10,6 +10,7 @@
  * that fails refuses all of them. What does not keep to the shape above is refused as a whole: a
  * member that nobody reads might have been the condition that mattered. */
 #include "server/item.h"
+#include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
@@ -268,6 +269,7 @@ static void read_ahead(struct conn *c, const struct verb *v)
 
         if (s->kind == STEP_CHECK || s->kind == STEP_GET)
             IGNORE(quern_get(c->loop->server->db, step_key(v, s), NULL, &c->loop->value, &ignored));
+        pool_put_value(c->loop);
     }
 }
 
@@ -349,4 +351,5 @@ void batch_answer(struct conn *c, const struct write_op *op, const char *extra)
         conn_cut(c);
     else
         reply_with(c, op->manner, 200, "application/json", buf_slice(text), extra);
+    pool_give_back(text);
 }

@@ -9,6 +9,7 @@
  * the store may change. The cursor names a key and no state of the server's, so it has no lifetime:
  * every key that is there all the while is listed once. */
 #include "server/item.h"
+#include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
@@ -302,6 +303,7 @@ void keys_list(struct conn *c, struct manner manner, struct quern_slice body)
                        buf_slice(l.out), "Cache-Control: no-store\r\n");
         else
             reply_store_error(c, manner, code, &err);
+        pool_give_back(&c->loop->text);
     }
     listing_done(&l);
 }

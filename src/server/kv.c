@@ -8,6 +8,7 @@
  *     GET HEAD PUT DELETE, and POST with op=incr|append|getset. A path without a key is no key: a
  *     client that lost it on the way must not delete or read anything. */
 #include "server/item.h"
+#include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
@@ -204,6 +205,8 @@ static void reply_meta(struct conn *c, struct manner manner)
     else
         reply_with(c, manner, 200, "application/json", buf_slice(text),
                    "Cache-Control: no-cache\r\n");
+    pool_give_back(text);
+    pool_put_value(c->loop);
 }
 
 void kv_get(struct conn *c, struct manner manner, struct quern_slice body)

@@ -35,6 +35,12 @@ void pool_give_back(struct buf *b)
         buf_done(b);
 }
 
+void pool_put_value(struct loop *loop)
+{
+    if (loop->value.len > BUFFER_BYTES_KEPT_MAX)
+        quern_value_done(&loop->value);
+}
+
 void pool_put_conn(struct conn *c)
 {
     struct loop *loop = c->loop;

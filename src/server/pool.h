@@ -14,7 +14,8 @@ struct write_op *pool_take_op(struct conn *c);
 /* Take the oldest write out of the connection's queue; it has finished. */
 void pool_put_op(struct conn *c);
 
-void pool_give_back(struct buf *b); /* empty it, and keep its memory unless that is large */
-void pool_free(struct loop *loop);  /* everything spare; the loop has ended */
+void pool_give_back(struct buf *b);     /* empty it, and keep its memory unless that is large */
+void pool_put_value(struct loop *loop); /* the same for the value that was read last */
+void pool_free(struct loop *loop);      /* everything spare; the loop has ended */
 
 #endif

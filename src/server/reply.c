@@ -69,22 +69,22 @@ static void tally(struct conn *c, int status)
           1);
 }
 
-void reply_whole(struct conn *c, struct manner manner, struct http_reply *reply,
+void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
                  struct quern_slice body)
 {
     struct quern_error err;
 
-    tally(c, reply->status);
-    reply->server = c->loop->server->name;
-    reply->date = c->loop->date;
-    reply->request_id = manner.request_id;
-    reply->close = manner.close;
-    reply->keep = manner.keep;
+    tally(c, reply.status);
+    reply.server = c->loop->server->name;
+    reply.date = c->loop->date;
+    reply.request_id = manner.request_id;
+    reply.close = manner.close;
+    reply.keep = manner.keep;
     if (manner.close)
         c->last = true;
     if (manner.head)
         body.len = 0;
-    if (http_reply_head(&c->out, reply, &err) || buf_append(&c->out, body.data, body.len, &err))
+    if (http_reply_head(&c->out, &reply, &err) || buf_append(&c->out, body.data, body.len, &err))
         conn_cut(c);
 }
 
@@ -99,7 +99,7 @@ void reply_with(struct conn *c, struct manner manner, int status, const char *ty
         .extra = extra,
     };
 
-    reply_whole(c, manner, &reply, body);
+    reply_whole(c, manner, reply, body);
 }
 
 MUST_USE static enum quern_code add(struct buf *out, const char *text, struct quern_error *err)
@@ -283,7 +283,7 @@ void reply_stream_head(struct conn *c, struct manner manner, int status)
     };
 
     manner.close = true;
-    reply_whole(c, manner, &reply, (struct quern_slice){NULL, 0});
+    reply_whole(c, manner, reply, (struct quern_slice){NULL, 0});
     c->chunked_words = reply.framing == HTTP_CHUNKED;
     c->last = false; /* there is more to say */
 }

@@ -37,7 +37,7 @@ void reply_precondition_failed(struct conn *c, struct manner manner, bool there,
                                quern_seq revision);
 
 /* Status, head and body as they are. */
-void reply_whole(struct conn *c, struct manner manner, struct http_reply *reply,
+void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
                  struct quern_slice body);
 
 /* The head of a body without known length: chunked, or for HTTP/1.0 up to the end of the

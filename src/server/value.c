@@ -48,17 +48,18 @@ static void refuse_beyond(struct conn *c, struct manner manner, size_t length)
     reply_error(c, manner, &bad, extra);
 }
 
-static void send_bytes(struct conn *c, struct manner manner, struct http_reply *reply, size_t first)
+static void send_bytes(struct conn *c, struct manner manner, const struct http_reply *reply,
+                       size_t first)
 {
     struct quern_value *value = &c->loop->value;
     size_t count = (size_t)reply->length;
 
     if (count < BIG_BYTES_MIN || manner.head) {
-        reply_whole(c, manner, reply,
+        reply_whole(c, manner, *reply,
                     (struct quern_slice){(const uint8_t *)value->data + first, count});
         return;
     }
-    reply_whole(c, manner, reply, (struct quern_slice){NULL, 0});
+    reply_whole(c, manner, *reply, (struct quern_slice){NULL, 0});
     c->big = *value;
     c->big.data = (const uint8_t *)value->data + first;
     c->big.len = count;

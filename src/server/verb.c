@@ -13,6 +13,7 @@
  * it there. */
 #include "server/verb.h"
 
+#include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/writes.h"
@@ -110,6 +111,7 @@ static void attempt(struct write_op *op)
         code = QUERN_CONFLICT;
     if (code == QUERN_OK && v->wants_old && v->there)
         code = buf_assign(&v->result, (struct quern_slice){loop->value.data, loop->value.len}, err);
+    pool_put_value(loop);
     if (code == QUERN_OK)
         code = fill(op, err);
     if (code == QUERN_OK)
@@ -165,6 +167,7 @@ void verb_update(struct conn *c, struct manner manner, struct verb *v, quern_upd
     if (v->key.len > 0)
         code = quern_get(c->loop->server->db, buf_slice(&v->key), NULL, &c->loop->value,
                          &op->completion.error);
+    pool_put_value(c->loop);
     op->update = fn;
     if (code == QUERN_OK || code == QUERN_NOT_FOUND)
         write_submit(op);
