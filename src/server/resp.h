@@ -78,7 +78,7 @@ struct watched {
 
 struct transaction {
     struct queued *first, **last;
-    size_t count, bytes;
+    size_t count, watched_count, bytes; /* bytes: of both */
     struct watched *watched;
     bool open, refused; /* MULTI was said; a command was not taken since */
 };

@@ -132,6 +132,9 @@ void reply_failure(struct resp_out *out, enum quern_code code, const struct quer
     case QUERN_CORRUPT:
         resp_put_error(out, "CORRUPT this value is damaged on disk; run quern verify: %s", story);
         break;
+    case QUERN_INVALID: /* the story says it all */
+        resp_put_error(out, "ERR %s", story);
+        break;
     default:
         resp_put_error(out, "ERR %s: %s", quern_code_name(code), story);
     }

@@ -45,6 +45,7 @@ enum {
     CMD_ALLOW_BUSY = 1 << 10,
     /* Not shown. */
     CMD_AT_ONCE = 1 << 16, /* carried out, not queued, inside MULTI */
+    CMD_ALONE = 1 << 17,   /* not inside MULTI, though Redis would */
 };
 
 enum group {
@@ -56,6 +57,7 @@ enum group {
 };
 
 #define BLIND_ALWAYS (-1)
+#define REPLY_BYTES_MAX (UINT64_C(256) << 20) /* of a command that replies with many things */
 
 struct command {
     const char *name; /* "get"; of a subcommand "list" */

@@ -47,8 +47,10 @@ static void unwatch(struct transaction *t)
         struct watched *w = t->watched;
 
         t->watched = w->next;
+        t->bytes -= sizeof(*w) + w->key.len;
         alloc_free(w);
     }
+    t->watched_count = 0;
 }
 
 static void drop_commands(struct transaction *t)
@@ -75,7 +77,7 @@ enum quern_code transaction_add(struct call *k)
     struct transaction *t = &k->conn->resp->transaction;
     struct queued *q;
 
-    if (k->command->flags & CMD_NO_MULTI) {
+    if (k->command->flags & (CMD_NO_MULTI | CMD_ALONE)) {
         t->refused = true;
         return call_error(k, "ERR Command not allowed inside a transaction");
     }
@@ -125,6 +127,8 @@ enum quern_code transaction_run(struct call *k, struct resp_call *rc)
         if (code != QUERN_OK)
             return code;
         q->reply_to = rc->reply.len;
+        if (rc->reply.len > REPLY_BYTES_MAX)
+            return err_set(k->err, QUERN_INVALID, "the transaction's replies are over 256 MiB");
     }
     return QUERN_OK;
 }
@@ -250,6 +254,8 @@ enum quern_code cmd_watch(struct call *k)
             return code;
         if (k->args[i].len == 0 || k->args[i].len > QUERN_KEY_BYTES_MAX)
             continue; /* no key can be so: it will not change */
+        if (t->watched_count == TRANSACTION_COUNT_MAX || t->bytes > TRANSACTION_BYTES_MAX)
+            return call_error(k, "ERR too many keys are watched");
         w = alloc_bytes(sizeof(*w) + k->args[i].len);
         if (w == NULL) {
             k->out.failed = true;
@@ -258,6 +264,8 @@ enum quern_code cmd_watch(struct call *k)
         memcpy(w + 1, k->args[i].data, k->args[i].len);
         *w = (struct watched){t->watched, code == QUERN_OK, k->value->seq, {w + 1, k->args[i].len}};
         t->watched = w;
+        t->watched_count++;
+        t->bytes += sizeof(*w) + k->args[i].len;
     }
     atomic_store_explicit(&k->conn->resp->client.watches, true, memory_order_relaxed);
     return call_ok(k);

@@ -39,7 +39,8 @@ enum quern_code cmd_keys(struct call *k)
 
     if (code != QUERN_OK)
         return code;
-    for (bool on = quern_iter_first(it); on && !list.failed; on = quern_iter_next(it)) {
+    for (bool on = quern_iter_first(it); on && !list.failed && found.len <= REPLY_BYTES_MAX;
+         on = quern_iter_next(it)) {
         if (!resp_glob_matches(pattern, quern_iter_key(it)))
             continue;
         resp_put_bulk(&list, quern_iter_key(it));
@@ -47,6 +48,8 @@ enum quern_code cmd_keys(struct call *k)
     }
     code = quern_iter_error(it, k->err);
     quern_iter_free(it);
+    if (code == QUERN_OK && found.len > REPLY_BYTES_MAX)
+        code = err_set(k->err, QUERN_INVALID, "the reply is over 256 MiB; SCAN takes any number");
     if (code != QUERN_OK)
         return code;
     resp_put_array(&k->out, n);

@@ -94,6 +94,8 @@ enum quern_code cmd_mget(struct call *k)
             else if (code == QUERN_NOT_FOUND)
                 resp_put_null(&k->out);
         }
+        if (code == QUERN_OK && k->out.to->len - mark > REPLY_BYTES_MAX)
+            code = err_set(k->err, QUERN_INVALID, "the reply is over 256 MiB");
         if (code != QUERN_OK && code != QUERN_NOT_FOUND) {
             k->out.to->len = mark;
             return code;

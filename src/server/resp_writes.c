@@ -97,17 +97,22 @@ static enum quern_code run_update(void *arg, struct quern_update *u, struct quer
 }
 
 /* What the update will read is read now, so that no writer waits for the disk inside it. A failure
- * shows again there. */
-static void warm(struct server *server, const struct command *command,
-                 const struct quern_slice *args, size_t argc, struct quern_value *value)
+ * shows again there. The values count as bytes of the op, since its reply or its batch may be as
+ * large: behind much of that no further write is begun. */
+static void warm(struct write_op *op, const struct command *command, const struct quern_slice *args,
+                 size_t argc)
 {
+    struct loop *loop = op->conn->loop;
     size_t last = command_last_key(command, argc);
     struct quern_error ignored;
 
     for (size_t i = (size_t)command->first_key; last > 0 && i <= last;
          i += (size_t)command->key_step) {
-        if (args[i].len > 0 && args[i].len <= QUERN_KEY_BYTES_MAX)
-            IGNORE(quern_get(server->db, args[i], NULL, value, &ignored));
+        if (args[i].len == 0 || args[i].len > QUERN_KEY_BYTES_MAX ||
+            quern_get(loop->server->db, args[i], NULL, &loop->value, &ignored) != QUERN_OK)
+            continue;
+        op->bytes += loop->value.len;
+        op->conn->op_bytes += loop->value.len;
     }
 }
 
@@ -157,7 +162,7 @@ void resp_begin_write(struct call *k)
         write_finish(op, err_memory(&op->completion.error, "a write"));
         return;
     }
-    warm(k->server, k->command, k->args, k->argc, k->value);
+    warm(op, k->command, k->args, k->argc);
     op->update = run_update;
     write_submit(op);
 }
@@ -181,7 +186,7 @@ bool resp_begin_exec(struct call *k)
     c->resp->transaction = (struct transaction){.last = &c->resp->transaction.first};
     for (struct queued *q = t->first; q != NULL; q = q->next) {
         if (q->command->where != HERE)
-            warm(k->server, q->command, q->args, q->argc, k->value);
+            warm(op, q->command, q->args, q->argc);
     }
     for (struct watched *w = t->watched; w != NULL; w = w->next)
         IGNORE(quern_get(k->server->db, w->key, NULL, k->value, k->err));

@@ -21,6 +21,11 @@ def arity(name):
     return Refused(f"ERR wrong number of arguments for '{name}' command")
 
 
+def peak_kib(server):
+    with open(f"/proc/{server.process.pid}/status", encoding="ascii") as f:
+        return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1))
+
+
 def all_of(server, rows):
     """Each row: (arguments as one string or a tuple, the wanted answer)."""
     with server.resp() as r:
@@ -236,6 +241,27 @@ def large_values_travel_whole():
 
 
 @test
+def replies_that_would_be_too_large_are_refused_and_many_large_ones_are_bounded():
+    big = b"x" * (1 << 20)
+    with Server("--durability", "os") as s, s.resp() as r:
+        equal(r.call("SET", "big", big), "OK")
+        many = ["big"] * 300
+        equal(r.call("MGET", *many), Refused("ERR the reply is over 256 MiB"))
+        r.send(command("MULTI") + command("SET", "k", "1") + command("GET", "big") * 300 + command("EXEC"))
+        equal([r.answer() for _ in range(302)], ["OK"] + ["QUEUED"] * 301)
+        equal(r.answer(), Refused("ERR the transaction's replies are over 256 MiB"))
+        equal(r.call("GET", "k"), None)
+        with open(f"/proc/{s.process.pid}/clear_refs", "w", encoding="ascii") as f:
+            f.write("5")  # the peak begins anew
+        equal(r.call("PING"), "PONG")
+        before = peak_kib(s)
+        r.send(command("SET", "big", "x", "NX", "GET") * 300)  # an update each, which writes nothing
+        equal([r.answer() == big for _ in range(300)], [True] * 300)
+        grown = peak_kib(s) - before
+        assert grown < 64 * 1024, f"{grown} KiB"
+
+
+@test
 def a_transaction_happens_whole_and_sees_itself():
     with Server() as s, s.resp() as r, s.resp() as other:
         equal(r.call("EXEC"), Refused("ERR EXEC without MULTI"))
@@ -249,9 +275,10 @@ def a_transaction_happens_whole_and_sees_itself():
         equal(r.call("EXEC"), ["OK", 2, b"2", "PONG", INTEGER, 1, 0, "OK", [None, b"1", b"2"], 2])
         for refused, words in (("nope", "ERR unknown command 'nope', with args beginning with: "),
                                ("GET", "ERR wrong number of arguments for 'get' command"),
-                               ("SAVE", "ERR Command not allowed inside a transaction")):
+                               ("SAVE", "ERR Command not allowed inside a transaction"),
+                               ("CLIENT REPLY OFF", "ERR Command not allowed inside a transaction")):
             equal(r.call("MULTI"), "OK")
-            equal(r.call(refused), Refused(words))
+            equal(r.call(*refused.split()), Refused(words))
             equal(r.call("EXEC"),
                   Refused("EXECABORT Transaction discarded because of previous errors."))
         equal([r.call("MULTI"), r.call("SET", "d", "1"), r.call("DISCARD"), r.call("GET", "d")],
