@@ -187,8 +187,8 @@ static enum quern_code search_tables(const struct version *version, struct sst_l
 }
 
 /* Turn what a lookup found into the caller's value. */
-static enum quern_code deliver(struct quern *db, struct moment *m, struct sst_lookup *l,
-                               struct quern_value *value, struct quern_error *err)
+static inline enum quern_code deliver(struct quern *db, struct moment *m, struct sst_lookup *l,
+                                      struct quern_value *value, struct quern_error *err)
 {
     enum quern_code code = QUERN_NOT_FOUND;
 
@@ -229,8 +229,11 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
     return code;
 }
 
-enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
-                           struct quern_value *value, bool *torn, struct quern_error *err)
+/* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
+ * was true at one moment, and it is to be asked again with a pin. */
+__attribute__((always_inline)) static inline enum quern_code
+get_at(struct quern *db, struct quern_slice key, const struct pin *at, struct quern_value *value,
+       bool *torn, struct quern_error *err)
 {
     struct sst_lookup l = {.key = key, .hash = hash_key(key)};
     struct counters *counters;
@@ -264,15 +267,22 @@ enum quern_code engine_get(struct quern *db, struct quern_slice key, const struc
     return code;
 }
 
+enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
+                           struct quern_value *value, struct quern_error *err)
+{
+    bool torn;
+
+    return get_at(db, key, at, value, &torn, err);
+}
+
 COLD static enum quern_code get_held(struct quern *db, struct quern_slice key,
                                      struct quern_value *value, struct quern_error *err)
 {
     enum quern_code code;
     struct pin pin;
-    bool torn;
 
     pin_add(db, &pin);
-    code = engine_get(db, key, &pin, value, &torn, err);
+    code = engine_get(db, key, &pin, value, err);
     pin_remove(db, &pin);
     return code;
 }
@@ -288,7 +298,7 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     err = ERR_OR(err, local);
     if (engine_check(db, err) || check_key(key, err))
         return err->code;
-    code = engine_get(db, key, pin_of(opts), value, &torn, err);
+    code = get_at(db, key, pin_of(opts), value, &torn, err);
     return LIKELY(!torn) ? code : get_held(db, key, value, err);
 }
 
@@ -364,7 +374,7 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
     return passed;
 }
 
-/* As `at` sees them, as engine_get(). *err: the first that concerned one key; OK: none. */
+/* As `at` sees them, as get_at(). *err: the first that concerned one key; OK: none. */
 static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
                      const struct pin *at, struct quern_value *values, enum quern_code *codes,
                      bool *torn, struct quern_error *err)
