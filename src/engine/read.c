@@ -17,8 +17,8 @@
  * later than for view and number. An entry that lives by then lived at the moment of the view as
  * well. One that has expired by then is absent if view and number are the present ones still; else
  * it may have been replaced in time, so that the key was there at every moment: such a read is
- * *torn*, and made once more, with a pin for its number and time. The number alone does not tell: it
- * may count a write into a MemDB that the view does not have. */
+ * *torn*, and made once more, with a pin for its number and time. The number alone does not tell:
+ * it may count a write into a MemDB that the view does not have. */
 #include "engine/engine_priv.h"
 
 #include "base/hash.h"
