@@ -309,10 +309,9 @@ void engine_updates_done(struct quern *db);
 MUST_USE enum quern_code engine_revision(struct quern *db, struct quern_slice key,
                                          const struct pin *at, quern_seq *seq,
                                          struct quern_error *err);
-/* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
- * was true at one moment, and it is to be asked again, held by a pin. */
+/* quern_get() as `at` sees it. */
 MUST_USE enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
-                                    struct quern_value *value, bool *torn, struct quern_error *err);
+                                    struct quern_value *value, struct quern_error *err);
 MUST_USE enum quern_code engine_value_copy(struct quern_value *value, const struct entry *e,
                                            struct quern_error *err);
 void engine_value_clear(struct quern_value *value);

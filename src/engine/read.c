@@ -14,10 +14,11 @@
  * pread inside the section; that only delays the freeing of what was retired meanwhile.
  *
  * Expiries. A read of the present asks for the time when it meets the first entry that has one, so
- * later than for the number. An entry that lives by then lived at the number's moment as well. One
- * that has expired by then is absent if nothing was written since the number; else it may have been
- * replaced in time, so that the key was there at every moment: such a read is *torn*, and made once
- * more, with a pin for its number and time. */
+ * later than for view and number. An entry that lives by then lived at the moment of the view as
+ * well. One that has expired by then is absent if view and number are the present ones still; else
+ * it may have been replaced in time, so that the key was there at every moment: such a read is
+ * *torn*, and made once more, with a pin for its number and time. The number alone does not tell:
+ * it may count a write into a MemDB that the view does not have. */
 #include "engine/engine_priv.h"
 
 #include "base/hash.h"
@@ -84,6 +85,7 @@ void engine_value_clear(struct quern_value *value)
 /* ---- the moment that a read is of ---- */
 
 struct moment {
+    const struct view *view;
     quern_seq seq;
     uint64_t time_ms; /* 0: not asked for yet */
     bool held;        /* by a pin: else the time is later than the number */
@@ -95,11 +97,20 @@ static const struct pin *pin_of(const struct quern_read_opts *opts)
     return opts != NULL && opts->snapshot != NULL ? &opts->snapshot->pin : NULL;
 }
 
+/* Under RCU. */
 static struct moment moment_of(struct quern *db, const struct pin *at)
 {
-    if (at != NULL)
-        return (struct moment){.seq = at->seq, .time_ms = at->time_ms, .held = true};
-    return (struct moment){.seq = atomic_load_explicit(&db->visible_seq, memory_order_acquire)};
+    struct moment m = {.view = atomic_load_explicit(&db->view, memory_order_acquire),
+                       .held = at != NULL};
+
+    m.seq = at != NULL ? at->seq : atomic_load_explicit(&db->visible_seq, memory_order_acquire);
+    m.time_ms = at != NULL ? at->time_ms : 0;
+    return m;
+}
+
+static bool is_present(struct quern *db, const struct moment *m)
+{
+    return atomic_load(&db->visible_seq) == m->seq && atomic_load(&db->view) == m->view;
 }
 
 static bool lives_yet(struct quern *db, struct moment *m, const struct entry *e)
@@ -108,7 +119,7 @@ static bool lives_yet(struct quern *db, struct moment *m, const struct entry *e)
         m->time_ms = engine_time_ms(db);
     if (entry_lives(e, m->time_ms))
         return true;
-    m->torn |= !m->held && atomic_load(&db->visible_seq) != m->seq;
+    m->torn |= !m->held && !is_present(db, m);
     return false;
 }
 
@@ -176,8 +187,8 @@ static enum quern_code search_tables(const struct version *version, struct sst_l
 }
 
 /* Turn what a lookup found into the caller's value. */
-static enum quern_code deliver(struct quern *db, struct moment *m, struct sst_lookup *l,
-                               struct quern_value *value, struct quern_error *err)
+static inline enum quern_code deliver(struct quern *db, struct moment *m, struct sst_lookup *l,
+                                      struct quern_value *value, struct quern_error *err)
 {
     enum quern_code code = QUERN_NOT_FOUND;
 
@@ -218,24 +229,25 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
     return code;
 }
 
-enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
-                           struct quern_value *value, bool *torn, struct quern_error *err)
+/* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
+ * was true at one moment, and it is to be asked again with a pin. */
+__attribute__((always_inline)) static inline enum quern_code
+get_at(struct quern *db, struct quern_slice key, const struct pin *at, struct quern_value *value,
+       bool *torn, struct quern_error *err)
 {
     struct sst_lookup l = {.key = key, .hash = hash_key(key)};
     struct counters *counters;
-    const struct view *view;
     struct moment moment;
     enum quern_code code = QUERN_OK;
     uint64_t passed = 0;
 
     rcu_enter();
-    view = atomic_load_explicit(&db->view, memory_order_acquire);
     moment = moment_of(db, at);
     l.seq = moment.seq;
-    prefetch_mems(view, l.hash);
-    l.found = search_mems(view, &l);
+    prefetch_mems(moment.view, l.hash);
+    l.found = search_mems(moment.view, &l);
     if (!l.found)
-        code = search_tables(view->version, &l, &passed, err);
+        code = search_tables(moment.view->version, &l, &passed, err);
     if (LIKELY(code == QUERN_OK))
         code = deliver(db, &moment, &l, value, err);
     rcu_leave();
@@ -255,15 +267,22 @@ enum quern_code engine_get(struct quern *db, struct quern_slice key, const struc
     return code;
 }
 
+enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
+                           struct quern_value *value, struct quern_error *err)
+{
+    bool torn;
+
+    return get_at(db, key, at, value, &torn, err);
+}
+
 COLD static enum quern_code get_held(struct quern *db, struct quern_slice key,
                                      struct quern_value *value, struct quern_error *err)
 {
     enum quern_code code;
     struct pin pin;
-    bool torn;
 
     pin_add(db, &pin);
-    code = engine_get(db, key, &pin, value, &torn, err);
+    code = engine_get(db, key, &pin, value, err);
     pin_remove(db, &pin);
     return code;
 }
@@ -279,7 +298,7 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     err = ERR_OR(err, local);
     if (engine_check(db, err) || check_key(key, err))
         return err->code;
-    code = engine_get(db, key, pin_of(opts), value, &torn, err);
+    code = get_at(db, key, pin_of(opts), value, &torn, err);
     return LIKELY(!torn) ? code : get_held(db, key, value, err);
 }
 
@@ -355,25 +374,23 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
     return passed;
 }
 
-/* As `at` sees them, as engine_get(). *err: the first that concerned one key; OK: none. */
+/* As `at` sees them, as get_at(). *err: the first that concerned one key; OK: none. */
 static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
                      const struct pin *at, struct quern_value *values, enum quern_code *codes,
                      bool *torn, struct quern_error *err)
 {
     struct counters *counters;
-    const struct view *view;
     struct moment moment;
     uint64_t found = 0, passed = 0;
 
     err_clear(err);
     rcu_enter();
-    view = atomic_load_explicit(&db->view, memory_order_acquire);
     moment = moment_of(db, at);
     for (size_t done = 0; done < n; done += LOOKUPS_MAX) {
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        passed += get_some(view, keys + done, some, moment.seq, &m);
+        passed += get_some(moment.view, keys + done, some, moment.seq, &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 

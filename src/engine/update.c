@@ -209,13 +209,12 @@ enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
     const struct pin *at = u->shared->at;
     struct quern_error local;
     struct entry e;
-    bool torn;
 
     err = ERR_OR(err, local);
     if (check_key(key, err) || note_own(u, err))
         return err->code;
     if (!places_find(&u->shared->own, key, &e) && !places_find(&u->shared->before, key, &e))
-        return engine_get(u->db, key, at, value, &torn, err);
+        return engine_get(u->db, key, at, value, err);
     if (entry_lives(&e, at->time_ms))
         return engine_value_copy(value, &e, err);
     engine_value_clear(value);

@@ -291,14 +291,17 @@ static void *look_for_it(void *arg)
     return NULL;
 }
 
-/* The key lives at every moment: it is put anew before the time comes at which it would expire. */
+/* The key lives at every moment: it is put anew before the time comes at which it would expire, and
+ * often into another MemDB. */
 TEST(a_key_that_is_renewed_in_time_is_never_missed)
 {
     struct sim *sim OWNED(sim_free) = sim_at(1000);
     struct renewal one = {.sim = sim}, many = {.sim = sim, .many = true};
+    struct quern_options options = world_options();
     pthread_t threads[2];
 
-    CHECK_OK(world_open(sim, NULL, &one.db, &err), &err);
+    options.memdb_bytes = 4096;
+    CHECK_OK(world_open(sim, &options, &one.db, &err), &err);
     many.db = one.db;
     CHECK_OK(put_until(one.db, 1, 1, 1001), &err);
     CHECK(pthread_create(&threads[0], NULL, look_for_it, &one) == 0);
