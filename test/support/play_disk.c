@@ -249,7 +249,9 @@ static bool differs(const struct contents *c, size_t n, struct model_cell want)
 {
     struct quern_slice got = {c->value[n].data, c->value[n].len};
 
-    return c->there[n] != (want.stamp != 0) || (c->there[n] && !model_value_is(want, got));
+    return c->there[n] != (want.stamp != 0) ||
+           (c->there[n] &&
+            (!model_value_is(want, got) || c->value[n].expires_ms != want.expires_ms));
 }
 
 /* Which prefix of the log is it, `low` changes or more? Then that is the state and the base. */
