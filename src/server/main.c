@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/process.h"
+#include "base/ticks.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -257,6 +258,7 @@ int main(int argc, char **argv)
     int status;
 
     process_prepare();
+    ticks_init();
     if (!options_parse(argc, argv, &options, &status))
         return status;
     if (options.print_commands) {
