@@ -39,14 +39,22 @@ struct house {
 
 static void on_event(void *arg, const struct quern_event *event)
 {
-    static const char *const names[] = {
-        "opened",   "torn tail", "flushed", "compacted", "slowed",
-        "no space", "resumed",   "corrupt", "failed",    "closed",
+    static const struct {
+        const char *name;
+        enum say_level level;
+    } kinds[] = {
+        {"opened", SAY_INFO},    {"torn tail", SAY_WARNING}, {"flushed", SAY_INFO},
+        {"compacted", SAY_INFO}, {"slowed", SAY_WARNING},    {"no space", SAY_WARNING},
+        {"resumed", SAY_INFO},   {"corrupt", SAY_ERROR},     {"failed", SAY_ERROR},
+        {"closed", SAY_INFO},
     };
     unsigned kind = (unsigned)event->kind;
 
     (void)arg;
-    say_event("%s: %s", kind < ARRAY_LEN(names) ? names[kind] : "event", event->text);
+    if (kind < ARRAY_LEN(kinds))
+        say_event(kinds[kind].level, kinds[kind].name, "%s", event->text);
+    else
+        say_event(SAY_INFO, "event", "%s", event->text);
 }
 
 static int open_store(struct server *server)

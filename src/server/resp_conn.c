@@ -122,7 +122,8 @@ static void answer_http(struct conn *c)
 
     if ((before == 0 || now - before > SAY_AGAIN_MS) &&
         atomic_compare_exchange_strong(&said_at, &before, now + 1))
-        say_event("%s speaks HTTP on the Redis protocol's port; the connection is closed",
+        say_event(SAY_WARNING, "wrong door",
+                  "%s speaks HTTP on the Redis protocol's port; the connection is closed",
                   c->resp->client.peer);
     c->last = true;
     if (c->resp->request.count != 3)
