@@ -6,6 +6,7 @@
 #define SERVER_CONN_H
 
 #include "server/loop.h"
+#include "server/measure.h"
 #include "server/params.h"
 
 /* How a reply is to be given: what the request said of it, kept until a write completes. */
@@ -16,6 +17,7 @@ struct manner {
     bool close;   /* the connection ends after it */
     bool keep;    /* an HTTP/1.0 client wants to hear that it does not */
     char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
+    struct asked asked;
 };
 
 struct verb;
@@ -79,6 +81,7 @@ struct conn {
     struct buf body; /* of a chunked request, decoded */
     struct http_request request;
     struct http_chunked chunked;
+    struct heard heard;
     enum conn_phase phase;
     const struct route *route;
     struct params params; /* of the query */

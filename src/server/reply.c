@@ -2,6 +2,7 @@
 #include "server/reply.h"
 
 #include "server/conditions.h"
+#include "server/serve.h"
 
 #include "base/error.h"
 
@@ -39,7 +40,7 @@ static void name_request(const struct conn *c, char to[HTTP_REQUEST_ID_BYTES_MAX
     to[n] = '\0';
 }
 
-struct manner manner_of(const struct conn *c)
+struct manner manner_of(struct conn *c)
 {
     const struct http_request *r = &c->request;
     struct manner m = {0};
@@ -56,6 +57,9 @@ struct manner manner_of(const struct conn *c)
         m.problem |= http_prefers(accept, problem_type, "");
     }
     name_request(c, m.request_id);
+    m.asked.method = (uint16_t)r->method;
+    measure_begin(&c->loop->measure, &m.asked, &c->heard, conn_arrived(c) - c->used, serve_kind(c),
+                  c->used);
     return m;
 }
 
@@ -86,6 +90,10 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
         body.len = 0;
     if (http_reply_head(&c->out, &reply, &err) || buf_append(&c->out, body.data, body.len, &err))
         conn_cut(c);
+    measure_done(&c->loop->measure, &manner.asked,
+                 reply.status < 400   ? OUTCOME_OK
+                 : reply.status < 500 ? OUTCOME_REFUSED
+                                      : OUTCOME_FAILED);
 }
 
 void reply_with(struct conn *c, struct manner manner, int status, const char *type,

@@ -5,6 +5,7 @@
  *     DELETE  /del?key=K
  *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c batch.c
  *     /healthz /stats and such     about.c
+ *     /metrics                     metrics.c
  *     GET     /shutdown            also POST, never HEAD
  *
  * Before a body is read: is the host ours, is there such a route, with this method, may this page
@@ -147,6 +148,7 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
+    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
     if (op->verb != NULL) {
         verb_completed(op);
         return;
@@ -280,9 +282,34 @@ static const struct route routes[] = {
     {"/livez", HTTP_GET | HTTP_HEAD, READS, 0, about_life, NULL, ROUTE_ANY_TIME},
     {"/version", HTTP_GET | HTTP_HEAD, READS, 0, about_version, NULL, 0},
     {"/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/metrics", HTTP_GET | HTTP_HEAD, READS, 0, metrics_get, NULL, 0},
     {"/shutdown", HTTP_GET | HTTP_POST, "Allow: GET, POST, OPTIONS\r\n", 0, shut_down, NULL,
      ROUTE_ANY_TIME | ROUTE_NEEDS_ASKING},
 };
+
+unsigned route_count(void)
+{
+    return ARRAY_LEN(routes);
+}
+
+void route_name(unsigned number, char *to, size_t room)
+{
+    const struct route *route = &routes[number];
+
+    if (number >= ARRAY_LEN(routes))
+        (void)snprintf(to, room, "other");
+    else
+        (void)snprintf(to, room, "%s %s%s",
+                       http_method_name(route->methods & HTTP_GET ? HTTP_GET : route->methods),
+                       route->path, route->traits & ROUTE_BELOW ? "{key}" : "");
+}
+
+unsigned serve_kind(const struct conn *c)
+{
+    if (c->route == NULL || (c->route->methods & c->request.method) == 0)
+        return measure_kind_of_no_route();
+    return (unsigned)(c->route - routes);
+}
 
 static bool is_at(const struct route *route, struct quern_slice path)
 {

@@ -143,6 +143,7 @@ static void open_granted(struct letter *letter)
     struct write_op *op = (struct write_op *)letter;
 
     op->waits_at_gate = false;
+    measure_resume(&op->conn->loop->measure, &op->manner.asked, WAITED_GATE);
     pass_gate(op, buf_slice(&op->key));
 }
 
