@@ -8,6 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool always_blind(const struct call *k)
+{
+    (void)k;
+    return true;
+}
+
 /* name, arity, flags, first and last key, step, group, since, summary, where, blind, handler,
  * subcommands, parent */
 static const struct command client_subs[] = {
@@ -148,10 +154,19 @@ const struct command commands[] = {
      "1.2.0", "Carry out the transaction as one step", HERE, 0, cmd_exec, NULL, 0, NULL},
     {"exists", -2, CMD_READONLY | CMD_FAST, 1, -1, 1, GROUP_GENERIC, "1.0.0",
      "How many of the keys are there", READ, 0, cmd_exists, NULL, 0, NULL},
+    {"expire", -3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.0.0",
+     "Say in how many seconds a key expires", UPDATE, 0, cmd_expire, NULL, 0, NULL},
+    {"expireat", -3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.2.0",
+     "Say at which second since 1970 a key expires", UPDATE, 0, cmd_expireat, NULL, 0, NULL},
+    {"expiretime", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "7.0.0",
+     "At which second since 1970 a key expires; -1: never, -2: no key", READ, 0, cmd_expiretime,
+     NULL, 0, NULL},
     {"get", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0", "The value of a key", READ,
      0, cmd_get, NULL, 0, NULL},
     {"getdel", 2, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_STRING, "6.2.0",
      "The value of a key, which is deleted", UPDATE, 0, cmd_getdel, NULL, 0, NULL},
+    {"getex", -2, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_STRING, "6.2.0",
+     "The value of a key, and say when it expires", UPDATE, 0, cmd_getex, NULL, 0, NULL},
     {"getrange", 4, CMD_READONLY, 1, 1, 1, GROUP_STRING, "2.4.0", "A part of a value", READ, 0,
      cmd_getrange, NULL, 0, NULL},
     {"getset", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0",
@@ -180,7 +195,7 @@ const struct command commands[] = {
     {"module", -2, 0, 0, 0, 0, GROUP_SERVER, "4.0.0", "There are no modules", HERE, 0, NULL,
      module_subs, ARRAY_LEN(module_subs), NULL},
     {"mset", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
-     "Set keys to values, all at once", UPDATE, BLIND_ALWAYS, cmd_mset, NULL, 0, NULL},
+     "Set keys to values, all at once", UPDATE, always_blind, cmd_mset, NULL, 0, NULL},
     {"msetnx", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
      "Set keys to values if none of them is there", UPDATE, 0, cmd_msetnx, NULL, 0, NULL},
     {"multi", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_ALLOW_BUSY | CMD_AT_ONCE,
@@ -188,8 +203,22 @@ const struct command commands[] = {
      NULL},
     {"object", -2, 0, 0, 0, 0, GROUP_GENERIC, "2.2.3", "How a value is kept", HERE, 0, NULL,
      object_subs, ARRAY_LEN(object_subs), NULL},
+    {"persist", 2, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.2.0", "Let a key never expire",
+     UPDATE, 0, cmd_persist, NULL, 0, NULL},
+    {"pexpire", -3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "Say in how many milliseconds a key expires", UPDATE, 0, cmd_pexpire, NULL, 0, NULL},
+    {"pexpireat", -3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "Say at which millisecond since 1970 a key expires", UPDATE, 0, cmd_pexpireat, NULL, 0, NULL},
+    {"pexpiretime", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "7.0.0",
+     "At which millisecond since 1970 a key expires; -1: never, -2: no key", READ, 0,
+     cmd_pexpiretime, NULL, 0, NULL},
     {"ping", -1, CMD_FAST, 0, 0, 0, GROUP_CONNECTION, "1.0.0", "Is somebody there?", HERE, 0,
      cmd_ping, NULL, 0, NULL},
+    {"psetex", 4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "2.6.0",
+     "Set a key to a value that expires in so many milliseconds", UPDATE, always_blind, cmd_psetex,
+     NULL, 0, NULL},
+    {"pttl", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "Milliseconds until a key expires; -1: never, -2: no key", READ, 0, cmd_pttl, NULL, 0, NULL},
     {"quit", -1,
      CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_CONNECTION, "1.0.0", "End the connection", HERE, 0, cmd_quit, NULL, 0, NULL},
@@ -212,7 +241,10 @@ const struct command commands[] = {
     {"select", 2, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_CONNECTION, "1.0.0",
      "Choose the database; there is number 0", HERE, 0, cmd_select, NULL, 0, NULL},
     {"set", -3, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "1.0.0", "Set a key to a value",
-     UPDATE, 3, cmd_set, NULL, 0, NULL},
+     UPDATE, set_is_blind, cmd_set, NULL, 0, NULL},
+    {"setex", 4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "2.0.0",
+     "Set a key to a value that expires in so many seconds", UPDATE, always_blind, cmd_setex, NULL,
+     0, NULL},
     {"setnx", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0",
      "Set a key to a value if it is not there", UPDATE, 0, cmd_setnx, NULL, 0, NULL},
     {"setrange", 4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "2.2.0",
@@ -231,6 +263,8 @@ const struct command commands[] = {
      "The server's clock: seconds, microseconds", HERE, 0, cmd_time, NULL, 0, NULL},
     {"touch", -2, CMD_READONLY | CMD_FAST, 1, -1, 1, GROUP_GENERIC, "3.2.1",
      "How many of the keys are there", READ, 0, cmd_exists, NULL, 0, NULL},
+    {"ttl", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.0.0",
+     "Seconds until a key expires; -1: never, -2: no key", READ, 0, cmd_ttl, NULL, 0, NULL},
     {"type", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.0.0", "string, or none", READ,
      0, cmd_type, NULL, 0, NULL},
     {"unlink", -2, CMD_WRITE | CMD_FAST, 1, -1, 1, GROUP_GENERIC, "4.0.0", "Delete keys", UPDATE, 0,

@@ -43,8 +43,6 @@ def strings_answer_as_in_redis():
             ("SET a 9 XX", "OK"), ("SET a 10 GET", b"9"), ("SET new 1 GET", None), ("GET new", b"1"),
             ("SET a 11 NX GET", b"10"), ("GET a", b"10"), ("SET x 1 XX GET", None), ("GET x", None),
             ("SET a 1 NX XX", SYNTAX), ("SET a 1 FOO", SYNTAX),
-            ("SET a 1 EX 10", Refused("ERR expiry is not supported by this server yet")),
-            ("SET a 1 KEEPTTL", Refused("ERR expiry is not supported by this server yet")),
             ("GET a", b"10"), ("SETNX a 5", 0), ("SETNX d 5", 1), ("GETSET d 6", b"5"), ("GETSET e 1", None),
             ("GETDEL e", b"1"), ("GETDEL e", None), ("MSET m1 1 m2 2", "OK"),
             ("MGET m1 none m2 m1", [b"1", None, b"2", b"1"]), ("MSET m1", arity("mset")),

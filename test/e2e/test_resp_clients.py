@@ -4,17 +4,11 @@ commands sent to a real redis-server, whose bytes are compared. What is not inst
 
 import os
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 
-from quernd import Resp, Server, Skip, command, equal, main, test, until
-
-
-def need(program):
-    if shutil.which(program) is None:
-        raise Skip(f"no {program} here")
+from quernd import Resp, Server, Skip, command, equal, main, test
+from real_redis import RealRedis, need
 
 
 def run(*words, **more):
@@ -109,42 +103,6 @@ def python_redis_works():
         r.close()
 
 
-class RealRedis:
-    """A private redis-server on a free port of 127.0.0.1, without a file."""
-
-    def __enter__(self):
-        need("redis-server")
-        self.dir = tempfile.mkdtemp(prefix="quern-e2e-")
-        self.process = None
-        for _ in range(20):
-            port = random.randrange(20000, 30000)
-            process = subprocess.Popen(
-                ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-                 "no", "--databases", "1", "--slowlog-log-slower-than", "-1", "--dir", self.dir], stdout=subprocess.DEVNULL)
-            try:
-                until(lambda: process.poll() is not None or self._answers(port), "redis-server", 10)
-            except AssertionError:
-                process.kill()
-                raise
-            if process.poll() is None:
-                self.process, self.port = process, port
-                return self
-        raise Skip("no redis-server came up")
-
-    @staticmethod
-    def _answers(port):
-        try:
-            with Resp(port, 2) as r:
-                return r.call("PING") == "PONG"
-        except OSError:
-            return False
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(20)
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
 def some_words(rng):
     key = lambda: rng.choice(["a", "b", "c", "d", "key:1", "key:2"])
     value = lambda: rng.choice(["1", "-7", "3.25", "x", "", "abc", "01", " 2", "9223372036854775807",
@@ -192,7 +150,7 @@ def the_same_commands_have_the_same_bytes_as_in_redis():
     seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
     rng = random.Random(seed)
     print(f"# TEST_SEED={seed}")
-    with RealRedis() as real, Server("--durability", "os") as s, Resp(real.port) as theirs, s.resp() as ours:
+    with RealRedis(1) as real, Server("--durability", "os") as s, Resp(real.port) as theirs, s.resp() as ours:
         said, queues = [], False
         for proto in ("2", "3"):
             for r in (theirs, ours):
