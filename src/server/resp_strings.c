@@ -239,10 +239,12 @@ enum quern_code cmd_decrby(struct call *k)
     return add(k, -by);
 }
 
+#define REAL_BYTES_MAX 5120u /* the largest long double has 4933 digits before the point */
+
 /* A number as strtold() reads it, all of it, without spaces; neither NaN nor too large. */
 static bool real_of(struct quern_slice s, long double *out)
 {
-    char text[256], *end;
+    char text[REAL_BYTES_MAX], *end;
 
     if (s.len == 0 || s.len >= sizeof(text))
         return false;
@@ -276,7 +278,7 @@ static size_t write_real(long double v, char *to, size_t room)
 enum quern_code cmd_incrbyfloat(struct call *k)
 {
     enum quern_code code = call_get(k, k->args[1]);
-    char text[5120]; /* the largest long double has 4933 digits before the point */
+    char text[REAL_BYTES_MAX];
     struct quern_slice written = {text, 0};
     long double v = 0, by;
 
