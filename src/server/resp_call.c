@@ -120,6 +120,17 @@ enum quern_code call_wrong_arity(struct call *k)
     return QUERN_OK;
 }
 
+enum quern_code call_sub_error(struct call *k)
+{
+    char name[COMMAND_NAME_BYTES];
+
+    resp_put_error(&k->out,
+                   "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try %s HELP.",
+                   (int)(k->args[1].len < 128 ? k->args[1].len : 128),
+                   (const char *)k->args[1].data, upper_case(k->args[0], name));
+    return QUERN_OK;
+}
+
 enum quern_code call_expire_error(struct call *k)
 {
     char name[COMMAND_NAME_BYTES];

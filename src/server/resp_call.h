@@ -54,6 +54,7 @@ enum group {
     GROUP_CONNECTION,
     GROUP_SERVER,
     GROUP_TRANSACTIONS,
+    GROUP_SCRIPTING,
 };
 
 #define REPLY_BYTES_MAX (UINT64_C(256) << 20) /* of a command that replies with many things */
@@ -133,6 +134,7 @@ enum quern_code call_null(struct call *k);
 enum quern_code call_error(struct call *k, const char *text);
 enum quern_code call_syntax_error(struct call *k);
 enum quern_code call_wrong_arity(struct call *k);
+enum quern_code call_sub_error(struct call *k); /* a subcommand's arguments do not fit */
 enum quern_code call_expire_error(struct call *k);
 
 /* Reply with the failure of the store. */

@@ -42,6 +42,19 @@ enum quern_code cmd_pexpiretime(struct call *k);
 enum quern_code cmd_pttl(struct call *k);
 enum quern_code cmd_ttl(struct call *k);
 
+/* resp_dump.c */
+enum quern_code cmd_dump(struct call *k);
+enum quern_code cmd_restore(struct call *k);
+bool restore_is_blind(const struct call *k);
+
+/* resp_lcs.c */
+enum quern_code cmd_lcs(struct call *k);
+
+/* resp_own.c */
+enum quern_code cmd_quern_count(struct call *k);
+enum quern_code cmd_quern_range(struct call *k);
+enum quern_code cmd_quern_stats(struct call *k);
+
 /* resp_keys.c */
 enum quern_code cmd_copy(struct call *k);
 enum quern_code cmd_del(struct call *k);
@@ -93,6 +106,7 @@ enum quern_code cmd_config_resetstat(struct call *k);
 enum quern_code cmd_config_set(struct call *k);
 enum quern_code cmd_empty_list(struct call *k);
 enum quern_code cmd_empty_map(struct call *k);
+enum quern_code cmd_function_flush(struct call *k);
 enum quern_code cmd_lastsave(struct call *k);
 enum quern_code cmd_memory_doctor(struct call *k);
 enum quern_code cmd_role(struct call *k);

@@ -68,6 +68,15 @@ static const struct command config_subs[] = {
      cmd_config_set, NULL, 0, "config"},
 };
 
+static const struct command function_subs[] = {
+    {"flush", -2, CMD_WRITE | CMD_NOSCRIPT, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "OK: there are none",
+     HERE, 0, cmd_function_flush, NULL, 0, "function"},
+    {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "List the subcommands",
+     HERE, 0, cmd_help, NULL, 0, "function"},
+    {"list", -2, CMD_NOSCRIPT, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "Empty", HERE, 0, cmd_empty_list,
+     NULL, 0, "function"},
+};
+
 static const struct command latency_subs[] = {
     {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.8.13", "List the subcommands",
      HERE, 0, cmd_help, NULL, 0, "latency"},
@@ -148,6 +157,8 @@ const struct command commands[] = {
     {"discard", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_TRANSACTIONS, "2.0.0", "Forget the transaction", HERE, 0, cmd_discard, NULL, 0,
      NULL},
+    {"dump", 2, CMD_READONLY, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "A value, with what proves it whole, for RESTORE", READ, 0, cmd_dump, NULL, 0, NULL},
     {"echo", 2, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_CONNECTION, "1.0.0",
      "Say it again", HERE, 0, cmd_echo, NULL, 0, NULL},
     {"exec", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_AT_ONCE, 0, 0, 0, GROUP_TRANSACTIONS,
@@ -161,6 +172,8 @@ const struct command commands[] = {
     {"expiretime", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "7.0.0",
      "At which second since 1970 a key expires; -1: never, -2: no key", READ, 0, cmd_expiretime,
      NULL, 0, NULL},
+    {"function", -2, 0, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "There are no functions", HERE, 0, NULL,
+     function_subs, ARRAY_LEN(function_subs), NULL},
     {"get", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0", "The value of a key", READ,
      0, cmd_get, NULL, 0, NULL},
     {"getdel", 2, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_STRING, "6.2.0",
@@ -188,6 +201,8 @@ const struct command commands[] = {
      "When a write was last made durable", HERE, 0, cmd_lastsave, NULL, 0, NULL},
     {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "Nothing is measured yet", HERE, 0, NULL,
      latency_subs, ARRAY_LEN(latency_subs), NULL},
+    {"lcs", -3, CMD_READONLY, 1, 2, 1, GROUP_STRING, "7.0.0",
+     "The longest letters that two values have in common", READ, 0, cmd_lcs, NULL, 0, NULL},
     {"memory", -2, 0, 0, 0, 0, GROUP_SERVER, "4.0.0", "What keys take", HERE, 0, NULL, memory_subs,
      ARRAY_LEN(memory_subs), NULL},
     {"mget", -2, CMD_READONLY | CMD_FAST, 1, -1, 1, GROUP_STRING, "1.0.0", "The values of keys",
@@ -219,6 +234,14 @@ const struct command commands[] = {
      NULL, 0, NULL},
     {"pttl", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
      "Milliseconds until a key expires; -1: never, -2: no key", READ, 0, cmd_pttl, NULL, 0, NULL},
+    {"quern.count", 3, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "7.0.0",
+     "How many keys there are from start on and before end", HERE, 0, cmd_quern_count, NULL, 0,
+     NULL},
+    {"quern.range", -3, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "7.0.0",
+     "Keys from start on and before end, with their values, in order", HERE, 0, cmd_quern_range,
+     NULL, 0, NULL},
+    {"quern.stats", 1, CMD_READONLY, 0, 0, 0, GROUP_SERVER, "7.0.0",
+     "What GET /stats tells of the store, as JSON", HERE, 0, cmd_quern_stats, NULL, 0, NULL},
     {"quit", -1,
      CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_CONNECTION, "1.0.0", "End the connection", HERE, 0, cmd_quit, NULL, 0, NULL},
@@ -232,6 +255,9 @@ const struct command commands[] = {
      CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_CONNECTION, "6.2.0", "Make the connection as new", HERE, 0, cmd_reset, NULL, 0,
      NULL},
+    {"restore", -4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "Set a key to what DUMP told, here or in Redis; strings only", UPDATE, restore_is_blind,
+     cmd_restore, NULL, 0, NULL},
     {"role", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "2.8.12",
      "What the server is among others", HERE, 0, cmd_role, NULL, 0, NULL},
     {"save", 1, CMD_ADMIN | CMD_NOSCRIPT | CMD_NO_MULTI, 0, 0, 0, GROUP_SERVER, "1.0.0",
@@ -341,8 +367,8 @@ const char *command_full_name(const struct command *command, char to[COMMAND_NAM
 
 const char *command_group_name(enum group group)
 {
-    static const char *const names[] = {"string", "generic", "connection", "server",
-                                        "transactions"};
+    static const char *const names[] = {"string", "generic",      "connection",
+                                        "server", "transactions", "scripting"};
 
     return names[group];
 }

@@ -372,6 +372,28 @@ def scan_tells_every_key_once_in_order_and_knows_its_cursors():
 
 
 @test
+def ranges_are_told_in_order_and_counted():
+    with Server("--durability", "os") as s, s.resp() as r:
+        r.call("MSET", *[part for i in range(30) for part in (f"k{i:02}", f"v{i}")])
+        names = [f"k{i:02}".encode() for i in range(30)]
+        def keys(*words):
+            return [key for key, _ in r.call("QUERN.RANGE", *words)]
+        equal(r.call("QUERN.RANGE", "k03", "k05"), [[b"k03", b"v3"], [b"k04", b"v4"]])
+        equal(keys("", ""), names)
+        equal(keys("k28", ""), names[28:])
+        equal(keys("", "k02", "REV"), [b"k01", b"k00"])
+        equal(keys("k10", "k20", "limit", "2", "rev"), [b"k19", b"k18"])
+        equal((keys("", "", "LIMIT", "0"), keys("z", ""), keys("k2", "k1")), ([], [], []))
+        for words, wanted in ((("", "", "LIMIT"), SYNTAX), (("", "", "x"), SYNTAX), (("", "", "LIMIT", "x"), INTEGER),
+                              (("", "", "LIMIT", "-1"), Refused("ERR LIMIT can't be negative"))):
+            equal(r.call("QUERN.RANGE", *words), wanted, words)
+        equal([r.call("QUERN.COUNT", *w) for w in (("", ""), ("k03", "k05"), ("z", ""), ("k2", "k1"))], [30, 2, 0, 0])
+        r.call("MSET", *[part for i in range(2000) for part in (f"m{i:04}", "")])
+        equal((len(keys("m", "")), len(keys("m", "", "LIMIT", "5000"))), (1000, 2000))
+        assert b'"memdb_entries":2030' in r.call("QUERN.STATS").replace(b" ", b""), r.call("QUERN.STATS")
+
+
+@test
 def commands_describe_themselves():
     with Server() as s, s.resp() as r:
         everything = r.call("COMMAND")
