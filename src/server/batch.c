@@ -15,6 +15,7 @@
 #include "server/route.h"
 #include "server/verb.h"
 
+#include "base/base64.h"
 #include "base/error.h"
 
 #include <inttypes.h>
@@ -76,7 +77,8 @@ static complaint take_bytes(struct verb *v, const json_t *op, const char *const 
         return no_memory;
     if (text == plain)
         return NULL;
-    n = http_base64_decode((struct quern_slice){v->value.data + *at, *len}, v->value.data + *at);
+    n = base64_decode((struct quern_slice){v->value.data + *at, *len}, BASE64_EITHER,
+                      v->value.data + *at);
     if (n == SIZE_MAX)
         return "what stands under a name that ends in _b64 is base64";
     v->value.len = *at + n;

@@ -13,6 +13,7 @@
 #include "server/route.h"
 #include "server/verb.h"
 
+#include "base/base64.h"
 #include "base/error.h"
 
 #include <string.h>
@@ -59,7 +60,7 @@ static bool decode_letters(struct conn *c)
         refuse(c, 400, "bad_parameter", "enc must be b64u");
         return false;
     }
-    key->len = http_base64_decode(buf_slice(key), key->data);
+    key->len = base64_decode(buf_slice(key), BASE64_EITHER, key->data);
     if (key->len != SIZE_MAX)
         return true;
     key->len = 0;
