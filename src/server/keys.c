@@ -196,7 +196,8 @@ static enum quern_code add_group(struct listing *l, struct quern_slice group)
 
 static enum quern_code add_item(struct listing *l, bool first)
 {
-    struct item item = {quern_iter_key(l->it), quern_iter_value(l->it), quern_iter_seq(l->it)};
+    struct item item = {quern_iter_key(l->it), quern_iter_value(l->it), quern_iter_seq(l->it),
+                        quern_iter_expires_ms(l->it)};
 
     if ((!l->lines && !first && add(l->out, ",", &l->err)) ||
         item_text(l->out, &item, l->values, &l->err))
