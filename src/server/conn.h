@@ -32,7 +32,8 @@ struct write_op {
     struct gate_pass pass; /* of a delete */
     struct buf key;        /* of a delete, for when its turn at the gate comes */
     struct manner manner;
-    size_t bytes; /* key and value */
+    size_t bytes;        /* key and value */
+    uint64_t expires_ms; /* of a set; 0: never */
     bool is_delete, gated, waits_at_gate, synced, finished;
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */

@@ -2,6 +2,7 @@
 #include "server/reply.h"
 
 #include "server/conditions.h"
+#include "server/lifetime.h"
 #include "server/serve.h"
 
 #include "base/error.h"
@@ -260,9 +261,9 @@ static char *put_number(char *to, uint64_t v)
 }
 
 void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,
-                   bool stored)
+                   bool stored, uint64_t expires_ms)
 {
-    char extra[160], json[64], *at = extra;
+    char extra[160 + LIFETIME_FIELD_BYTES], json[64], *at = extra;
     struct quern_slice body = {"OK\n", 3};
 
     at = put(at, "Quern-Rev: ");
@@ -273,7 +274,8 @@ void reply_written(struct conn *c, struct manner manner, quern_seq seq, const ch
         at = put(at, "\r\nETag: ");
         at += etag_write(c->loop->server, seq, at);
     }
-    (void)put(at, "\r\n");
+    at = put(at, "\r\n");
+    (void)lifetime_field(expires_ms, at);
     if (manner.json) {
         body.len = (size_t)snprintf(json, sizeof(json), "{\"ok\":true,\"rev\":%" PRIu64 "}\n", seq);
         body.data = json;

@@ -134,13 +134,6 @@ static void run_blind(struct call *k, struct write_op *op)
         write_submit(op);
 }
 
-static bool is_blind(const struct call *k)
-{
-    int args = k->command->blind_args;
-
-    return args == BLIND_ALWAYS || (args > 0 && (size_t)args == k->argc);
-}
-
 void resp_begin_write(struct call *k)
 {
     struct conn *c = k->conn;
@@ -153,7 +146,7 @@ void resp_begin_write(struct call *k)
     }
     if (op->finished)
         return;
-    if (is_blind(k)) {
+    if (k->command->blind != NULL && k->command->blind(k)) {
         run_blind(k, op);
         return;
     }
