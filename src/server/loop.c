@@ -15,6 +15,7 @@
 #include "server/loop.h"
 
 #include "server/conn.h"
+#include "server/observe.h"
 #include "server/pool.h"
 #include "server/say.h"
 
@@ -149,6 +150,7 @@ static void settle(struct loop *loop)
             again = true;
         }
     } while (again);
+    observe_flush(loop);
 }
 
 static void on_before(uv_prepare_t *handle)
@@ -192,6 +194,7 @@ static void loop_free(struct loop *loop)
     quern_value_done(&loop->value);
     buf_done(&loop->key);
     buf_done(&loop->text);
+    buf_done(&loop->lines);
     measure_free(&loop->measure);
     alloc_free(loop);
 }

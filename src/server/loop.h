@@ -56,6 +56,7 @@ struct loop {
     uint64_t clock_ms;
     struct quern_value value; /* reused by reads */
     struct buf key, text;     /* scratch of the request at hand */
+    struct buf lines;         /* of the access log */
     uint64_t ids;             /* request ids given */
     int64_t date_at;          /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];
