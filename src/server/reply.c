@@ -67,7 +67,7 @@ struct manner manner_of(struct conn *c)
             m.trace = trace.data;
     }
     measure_begin(&c->loop->measure, &m.asked, &c->heard, conn_arrived(c) - c->used, serve_kind(c),
-                  c->used);
+                  c->used != 0 ? c->used : conn_arrived(c));
     return m;
 }
 

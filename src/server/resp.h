@@ -19,6 +19,7 @@
 
 struct write_op;
 struct cursors;
+struct command_base;
 
 /* ---- what all connections share ---- */
 
@@ -52,12 +53,13 @@ struct resp_shared {
     struct mutex mu;
     struct client *clients; /* guarded by mu; in order of arrival */
     struct client *last_client;
-    uint32_t client_count;    /* guarded by mu */
-    uint64_t last_id;         /* guarded by mu */
-    struct key_count counted; /* guarded by mu */
-    struct cursors *cursors;  /* locks itself */
-    _Atomic int64_t saved_at; /* unix seconds: all that was acknowledged before was durable */
-    char run_id[41];          /* constant */
+    uint32_t client_count;     /* guarded by mu */
+    uint64_t last_id;          /* guarded by mu */
+    struct key_count counted;  /* guarded by mu */
+    struct cursors *cursors;   /* locks itself */
+    _Atomic int64_t saved_at;  /* unix seconds: all that was acknowledged before was durable */
+    char run_id[41];           /* constant */
+    struct command_base *base; /* guarded by mu; what RESETSTAT takes away, or NULL */
 };
 
 MUST_USE enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *err);
@@ -158,6 +160,12 @@ MUST_USE bool cursors_find(struct cursors *cursors, uint64_t id, struct buf *to)
 /* How many keys there are, counted now unless counting takes long and was done lately. */
 MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old,
                                          struct key_count *out, struct quern_error *err);
+
+/* What a command came to since CONFIG RESETSTAT, by its number; false: nothing. */
+bool resp_command_sum(struct server *server, unsigned number, struct measure_sum *out);
+unsigned resp_error_sums(struct server *server, struct error_word out[ERROR_WORDS]);
+MUST_USE bool resp_reset_sums(struct server *server); /* false: no memory */
+void command_base_free(struct command_base *base);    /* NULL is fine */
 
 void resp_print_commands(void); /* the table of docs/resp.md */
 

@@ -39,6 +39,7 @@ void resp_shared_free(struct resp_shared *shared)
     if (shared == NULL)
         return;
     cursors_free(shared->cursors);
+    command_base_free(shared->base);
     mutex_done(&shared->mu);
     alloc_free(shared);
 }
@@ -51,6 +52,9 @@ struct setting {
     const char *name;
     /* The value, as text at `to`. */
     void (*write)(const struct server *server, char *to);
+    /* Change it; NULL: it stays as it is while the server runs. */
+    void (*take)(struct server *server, int64_t n);
+    int64_t min; /* of what is taken */
 };
 
 static void put_number(char *to, uint64_t n)
@@ -115,21 +119,54 @@ static void put_dir(const struct server *server, char *to)
     (void)snprintf(to, CONFIG_TEXT_BYTES, "%s", server->options->data);
 }
 
-/* What tools ask for; each value is so, and none can be changed while the server runs. */
+static void put_slower_than(const struct server *server, char *to)
+{
+    (void)snprintf(to, CONFIG_TEXT_BYTES, "%" PRId64, atomic_load(&server->slowlog.slower_than_us));
+}
+
+static void put_slow_length(const struct server *server, char *to)
+{
+    put_number(to, atomic_load(&server->slowlog.length_max));
+}
+
+static void put_latency(const struct server *server, char *to)
+{
+    put_number(to, atomic_load(&server->slowlog.latency_ms));
+}
+
+static void take_slower_than(struct server *server, int64_t us)
+{
+    slowlog_set_slower_than(&server->slowlog, us);
+}
+
+static void take_slow_length(struct server *server, int64_t n)
+{
+    slowlog_set_length(&server->slowlog, (uint64_t)n);
+}
+
+static void take_latency(struct server *server, int64_t ms)
+{
+    slowlog_set_latency(&server->slowlog, (uint64_t)ms);
+}
+
+/* What tools ask for; each value is so. */
 static const struct setting settings[] = {
-    {"appendfsync", put_fsync},
-    {"appendonly", put_yes},
-    {"databases", put_one},
-    {"dir", put_dir},
-    {"maxclients", put_max_clients},
-    {"maxmemory", put_zero},
-    {"maxmemory-policy", put_noeviction},
-    {"notify-keyspace-events", put_empty},
-    {"port", put_port},
-    {"proto-max-bulk-len", put_max_bulk},
-    {"requirepass", put_empty},
-    {"save", put_empty},
-    {"timeout", put_zero},
+    {"appendfsync", put_fsync, NULL, 0},
+    {"appendonly", put_yes, NULL, 0},
+    {"databases", put_one, NULL, 0},
+    {"dir", put_dir, NULL, 0},
+    {"latency-monitor-threshold", put_latency, take_latency, 0},
+    {"maxclients", put_max_clients, NULL, 0},
+    {"maxmemory", put_zero, NULL, 0},
+    {"maxmemory-policy", put_noeviction, NULL, 0},
+    {"notify-keyspace-events", put_empty, NULL, 0},
+    {"port", put_port, NULL, 0},
+    {"proto-max-bulk-len", put_max_bulk, NULL, 0},
+    {"requirepass", put_empty, NULL, 0},
+    {"save", put_empty, NULL, 0},
+    {"slowlog-log-slower-than", put_slower_than, take_slower_than, -1},
+    {"slowlog-max-len", put_slow_length, take_slow_length, 0},
+    {"timeout", put_zero, NULL, 0},
 };
 
 static bool is_asked_for(const struct call *k, const struct setting *setting)
@@ -169,7 +206,36 @@ enum quern_code cmd_config_get(struct call *k)
     return QUERN_OK;
 }
 
-/* To set what is so already is well: tools do, to be sure of it. */
+static const struct setting *setting_named(const struct call *k, size_t arg)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(settings); i++) {
+        if (call_arg_is(k, arg, settings[i].name))
+            return &settings[i];
+    }
+    return NULL;
+}
+
+/* Why the setting of this argument cannot have the value behind it; NULL: it can. To set what is so
+ * already is well: tools do, to be sure of it. */
+static const char *why_not(struct call *k, const struct setting *s, size_t arg, char *text)
+{
+    int64_t n;
+
+    if (s->take == NULL) {
+        s->write(k->server, text);
+        return call_arg_is(k, arg + 1, text) ? NULL : "can't set immutable config";
+    }
+    if (!resp_integer(k->args[arg + 1], &n))
+        return "argument couldn't be parsed into an integer";
+    if (n >= s->min)
+        return NULL;
+    (void)snprintf(text, CONFIG_TEXT_BYTES,
+                   "argument must be between %" PRId64 " and %" PRId64 " inclusive", s->min,
+                   INT64_MAX);
+    return text;
+}
+
+/* All of it or nothing. */
 enum quern_code cmd_config_set(struct call *k)
 {
     char text[CONFIG_TEXT_BYTES];
@@ -177,27 +243,27 @@ enum quern_code cmd_config_set(struct call *k)
     if (k->argc % 2 != 0)
         return call_wrong_arity(k);
     for (size_t i = 2; i < k->argc; i += 2) {
-        const struct setting *found = NULL;
+        const struct setting *s = setting_named(k, i);
         int len = (int)(k->args[i].len < 128 ? k->args[i].len : 128);
+        const char *why = s != NULL ? why_not(k, s, i, text) : NULL;
 
-        for (unsigned s = 0; s < ARRAY_LEN(settings); s++) {
-            if (call_arg_is(k, i, settings[s].name))
-                found = &settings[s];
-        }
-        if (found == NULL) {
+        if (s == NULL)
             resp_put_error(&k->out,
                            "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'", len,
                            (const char *)k->args[i].data);
-            return QUERN_OK;
-        }
-        found->write(k->server, text);
-        if (!call_arg_is(k, i + 1, text)) {
+        else if (why != NULL)
             resp_put_error(&k->out,
-                           "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't "
-                           "set immutable config",
-                           len, (const char *)k->args[i].data);
+                           "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s", len,
+                           (const char *)k->args[i].data, why);
+        if (s == NULL || why != NULL)
             return QUERN_OK;
-        }
+    }
+    for (size_t i = 2; i < k->argc; i += 2) {
+        const struct setting *s = setting_named(k, i);
+        int64_t n;
+
+        if (s->take != NULL && resp_integer(k->args[i + 1], &n))
+            s->take(k->server, n);
     }
     return call_ok(k);
 }
@@ -211,6 +277,8 @@ enum quern_code cmd_config_resetstat(struct call *k)
     atomic_store(&n->connections, 0);
     atomic_store(&n->hits, 0);
     atomic_store(&n->misses, 0);
+    if (!resp_reset_sums(k->server))
+        k->out.failed = true;
     return call_ok(k);
 }
 
@@ -321,24 +389,8 @@ enum quern_code cmd_function_flush(struct call *k)
     return call_ok(k);
 }
 
-enum quern_code cmd_slowlog_reset(struct call *k)
-{
-    return call_ok(k);
-}
-
 enum quern_code cmd_empty_list(struct call *k)
 {
     resp_put_array(&k->out, 0);
     return QUERN_OK;
-}
-
-enum quern_code cmd_empty_map(struct call *k)
-{
-    resp_put_map(&k->out, 0);
-    return QUERN_OK;
-}
-
-enum quern_code cmd_zero(struct call *k)
-{
-    return call_int(k, 0);
 }

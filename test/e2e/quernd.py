@@ -42,7 +42,7 @@ class Server:
         end = time.monotonic() + limit
         while time.monotonic() < end:
             text = self.stdout()
-            if "\nready" in text:
+            if re.search(r'(^|")ready; ', text, re.M):
                 return int(re.search(r"listening: http://\S+:(\d+)", text).group(1))
             if self.process.poll() is not None:
                 return 0
