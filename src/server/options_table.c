@@ -196,7 +196,7 @@ const struct option_row option_rows[] = {
      .wanted = "text, logfmt or json",
      .help = "of all that is said on stdout and stderr ({})"},
     {.name = "log-level",
-     .value = "LEVEL",
+     .value = "SEVERITY",
      .kind = OPTION_CHOICE,
      .group = GROUP_LOGS,
      AT(log_level),
