@@ -19,7 +19,7 @@ static bool sync_once(struct syncer *s, bool *failing)
         return false;
     failed = quern_sync(s->db, &err) != QUERN_OK;
     if (failed && !*failing)
-        say_event(SAY_ERROR, "sync", "failed: %s", err.text);
+        say_event(SAY_ERROR, "sync failed", "%s", err.text);
     else if (!failed && *failing)
         say_event(SAY_INFO, "sync", "done again");
     *failing = failed;
