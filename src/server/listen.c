@@ -85,17 +85,23 @@ static int cannot_listen(const char *text, uint16_t port, int error)
     return EXIT_BIND;
 }
 
+/* May it listen where others than this machine's users are? */
+static bool knows_its_clients(const struct server_options *options)
+{
+    return options->insecure_no_auth || options->tls_client_ca != NULL;
+}
+
 static int not_loopback(const char *option, const char *text)
 {
     complain("%s %s: everybody who reaches that address could read, change and delete everything, "
-             "since there are no access tokens yet; if that is what you want, add "
-             "--insecure-no-auth",
+             "since there are no access tokens yet; let clients show certificates "
+             "(--tls-client-ca), or if that is what you want, add --insecure-no-auth",
              option, text);
     return EXIT_CONFIG;
 }
 
 /* The next listener has its socket. */
-static void take(struct listeners *l, enum door door, const union address *address,
+static void take(struct listeners *l, enum door door, bool tls, const union address *address,
                  const char *text)
 {
     struct listener *each = &l->each[l->count++];
@@ -103,8 +109,8 @@ static void take(struct listeners *l, enum door door, const union address *addre
     each->door = door;
     each->port = port_of(each->fd);
     (void)snprintf(each->url, sizeof(each->url),
-                   address->any.sa_family == AF_INET ? "%s://%s:%u" : "%s://[%s]:%u",
-                   door == DOOR_HTTP ? "http" : "redis", text, each->port);
+                   address->any.sa_family == AF_INET ? "%s%s://%s:%u" : "%s%s://[%s]:%u",
+                   door == DOOR_HTTP ? "http" : "redis", tls ? "s" : "", text, each->port);
 }
 
 static int bind_http(struct listeners *l, const struct server_options *options)
@@ -124,14 +130,14 @@ static int bind_http(struct listeners *l, const struct server_options *options)
             complain("--listen %s: must be a numeric address, as 127.0.0.1 or ::1", texts[i]);
             return EXIT_USAGE;
         }
-        if (!address_is_loopback(&address.any) && !options->insecure_no_auth)
+        if (!address_is_loopback(&address.any) && !knows_its_clients(options))
             return not_loopback("--listen", texts[i]);
         each->fd = listen_on(&address, len);
         if (each->fd < 0 && !chosen && i > 0 && each->fd != -EADDRINUSE)
             continue; /* a machine without IPv6 */
         if (each->fd < 0)
             return cannot_listen(texts[i], port, -each->fd);
-        take(l, DOOR_HTTP, &address, texts[i]);
+        take(l, DOOR_HTTP, options->tls_cert != NULL, &address, texts[i]);
         port = each->port;
     }
     return EXIT_CLEAN;
@@ -181,7 +187,7 @@ static int bind_resp(struct listeners *l, const struct server_options *options)
                      texts[i]);
             return EXIT_USAGE;
         }
-        if (!address_is_loopback(&address.any) && !options->insecure_no_auth)
+        if (!address_is_loopback(&address.any) && !knows_its_clients(options))
             return not_loopback("--resp-listen", texts[i]);
         each->fd = listen_on(&address, len);
         if (each->fd == -EADDRINUSE) {
@@ -191,7 +197,7 @@ static int bind_resp(struct listeners *l, const struct server_options *options)
         }
         if (each->fd < 0)
             return cannot_listen(host, port, -each->fd);
-        take(l, DOOR_RESP, &address, host);
+        take(l, DOOR_RESP, options->tls_cert != NULL, &address, host);
     }
     return EXIT_CLEAN;
 }
@@ -213,7 +219,7 @@ uint16_t listeners_port(const struct listeners *l, enum door door)
 }
 
 /* One connection too many is told so, as far as that can be done without waiting. */
-static void turn_away(int fd, enum door door)
+static void turn_away(int fd, enum door door, bool tls)
 {
     static const char too_many[] = "-ERR max number of clients reached\r\n";
     static const char reply[] = "HTTP/1.1 503 Service Unavailable\r\n"
@@ -222,7 +228,9 @@ static void turn_away(int fd, enum door door)
                                 "error: too many connections; try again, or keep fewer open";
     char drop[2048];
 
-    if (door == DOOR_RESP)
+    if (tls)
+        ; /* no word would be understood before a handshake */
+    else if (door == DOOR_RESP)
         (void)send(fd, too_many, sizeof(too_many) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     else
         (void)send(fd, reply, sizeof(reply) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -269,7 +277,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
         }
         if (atomic_load(&server->connections) >= server->options->connections_max) {
             count(&server->counters.connections_refused, 1);
-            turn_away(fd, each->door);
+            turn_away(fd, each->door, server->tls != NULL);
             continue;
         }
         count(&server->counters.connections_total, 1);

@@ -11,6 +11,7 @@
 #include "server/say.h"
 #include "server/server.h"
 #include "server/syncer.h"
+#include "server/tls.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -25,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000
+
 /* What the main thread has; its loop accepts, and hears signals and the call to stop. */
 struct house {
     struct server server;
@@ -33,6 +36,7 @@ struct house {
     uv_loop_t uv;
     uv_async_t stop_asked;
     uv_signal_t term, interrupt;
+    uv_timer_t look; /* at the files of TLS */
     uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
 };
 
@@ -142,6 +146,13 @@ static void on_signal(uv_signal_t *handle, int number)
     (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
+static void on_look(uv_timer_t *handle)
+{
+    struct house *h = handle->data;
+
+    tls_keys_look(h->server.tls, false);
+}
+
 static void on_turn(uv_timer_t *handle)
 {
     (void)handle;
@@ -165,6 +176,10 @@ static void start_main_loop(struct house *h)
     }
     h->term.data = h->interrupt.data = h;
     (void)uv_timer_init(&h->uv, &h->turn);
+    (void)uv_timer_init(&h->uv, &h->look);
+    h->look.data = h;
+    if (h->server.tls != NULL)
+        (void)uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
 }
 
 static void end_main_loop(struct house *h)
@@ -172,6 +187,7 @@ static void end_main_loop(struct house *h)
     uv_close((uv_handle_t *)&h->stop_asked, NULL);
     uv_close((uv_handle_t *)&h->term, NULL);
     uv_close((uv_handle_t *)&h->interrupt, NULL);
+    uv_close((uv_handle_t *)&h->look, NULL);
     uv_close((uv_handle_t *)&h->turn, NULL);
     (void)uv_run(&h->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&h->uv);
@@ -248,6 +264,25 @@ static int serve(struct house *h)
     return status;
 }
 
+/* The certificate and its key, if there shall be any. */
+static int read_keys(struct server *server)
+{
+    const struct server_options *o = server->options;
+    struct quern_error err;
+
+    if (o->tls_cert == NULL && o->tls_key == NULL && o->tls_client_ca == NULL)
+        return EXIT_CLEAN;
+    if (o->tls_cert == NULL || o->tls_key == NULL) {
+        complain("TLS needs both, --tls-cert FILE and --tls-key FILE");
+        return EXIT_CONFIG;
+    }
+    if (tls_keys_new(o, &server->tls, &err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
 int main(int argc, char **argv)
 {
     static struct house house;
@@ -271,7 +306,9 @@ int main(int argc, char **argv)
     gate_init(&server->gate);
     stop_init(&server->stop, wake_main, &house);
 
-    status = listeners_bind(&house.listeners, &options);
+    status = read_keys(server);
+    if (status == EXIT_CLEAN)
+        status = listeners_bind(&house.listeners, &options);
     server->http_port = listeners_port(&house.listeners, DOOR_HTTP);
     server->resp_port = listeners_port(&house.listeners, DOOR_RESP);
     if (status == EXIT_CLEAN) {
@@ -282,6 +319,7 @@ int main(int argc, char **argv)
         end_main_loop(&house);
     }
     listeners_close(&house.listeners);
+    tls_keys_free(server->tls);
     stop_done(&server->stop);
     gate_done(&server->gate);
     return status;

@@ -3,6 +3,8 @@
 
 #include "server/say.h"
 
+#include "http/http.h"
+
 #include "base/attr.h"
 
 #include <getopt.h>
@@ -93,6 +95,10 @@ enum {
     O_HEADER,
     O_IDLE,
     O_DRAIN,
+    O_CORS,
+    O_TLS_CERT,
+    O_TLS_KEY,
+    O_TLS_CLIENT_CA,
     O_COMMANDS,
     O_VERSION,
     O_HELP,
@@ -116,6 +122,10 @@ static const struct option table[] = {
     {"header-timeout", required_argument, NULL, O_HEADER},
     {"idle-timeout", required_argument, NULL, O_IDLE},
     {"drain-timeout", required_argument, NULL, O_DRAIN},
+    {"cors-origin", required_argument, NULL, O_CORS},
+    {"tls-cert", required_argument, NULL, O_TLS_CERT},
+    {"tls-key", required_argument, NULL, O_TLS_KEY},
+    {"tls-client-ca", required_argument, NULL, O_TLS_CLIENT_CA},
     {"print-commands", no_argument, NULL, O_COMMANDS},
     {"version", no_argument, NULL, O_VERSION},
     {"help", no_argument, NULL, O_HELP},
@@ -287,6 +297,22 @@ static const char *take(struct server_options *o, int option, const char *arg)
         return time_of(arg, 100, 86400000, &o->idle_ms) ? NULL : "a time from 100ms to 1440m";
     case O_DRAIN:
         return time_of(arg, 0, 3600000, &o->drain_ms) ? NULL : "a time from 0ms to 60m";
+    case O_CORS:
+        if (!http_is_origin(QUERN_STR(arg)))
+            return "the origin of pages, as https://example.org or http://localhost:3000";
+        if (o->cors_count == HOSTS_MAX)
+            return "given at most 16 times";
+        o->cors_origins[o->cors_count++] = arg;
+        return NULL;
+    case O_TLS_CERT:
+        o->tls_cert = arg;
+        return NULL;
+    case O_TLS_KEY:
+        o->tls_key = arg;
+        return NULL;
+    case O_TLS_CLIENT_CA:
+        o->tls_client_ca = arg;
+        return NULL;
     case O_COMMANDS:
         o->print_commands = true;
         return NULL;

@@ -33,12 +33,17 @@ struct server_options {
     unsigned listen_count;          /* 0: 127.0.0.1 and ::1 */
     const char *hosts[HOSTS_MAX];   /* further names that Host may carry */
     unsigned host_count;
+    const char
+        *cors_origins[HOSTS_MAX]; /* whose pages may use this server: "https://example.org" */
+    unsigned cors_count;
     uint16_t port;
     const char *resp_listen[LISTEN_MAX]; /* "127.0.0.1:6380", "[::1]:6380" */
     unsigned resp_count;                 /* 0, unless resp_off: RESP_LISTEN_DEFAULT */
     bool resp_off;
     bool print_commands; /* and end */
     bool insecure_no_auth;
+    const char *tls_cert, *tls_key; /* both or neither: files in PEM form */
+    const char *tls_client_ca; /* clients show a certificate that this file vouches for; or NULL */
     enum durability durability;
     uint64_t sync_ms;
     uint64_t memory_bytes;
