@@ -602,9 +602,9 @@ TEST(http_an_origin_is_a_scheme_and_a_host_and_nothing_more)
                                       "https:/a",    "https://a\r\nb", ""};
 
     for (size_t i = 0; i < ARRAY_LEN(good); i++)
-        CHECK(http_is_origin(S(good[i])));
+        CHECK(http_is_origin(QUERN_STR(good[i])));
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        CHECK(!http_is_origin(S(bad[i])));
+        CHECK(!http_is_origin(QUERN_STR(bad[i])));
     CHECK(http_origin_is(S("https://a:1"), "https", S("a:1")));
     CHECK(!http_origin_is(S("http://a:1"), "https", S("a:1")));
 }
@@ -634,7 +634,7 @@ TEST(http_a_coding_is_what_the_client_rates_highest)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-        CHECK_EQ(http_encoding_of(S(cases[i].asked)), cases[i].want);
+        CHECK_EQ(http_encoding_of(QUERN_STR(cases[i].asked)), cases[i].want);
 }
 
 TEST(http_utf8_is_what_the_standard_calls_well_formed)
