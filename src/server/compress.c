@@ -47,7 +47,8 @@ void compressor_free(struct compressor *c)
 bool compress_concerns(const char *type, size_t len)
 {
     static const char *const begins[] = {"application/json", "application/problem+json",
-                                         "application/x-ndjson", "text/"};
+                                         "application/x-ndjson", "application/openmetrics-text",
+                                         "text/"};
 
     if (type == NULL || len < BYTES_MIN || len > BYTES_MAX)
         return false;
