@@ -171,30 +171,26 @@ bool http_origin_is(struct quern_slice origin, const char *scheme, struct quern_
 bool http_is_origin(struct quern_slice s)
 {
     const uint8_t *c = s.data;
-    const uint8_t *colon = s.len > 0 ? memchr(c, ':', s.len) : NULL;
-    size_t at = colon != NULL ? (size_t)(colon - c) : 0, host;
+    const uint8_t *mark = s.len > 3 ? memmem(c, s.len, "://", 3) : NULL;
+    size_t host = mark != NULL ? (size_t)(mark - c) + 3 : 0, end;
 
-    if (at == 0 || s.len - at < 4 || memcmp(colon, "://", 3) != 0)
+    if (host < 4 || c[0] < 'a' || c[0] > 'z')
         return false;
-    for (size_t i = 0; i < at; i++) {
-        if (!(c[i] >= 'a' && c[i] <= 'z') && (i == 0 || !char_is(c[i], CHAR_TOKEN)))
+    for (size_t i = 0; i < s.len; i++) {
+        if ((i < host - 3 ? !char_is(c[i], CHAR_TOKEN) : i >= host && !char_is(c[i], CHAR_HOST)) ||
+            (c[i] >= 'A' && c[i] <= 'Z'))
             return false;
     }
-    host = http_host_name((struct quern_slice){c + at + 3, s.len - at - 3}).len;
-    if (host == 0 || (c[at + 3 + host - 1] == ':' && c[at + 3] != '['))
+    end = host + http_host_name((struct quern_slice){c + host, s.len - host}).len;
+    if (end == host || (c[host] == '[' && memchr(c + host, ']', end - host) != c + end - 1))
         return false;
-    for (size_t i = at + 3; i < s.len; i++) {
-        if (!char_is(c[i], CHAR_HOST) || (c[i] >= 'A' && c[i] <= 'Z'))
-            return false;
-    }
-    at += 3 + host; /* then nothing, or a colon and digits */
-    if (at < s.len && (c[at] != ':' || at + 1 == s.len))
-        return false;
-    for (size_t i = at + 1; i < s.len; i++) {
+    if (end == s.len)
+        return true;
+    for (size_t i = end + 1; i < s.len; i++) { /* at `end` is a colon */
         if (c[i] < '0' || c[i] > '9')
             return false;
     }
-    return true;
+    return end + 1 < s.len;
 }
 
 enum http_encoding http_encoding_of(struct quern_slice accept)

@@ -598,13 +598,28 @@ TEST(http_an_origin_is_a_scheme_and_a_host_and_nothing_more)
 {
     static const char *const good[] = {"https://app.example", "http://localhost:3000",
                                        "http://[::1]:80", "https://[::1]", "web+x://h"};
-    static const char *const bad[] = {"*",           "null",           "app.example",
-                                      "https://a/",  "https://A",      "Https://a",
-                                      "https://",    "https://:80",    "https://a:",
-                                      "https://a:x", "https://a:80/",  "https://a b",
-                                      "://a",        "1x://a",         "https://a?b",
-                                      "https://a#",  "https://[::1]x", "https://u@a",
-                                      "https:/a",    "https://a\r\nb", ""};
+    static const char *const bad[] = {"*",
+                                      "null",
+                                      "app.example",
+                                      "https://a/",
+                                      "https://A",
+                                      "Https://a",
+                                      "https://",
+                                      "https://:80",
+                                      "https://a:",
+                                      "https://a:x",
+                                      "https://a:80/",
+                                      "https://a b",
+                                      "://a",
+                                      "1x://a",
+                                      "https://a?b",
+                                      "https://a#",
+                                      "https://[::1]x",
+                                      "https://[::]a[::1]",
+                                      "https://u@a",
+                                      "https:/a",
+                                      "https://a\r\nb",
+                                      ""};
 
     for (size_t i = 0; i < ARRAY_LEN(good); i++)
         CHECK(http_is_origin(text_of(good[i])));
