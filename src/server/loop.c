@@ -14,6 +14,7 @@
  * became dirty in a timer sleeps through. */
 #include "server/loop.h"
 
+#include "server/compress.h"
 #include "server/conn.h"
 #include "server/pool.h"
 #include "server/say.h"
@@ -192,6 +193,9 @@ static void loop_free(struct loop *loop)
     quern_value_done(&loop->value);
     buf_done(&loop->key);
     buf_done(&loop->text);
+    buf_done(&loop->records);
+    compressor_free(loop->compressor);
+    buf_done(&loop->sealed);
     measure_free(&loop->measure);
     alloc_free(loop);
 }

@@ -27,6 +27,7 @@ enum {
     LOOP_QUIT = 8,  /* close everything and end the thread */
 };
 
+struct compressor;
 struct conn;
 struct write_op;
 
@@ -54,10 +55,13 @@ struct loop {
     /* The time that clients are held to: ticks seen, times their length. A loop that is late
      * itself, on a machine too busy, sees fewer ticks, and so blames no client for it. */
     uint64_t clock_ms;
-    struct quern_value value; /* reused by reads */
-    struct buf key, text;     /* scratch of the request at hand */
-    uint64_t ids;             /* request ids given */
-    int64_t date_at;          /* unix second of `date` */
+    struct quern_value value;      /* reused by reads */
+    struct buf key, text;          /* scratch of the request at hand */
+    struct buf records;            /* of TLS, as they came from the socket that is being read */
+    struct compressor *compressor; /* NULL: nobody asked for it yet */
+    struct buf sealed;             /* memory for the next that are made */
+    uint64_t ids;                  /* request ids given */
+    int64_t date_at;               /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];
     struct measure measure; /* others read its numbers */
     bool quitting;
