@@ -16,6 +16,7 @@
 
 #include "server/conn.h"
 #include "server/pool.h"
+#include "server/resp.h"
 #include "server/say.h"
 
 #include "base/alloc.h"
@@ -108,6 +109,7 @@ static void heed_signals(struct loop *loop)
         } else if (bits & LOOP_QUIT) {
             conn_cut(c);
         } else {
+            resp_heed(c);
             loop_mark(loop, c);
         }
     }

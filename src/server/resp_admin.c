@@ -26,6 +26,7 @@ enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *er
         return err_memory(err, "the Redis protocol's door");
     }
     mutex_init(&shared->mu);
+    mutex_init(&shared->monitor_mu);
     (void)uv_random(NULL, NULL, random, sizeof(random), 0, NULL);
     for (size_t i = 0; i < sizeof(random); i++)
         (void)snprintf(shared->run_id + 2 * i, 3, "%02x", random[i]);
@@ -40,6 +41,7 @@ void resp_shared_free(struct resp_shared *shared)
         return;
     cursors_free(shared->cursors);
     mutex_done(&shared->mu);
+    mutex_done(&shared->monitor_mu);
     alloc_free(shared);
 }
 

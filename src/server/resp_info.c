@@ -60,7 +60,7 @@ static void section_clients(struct page *p)
     mutex_unlock(&server->resp->mu);
     line(p, "connected_clients:%" PRIu32, here);
     line(p, "maxclients:%" PRIu32, server->options->connections_max);
-    line(p, "blocked_clients:0");
+    line(p, "blocked_clients:%" PRIu32, atomic_load(&server->resp->paused_count));
 }
 
 static void section_memory(struct page *p)
