@@ -12,6 +12,7 @@
 #ifndef SERVER_RESP_H
 #define SERVER_RESP_H
 
+#include "server/measure.h"
 #include "server/resp_call.h"
 
 #include "base/thread.h"
@@ -119,6 +120,7 @@ struct resp_conn {
     struct transaction transaction;
     struct monitor *monitor; /* NULL: it is none */
     struct client client;
+    struct asked asked; /* of the request at hand */
 };
 
 /* A write of this protocol, as part of a write_op: kept with it for the next one. */
@@ -139,6 +141,8 @@ void resp_done(struct conn *c);          /* free what it has */
 /* Carry out the next request; false: nothing can be done now. */
 bool resp_step(struct conn *c);
 void resp_completed(struct write_op *op);
+/* The reply to a request stands in the output from `mark` on: count it. */
+void resp_count(struct conn *c, const struct asked *asked, size_t mark, enum outcome outcome);
 /* Has a request begun to arrive, and not ended? */
 bool resp_waits_for_more(const struct conn *c);
 /* At LOOP_CLIENTS: cut it if it was killed. At each tick: is a pause over? */

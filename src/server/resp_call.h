@@ -87,6 +87,7 @@ struct call {
     struct quern_error *err;
     bool may_hand_over; /* a large value may follow the output, uncopied */
     bool later;         /* the reply comes when a write completes */
+    bool failed;        /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;
 };
 
@@ -94,6 +95,11 @@ struct call {
 
 extern const struct command commands[];
 extern const unsigned command_count;
+
+/* Commands and subcommands are numbered from 0. */
+unsigned command_numbers(void); /* how many there are */
+unsigned command_number(const struct command *command);
+const struct command *command_numbered(unsigned number);
 
 /* NULL: there is none. *unknown_sub: a container, but no such subcommand. */
 const struct command *command_find(const struct quern_slice *args, size_t argc, bool *unknown_sub);

@@ -47,7 +47,7 @@ static void section_server(struct page *p)
     line(p, "http_port:%u", server->http_port);
     line(p, "uptime_in_seconds:%" PRIu64, up / 1000);
     line(p, "uptime_in_days:%" PRIu64, up / 86400000);
-    line(p, "config_file:");
+    line(p, "config_file:%s", server->options->config != NULL ? server->options->config : "");
 }
 
 static void section_clients(struct page *p)

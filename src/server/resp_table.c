@@ -319,6 +319,43 @@ const struct command commands[] = {
 
 const unsigned command_count = ARRAY_LEN(commands);
 
+unsigned command_numbers(void)
+{
+    unsigned n = command_count;
+
+    for (unsigned i = 0; i < command_count; i++)
+        n += commands[i].sub_count;
+    return n;
+}
+
+unsigned command_number(const struct command *command)
+{
+    unsigned n = command_count;
+
+    if (command->parent == NULL)
+        return (unsigned)(command - commands);
+    for (unsigned i = 0; i < command_count; i++) {
+        if (strcmp(commands[i].name, command->parent) == 0)
+            return n + (unsigned)(command - commands[i].subs);
+        n += commands[i].sub_count;
+    }
+    return 0;
+}
+
+const struct command *command_numbered(unsigned number)
+{
+    const struct command *parent = commands;
+
+    if (number < command_count)
+        return &commands[number];
+    number -= command_count;
+    while (number >= parent->sub_count) {
+        number -= parent->sub_count;
+        parent++;
+    }
+    return &parent->subs[number];
+}
+
 /* Compares a name as a client wrote it with one of the table. */
 static int compare(struct quern_slice name, const char *with)
 {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The Redis protocol as its users meet it: redis-cli, redis-benchmark, python3-redis; and the same
-commands sent to a real redis-server, whose bytes are compared. What is not installed is skipped."""
+"""The Redis protocol as its users meet it: redis-cli, redis-benchmark, python3-redis, hiredis, ioredis
+and node-redis; and the same commands sent to a real redis-server, whose bytes are compared. What is not
+installed is skipped."""
 
 import os
 import random
@@ -101,6 +102,36 @@ def python_redis_works():
         except redis.ResponseError as error:
             equal(str(error), "value is not an integer or out of range")
         r.close()
+
+
+def run_client(*words):
+    with Server("--durability", "os") as s:
+        equal(run(*words, s.resp_port), (0, "done\n"))
+
+
+def run_node(script):
+    need("node")
+    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "node")
+    if not os.path.isdir(os.path.join(here, "node_modules")):
+        raise Skip("the clients of Node.js are not installed: tools/setup check")
+    run_client("node", os.path.join(here, script))
+
+
+@test
+def hiredis_works():
+    if not os.environ.get("HIREDIS"):
+        raise Skip("no libhiredis-dev here")
+    run_client(os.environ["HIREDIS"])
+
+
+@test
+def ioredis_works():
+    run_node("ioredis.js")
+
+
+@test
+def node_redis_works():
+    run_node("node_redis.js")
 
 
 def some_words(rng):
