@@ -64,6 +64,8 @@ struct resp_shared {
     uint32_t client_count;            /* guarded by mu */
     uint64_t last_id;                 /* guarded by mu */
     struct key_count counted;         /* guarded by mu */
+    uint64_t asked_ms, asked_count;   /* guarded by mu; commands when INFO last took a rate */
+    uint64_t per_second;              /* guarded by mu; and that rate */
     struct cursors *cursors;          /* locks itself */
     _Atomic uint64_t paused_until_ms; /* on the monotonic clock; 0: nothing is paused */
     _Atomic bool paused_all;          /* reads too */

@@ -31,6 +31,7 @@ enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *er
     for (size_t i = 0; i < sizeof(random); i++)
         (void)snprintf(shared->run_id + 2 * i, 3, "%02x", random[i]);
     shared->saved_at = time(NULL);
+    shared->asked_ms = uv_hrtime() / 1000000;
     *out = shared;
     return QUERN_OK;
 }

@@ -38,6 +38,8 @@ def redis_cli_works():
         equal(cli("dbsize"), (0, "2004\n"))
         assert "redis_version:7.2.4" in cli("info", "server")[1]
         assert cli("client", "list")[1].count("\n") >= 1
+        said = cli(input=b"help mset\nhelp client pause\n")[1]  # its hints are made of COMMAND DOCS
+        assert "key value [key value ...]" in said and "timeout [WRITE|ALL]" in said, said
 
 
 @test
