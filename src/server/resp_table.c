@@ -74,7 +74,7 @@ static const struct command config_subs[] = {
     {"resetstat", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
      "2.0.0", "Begin to count anew", HERE, 0, cmd_config_resetstat, NULL, 0, "config"},
     {"set", -4, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.0.0",
-     "Nothing can be set while the server runs; what is so already is taken", HERE, 0,
+     "Set what can be: maxclients, up to --max-connections; what is so already is taken", HERE, 0,
      cmd_config_set, NULL, 0, "config"},
 };
 

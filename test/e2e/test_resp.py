@@ -560,6 +560,26 @@ def a_port_in_use_and_a_wrong_address_are_said():
 
 
 @test
+def the_limit_of_connections_can_be_set_while_the_server_runs():
+    def failed(name, why):
+        return Refused(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+    with Server("--max-connections", "5") as s, s.resp() as a, s.resp() as b:
+        for words, wanted in (
+                ("maxclients 6", failed("maxclients", "argument must be between 1 and 5 inclusive")),
+                ("maxclients x", failed("maxclients", "argument couldn't be parsed into an integer")),
+                ("maxclients 2 maxclients 2", failed("maxclients", "duplicate parameter")),
+                ("maxclients 2 port 1", failed("port", "can't set immutable config")),
+                ("maxclients 2 timeout 0", "OK"), ("maxclients", arity("config|set"))):
+            equal(a.call("CONFIG", "SET", *words.split()), wanted, words)
+        equal([a.call("CONFIG", "GET", "maxclients"), b.call("PING")], [[b"maxclients", b"2"], "PONG"])
+        with s.resp() as r:
+            equal(r.answer(), Refused("ERR max number of clients reached"))
+        equal(a.call("CONFIG", "SET", "maxclients", "5"), "OK")
+        with s.resp() as r:
+            equal(r.call("PING"), "PONG")
+
+
+@test
 def connections_beyond_the_limit_hear_it():
     with Server("--max-connections", "2") as s, s.resp() as a, s.resp() as b:
         equal([a.call("PING"), b.call("PING")], ["PONG", "PONG"])
