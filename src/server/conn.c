@@ -533,6 +533,8 @@ void conn_check_time(struct conn *c)
 
     if (c->closing)
         return;
+    if (c->resp != NULL)
+        resp_tick(c);
     if (c->writing) {
         size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
 

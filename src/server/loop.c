@@ -17,6 +17,7 @@
 #include "server/compress.h"
 #include "server/conn.h"
 #include "server/pool.h"
+#include "server/resp.h"
 #include "server/say.h"
 
 #include "base/alloc.h"
@@ -110,6 +111,7 @@ static void heed_signals(struct loop *loop)
         } else if (bits & LOOP_QUIT) {
             conn_cut(c);
         } else {
+            resp_heed(c);
             loop_mark(loop, c);
         }
     }

@@ -21,10 +21,11 @@ struct letter {
 
 /* What may be signalled to a loop: bits. */
 enum {
-    LOOP_DRAIN = 1, /* end idle connections; end the others after what they wait for */
-    LOOP_WORDS = 2, /* there are new words about the shutdown */
-    LOOP_CUT = 4,   /* close connections that are still there, watchers of the shutdown aside */
-    LOOP_QUIT = 8,  /* close everything and end the thread */
+    LOOP_DRAIN = 1,    /* end idle connections; end the others after what they wait for */
+    LOOP_WORDS = 2,    /* there are new words about the shutdown */
+    LOOP_CUT = 4,      /* close connections that are still there, watchers of the shutdown aside */
+    LOOP_QUIT = 8,     /* close everything and end the thread */
+    LOOP_CLIENTS = 16, /* clients were killed, or may go on after a pause */
 };
 
 struct compressor;
