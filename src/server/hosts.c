@@ -15,8 +15,8 @@ void hosts_init(struct hosts *h, const struct server_options *options)
 {
     h->options = options;
     h->any_number = false;
-    for (unsigned i = 0; i < options->listen_count; i++)
-        h->any_number |= is_wildcard(options->listen[i]);
+    for (unsigned i = 0; i < options->listen.count; i++)
+        h->any_number |= is_wildcard(options->listen.each[i]);
 }
 
 /* "10.0.0.1" or "[fe80::1]". */
@@ -48,13 +48,13 @@ bool hosts_known(const struct hosts *h, struct quern_slice authority)
         if (http_same_word(name, always[i]))
             return true;
     }
-    for (unsigned i = 0; i < h->options->listen_count; i++) {
-        (void)snprintf(bracketed, sizeof(bracketed), "[%s]", h->options->listen[i]);
-        if (http_same_word(name, h->options->listen[i]) || http_same_word(name, bracketed))
+    for (unsigned i = 0; i < h->options->listen.count; i++) {
+        (void)snprintf(bracketed, sizeof(bracketed), "[%s]", h->options->listen.each[i]);
+        if (http_same_word(name, h->options->listen.each[i]) || http_same_word(name, bracketed))
             return true;
     }
-    for (unsigned i = 0; i < h->options->host_count; i++) {
-        if (http_same_word(name, h->options->hosts[i]))
+    for (unsigned i = 0; i < h->options->hosts.count; i++) {
+        if (http_same_word(name, h->options->hosts.each[i]))
             return true;
     }
     return h->any_number && is_numeric(name);

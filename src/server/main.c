@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/process.h"
+#include "base/ticks.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -53,9 +54,9 @@ static int open_store(struct server *server)
     const struct server_options *o = server->options;
     struct quern_options options = {
         .memory_bytes = o->memory_bytes,
-        .flush_interval_ms = o->flush_ms,
-        .compact_interval_ms = o->compact_ms,
-        .recover = o->recover,
+        .flush_interval_ms = (uint32_t)o->flush_ms,
+        .compact_interval_ms = (uint32_t)o->compact_ms,
+        .recover = (enum quern_recover)o->recover,
         .on_event = on_event,
     };
     struct quern_error err;
@@ -248,41 +249,65 @@ static int serve(struct house *h)
     return status;
 }
 
-int main(int argc, char **argv)
+static FILE *open_config(const char *path)
 {
-    static struct house house;
-    struct server_options options;
-    struct server *server = &house.server;
+    return fopen(path, "re");
+}
+
+/* With options that are well, up to the exit status. */
+static int run(struct house *h, const struct server_options *options)
+{
+    struct server *server = &h->server;
     char name[32];
     int status;
 
-    process_prepare();
-    if (!options_parse(argc, argv, &options, &status))
-        return status;
-    if (options.print_commands) {
-        resp_print_commands();
-        return EXIT_CLEAN;
-    }
-    server->options = &options;
+    ticks_init();
+    server->options = options;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
     server->name = name;
-    hosts_init(&server->hosts, &options);
+    hosts_init(&server->hosts, options);
     gate_init(&server->gate);
-    stop_init(&server->stop, wake_main, &house);
+    stop_init(&server->stop, wake_main, h);
 
-    status = listeners_bind(&house.listeners, &options);
-    server->http_port = listeners_port(&house.listeners, DOOR_HTTP);
-    server->resp_port = listeners_port(&house.listeners, DOOR_RESP);
+    status = listeners_bind(&h->listeners);
+    server->http_port = listeners_port(&h->listeners, DOOR_HTTP);
+    server->resp_port = listeners_port(&h->listeners, DOOR_RESP);
     if (status == EXIT_CLEAN) {
-        start_main_loop(&house);
+        start_main_loop(h);
         status = open_store(server);
         if (status == EXIT_CLEAN)
-            status = serve(&house);
-        end_main_loop(&house);
+            status = serve(h);
+        end_main_loop(h);
     }
-    listeners_close(&house.listeners);
+    listeners_close(&h->listeners);
     stop_done(&server->stop);
     gate_done(&server->gate);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct house house;
+    struct options_world world = {environ, open_config};
+    struct server_options options;
+    int status;
+
+    process_prepare();
+    if (!options_parse(argc, argv, &world, &options, &status)) {
+        options_done(&options);
+        return status;
+    }
+    if (options.action == ACTION_PRINT_COMMANDS) {
+        resp_print_commands();
+        status = EXIT_CLEAN;
+    } else {
+        status = listeners_plan(&house.listeners, &options);
+        if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
+            say("the configuration is well");
+        else if (status == EXIT_CLEAN)
+            status = run(&house, &options);
+    }
+    options_done(&options);
     return status;
 }
