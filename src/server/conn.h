@@ -75,6 +75,7 @@ struct conn {
     struct resp_conn *resp; /* NULL: it speaks HTTP */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
+    bool handed; /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */
     struct buf in;
