@@ -500,6 +500,11 @@ void conn_run(struct conn *c)
         }
         if (c->closing)
             return;
+        if (c->handed) { /* what completes at once leaves together with what is there */
+            c->handed = false;
+            loop_mark_later(c->loop, c);
+            return;
+        }
         if (c->watching && !c->last)
             serve_words(c);
         was_full = output_is_full(c);
