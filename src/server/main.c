@@ -12,6 +12,7 @@
 #include "server/server.h"
 #include "server/sink.h"
 #include "server/syncer.h"
+#include "server/tls.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -27,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000
+
 /* What the main thread has; its loop accepts, and hears signals and the call to stop. */
 struct house {
     struct server server;
@@ -35,6 +38,7 @@ struct house {
     uv_loop_t uv;
     uv_async_t stop_asked;
     uv_signal_t term, interrupt, hangup;
+    uv_timer_t look; /* at the files of TLS */
     uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
 };
 
@@ -152,7 +156,7 @@ static void on_signal(uv_signal_t *handle, int number)
     (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
-/* Somebody has moved the logs away, as logrotate does. */
+/* Somebody has moved the logs away, as logrotate does, or changed the certificate. */
 static void on_hangup(uv_signal_t *handle, int number)
 {
     struct house *h = handle->data;
@@ -160,6 +164,15 @@ static void on_hangup(uv_signal_t *handle, int number)
     (void)number;
     if (h->server.access_log != NULL)
         sink_reopen(h->server.access_log);
+    if (h->server.tls != NULL)
+        tls_keys_look(h->server.tls, true);
+}
+
+static void on_look(uv_timer_t *handle)
+{
+    struct house *h = handle->data;
+
+    tls_keys_look(h->server.tls, false);
 }
 
 static void on_turn(uv_timer_t *handle)
@@ -187,6 +200,10 @@ static void start_main_loop(struct house *h)
     }
     h->term.data = h->interrupt.data = h->hangup.data = h;
     (void)uv_timer_init(&h->uv, &h->turn);
+    (void)uv_timer_init(&h->uv, &h->look);
+    h->look.data = h;
+    if (h->server.tls != NULL)
+        (void)uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
 }
 
 static void end_main_loop(struct house *h)
@@ -195,6 +212,7 @@ static void end_main_loop(struct house *h)
     uv_close((uv_handle_t *)&h->term, NULL);
     uv_close((uv_handle_t *)&h->interrupt, NULL);
     uv_close((uv_handle_t *)&h->hangup, NULL);
+    uv_close((uv_handle_t *)&h->look, NULL);
     uv_close((uv_handle_t *)&h->turn, NULL);
     (void)uv_run(&h->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&h->uv);
@@ -271,6 +289,24 @@ static int serve(struct house *h)
     return status;
 }
 
+/* The certificate and its key, if there shall be any. */
+static int read_keys(struct server *server, const struct server_options *o)
+{
+    struct quern_error err;
+
+    if (o->tls_cert == NULL && o->tls_key == NULL && o->tls_client_ca == NULL)
+        return EXIT_CLEAN;
+    if (o->tls_cert == NULL || o->tls_key == NULL) {
+        complain("TLS needs both, --tls-cert FILE and --tls-key FILE");
+        return EXIT_CONFIG;
+    }
+    if (tls_keys_new(o, &server->tls, &err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
 static FILE *open_config(const char *path)
 {
     return fopen(path, "re");
@@ -303,6 +339,7 @@ static int run(struct house *h, const struct server_options *options)
 
     ticks_init();
     server->options = options;
+    server->connections_max = server->options->connections_max;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
     server->name = name;
@@ -352,10 +389,13 @@ int main(int argc, char **argv)
         status = EXIT_CLEAN;
     } else {
         status = listeners_plan(&house.listeners, &options);
+        if (status == EXIT_CLEAN)
+            status = read_keys(&house.server, &options);
         if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
             say("the configuration is well");
         else if (status == EXIT_CLEAN)
             status = run(&house, &options);
+        tls_keys_free(house.server.tls);
     }
     options_done(&options);
     return status;

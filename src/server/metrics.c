@@ -10,6 +10,7 @@
 #include "server/route.h"
 #include "server/say.h"
 #include "server/sink.h"
+#include "server/tls.h"
 
 #include "base/error.h"
 
@@ -234,7 +235,7 @@ static void connections(struct page *p)
           all > resp ? all - resp : 0);
     gauge(p, "quern_resp_connections", "Connections of the Redis protocol that are open.", resp);
     gauge(p, "quern_connections_max", "How many connections of both there may be.",
-          server->options->connections_max);
+          server->connections_max);
     counter(p, "quern_connections_accepted", "Connections that were accepted.",
             atomic_load(&n->connections_total));
     counter(p, "quern_connections_refused", "Connections beyond the limit.",
@@ -251,6 +252,9 @@ static void connections(struct page *p)
     labelled_total(p, "log", "events", say_dropped());
     labelled_total(p, "log", "access",
                    server->access_log != NULL ? sink_dropped(server->access_log) : 0);
+    if (server->tls != NULL)
+        gauge_real(p, "quern_tls_not_after_seconds", "When the certificate ends, in Unix time.",
+                   (double)tls_keys_not_after(server->tls));
     gauge(p, "quern_writes_in_flight", "Writes that the store has and has not completed.",
           atomic_load(&server->writes));
 }

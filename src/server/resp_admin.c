@@ -26,10 +26,12 @@ enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *er
         return err_memory(err, "the Redis protocol's door");
     }
     mutex_init(&shared->mu);
+    mutex_init(&shared->monitor_mu);
     (void)uv_random(NULL, NULL, random, sizeof(random), 0, NULL);
     for (size_t i = 0; i < sizeof(random); i++)
         (void)snprintf(shared->run_id + 2 * i, 3, "%02x", random[i]);
     shared->saved_at = time(NULL);
+    shared->asked_ms = uv_hrtime() / 1000000;
     *out = shared;
     return QUERN_OK;
 }
@@ -41,6 +43,7 @@ void resp_shared_free(struct resp_shared *shared)
     cursors_free(shared->cursors);
     command_base_free(shared->base);
     mutex_done(&shared->mu);
+    mutex_done(&shared->monitor_mu);
     alloc_free(shared);
 }
 
@@ -54,7 +57,8 @@ struct setting {
     void (*write)(const struct server *server, char *to);
     /* Change it; NULL: it stays as it is while the server runs. */
     void (*take)(struct server *server, int64_t n);
-    int64_t min; /* of what is taken */
+    int64_t least; /* of what is taken */
+    int64_t (*most)(const struct server *server);
 };
 
 static void put_number(char *to, uint64_t n)
@@ -106,7 +110,7 @@ static void put_max_bulk(const struct server *server, char *to)
 
 static void put_max_clients(const struct server *server, char *to)
 {
-    put_number(to, server->options->connections_max);
+    put_number(to, server->connections_max);
 }
 
 static void put_port(const struct server *server, char *to)
@@ -149,24 +153,41 @@ static void take_latency(struct server *server, int64_t ms)
     slowlog_set_latency(&server->slowlog, (uint64_t)ms);
 }
 
+static void take_max_clients(struct server *server, int64_t n)
+{
+    atomic_store(&server->connections_max, (uint32_t)n);
+}
+
+/* What files may be open was seen to at the start, for so many. */
+static int64_t most_clients(const struct server *server)
+{
+    return server->options->connections_max;
+}
+
+static int64_t most(const struct server *server)
+{
+    (void)server;
+    return INT64_MAX;
+}
+
 /* What tools ask for; each value is so. */
 static const struct setting settings[] = {
-    {"appendfsync", put_fsync, NULL, 0},
-    {"appendonly", put_yes, NULL, 0},
-    {"databases", put_one, NULL, 0},
-    {"dir", put_dir, NULL, 0},
-    {"latency-monitor-threshold", put_latency, take_latency, 0},
-    {"maxclients", put_max_clients, NULL, 0},
-    {"maxmemory", put_zero, NULL, 0},
-    {"maxmemory-policy", put_noeviction, NULL, 0},
-    {"notify-keyspace-events", put_empty, NULL, 0},
-    {"port", put_port, NULL, 0},
-    {"proto-max-bulk-len", put_max_bulk, NULL, 0},
-    {"requirepass", put_empty, NULL, 0},
-    {"save", put_empty, NULL, 0},
-    {"slowlog-log-slower-than", put_slower_than, take_slower_than, -1},
-    {"slowlog-max-len", put_slow_length, take_slow_length, 0},
-    {"timeout", put_zero, NULL, 0},
+    {"appendfsync", put_fsync, NULL, 0, NULL},
+    {"appendonly", put_yes, NULL, 0, NULL},
+    {"databases", put_one, NULL, 0, NULL},
+    {"dir", put_dir, NULL, 0, NULL},
+    {"latency-monitor-threshold", put_latency, take_latency, 0, most},
+    {"maxclients", put_max_clients, take_max_clients, 1, most_clients},
+    {"maxmemory", put_zero, NULL, 0, NULL},
+    {"maxmemory-policy", put_noeviction, NULL, 0, NULL},
+    {"notify-keyspace-events", put_empty, NULL, 0, NULL},
+    {"port", put_port, NULL, 0, NULL},
+    {"proto-max-bulk-len", put_max_bulk, NULL, 0, NULL},
+    {"requirepass", put_empty, NULL, 0, NULL},
+    {"save", put_empty, NULL, 0, NULL},
+    {"slowlog-log-slower-than", put_slower_than, take_slower_than, -1, most},
+    {"slowlog-max-len", put_slow_length, take_slow_length, 0, most},
+    {"timeout", put_zero, NULL, 0, NULL},
 };
 
 static bool is_asked_for(const struct call *k, const struct setting *setting)
@@ -215,55 +236,62 @@ static const struct setting *setting_named(const struct call *k, size_t arg)
     return NULL;
 }
 
-/* Why the setting of this argument cannot have the value behind it; NULL: it can. To set what is so
- * already is well: tools do, to be sure of it. */
-static const char *why_not(struct call *k, const struct setting *s, size_t arg, char *text)
+static bool refuse_setting(struct call *k, size_t arg, const char *why)
 {
-    int64_t n;
-
-    if (s->take == NULL) {
-        s->write(k->server, text);
-        return call_arg_is(k, arg + 1, text) ? NULL : "can't set immutable config";
-    }
-    if (!resp_integer(k->args[arg + 1], &n))
-        return "argument couldn't be parsed into an integer";
-    if (n >= s->min)
-        return NULL;
-    (void)snprintf(text, CONFIG_TEXT_BYTES,
-                   "argument must be between %" PRId64 " and %" PRId64 " inclusive", s->min,
-                   INT64_MAX);
-    return text;
+    resp_put_error(&k->out, "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s",
+                   (int)(k->args[arg].len < 128 ? k->args[arg].len : 128),
+                   (const char *)k->args[arg].data, why);
+    return false;
 }
 
-/* All of it or nothing. */
-enum quern_code cmd_config_set(struct call *k)
+/* May the setting get that value? To set what is so already is well: tools do, to be sure of it. */
+static bool may_set(struct call *k, size_t arg, const struct setting *setting, int64_t *n)
 {
     char text[CONFIG_TEXT_BYTES];
+
+    for (size_t i = 2; i < arg; i += 2) {
+        if (setting_named(k, i) == setting)
+            return refuse_setting(k, arg, "duplicate parameter");
+    }
+    setting->write(k->server, text);
+    if (setting->take == NULL)
+        return call_arg_is(k, arg + 1, text) ||
+               refuse_setting(k, arg, "can't set immutable config");
+    if (!resp_integer(k->args[arg + 1], n))
+        return refuse_setting(k, arg, "argument couldn't be parsed into an integer");
+    if (*n < setting->least || *n > setting->most(k->server)) {
+        (void)snprintf(text, sizeof(text),
+                       "argument must be between %" PRId64 " and %" PRId64 " inclusive",
+                       setting->least, setting->most(k->server));
+        return refuse_setting(k, arg, text);
+    }
+    return true;
+}
+
+/* All of them, or none. */
+enum quern_code cmd_config_set(struct call *k)
+{
+    int64_t n;
 
     if (k->argc % 2 != 0)
         return call_wrong_arity(k);
     for (size_t i = 2; i < k->argc; i += 2) {
-        const struct setting *s = setting_named(k, i);
-        int len = (int)(k->args[i].len < 128 ? k->args[i].len : 128);
-        const char *why = s != NULL ? why_not(k, s, i, text) : NULL;
+        const struct setting *setting = setting_named(k, i);
 
-        if (s == NULL)
-            resp_put_error(&k->out,
-                           "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'", len,
-                           (const char *)k->args[i].data);
-        else if (why != NULL)
-            resp_put_error(&k->out,
-                           "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s", len,
-                           (const char *)k->args[i].data, why);
-        if (s == NULL || why != NULL)
+        if (setting == NULL) {
+            resp_put_error(
+                &k->out, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
+                (int)(k->args[i].len < 128 ? k->args[i].len : 128), (const char *)k->args[i].data);
+            return QUERN_OK;
+        }
+        if (!may_set(k, i, setting, &n))
             return QUERN_OK;
     }
     for (size_t i = 2; i < k->argc; i += 2) {
-        const struct setting *s = setting_named(k, i);
-        int64_t n;
+        const struct setting *setting = setting_named(k, i);
 
-        if (s->take != NULL && resp_integer(k->args[i + 1], &n))
-            s->take(k->server, n);
+        if (setting->take != NULL && resp_integer(k->args[i + 1], &n))
+            setting->take(k->server, n);
     }
     return call_ok(k);
 }
