@@ -63,6 +63,10 @@ class Server:
         """Wait until `words` stand on standard output."""
         until(lambda: words in self.stdout(), f"{words!r} on standard output")
 
+    def wait_told(self, words):
+        """The same on standard error, which events reach by a thread of their own."""
+        until(lambda: words in self.stderr(), f"{words!r} on standard error")
+
     def kill(self, number=signal.SIGKILL):
         self.process.send_signal(number)
         return self.process.wait(60)

@@ -203,7 +203,7 @@ def a_level_keeps_lesser_events_away():
     with Server("--durability", "os", "--log-level", "warning") as s:
         with s.resp() as r:
             r.send(b"GET / HTTP/1.1\r\n\r\n")
-            until(lambda: "speaks HTTP" in s.stderr(), "the warning")
+            s.wait_told("speaks HTTP")
         equal(s.stop(), 0)
         assert "opened" not in s.stderr() and "closed" in s.stderr()  # "the connection is closed"
         assert "bye" in s.stdout()  # the story is told all the same
