@@ -237,6 +237,21 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
 
 /* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
  * was true at one moment, and it is to be asked again with a pin. */
+/* What the filters of tables said during a lookup, for so many like it. */
+static void count_filters(struct counters *counters, const struct sst_lookup *l, uint64_t times)
+{
+    uint64_t in_vain = l->let_through - (l->found && l->by_filter);
+
+    if (l->denied != 0)
+        atomic_fetch_add_explicit(&counters->filter_denied, l->denied * times,
+                                  memory_order_relaxed);
+    if (l->let_through != 0)
+        atomic_fetch_add_explicit(&counters->filter_let_through, l->let_through * times,
+                                  memory_order_relaxed);
+    if (in_vain != 0)
+        atomic_fetch_add_explicit(&counters->filter_false, in_vain * times, memory_order_relaxed);
+}
+
 __attribute__((always_inline)) static inline enum quern_code
 get_at(struct quern *db, struct quern_slice key, const struct pin *at, bool cached,
        struct quern_value *value, bool *torn, struct quern_error *err)
@@ -261,8 +276,10 @@ get_at(struct quern *db, struct quern_slice key, const struct pin *at, bool cach
     if (UNLIKELY(*torn || code == QUERN_BUSY))
         return code;
     counters = engine_counters(db);
-    if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0)
+    if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0) {
         atomic_fetch_add_explicit(&counters->passed, passed * SAMPLE_GETS, memory_order_relaxed);
+        count_filters(counters, &l, SAMPLE_GETS);
+    }
     if (LIKELY(code == QUERN_OK))
         return code;
     atomic_fetch_add_explicit(&counters->gets_missed, 1, memory_order_relaxed);
@@ -367,6 +384,8 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
         l->seq = seq;
         l->cached = cached;
         l->found = false;
+        l->by_filter = false;
+        l->denied = l->let_through = 0;
         l->owned = NULL;
         m->code[i] = check_key(keys[i], &m->err[i]);
         prefetch_mems(view, l->hash);
@@ -387,7 +406,7 @@ static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
                      const struct pin *at, bool cached, struct quern_value *values,
                      enum quern_code *codes, bool *torn, struct quern_error *err)
 {
-    struct counters *counters;
+    struct counters *counters = engine_counters(db);
     struct moment moment;
     uint64_t found = 0, told = 0, passed = 0;
 
@@ -408,6 +427,7 @@ static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
                 engine_value_clear(&values[done + i]);
             codes[done + i] = code;
             found += code == QUERN_OK;
+            count_filters(counters, &m.lookup[i], 1);
             told += code != QUERN_BUSY;
             if (code != QUERN_OK && code != QUERN_NOT_FOUND && err->code == QUERN_OK)
                 *err = m.err[i];
@@ -417,7 +437,6 @@ static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
     *torn = moment.torn;
     if (UNLIKELY(*torn))
         return;
-    counters = engine_counters(db);
     atomic_fetch_add_explicit(&counters->gets, told, memory_order_relaxed);
     atomic_fetch_add_explicit(&counters->gets_missed, told - found, memory_order_relaxed);
     if (passed != 0)

@@ -79,12 +79,13 @@ static inline uint64_t heard_at(struct heard *h, uint64_t after)
 
 /* What a request most waited for. */
 enum waited_for {
-    WAITED_NOTHING, /* it took what it took */
-    WAITED_OTHERS,  /* requests before it on its connection */
-    WAITED_CLIENT,  /* the client, who did not read earlier replies */
-    WAITED_GATE,    /* another delete of the same key */
-    WAITED_COMMIT,  /* the store: writes before it, or room for it */
-    WAITED_SYNC,    /* the same, and the disk's word that it is durable */
+    WAITED_NOTHING,    /* it took what it took */
+    WAITED_OTHERS,     /* requests before it on its connection */
+    WAITED_CLIENT,     /* the client, who did not read earlier replies */
+    WAITED_GATE,       /* another delete of the same key */
+    WAITED_COMMIT,     /* the store: writes before it, or room for it */
+    WAITED_SYNC,       /* the same, and the disk's word that it is durable */
+    WAITED_BACKGROUND, /* flushes and merges, which the writes have left behind */
     WAITED_KINDS,
 };
 

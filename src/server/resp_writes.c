@@ -219,7 +219,10 @@ void resp_completed(struct write_op *op)
     size_t mark = c->out.len;
     struct resp_out out = {&c->out, c->resp->proto, false};
 
-    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
+    measure_resume(&c->loop->measure, &op->manner.asked,
+                   op->completion.slowed ? WAITED_BACKGROUND
+                   : op->synced          ? WAITED_SYNC
+                                         : WAITED_COMMIT);
     if (rc != NULL && op->completion.code == QUERN_OK) {
         count(&n->sets, rc->puts);
         count(&n->set_bytes, rc->put_bytes);

@@ -170,7 +170,10 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
-    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
+    measure_resume(&c->loop->measure, &op->manner.asked,
+                   op->completion.slowed ? WAITED_BACKGROUND
+                   : op->synced          ? WAITED_SYNC
+                                         : WAITED_COMMIT);
     if (op->verb != NULL) {
         verb_completed(op);
         return;
