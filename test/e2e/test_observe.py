@@ -137,6 +137,24 @@ def a_histogram_has_each_request_once_and_rises():
 
 
 @test
+def filters_tell_what_they_were_worth():
+    with Server("--durability", "os") as s, s.connect() as w, s.resp() as r:
+        for i in range(50):
+            w.put(f"k{i}", b"v"), r.call("SET", f"m{i}", "v")
+        s.process.send_signal(signal.SIGTERM)
+        equal(s.process.wait(60), 0)
+        with Server("--durability", "os", data=s.data) as again, again.connect() as w, \
+                again.resp() as r:
+            w.put("later", b"v")
+            r.call("MGET", *[f"l{i}" for i in range(64)])
+            r.call("MGET", *[f"l{i}" for i in range(64)])  # the filter is wanted by now
+            _, now = metrics(w)
+            checks, useful, false = (value(now, f"quern_filter_{n}_total")
+                                     for n in ("checks", "useful", "false"))
+            assert checks > 0 and useful + false == checks and false <= useful, (checks, useful, false)
+
+
+@test
 def every_metric_moves_that_should():
     grow = ["quern_connections_accepted_total", "quern_network_bytes_total", "quern_ops_total",
             "quern_op_seconds_count", "quern_visible_sequence", "quern_durable_sequence",
@@ -171,6 +189,18 @@ def the_alerts_are_well_and_speak_of_metrics_that_there_are():
     for what, file in (("check", rules), ("test", rules.replace(".yml", ".test.yml"))):
         code, said = promtool(what, "rules", file)
         equal(code, 0, said)
+
+
+@test
+def the_page_on_operations_lists_every_metric():
+    with open(os.path.join(ROOT, "docs/operations.md"), encoding="utf-8") as f:
+        listed = set(re.findall(r"^\| `(quern_\w+)` \| (\w+) \| (.*) \|$", f.read(), re.M))
+    with Server("--durability", "os") as s, s.connect() as w:
+        text = w.ask("GET", "/metrics").body.decode()
+    helps, types = (dict(re.findall(rf"^# {what} (\S+) (.*)$", text, re.M)) for what in ("HELP", "TYPE"))
+    shown = {(name, types[name], helps[name]) for name in helps}
+    equal(shown - listed, set(), "missing from docs/operations.md")
+    equal({name for name, _, _ in listed - shown}, {"quern_tls_not_after_seconds"})  # with TLS alone
 
 
 # ---- logs ----
