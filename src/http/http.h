@@ -125,6 +125,7 @@ const char *http_method_name(enum http_method method);
 struct http_chunked {
     uint64_t left; /* bytes of the current chunk still to come: announced, not to be trusted */
     uint32_t state, digits, extension_bytes, trailer_bytes;
+    uint32_t name_bytes, names; /* of the trailer at hand; bits of those forbidden that it begins */
     struct http_bad bad;
 };
 

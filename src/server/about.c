@@ -95,7 +95,7 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
                    ",\"replies_4xx\":%" PRIu64 ",\"replies_5xx\":%" PRIu64 ",\"bytes_in\":%" PRIu64
                    ",\"bytes_out\":%" PRIu64 "},\"store\":",
                    quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
-                   server->connections, server->options->connections_max, n->connections_total,
+                   server->connections, server->connections_max, n->connections_total,
                    n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
                    n->gets_found, n->deletes, n->deletes_found, server->writes, n->replies_ok,
                    n->replies_refused, n->replies_failed, n->bytes_in, n->bytes_out);

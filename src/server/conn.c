@@ -500,6 +500,11 @@ void conn_run(struct conn *c)
         }
         if (c->closing)
             return;
+        if (c->handed) { /* what completes at once leaves together with what is there */
+            c->handed = false;
+            loop_mark_later(c->loop, c);
+            return;
+        }
         if (c->watching && !c->last)
             serve_words(c);
         was_full = output_is_full(c);
@@ -533,6 +538,8 @@ void conn_check_time(struct conn *c)
 
     if (c->closing)
         return;
+    if (c->resp != NULL)
+        resp_tick(c);
     if (c->writing) {
         size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
 

@@ -78,6 +78,7 @@ struct conn {
     struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
+    bool handed; /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */
     struct buf in;

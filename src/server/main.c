@@ -297,6 +297,7 @@ static int run(struct house *h, const struct server_options *options)
 
     ticks_init();
     server->options = options;
+    server->connections_max = server->options->connections_max;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
     server->name = name;

@@ -476,7 +476,8 @@ static bool answer_resp(struct conn *c)
     struct quern_error err;
     int len;
 
-    if (c->request.saw_line || conn_arrived(c) == 0 || *conn_request_bytes(c) != '*')
+    if (c->request.saw_line || conn_arrived(c) == 0 ||
+        (*conn_request_bytes(c) != '*' && *conn_request_bytes(c) != '+'))
         return false;
     if (server->resp_port != 0)
         (void)snprintf(where, sizeof(where), "; RESP is at :%u", server->resp_port);

@@ -61,10 +61,11 @@ struct server {
     char run[18];                  /* "18b2f3c1a0d4e5f6-": of this start, for request ids */
     uint64_t started_ms;
 
-    _Atomic uint32_t connections; /* open now */
-    _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
-    _Atomic uint64_t writes;      /* handed to the store, not completed */
-    _Atomic bool draining;        /* set once: no new request is begun */
+    _Atomic uint32_t connections;     /* open now */
+    _Atomic uint32_t connections_max; /* that of the options, or less: CONFIG SET maxclients */
+    _Atomic uint32_t watchers; /* of them, those that only wait for the words of a shutdown */
+    _Atomic uint64_t writes;   /* handed to the store, not completed */
+    _Atomic bool draining;     /* set once: no new request is begun */
     struct counters counters;
 };
 
