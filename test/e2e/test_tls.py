@@ -133,6 +133,14 @@ def the_command_speaks_https_to_a_server_whose_ca_it_is_given():
         equal(run("--url", u, "get", "k").returncode, 4)
         got = run("--db", s.data, "--cacert", ca.pem, "get", "k")
         equal(got.returncode, 2, got.stderr)
+        both = ca.path("both.pem")
+        with open(both, "w") as f:
+            for part in ca.issue("client"):
+                f.write(open(part).read())
+        with Server(*options(ca.issue("t"), "--tls-client-ca", ca.pem)) as t:
+            u = f"https://localhost:{t.port}"
+            equal(run("--url", u, "--cacert", ca.pem, "--cert", both, "set", "k", "v").returncode, 0)
+            equal(run("--url", u, "--cacert", ca.pem, "set", "k", "v").returncode, 4)
 
 
 @test
