@@ -290,6 +290,7 @@ def a_pair_that_does_not_fit_is_refused_and_the_old_one_stays():
             equal(subject_shown(s, tls), "first")
             said = s.stderr().count("not taken up")
             os.remove(used[0])
+            os.remove(used[1])
             until(lambda: "No such file" in told(s, tls)["reload_error"]["detail"], "the next one")
             equal(subject_shown(s, tls), "first")
             put_in_place(fresh[0], used[0])
