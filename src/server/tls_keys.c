@@ -1,6 +1,6 @@
 /* tls_keys.c - the certificate and its key, and taking up new ones while the server runs.
  *
- *     every second: stat the files --as when last tried------------------> nothing
+ *     every second: stat the files --as when last tried-----------------> nothing
  *                                 --changed since the last look---------> wait: somebody writes
  *                                 --changed, and still for a second-----> load
  *     load: certificates, key, CA into a new context --all fit--> it replaces the old one
