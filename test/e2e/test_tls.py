@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 
 from quernd import Refused, Server, curl, equal, main, request, test, until
@@ -275,6 +276,35 @@ def a_new_certificate_is_taken_up_while_connections_live():
             equal((old.get("k").body, r.call("GET", "k")), (b"v", b"v"))
             equal(told(s, tls)["reload_error"], None)
             assert "read again" in s.stderr(), s.stderr()
+
+
+@test
+def no_handshake_fails_while_certificates_change():
+    with Authority() as ca:
+        pairs = [ca.issue("a", "first"), ca.issue("b", "second")]
+        used = ca.issue("used", "first")
+        tls, over, troubles, shaken = ca.client(), threading.Event(), [], [0] * 4
+
+        def connect(n):
+            try:
+                while not over.is_set():
+                    subject_shown(s, tls)
+                    shaken[n] += 1
+            except Exception as e:  # whatever it is
+                troubles.append(e)
+        with Server(*options(used, "--loops", "2")) as s:
+            threads = [threading.Thread(target=connect, args=(n,)) for n in range(4)]
+            for t in threads:
+                t.start()
+            for turn in range(4):
+                want = ("second", "first")[turn % 2]
+                for a, b in zip(pairs[1 - turn % 2], used):
+                    put_in_place(a, b)
+                until(lambda: troubles or told(s, tls)["subject"] == f"CN={want}", "the change")
+            over.set()
+            for t in threads:
+                t.join()
+            equal((troubles, min(shaken) > 0), ([], True))
 
 
 @test
