@@ -119,7 +119,7 @@ struct conn {
 };
 
 /* Take over `fd` as a connection of the loop. False: no memory; `fd` is still the caller's. */
-bool conn_open(struct loop *loop, int fd, enum door door);
+bool conn_open(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Do all that can be done now: answer what completed, carry out requests, send, and see what to
  * wait for. Called by the loop for each connection that was marked. May free the connection. */

@@ -83,9 +83,9 @@ void loop_post(struct loop *loop, struct letter *letter);
 void loop_post_quietly(struct loop *loop, struct letter *letter);
 void loop_signal(struct loop *loop, unsigned bits);
 
-/* Give an accepted, non-blocking socket to the loop; it counts as a connection from now on. Takes
+/* Give an accepted, non-blocking socket to the loop, which speaks TLS or not; it counts as a connection from now on. Takes
  * `fd` in any case. */
-void loop_adopt(struct loop *loop, int fd, enum door door);
+void loop_adopt(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Is this the loop's own thread? */
 bool loop_is_here(const struct loop *loop);
