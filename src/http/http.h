@@ -64,6 +64,7 @@ enum http_field {
     HTTP_REQUEST_ID,
     HTTP_QUERN_TTL,
     HTTP_QUERN_EXPIRES_AT,
+    HTTP_AUTHORIZATION,
     HTTP_FIELD_KINDS,
 };
 

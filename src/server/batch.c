@@ -287,6 +287,20 @@ static void refuse_batch(struct conn *c, struct manner manner, complaint wrong, 
     reply_problem(c, manner, &bad, NULL, members);
 }
 
+/* May the token at hand do each step? Else refused. */
+static bool is_allowed(struct conn *c, const struct verb *v)
+{
+    for (size_t i = 0; i < v->step_count; i++) {
+        const struct step *s = &steps_of(v)[i];
+        bool writes = s->kind == STEP_PUT || s->kind == STEP_DELETE;
+
+        if (!guard_scope(c, writes ? ACCESS_WRITE : ACCESS_READ) ||
+            !guard_key(c, step_key(v, s)))
+            return false;
+    }
+    return true;
+}
+
 void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
 {
     json_error_t where;
@@ -312,6 +326,10 @@ void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
     if (wrong != NULL) {
         verb_free(v);
         refuse_batch(c, manner, wrong, failed);
+        return;
+    }
+    if (c->user != NULL && !is_allowed(c, v)) {
+        verb_free(v);
         return;
     }
     read_ahead(c, v);

@@ -55,6 +55,8 @@ struct loop {
     uint64_t clock_ms;
     struct quern_value value; /* reused by reads */
     struct buf key, text;     /* scratch of the request at hand */
+    struct access *access;    /* who may do what; NULL: nobody is asked (guard.h) */
+    unsigned access_generation;
     uint64_t ids;             /* request ids given */
     int64_t date_at;          /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];

@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_MS 2000
+
 /* What the main thread has; its loop accepts, and hears signals and the call to stop. */
 struct house {
     struct server server;
@@ -32,7 +34,8 @@ struct house {
     struct syncer syncer;
     uv_loop_t uv;
     uv_async_t stop_asked;
-    uv_signal_t term, interrupt;
+    uv_signal_t term, interrupt, hangup, usr1;
+    uv_timer_t look; /* has the token file changed? */
     uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
 };
 
@@ -89,6 +92,19 @@ static int open_store(struct server *server)
     }
 }
 
+static void say_access(const struct house *h)
+{
+    const struct server_options *o = h->server.options;
+
+    if (o->token_file != NULL)
+        say("access: with a token, of the %zu in %s", access_count(h->server.guard.now),
+            o->token_file);
+    else if (o->insecure_no_auth)
+        say("WARNING: no access control: whoever reaches the addresses below can do everything");
+    else
+        say("access: without a token, for whoever is on this machine");
+}
+
 static void banner(struct house *h)
 {
     const struct server_options *o = h->server.options;
@@ -114,11 +130,34 @@ static void banner(struct house *h)
     else
         say("durability: os (a reply means that the write survives kill -9, not the loss of "
             "power)");
-    if (o->insecure_no_auth)
-        say("WARNING: no access control: whoever reaches the addresses below can do everything");
+    say_access(h);
     for (unsigned i = 0; i < h->listeners.count; i++)
         say("listening: %s", h->listeners.each[i].url);
-    say("ready; stop with: curl %s/shutdown", h->listeners.each[0].url);
+    listeners_say_how_to_stop(&h->listeners, path, sizeof(path));
+    say("ready; stop with: %s", path);
+}
+
+/* SIGUSR1: how it fares, for who has a shell and no client. */
+static void say_stats(struct server *server)
+{
+    struct counters *n = &server->counters;
+    struct quern_stats s;
+    char a[SAID_BYTES], b[SAID_BYTES], c[SAID_BYTES];
+
+    quern_stats(server->db, &s);
+    say_event("stats: up %" PRIu64 " s; %" PRIu32
+              " connections, %s requests, %s refused, %s failed; "
+              "%" PRIu64 " writes under way",
+              (uv_hrtime() / 1000000 - server->started_ms) / 1000, server->connections,
+              said_count(n->requests, a), said_count(n->replies_refused, b),
+              said_count(n->replies_failed, c), server->writes);
+    say_event("stats: %s entries in %s tables, %s on disk", said_count(s.table_entries, a),
+              said_count(s.tables, b), said_bytes(s.disk_bytes, c));
+    say_event("stats: memory %s of writes, %s of cache, budget %s", said_bytes(s.memdb_bytes, a),
+              said_bytes(s.cache_bytes, b), said_bytes(s.memory_budget, c));
+    say_event("stats: log %s, flushes %s, merges %s; slowed writes %" PRIu64 "%s%s",
+              said_bytes(s.log_bytes, a), said_count(s.flushes, b), said_count(s.compactions, c),
+              s.slowed_writes, s.read_only ? "; READ ONLY" : "", s.no_space ? "; NO SPACE" : "");
 }
 
 /* From any thread. */
@@ -142,6 +181,34 @@ static void on_signal(uv_signal_t *handle, int number)
     (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
+/* SIGHUP: what can be read again is. */
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct house *h = handle->data;
+
+    (void)number;
+    if (h->server.guard.path == NULL)
+        say_event(
+            "SIGHUP: there is no --token-file, so nothing is read again; other options need a "
+            "restart");
+    guard_reload(&h->server.guard);
+}
+
+static void on_usr1(uv_signal_t *handle, int number)
+{
+    struct house *h = handle->data;
+
+    (void)number;
+    say_stats(&h->server);
+}
+
+static void on_look(uv_timer_t *handle)
+{
+    struct house *h = handle->data;
+
+    guard_look(&h->server.guard);
+}
+
 static void on_turn(uv_timer_t *handle)
 {
     (void)handle;
@@ -158,13 +225,17 @@ static void start_main_loop(struct house *h)
 {
     if (uv_loop_init(&h->uv) != 0 || uv_async_init(&h->uv, &h->stop_asked, on_stop_asked) != 0 ||
         uv_signal_init(&h->uv, &h->term) != 0 || uv_signal_init(&h->uv, &h->interrupt) != 0 ||
+        uv_signal_init(&h->uv, &h->hangup) != 0 || uv_signal_init(&h->uv, &h->usr1) != 0 ||
+        uv_signal_start(&h->hangup, on_hangup, SIGHUP) != 0 ||
+        uv_signal_start(&h->usr1, on_usr1, SIGUSR1) != 0 ||
         uv_signal_start(&h->term, on_signal, SIGTERM) != 0 ||
         uv_signal_start(&h->interrupt, on_signal, SIGINT) != 0) {
         complain("cannot start: no memory, or too many open files");
         exit(EXIT_OPEN);
     }
-    h->term.data = h->interrupt.data = h;
+    h->term.data = h->interrupt.data = h->hangup.data = h->usr1.data = h->look.data = h;
     (void)uv_timer_init(&h->uv, &h->turn);
+    (void)uv_timer_init(&h->uv, &h->look);
 }
 
 static void end_main_loop(struct house *h)
@@ -172,6 +243,9 @@ static void end_main_loop(struct house *h)
     uv_close((uv_handle_t *)&h->stop_asked, NULL);
     uv_close((uv_handle_t *)&h->term, NULL);
     uv_close((uv_handle_t *)&h->interrupt, NULL);
+    uv_close((uv_handle_t *)&h->hangup, NULL);
+    uv_close((uv_handle_t *)&h->usr1, NULL);
+    uv_close((uv_handle_t *)&h->look, NULL);
     uv_close((uv_handle_t *)&h->turn, NULL);
     (void)uv_run(&h->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&h->uv);
@@ -236,6 +310,7 @@ static int serve(struct house *h)
         return status;
     }
     banner(h);
+    (void)uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
     listeners_start(&h->listeners, server, &h->uv);
     while (!stop_asked(&server->stop))
         (void)uv_run(&h->uv, UV_RUN_DEFAULT);
@@ -253,6 +328,26 @@ static FILE *open_config(const char *path)
     return fopen(path, "re");
 }
 
+static int open_guard(struct guard *guard, const struct server_options *options)
+{
+    struct quern_error err;
+
+    if (guard_open(guard, options->token_file, &err) == QUERN_OK)
+        return EXIT_CLEAN;
+    complain("--token-file: %s", err.text);
+    return EXIT_CONFIG;
+}
+
+static int check_config(struct guard *guard, const struct server_options *options)
+{
+    int status = open_guard(guard, options);
+
+    guard_close(guard);
+    if (status == EXIT_CLEAN)
+        say("the configuration is well");
+    return status;
+}
+
 /* With options that are well, up to the exit status. */
 static int run(struct house *h, const struct server_options *options)
 {
@@ -268,7 +363,9 @@ static int run(struct house *h, const struct server_options *options)
     gate_init(&server->gate);
     stop_init(&server->stop, wake_main, h);
 
-    status = listeners_bind(&h->listeners);
+    status = open_guard(&server->guard, options);
+    if (status == EXIT_CLEAN)
+        status = listeners_bind(&h->listeners);
     server->http_port = listeners_port(&h->listeners, DOOR_HTTP);
     server->resp_port = listeners_port(&h->listeners, DOOR_RESP);
     if (status == EXIT_CLEAN) {
@@ -281,6 +378,7 @@ static int run(struct house *h, const struct server_options *options)
     listeners_close(&h->listeners);
     stop_done(&server->stop);
     gate_done(&server->gate);
+    guard_close(&server->guard);
     return status;
 }
 
@@ -302,7 +400,7 @@ int main(int argc, char **argv)
     } else {
         status = listeners_plan(&house.listeners, &options);
         if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
-            say("the configuration is well");
+            status = check_config(&house.server.guard, &options);
         else if (status == EXIT_CLEAN)
             status = run(&house, &options);
     }

@@ -78,6 +78,7 @@ struct server_options {
     struct option_list hosts;       /* further names that Host may carry */
     uint32_t port;
     bool insecure_no_auth;
+    const char *token_file; /* NULL: nobody is asked for a token */
     enum durability durability;
     uint64_t sync_ms;
     uint64_t memory_bytes;

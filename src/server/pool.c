@@ -20,6 +20,7 @@
 static void conn_free(struct conn *c)
 {
     resp_done(c);
+    guard_forget(c);
     buf_done(&c->in);
     buf_done(&c->body);
     buf_done(&c->out);
@@ -50,6 +51,7 @@ void pool_put_conn(struct conn *c)
         return;
     }
     resp_done(c);
+    guard_forget(c);
     pool_give_back(&c->in);
     pool_give_back(&c->body);
     pool_give_back(&c->out);

@@ -33,6 +33,7 @@ struct client {
     char peer[64], here[64];                /* "127.0.0.1:51234"; constant */
     int64_t since;                          /* unix seconds; constant */
     struct buf name, lib_name, lib_version; /* guarded by mu */
+    char user[ACCESS_NAME_BYTES_MAX + 1];   /* guarded by mu */
     _Atomic int64_t heard_at;
     _Atomic(const struct command *) last;
     _Atomic int queued; /* commands of a transaction; -1: none is open */
@@ -149,6 +150,10 @@ MUST_USE bool cursors_find(struct cursors *cursors, uint64_t id, struct buf *to)
 /* How many keys there are, counted now unless counting takes long and was done lately. */
 MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old, uint64_t *out,
                                          struct quern_error *err);
+
+/* AUTH and HELLO AUTH: false: replied that it is not so. */
+MUST_USE bool auth_enter(struct call *k, struct quern_slice user, struct quern_slice password);
+void client_note_user(struct call *k); /* for CLIENT LIST */
 
 void resp_print_commands(void); /* the table of docs/resp.md */
 
