@@ -282,12 +282,14 @@ QUERN_API void quern_value_done(struct quern_value *value);
 
 struct quern_read_opts {
     const struct quern_snapshot *snapshot; /* NULL: now */
+    bool
+        cached; /* never wait for the disk: BUSY where something would have to be read from there */
 };
 
 /* Read the value of `key` into *value.
  *   returns  OK, or NOT_FOUND (then *value is empty and err untouched)
  *   errors   CORRUPT (names table and offset: this key cannot be told; others can), IO, INVALID,
- *            NO_MEMORY
+ *            NO_MEMORY; BUSY with opts->cached alone: nothing is known, ask again without it
  *   source   src/engine/read.c; docs/design/00-tour.md */
 QUERN_API QUERN_CHECK enum quern_code quern_get(struct quern *db, struct quern_slice key,
                                                 const struct quern_read_opts *opts,

@@ -124,6 +124,7 @@ const char *http_method_name(enum http_method method);
 struct http_chunked {
     uint64_t left; /* bytes of the current chunk still to come: announced, not to be trusted */
     uint32_t state, digits, extension_bytes, trailer_bytes;
+    uint32_t name_bytes, names; /* of the trailer at hand; bits of those forbidden that it begins */
     struct http_bad bad;
 };
 
@@ -241,15 +242,6 @@ MUST_USE enum quern_code http_json_escape(struct buf *out, struct quern_slice s,
 /* Append `"name":"..."`, or where the bytes are not UTF-8 `"name_b64":"..."` in base64. */
 MUST_USE enum quern_code http_json_bytes(struct buf *out, const char *name, struct quern_slice s,
                                          struct quern_error *err);
-
-/* Base64 in the alphabet of RFC 4648 section 4, padded; or with `url` in that of section 5, bare. */
-MUST_USE enum quern_code http_base64(struct buf *out, struct quern_slice from, bool url,
-                                     struct quern_error *err);
-
-/* Undo either, padded or not. `to` has room for from.len bytes and may be from.data. Returns the
- * length, or SIZE_MAX: a letter of neither, letters of both, a length that none has, bits left
- * over. */
-MUST_USE size_t http_base64_decode(struct quern_slice from, void *to);
 
 /* Decimal letters of v at `to` (20 bytes of room at most); returns how many. */
 size_t http_decimal(char *to, uint64_t v);

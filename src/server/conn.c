@@ -133,6 +133,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
     count(&c->loop->server->counters.bytes_in, (uint64_t)n);
     if (c->lingering || c->watching || c->last)
         return; /* read and dropped */
+    c->loop->measure.now = ticks_now();
+    heard_more(&c->heard, (uint64_t)n, c->loop->measure.now);
     c->in.len += (size_t)n;
     if (c->phase == CONN_BODY)
         c->body_bytes += (uint64_t)n;
@@ -453,6 +455,16 @@ static void choose_reading(struct conn *c)
         conn_cut(c);
 }
 
+/* For the times of requests that stand here whole and were not begun. */
+static void note_what_waits(struct conn *c)
+{
+    bool whole =
+        c->resp != NULL ? c->resp->parsed : c->phase == CONN_READY || c->phase == CONN_REFUSED;
+
+    c->heard.by_client = output_is_full(c);
+    c->heard.held = whole || c->heard.by_client;
+}
+
 void conn_run(struct conn *c)
 {
     bool progressed = false, was_full;
@@ -481,6 +493,7 @@ void conn_run(struct conn *c)
         return;
     choose_wait(c, progressed);
     choose_reading(c);
+    note_what_waits(c);
 }
 
 /* The client is too slow with its request: say so, and end. */

@@ -6,6 +6,7 @@
 #define SERVER_CONN_H
 
 #include "server/loop.h"
+#include "server/measure.h"
 #include "server/params.h"
 
 /* How a reply is to be given: what the request said of it, kept until a write completes. */
@@ -16,6 +17,7 @@ struct manner {
     bool close;   /* the connection ends after it */
     bool keep;    /* an HTTP/1.0 client wants to hear that it does not */
     char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
+    struct asked asked;
 };
 
 struct verb;
@@ -30,7 +32,8 @@ struct write_op {
     struct gate_pass pass; /* of a delete */
     struct buf key;        /* of a delete, for when its turn at the gate comes */
     struct manner manner;
-    size_t bytes; /* key and value */
+    size_t bytes;        /* key and value */
+    uint64_t expires_ms; /* of a set; 0: never */
     bool is_delete, gated, waits_at_gate, synced, finished;
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
@@ -79,6 +82,7 @@ struct conn {
     struct buf body; /* of a chunked request, decoded */
     struct http_request request;
     struct http_chunked chunked;
+    struct heard heard;
     enum conn_phase phase;
     const struct route *route;
     struct access *access;         /* where `user` stands; NULL: nobody was asked for */

@@ -69,6 +69,7 @@ static bool open_letters(struct loop *loop)
 
     if (taken == NULL)
         return false;
+    loop->measure.now = ticks_now();
     while (taken != NULL) {
         struct letter *next = taken->next;
 
@@ -145,6 +146,7 @@ static void settle(struct loop *loop)
                 loop->dirty_last = &loop->dirty;
             c->dirty = false;
             conn_run(c);
+            measure_handed(&loop->measure);
             again = true;
         }
     } while (again);
@@ -192,6 +194,7 @@ static void loop_free(struct loop *loop)
     quern_value_done(&loop->value);
     buf_done(&loop->key);
     buf_done(&loop->text);
+    measure_free(&loop->measure);
     alloc_free(loop);
 }
 
@@ -206,16 +209,20 @@ enum quern_code loop_start(struct server *server, unsigned number, struct loop *
     loop->server = server;
     loop->number = number;
     loop->dirty_last = &loop->dirty;
+    if (!measure_init(&loop->measure)) {
+        alloc_free(loop);
+        return err_memory(err, "an event loop");
+    }
     rc = uv_loop_init(&loop->uv);
     if (rc != 0) {
-        alloc_free(loop);
+        loop_free(loop);
         return err_sys(err, -rc, "start an event loop");
     }
     loop->wake.data = loop->tick.data = loop->before.data = loop->after.data = loop;
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
     if (rc != 0) {
         (void)uv_loop_close(&loop->uv);
-        alloc_free(loop);
+        loop_free(loop);
         return err_sys(err, -rc, "start an event loop");
     }
     /* These cannot fail (libuv's documentation). */
@@ -229,7 +236,7 @@ enum quern_code loop_start(struct server *server, unsigned number, struct loop *
         close_handles(loop);
         (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
         (void)uv_loop_close(&loop->uv);
-        alloc_free(loop);
+        loop_free(loop);
         return err->code;
     }
     *out = loop;

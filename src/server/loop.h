@@ -6,6 +6,7 @@
 #ifndef SERVER_LOOP_H
 #define SERVER_LOOP_H
 
+#include "server/measure.h"
 #include "server/server.h"
 
 #include "http/http.h"
@@ -60,6 +61,7 @@ struct loop {
     uint64_t ids;             /* request ids given */
     int64_t date_at;          /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];
+    struct measure measure; /* others read its numbers */
     bool quitting;
 };
 

@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/process.h"
+#include "base/ticks.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -355,6 +356,7 @@ static int run(struct house *h, const struct server_options *options)
     char name[32];
     int status;
 
+    ticks_init();
     server->options = options;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());

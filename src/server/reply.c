@@ -2,6 +2,8 @@
 #include "server/reply.h"
 
 #include "server/conditions.h"
+#include "server/lifetime.h"
+#include "server/serve.h"
 
 #include "base/error.h"
 
@@ -39,7 +41,7 @@ static void name_request(const struct conn *c, char to[HTTP_REQUEST_ID_BYTES_MAX
     to[n] = '\0';
 }
 
-struct manner manner_of(const struct conn *c)
+struct manner manner_of(struct conn *c)
 {
     const struct http_request *r = &c->request;
     struct manner m = {0};
@@ -56,6 +58,9 @@ struct manner manner_of(const struct conn *c)
         m.problem |= http_prefers(accept, problem_type, "");
     }
     name_request(c, m.request_id);
+    m.asked.method = (uint16_t)r->method;
+    measure_begin(&c->loop->measure, &m.asked, &c->heard, conn_arrived(c) - c->used, serve_kind(c),
+                  c->used);
     return m;
 }
 
@@ -86,6 +91,10 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
         body.len = 0;
     if (http_reply_head(&c->out, &reply, &err) || buf_append(&c->out, body.data, body.len, &err))
         conn_cut(c);
+    measure_done(&c->loop->measure, &manner.asked,
+                 reply.status < 400   ? OUTCOME_OK
+                 : reply.status < 500 ? OUTCOME_REFUSED
+                                      : OUTCOME_FAILED);
 }
 
 void reply_with(struct conn *c, struct manner manner, int status, const char *type,
@@ -252,9 +261,9 @@ static char *put_number(char *to, uint64_t v)
 }
 
 void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,
-                   bool stored)
+                   bool stored, uint64_t expires_ms)
 {
-    char extra[160], json[64], *at = extra;
+    char extra[160 + LIFETIME_FIELD_BYTES], json[64], *at = extra;
     struct quern_slice body = {"OK\n", 3};
 
     at = put(at, "Quern-Rev: ");
@@ -265,7 +274,8 @@ void reply_written(struct conn *c, struct manner manner, quern_seq seq, const ch
         at = put(at, "\r\nETag: ");
         at += etag_write(c->loop->server, seq, at);
     }
-    (void)put(at, "\r\n");
+    at = put(at, "\r\n");
+    (void)lifetime_field(expires_ms, at);
     if (manner.json) {
         body.len = (size_t)snprintf(json, sizeof(json), "{\"ok\":true,\"rev\":%" PRIu64 "}\n", seq);
         body.data = json;

@@ -12,6 +12,7 @@
 #ifndef SERVER_RESP_H
 #define SERVER_RESP_H
 
+#include "server/measure.h"
 #include "server/resp_call.h"
 
 #include "base/thread.h"
@@ -41,16 +42,21 @@ struct client {
     _Atomic bool no_evict, no_touch, watches;
 };
 
+/* Keys, as they were counted. */
+struct key_count {
+    uint64_t keys, expires, ttl_ms; /* those that expire; in how long, on average */
+    int64_t at_us, took_us;         /* 0: never */
+};
+
 struct resp_shared {
     struct resp_counters counters;
     struct mutex mu;
     struct client *clients; /* guarded by mu; in order of arrival */
     struct client *last_client;
-    uint32_t client_count;            /* guarded by mu */
-    uint64_t last_id;                 /* guarded by mu */
-    uint64_t keys;                    /* guarded by mu; how many there were */
-    int64_t keys_at_us, keys_took_us; /* guarded by mu; 0: never counted */
-    struct cursors *cursors;          /* locks itself */
+    uint32_t client_count;    /* guarded by mu */
+    uint64_t last_id;         /* guarded by mu */
+    struct key_count counted; /* guarded by mu */
+    struct cursors *cursors;  /* locks itself */
     _Atomic int64_t saved_at; /* unix seconds: all that was acknowledged before was durable */
     char run_id[41];          /* constant */
 };
@@ -98,6 +104,7 @@ struct resp_conn {
     enum reply_mode reply, reply_next;
     struct transaction transaction;
     struct client client;
+    struct asked asked; /* of the request at hand */
 };
 
 /* A write of this protocol, as part of a write_op: kept with it for the next one. */
@@ -118,6 +125,8 @@ void resp_done(struct conn *c);          /* free what it has */
 /* Carry out the next request; false: nothing can be done now. */
 bool resp_step(struct conn *c);
 void resp_completed(struct write_op *op);
+/* The reply to a request stands in the output from `mark` on: count it. */
+void resp_count(struct conn *c, const struct asked *asked, size_t mark, enum outcome outcome);
 /* Has a request begun to arrive, and not ended? */
 bool resp_waits_for_more(const struct conn *c);
 void resp_call_free(struct resp_call *call); /* NULL is fine */
@@ -148,8 +157,8 @@ uint64_t cursors_add(struct cursors *cursors, struct quern_slice last_key, uint6
 MUST_USE bool cursors_find(struct cursors *cursors, uint64_t id, struct buf *to);
 
 /* How many keys there are, counted now unless counting takes long and was done lately. */
-MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old, uint64_t *out,
-                                         struct quern_error *err);
+MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old,
+                                         struct key_count *out, struct quern_error *err);
 
 /* AUTH and HELLO AUTH: false: replied that it is not so. */
 MUST_USE bool auth_enter(struct call *k, struct quern_slice user, struct quern_slice password);

@@ -322,6 +322,16 @@ enum quern_code cmd_memory_doctor(struct call *k)
     return QUERN_OK;
 }
 
+/* Tests of client libraries begin with it. */
+enum quern_code cmd_function_flush(struct call *k)
+{
+    if (k->argc > 3)
+        return call_sub_error(k);
+    if (k->argc == 3 && !call_arg_is(k, 2, "SYNC") && !call_arg_is(k, 2, "ASYNC"))
+        return call_error(k, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
+    return call_ok(k);
+}
+
 enum quern_code cmd_slowlog_reset(struct call *k)
 {
     return call_ok(k);

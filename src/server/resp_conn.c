@@ -207,6 +207,16 @@ static void say_refused(struct call *k, bool unknown_sub)
         (void)call_error(k, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 }
 
+/* What a request is counted as. One that waits for EXEC is part of that. */
+static unsigned kind_of(const struct call *k, bool well)
+{
+    if (k->command == NULL)
+        return measure_kind_of_command(command_numbers());
+    if (well && k->conn->resp->transaction.open && !(k->command->flags & CMD_AT_ONCE))
+        return KIND_NONE;
+    return measure_kind_of_command(command_number(k->command));
+}
+
 static void run_here(struct call *k)
 {
     enum quern_code code;
@@ -216,6 +226,7 @@ static void run_here(struct call *k)
     code = k->command->run(k);
     if (code != QUERN_OK)
         reply_failure(&k->out, code, k->err);
+    k->failed = code != QUERN_OK;
 }
 
 static void note_heard(struct call *k)
@@ -227,6 +238,23 @@ static void note_heard(struct call *k)
         atomic_store_explicit(&client->last, k->command, memory_order_relaxed);
     count(&k->server->resp->counters.commands, 1);
     count(&k->server->counters.requests, 1);
+}
+
+void resp_count(struct conn *c, const struct asked *asked, size_t mark, enum outcome outcome)
+{
+    struct measure *m = &c->loop->measure;
+    const uint8_t *reply = c->out.data + mark;
+
+    if (c->out.len > mark && *reply == '-') {
+        size_t len = 1;
+
+        while (mark + len < c->out.len && reply[len] > ' ')
+            len++;
+        measure_error(m, (struct quern_slice){reply + 1, len - 1});
+        if (outcome == OUTCOME_OK)
+            outcome = OUTCOME_REFUSED;
+    }
+    measure_done(m, asked, outcome);
 }
 
 /* The request is done with; what it replied may be not wanted. */
@@ -272,6 +300,8 @@ static bool carry_out(struct conn *c)
     if (c->ops != NULL && (!is_write || !conn_may_add(c, rc->request.bytes)))
         return false;
     note_heard(&k);
+    measure_begin(&c->loop->measure, &rc->asked, &c->heard, conn_arrived(c) - rc->request.bytes,
+                  kind_of(&k, well), rc->request.bytes);
     if (is_http(&rc->request)) {
         answer_http(c);
     } else if (draining) {
@@ -291,6 +321,11 @@ static bool carry_out(struct conn *c)
     }
     if (k.out.failed)
         conn_cut(c);
+    if (!k.later)
+        resp_count(c, &rc->asked, mark,
+                   !well || draining ? OUTCOME_REJECTED
+                   : k.failed        ? OUTCOME_FAILED
+                                     : OUTCOME_OK);
     end_request(c, mark, k.later);
     return true;
 }

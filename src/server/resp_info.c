@@ -101,7 +101,6 @@ static void section_stats(struct page *p)
     line(p, "total_net_output_bytes:%" PRIu64, server->counters.bytes_out);
     line(p, "keyspace_hits:%" PRIu64, n->hits);
     line(p, "keyspace_misses:%" PRIu64, n->misses);
-    line(p, "expired_keys:0");
     line(p, "evicted_keys:0");
     line(p, "total_error_replies:%" PRIu64, n->errors);
 }
@@ -136,12 +135,13 @@ static void section_cluster(struct page *p)
 static void section_keyspace(struct page *p)
 {
     struct quern_error ignored;
-    uint64_t n = 0;
+    struct key_count n;
 
     if (!guard_sees_all(p->k->conn))
         return; /* how many there are of all is not his to know */
-    if (resp_count_keys(p->k->server, true, &n, &ignored) == QUERN_OK && n > 0)
-        line(p, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", n);
+    if (resp_count_keys(p->k->server, true, &n, &ignored) == QUERN_OK && n.keys > 0)
+        line(p, "db0:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, n.keys, n.expires,
+             n.ttl_ms);
 }
 
 static void section_quern(struct page *p)

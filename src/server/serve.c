@@ -5,12 +5,14 @@
  *     DELETE  /del?key=K
  *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c batch.c
  *     /healthz /stats and such     about.c
+ *     /metrics                     metrics.c
  *     GET     /shutdown            also POST, never HEAD
  *
  * Before a body is read: is the host ours, is there such a route, with this method, may this page
  * ask, are the parameters right? A request that fails here never costs more than its head. */
 #include "server/serve.h"
 
+#include "server/lifetime.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
@@ -34,7 +36,9 @@ void refuse(struct conn *c, int status, const char *code, const char *detail)
 
 /* ------------------------------------------------------------------ set, get, del -- */
 
-#define SET_PARAMS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_VALUE) | PARAM_BIT(PARAM_SYNC))
+#define SET_PARAMS                                                                                 \
+    (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_VALUE) | PARAM_BIT(PARAM_SYNC) |                       \
+     PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT))
 static const char sync_detail[] = "sync must be 1 or 0";
 
 static bool is_form(const struct conn *c)
@@ -60,12 +64,29 @@ static bool decode_key(struct conn *c, const void *base, struct param key, bool 
     return guard_key(c, buf_slice(&c->loop->key));
 }
 
+/* What a form says, or else the query and the fields; false: refused. */
+static bool set_lifetime(struct conn *c, const void *base, const struct params *p, bool form,
+                         struct lifetime *out)
+{
+    if (!lifetime_read(c, base, p, out))
+        return false;
+    if (!form ||
+        (!params_given(&c->params, PARAM_TTL) && !params_given(&c->params, PARAM_EXPIRES_AT)))
+        return true;
+    if (out->kind == LIFETIME_ENDLESS)
+        return lifetime_read(c, conn_request_bytes(c), &c->params, out);
+    refuse(c, 400, "bad_ttl",
+           "say once how long the value is to live: in the form or in the query");
+    return false;
+}
+
 static void set(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct params p = c->params;
     const void *base = conn_request_bytes(c);
     bool form = !params_given(&p, PARAM_KEY) && is_form(c), sync = false, sync_in_form = false;
     struct quern_slice value = body;
+    struct lifetime lifetime;
 
     (void)params_flag(base, p.each[PARAM_SYNC], &sync); /* check_plain() saw to it */
 
@@ -87,7 +108,8 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
                "there is a value parameter and a body; send one of them");
         return;
     }
-    if (!decode_key(c, base, p.each[PARAM_KEY], form))
+    if (!set_lifetime(c, base, &p, form, &lifetime) ||
+        !decode_key(c, base, p.each[PARAM_KEY], form))
         return;
     if (params_given(&p, PARAM_VALUE)) {
         if (!params_decode(base, p.each[PARAM_VALUE], &c->loop->text, &c->refusal.bad))
@@ -99,7 +121,8 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
                "the value is larger than this server takes (--max-value)");
         return;
     }
-    if (!write_set(c, manner, buf_slice(&c->loop->key), value, sync || sync_in_form))
+    if (!write_set(c, manner, buf_slice(&c->loop->key), value, lifetime.until_ms,
+                   sync || sync_in_form))
         conn_cut(c);
     if (c->loop->text.capacity > (1u << 20))
         buf_done(&c->loop->text);
@@ -147,6 +170,7 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
+    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
     if (op->verb != NULL) {
         verb_completed(op);
         return;
@@ -160,7 +184,8 @@ void serve_completed(struct write_op *op)
     if (c->closing)
         return;
     if (code == QUERN_OK)
-        reply_written(c, op->manner, op->completion.seq, write_durability(op), !op->is_delete);
+        reply_written(c, op->manner, op->completion.seq, write_durability(op), !op->is_delete,
+                      op->expires_ms);
     else if (code == QUERN_NOT_FOUND)
         reply_error(c, op->manner, &none, NULL);
     else
@@ -223,6 +248,7 @@ static void check_plain(struct conn *c)
     const struct http_request *r = &c->request;
     const struct params *p = &c->params;
     bool sets = r->method == HTTP_POST, has_value = params_given(p, PARAM_VALUE), sync;
+    struct lifetime lifetime;
 
     if (r->method != HTTP_GET && r->method != HTTP_HEAD &&
         (http_has(r, HTTP_IF_MATCH) || http_has(r, HTTP_IF_NONE_MATCH)))
@@ -230,6 +256,10 @@ static void check_plain(struct conn *c)
                "/set and /del take no conditions, and nothing was done; /v1/kv does");
     else if (!params_flag(conn_request_bytes(c), p->each[PARAM_SYNC], &sync))
         refuse(c, 400, "bad_parameter", sync_detail);
+    else if (!sets && lifetime_given(c))
+        refuse(c, 400, "bad_ttl", "a lifetime is for /set");
+    else if (sets && !lifetime_read(c, conn_request_bytes(c), p, &lifetime))
+        return;
     else if (sets && !params_given(p, PARAM_KEY) && !has_value && has_body(c) && is_form(c))
         return; /* key and value come in the body */
     else if (p->each[PARAM_KEY].len == 0)
@@ -246,7 +276,7 @@ static void check_plain(struct conn *c)
 #define KV "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n"
 #define KV_READS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META))
 #define KV_WRITES (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC))
-#define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES) | PARAM_BIT(PARAM_KEEPTTL))
+#define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT) | PARAM_BIT(PARAM_KEEPTTL))
 #define KEYS                                                                                       \
     (PARAM_BIT(PARAM_PREFIX) | PARAM_BIT(PARAM_START) | PARAM_BIT(PARAM_END) |                     \
      PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | PARAM_BIT(PARAM_REVERSE) |                 \
@@ -299,9 +329,34 @@ static const struct route routes[] = {
     {"/livez", HTTP_GET | HTTP_HEAD, READS, 0, about_life, NULL, ROUTE_ANY_TIME | ROUTE_OPEN},
     {"/version", HTTP_GET | HTTP_HEAD, READS, 0, about_version, NULL, ROUTE_READS | ROUTE_NO_KEYS},
     {"/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, ROUTE_READS | ROUTE_NO_KEYS},
+    {"/metrics", HTTP_GET | HTTP_HEAD, READS, 0, metrics_get, NULL, ROUTE_READS | ROUTE_NO_KEYS},
     {"/shutdown", HTTP_GET | HTTP_POST, "Allow: GET, POST, OPTIONS\r\n", 0, shut_down, NULL,
      ROUTE_ANY_TIME | ROUTE_NEEDS_ASKING},
 };
+
+unsigned route_count(void)
+{
+    return ARRAY_LEN(routes);
+}
+
+void route_name(unsigned number, char *to, size_t room)
+{
+    const struct route *route = &routes[number];
+
+    if (number >= ARRAY_LEN(routes))
+        (void)snprintf(to, room, "other");
+    else
+        (void)snprintf(to, room, "%s %s%s",
+                       http_method_name(route->methods & HTTP_GET ? HTTP_GET : route->methods),
+                       route->path, route->traits & ROUTE_BELOW ? "{key}" : "");
+}
+
+unsigned serve_kind(const struct conn *c)
+{
+    if (c->route == NULL || (c->route->methods & c->request.method) == 0)
+        return measure_kind_of_no_route();
+    return (unsigned)(c->route - routes);
+}
 
 static bool is_at(const struct route *route, struct quern_slice path)
 {

@@ -108,13 +108,14 @@ struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes,
 }
 
 bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
-               struct quern_slice value, bool sync)
+               struct quern_slice value, uint64_t expires_ms, bool sync)
 {
     struct write_op *op = write_begin(c, manner, key.len + value.len, sync);
 
     if (op == NULL)
         return false;
-    if (quern_batch_put(op->batch, key, value, &op->completion.error) != QUERN_OK)
+    op->expires_ms = expires_ms;
+    if (quern_batch_put_until(op->batch, key, value, expires_ms, &op->completion.error) != QUERN_OK)
         write_finish(op, op->completion.error.code);
     else
         write_submit(op);
@@ -143,6 +144,7 @@ static void open_granted(struct letter *letter)
     struct write_op *op = (struct write_op *)letter;
 
     op->waits_at_gate = false;
+    measure_resume(&op->conn->loop->measure, &op->manner.asked, WAITED_GATE);
     pass_gate(op, buf_slice(&op->key));
 }
 

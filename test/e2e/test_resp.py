@@ -43,8 +43,6 @@ def strings_answer_as_in_redis():
             ("SET a 9 XX", "OK"), ("SET a 10 GET", b"9"), ("SET new 1 GET", None), ("GET new", b"1"),
             ("SET a 11 NX GET", b"10"), ("GET a", b"10"), ("SET x 1 XX GET", None), ("GET x", None),
             ("SET a 1 NX XX", SYNTAX), ("SET a 1 FOO", SYNTAX),
-            ("SET a 1 EX 10", Refused("ERR expiry is not supported by this server yet")),
-            ("SET a 1 KEEPTTL", Refused("ERR expiry is not supported by this server yet")),
             ("GET a", b"10"), ("SETNX a 5", 0), ("SETNX d 5", 1), ("GETSET d 6", b"5"), ("GETSET e 1", None),
             ("GETDEL e", b"1"), ("GETDEL e", None), ("MSET m1 1 m2 2", "OK"),
             ("MGET m1 none m2 m1", [b"1", None, b"2", b"1"]), ("MSET m1", arity("mset")),
@@ -371,6 +369,28 @@ def scan_tells_every_key_once_in_order_and_knows_its_cursors():
         equal(r.call("SCAN", "0", "COUNT", "0"), SYNTAX)
         equal(r.call("SCAN", "0", "COUNT", "x"), INTEGER)
         equal(r.call("SCAN", "0", "FOO"), SYNTAX)
+
+
+@test
+def ranges_are_told_in_order_and_counted():
+    with Server("--durability", "os") as s, s.resp() as r:
+        r.call("MSET", *[part for i in range(30) for part in (f"k{i:02}", f"v{i}")])
+        names = [f"k{i:02}".encode() for i in range(30)]
+        def keys(*words):
+            return [key for key, _ in r.call("QUERN.RANGE", *words)]
+        equal(r.call("QUERN.RANGE", "k03", "k05"), [[b"k03", b"v3"], [b"k04", b"v4"]])
+        equal(keys("", ""), names)
+        equal(keys("k28", ""), names[28:])
+        equal(keys("", "k02", "REV"), [b"k01", b"k00"])
+        equal(keys("k10", "k20", "limit", "2", "rev"), [b"k19", b"k18"])
+        equal((keys("", "", "LIMIT", "0"), keys("z", ""), keys("k2", "k1")), ([], [], []))
+        for words, wanted in ((("", "", "LIMIT"), SYNTAX), (("", "", "x"), SYNTAX), (("", "", "LIMIT", "x"), INTEGER),
+                              (("", "", "LIMIT", "-1"), Refused("ERR LIMIT can't be negative"))):
+            equal(r.call("QUERN.RANGE", *words), wanted, words)
+        equal([r.call("QUERN.COUNT", *w) for w in (("", ""), ("k03", "k05"), ("z", ""), ("k2", "k1"))], [30, 2, 0, 0])
+        r.call("MSET", *[part for i in range(2000) for part in (f"m{i:04}", "")])
+        equal((len(keys("m", "")), len(keys("m", "", "LIMIT", "5000"))), (1000, 2000))
+        assert b'"memdb_entries":2030' in r.call("QUERN.STATS").replace(b" ", b""), r.call("QUERN.STATS")
 
 
 @test

@@ -491,6 +491,66 @@ TEST(reads_go_on_from_the_cache_when_what_they_read_moves_to_new_tables)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+enum { CACHED_KEYS = 500 };
+
+/* How many of the keys a read says it cannot tell without the disk; -1: an answer was wrong. */
+static int read_cached(struct quern *db)
+{
+    static struct quern_value values[CACHED_KEYS];
+    static struct quern_slice keys[CACHED_KEYS];
+    static enum quern_code codes[CACHED_KEYS];
+    struct quern_read_opts opts = {.cached = true};
+    struct quern_value value = {0};
+    int busy = 0;
+
+    for (unsigned i = 0; i < CACHED_KEYS; i++) {
+        enum quern_code code = quern_get(db, world_key(i), &opts, &value, &err);
+
+        if (code != QUERN_BUSY && (code != QUERN_OK || value.len != world_value(i, 1).len))
+            return -1;
+        busy += code == QUERN_BUSY;
+        codes[i] = code;
+    }
+    quern_value_done(&value);
+    for (unsigned i = 0; i < CACHED_KEYS; i++)
+        keys[i] = world_key(i);
+    IGNORE(quern_multi_get(db, keys, CACHED_KEYS, &opts, values, codes, &err));
+    for (unsigned i = 0; i < CACHED_KEYS; i++) {
+        if (codes[i] != QUERN_BUSY && codes[i] != QUERN_OK)
+            return -1;
+        busy += codes[i] == QUERN_BUSY;
+        quern_value_done(&values[i]);
+    }
+    return busy;
+}
+
+TEST(a_cached_read_never_reads_the_disk_and_says_when_it_would_have_to)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct quern_stats before, after;
+    struct quern *db;
+    uint64_t reads;
+
+    options.memory_bytes = 64 << 20;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, CACHED_KEYS, 1, &err), &err);
+    CHECK_EQ(read_cached(db), 0); /* all are in the MemDB */
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    quern_stats(db, &before);
+    reads = sim_op_count_of(sim, SIM_READ);
+    CHECK_EQ(read_cached(db), 2 * CACHED_KEYS);
+    CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads);
+    quern_stats(db, &after);
+    CHECK_EQ(after.gets, before.gets); /* nothing was told, so nothing is counted */
+    CHECK_OK(world_check(db, 0, CACHED_KEYS, 1, &err), &err);
+    reads = sim_op_count_of(sim, SIM_READ);
+    CHECK_EQ(read_cached(db), 0);
+    CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 static bool all_flushed(const struct quern_stats *s)
 {
     return s->memdb_entries == 0 && s->flushes != 0;
