@@ -30,6 +30,7 @@ static const char overview[] =
     "                        unix:/run/quern/http.sock (get, set, del, stats and load)\n"
     "    --token-file FILE   show the server the token in FILE, which nobody else may read;\n"
     "                        without it QUERN_TOKEN from the environment\n"
+    "    --cacert FILE       for an https:// URL: the CA to trust instead of the system's\n"
     "    Without either: QUERN_URL from the environment, else QUERN_DB, else ./data\n"
     "\n"
     "For every verb\n"

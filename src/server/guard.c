@@ -126,7 +126,7 @@ static bool deny_scope(struct conn *c, unsigned scope)
 {
 #define SCOPE_FIELD(name)                                                                          \
     "WWW-Authenticate: Bearer realm=\"quern\", error=\"insufficient_scope\", scope=\"" name "\"\r" \
-                                                                                            "\n"
+    "\n"
     if (scope & ACCESS_ADMIN)
         return deny(c, 403, "insufficient_scope", "this token has no scope admin",
                     SCOPE_FIELD("admin"));

@@ -65,6 +65,8 @@ bool guard_is_stranger(struct conn *c);
 /* Take the connection for that user, if the token is his; `name` without bytes: whosever it is. False:
  * it stays whose it was. */
 bool guard_enter(struct conn *c, struct quern_slice name, struct quern_slice token);
+/* May it do what is for admins, now? */
+bool guard_is_admin(struct conn *c);
 /* May the connection see all keys? */
 bool guard_sees_all(const struct conn *c);
 

@@ -11,6 +11,7 @@
 #include "server/say.h"
 #include "server/server.h"
 #include "server/syncer.h"
+#include "server/tls.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -26,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOOK_MS 2000
+#define LOOK_MS 1000
 
 /* What the main thread has; its loop accepts, and hears signals and the call to stop. */
 struct house {
@@ -36,7 +37,7 @@ struct house {
     uv_loop_t uv;
     uv_async_t stop_asked;
     uv_signal_t term, interrupt, hangup, usr1;
-    uv_timer_t look; /* has the token file changed? */
+    uv_timer_t look; /* at the files of TLS and of tokens */
     uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
 };
 
@@ -188,11 +189,10 @@ static void on_hangup(uv_signal_t *handle, int number)
     struct house *h = handle->data;
 
     (void)number;
-    if (h->server.guard.path == NULL)
-        say_event(
-            "SIGHUP: there is no --token-file, so nothing is read again; other options need a "
-            "restart");
+    say_event("SIGHUP: tokens and certificates are read again; other options need a restart");
     guard_reload(&h->server.guard);
+    if (h->server.tls != NULL)
+        tls_keys_look(h->server.tls, true);
 }
 
 static void on_usr1(uv_signal_t *handle, int number)
@@ -208,6 +208,8 @@ static void on_look(uv_timer_t *handle)
     struct house *h = handle->data;
 
     guard_look(&h->server.guard);
+    if (h->server.tls != NULL)
+        tls_keys_look(h->server.tls, false);
 }
 
 static void on_turn(uv_timer_t *handle)
@@ -324,6 +326,24 @@ static int serve(struct house *h)
     return status;
 }
 
+/* The certificate and its key, if there shall be any. */
+static int read_keys(struct server *server, const struct server_options *o)
+{
+    struct quern_error err;
+
+    if (o->tls_cert == NULL && o->tls_key == NULL && o->tls_client_ca == NULL)
+        return EXIT_CLEAN;
+    if (o->tls_cert == NULL || o->tls_key == NULL) {
+        complain("TLS needs both, --tls-cert FILE and --tls-key FILE");
+        return EXIT_CONFIG;
+    }
+    if (tls_keys_new(o, &server->tls, &err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
 static FILE *open_config(const char *path)
 {
     return fopen(path, "re");
@@ -358,6 +378,7 @@ static int run(struct house *h, const struct server_options *options)
 
     ticks_init();
     server->options = options;
+    server->connections_max = server->options->connections_max;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
     server->name = name;
@@ -401,10 +422,13 @@ int main(int argc, char **argv)
         status = EXIT_CLEAN;
     } else {
         status = listeners_plan(&house.listeners, &options);
+        if (status == EXIT_CLEAN)
+            status = read_keys(&house.server, &options);
         if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
             status = check_config(&house.server.guard, &options);
         else if (status == EXIT_CLEAN)
             status = run(&house, &options);
+        tls_keys_free(house.server.tls);
     }
     options_done(&options);
     return status;

@@ -110,6 +110,10 @@ bool command_arity_fits(const struct command *command, size_t argc);
 #define COMMAND_NAME_BYTES 48
 const char *command_full_name(const struct command *command, char to[COMMAND_NAME_BYTES]);
 const char *command_group_name(enum group group);
+/* "key value [NX|XX]"; empty: no arguments. resp_syntax.c */
+const char *command_syntax(const struct command *command);
+void command_put_arguments(struct resp_out *out,
+                           const struct command *command); /* as DOCS has them */
 /* The last argument that is a key; 0: none. */
 size_t command_last_key(const struct command *command, size_t argc);
 

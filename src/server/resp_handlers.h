@@ -93,19 +93,28 @@ enum quern_code cmd_auth(struct call *k);
 /* resp_client.c */
 enum quern_code cmd_client_getname(struct call *k);
 enum quern_code cmd_client_id(struct call *k);
-enum quern_code cmd_client_info(struct call *k);
-enum quern_code cmd_client_list(struct call *k);
 enum quern_code cmd_client_no_evict(struct call *k);
 enum quern_code cmd_client_no_touch(struct call *k);
 enum quern_code cmd_client_reply(struct call *k);
 enum quern_code cmd_client_setinfo(struct call *k);
 enum quern_code cmd_client_setname(struct call *k);
+enum quern_code cmd_client_tracking(struct call *k);
 enum quern_code cmd_echo(struct call *k);
 enum quern_code cmd_hello(struct call *k);
 enum quern_code cmd_ping(struct call *k);
 enum quern_code cmd_quit(struct call *k);
 enum quern_code cmd_reset(struct call *k);
 enum quern_code cmd_select(struct call *k);
+
+/* resp_clients.c */
+enum quern_code cmd_client_info(struct call *k);
+enum quern_code cmd_client_kill(struct call *k);
+enum quern_code cmd_client_list(struct call *k);
+enum quern_code cmd_client_pause(struct call *k);
+enum quern_code cmd_client_unpause(struct call *k);
+
+/* resp_monitor.c */
+enum quern_code cmd_monitor(struct call *k);
 
 /* resp_admin.c */
 enum quern_code cmd_bgsave(struct call *k);

@@ -45,6 +45,9 @@ static const struct command client_subs[] = {
      "The number of the connection", HERE, 0, cmd_client_id, NULL, 0, "client"},
     {"info", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "6.2.0",
      "What is known of the connection", HERE, 0, cmd_client_info, NULL, 0, "client"},
+    {"kill", -3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "2.4.0", "End connections: by address, or by ID, ADDR, LADDR, USER, TYPE", HERE, 0,
+     cmd_client_kill, NULL, 0, "client"},
     {"list", -2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
      "2.4.0", "What is known of all connections", HERE, 0, cmd_client_list, NULL, 0, "client"},
     {"no-evict", 3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
@@ -52,6 +55,9 @@ static const struct command client_subs[] = {
      "client"},
     {"no-touch", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "7.2.0",
      "Accepted: nobody keeps when a key was read", HERE, 0, cmd_client_no_touch, NULL, 0, "client"},
+    {"pause", -3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "3.0.0", "Let commands wait: all, or writes; HTTP goes on", HERE, 0, cmd_client_pause, NULL, 0,
+     "client"},
     {"reply", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_ALONE, 0, 0, 0, GROUP_CONNECTION,
      "3.2.0", "Send replies, or not, or not the next", HERE, 0, cmd_client_reply, NULL, 0,
      "client"},
@@ -59,6 +65,10 @@ static const struct command client_subs[] = {
      "Name the client's library or its version", HERE, 0, cmd_client_setinfo, NULL, 0, "client"},
     {"setname", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "2.6.9",
      "Name the connection", HERE, 0, cmd_client_setname, NULL, 0, "client"},
+    {"tracking", -3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "6.0.0",
+     "Accepted: nothing is ever invalidated", HERE, 0, cmd_client_tracking, NULL, 0, "client"},
+    {"unpause", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "6.2.0", "Let commands go on", HERE, 0, cmd_client_unpause, NULL, 0, "client"},
 };
 
 static const struct command command_subs[] = {
@@ -87,7 +97,7 @@ static const struct command config_subs[] = {
      "2.8.0", "Nothing to write: the file is never changed by the server", HERE, 0,
      cmd_config_rewrite, NULL, 0, "config"},
     {"set", -4, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.0.0",
-     "Nothing can be set while the server runs; what is so already is taken", HERE, 0,
+     "Set what can be: maxclients, up to --max-connections; what is so already is taken", HERE, 0,
      cmd_config_set, NULL, 0, "config"},
 };
 
@@ -234,6 +244,9 @@ const struct command commands[] = {
      READ, 0, cmd_mget, NULL, 0, NULL},
     {"module", -2, 0, 0, 0, 0, GROUP_SERVER, "4.0.0", "There are no modules", HERE, 0, NULL,
      module_subs, ARRAY_LEN(module_subs), NULL},
+    {"monitor", 1, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_ALONE, 0, 0, 0,
+     GROUP_SERVER, "1.0.0", "Tell every command that is carried out, as it comes", HERE, 0,
+     cmd_monitor, NULL, 0, NULL},
     {"mset", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
      "Set keys to values, all at once", UPDATE, always_blind, cmd_mset, NULL, 0, NULL},
     {"msetnx", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",

@@ -83,7 +83,8 @@ ROUTES = [  # method, target, body, what it takes: the scopes, or None: nothing
     ("POST", "/v1/batch", b'{"ops":[{"op":"put","key":"app/r","value":"1"}]}', "write"),
     ("POST", "/v1/batch", b'{"ops":[{"op":"check","key":"app/r","exists":true},'
      b'{"op":"delete","key":"app/r"}]}', "read write"),
-    ("GET", "/v1/admin/stats", None, "admin"), ("GET", "/v1/admin/config", None, "admin"),
+    ("GET", "/v1/admin/stats", None, "admin"), ("GET", "/v1/admin/tls", None, "admin"),
+    ("GET", "/metrics", None, "read"), ("GET", "/v1/admin/config", None, "admin"),
     ("GET", "/stats", None, "read"), ("GET", "/version", None, "read"),
     ("GET", "/livez", None, None), ("GET", "/readyz", None, None), ("GET", "/healthz", None, None),
     ("GET", "/v1/openapi.json", None, None),
@@ -484,6 +485,41 @@ def acl_tells_of_the_tokens_and_changes_none():
         assert "AUTH <password> called without any password" in str(r.call("AUTH", "x"))
 
 
+@test
+def a_monitor_hears_no_tokens_and_ends_with_the_right_to_it():
+    with guarded() as (s, t), s.resp() as m, s.resp() as r:
+        equal(m.call("AUTH", "all", t.of["all"]), "OK")
+        equal(m.call("MONITOR"), "OK")
+        equal(r.call("AUTH", "app", t.of["app"]), "OK")
+        equal(r.call("HELLO", "2", "AUTH", "app", t.of["app"])[0], b"server")
+        equal(r.call("SET", "app/k", "v"), "OK")
+        heard = m.raw()
+        while b"app/k" not in heard:
+            heard += m.raw()
+        assert b"quern_" not in heard, heard
+        equal(quern("token", "revoke", t.path, "all")[0], 0)
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: "tokens: 4 read" in s.stderr(), "the file was read again")
+        equal(r.call("SET", "app/secret", "v"), "OK")
+        rest = b""
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            while True:
+                rest += m.raw()
+        assert b"app/secret" not in rest, rest
+
+
+@test
+def clients_are_known_by_their_user():
+    with guarded() as (s, t), s.resp() as a, s.resp() as r:
+        equal(a.call("AUTH", t.of["all"]), "OK")
+        equal(r.call("AUTH", t.of["app"]), "OK")
+        equal(a.call("CLIENT", "KILL", "USER", "nobody"), Refused("ERR No such user 'nobody'"))
+        equal(a.call("CLIENT", "KILL", "USER", "reader"), 0)
+        equal(a.call("CLIENT", "KILL", "USER", "app"), 1)
+        assert r.ended()
+        assert b"user=all" in a.call("CLIENT", "LIST") and b"user=app" not in a.call("CLIENT", "LIST")
+
+
 # ------------------------------------------------------------------ the command, unix sockets
 
 
@@ -606,7 +642,7 @@ def signals_read_again_and_tell():
         s.process.send_signal(signal.SIGUSR1)
         until(lambda: "stats: log " in s.stderr(), "statistics in the log")
         s.process.send_signal(signal.SIGHUP)
-        until(lambda: "SIGHUP: there is no --token-file" in s.stderr(), "that there is nothing to read")
+        until(lambda: "SIGHUP: tokens and certificates are read again" in s.stderr(), "what is read again")
         with s.connect() as w:
             equal(w.ask("GET", "/livez").status, 200)
 
