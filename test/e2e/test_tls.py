@@ -591,6 +591,28 @@ def pipelined_requests_are_answered_in_order_however_the_records_are_cut():
 
 
 @test
+def what_was_carried_out_leaves_memory_though_more_has_always_begun():
+    with Authority() as ca, Server(*options(ca.issue("s"))) as s, s.connect(tls=ca.client()) as w:
+        one = request("GET", "/livez", fields=[("X-Fill", "x" * 4000)])
+
+        def go(n):
+            w.send(one[:50])
+            for _ in range(n):
+                w.send(one[50:] + one[:50])  # a record that ends inside the next request
+                equal(w.read().body, b"ok\n")
+            w.send(one[50:])
+            equal(w.read().body, b"ok\n")
+
+        def resident():
+            with open(f"/proc/{s.process.pid}/statm") as f:
+                return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        go(200)
+        before = resident()
+        go(4000)
+        assert resident() - before < 4 << 20, resident() - before
+
+
+@test
 def records_that_arrive_byte_by_byte_are_put_together():
     with Authority() as ca, Server(*options(ca.issue("s"))) as s, s.connect() as w:
         out, into = ssl.MemoryBIO(), ssl.MemoryBIO()
