@@ -20,6 +20,7 @@
 
 #include "server/compress.h"
 #include "server/conn.h"
+#include "server/observe.h"
 #include "server/pool.h"
 #include "server/resp.h"
 #include "server/say.h"
@@ -188,6 +189,7 @@ static void settle(struct loop *loop)
         }
         again |= hand_over(loop);
     } while (again);
+    observe_flush(loop);
 }
 
 static void on_before(uv_prepare_t *handle)
@@ -231,6 +233,7 @@ static void loop_free(struct loop *loop)
     quern_value_done(&loop->value);
     buf_done(&loop->key);
     buf_done(&loop->text);
+    buf_done(&loop->lines);
     buf_done(&loop->records);
     compressor_free(loop->compressor);
     buf_done(&loop->sealed);

@@ -62,6 +62,7 @@ struct loop {
     uint64_t clock_ms;
     struct quern_value value;      /* reused by reads */
     struct buf key, text;          /* scratch of the request at hand */
+    struct buf lines;              /* of the access log */
     struct buf records;            /* of TLS, as they came from the socket that is being read */
     struct compressor *compressor; /* NULL: nobody asked for it yet */
     struct buf sealed;             /* memory for the next that are made */

@@ -248,7 +248,8 @@ static enum quern_code take_up(struct tls_keys *k, const struct stamp files[FILE
     mutex_unlock(&k->mu);
     SSL_CTX_free(old);
     if (code == QUERN_OK && end_of(context) < now)
-        say_event("--tls-cert %s: this certificate has expired", k->paths[FILE_CERT]);
+        say_event(SAY_WARNING, "TLS", "--tls-cert %s: this certificate has expired",
+                  k->paths[FILE_CERT]);
     return code;
 }
 
@@ -295,9 +296,10 @@ void tls_keys_look(struct tls_keys *k, bool anyway)
         return;
     memcpy(k->judged, now, sizeof(now));
     if (take_up(k, now, &err) == QUERN_OK)
-        say_event("TLS: the certificate and its key were read again");
+        say_event(SAY_INFO, "TLS", "the certificate and its key were read again");
     else
-        say_event("TLS: the files are not taken up, those read before stay: %s", err.text);
+        say_event(SAY_ERROR, "TLS", "the files are not taken up, those read before stay: %s",
+                  err.text);
 }
 
 /* ------------------------------------------------------------------ what others ask -- */
