@@ -2,8 +2,10 @@
 """TLS on both doors: who gets in, what is taken up while the server runs, and what a client can do
 to it before it has shaken hands."""
 
+import calendar
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 
 from quernd import Refused, Server, curl, equal, main, request, test, until
@@ -247,6 +250,20 @@ def what_cannot_be_used_is_refused_at_the_start_with_a_reason():
                 equal(s.process.wait(30), 1, given)
                 s.wanted_end = 1
                 assert words in s.stderr(), (given, s.stderr())
+
+
+@test
+def a_certificate_that_has_expired_is_taken_and_told_of():
+    with Authority() as ca, Server(*options(ca.issue("s", days=-1))) as s:
+        assert "has expired" in s.stderr(), s.stderr()
+        assert "CERTIFICATE_VERIFY_FAILED" in fails(s, ca.client())
+        blind = ca.client()
+        blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+        with s.connect(tls=blind) as w:
+            about = json.loads(w.ask("GET", "/v1/admin/tls").body)
+            end = re.search(rb"^quern_tls_not_after_seconds (\d+)$", w.ask("GET", "/metrics").body, re.M)
+        equal(calendar.timegm(time.strptime(about["not_after"], "%Y-%m-%dT%H:%M:%SZ")), int(end.group(1)))
+        assert int(end.group(1)) < time.time()
 
 
 def subject_shown(s, tls):
