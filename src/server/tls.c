@@ -415,15 +415,13 @@ void tls_flush(struct conn *c)
 void tls_bye(struct conn *c)
 {
     struct tls *t = c->tls;
-    uv_buf_t part;
 
     if (!t->ready || t->broken || t->bid || c->writing)
         return;
+    if (c->out.len + c->big.len > 0)
+        return; /* what was to be said will not be: that is a cut */
     t->bid = true;
     ERR_clear_error();
     (void)SSL_shutdown(t->ssl);
-    part = uv_buf_init((char *)t->out.data, (unsigned)t->out.len);
-    if (part.len > 0) /* a few bytes: a client that takes not even them is cut without */
-        (void)uv_try_write((uv_stream_t *)&c->tcp, &part, 1);
-    buf_done(&t->out);
+    send_on(c);
 }
