@@ -46,6 +46,7 @@ static enum quern_code load(struct guard *g, struct quern_error *err)
 enum quern_code guard_open(struct guard *g, const char *path, struct quern_error *err)
 {
     g->path = path;
+    mutex_init(&g->changing);
     mutex_init(&g->mu);
     return path == NULL ? QUERN_OK : load(g, err);
 }
@@ -54,6 +55,7 @@ void guard_close(struct guard *g)
 {
     access_unref(g->now);
     mutex_done(&g->mu);
+    mutex_done(&g->changing);
 }
 
 void guard_reload(struct guard *g)

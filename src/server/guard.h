@@ -22,7 +22,8 @@ struct conn;
 struct loop;
 
 struct guard {
-    const char *path; /* constant; NULL: there are no tokens, and nobody is asked for one */
+    const char *path;      /* constant; NULL: there are no tokens, and nobody is asked for one */
+    struct mutex changing; /* held from reading the list to publishing another; before mu */
     struct mutex mu;
     struct access *now;          /* guarded by mu */
     _Atomic unsigned generation; /* of `now`; 0: no tokens */

@@ -7,7 +7,7 @@
  *     all three     +@all
  *     a prefix      the pattern of all that begins so
  *
- * Users are the lines of the token file, so ACL tells of them and changes none. */
+ * Users are the lines of the token file; resp_users.c changes them in memory. */
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
@@ -259,15 +259,4 @@ enum quern_code cmd_acl_cat(struct call *k)
     resp_put_raw(&k->out, names.data, names.len);
     k->out.failed |= to.failed;
     return QUERN_OK;
-}
-
-/* ACL SETUSER, DELUSER: a truthful no. */
-enum quern_code cmd_acl_not_here(struct call *k)
-{
-    return call_error(k,
-                      k->server->guard.path != NULL
-                          ? "ERR users are the lines of the file of --token-file: change it with "
-                            "'quern token', and the server reads it by itself"
-                          : "ERR this server was started without --token-file, so there are no "
-                            "users but 'default'");
 }

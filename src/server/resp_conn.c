@@ -404,7 +404,7 @@ bool resp_step(struct conn *c)
 
     if (rc->parsed)
         return carry_out(c);
-    limits.stranger = guard_is_stranger(c);
+    limits.stranger = c->loop->access != NULL && guard_is_stranger(c);
     rc->more = false;
     if (limits.request_bytes_max < REQUEST_BYTES_MIN)
         limits.request_bytes_max = REQUEST_BYTES_MIN;

@@ -4,8 +4,9 @@
  *     scope write   SET, MSET, DEL and such, that tell nothing of what was there; other writes (GETSET,
  *                   INCR ...) need both
  *     scope admin   what Redis calls admin, and what concerns all databases
- *     prefixes      every key among the arguments; a command that walks over keys without naming
- *                   them, only KEYS and SCAN with a pattern that begins with an allowed prefix */
+ *     prefixes      every key among the arguments; of the commands that walk over keys without naming
+ *                   them KEYS and SCAN with a pattern that begins with an allowed prefix, QUERN.RANGE
+ *                   and QUERN.COUNT within one, and no other */
 #include "server/guard.h"
 
 #include "server/conn.h"
@@ -142,6 +143,12 @@ static bool reaches_pattern(struct call *k, const struct access_user *u)
            access_reaches_prefix(u, buf_slice(&prefix));
 }
 
+/* QUERN.RANGE start end, QUERN.COUNT start end. */
+static bool is_range(const struct command *command)
+{
+    return strcmp(command->name, "quern.range") == 0 || strcmp(command->name, "quern.count") == 0;
+}
+
 static bool reaches_keys(struct call *k, const struct access_user *u)
 {
     const struct command *command = k->command;
@@ -149,6 +156,8 @@ static bool reaches_keys(struct call *k, const struct access_user *u)
 
     if (access_reaches_all(u))
         return true;
+    if (is_range(command))
+        return access_reaches_range(u, k->args[1], k->args[2]);
     if (command->key_step == 0)
         return (command->flags & (CMD_WRITE | CMD_READONLY)) == 0 ? !guard_is_for_admins(command)
                                                                   : reaches_pattern(k, u);

@@ -85,10 +85,13 @@ enum quern_code cmd_watch(struct call *k);
 enum quern_code cmd_acl_cat(struct call *k);
 enum quern_code cmd_acl_getuser(struct call *k);
 enum quern_code cmd_acl_list(struct call *k);
-enum quern_code cmd_acl_not_here(struct call *k);
 enum quern_code cmd_acl_users(struct call *k);
 enum quern_code cmd_acl_whoami(struct call *k);
 enum quern_code cmd_auth(struct call *k);
+
+/* resp_users.c */
+enum quern_code cmd_acl_deluser(struct call *k);
+enum quern_code cmd_acl_setuser(struct call *k);
 
 /* resp_client.c */
 enum quern_code cmd_client_getname(struct call *k);

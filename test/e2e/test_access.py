@@ -413,6 +413,11 @@ def no_way_leads_out_of_a_prefix_over_resp():
                       ("SCAN", "0", "COUNT", "10"), ("DBSIZE",), ("RANDOMKEY",)]:
             equal(r.call(*words), refused_command(words[0].lower()), words)
         equal(r.call("KEYS", "app/*"), [b"app/1", b"app/2"])
+        equal(r.call("QUERN.RANGE", "app/", "app0"), [[b"app/1", b"a"], [b"app/2", b"b"]])
+        equal(r.call("QUERN.COUNT", "app/2", "app/3"), 1)
+        for start, end in (("app/", ""), ("", "app/"), ("app/", "b"), ("a", "app0"), ("s", "t"), ("app", "app0")):
+            equal(r.call("QUERN.RANGE", start, end), refused_command("quern.range"), (start, end))
+            equal(r.call("QUERN.COUNT", start, end), refused_command("quern.count"), (start, end))
         equal(r.call("SCAN", "0", "MATCH", "app/*"), [b"0", [b"app/1", b"app/2"]])
         # The cursor of another's scan shows nothing of what is his.
         cursor, _ = full.call("SCAN", "0", "COUNT", "1")
@@ -463,7 +468,7 @@ def a_transaction_does_not_outlive_the_right_to_it():
 
 
 @test
-def acl_tells_of_the_tokens_and_changes_none():
+def acl_tells_of_the_tokens():
     with guarded() as (s, t), s.resp() as r:
         equal(r.call("AUTH", t.of["all"]), "OK")
         equal(r.call("ACL", "USERS"), [b"all", b"reader", b"writer", b"admin", b"app"])
@@ -476,14 +481,49 @@ def acl_tells_of_the_tokens_and_changes_none():
         equal(r.call("ACL", "CAT"), [b"read", b"write", b"admin"])
         assert b"get" in r.call("ACL", "CAT", "read") and b"config|get" in r.call("ACL", "CAT", "admin")
         equal(r.call("ACL", "CAT", "nocat"), Refused("ERR Unknown category 'nocat'"))
-        assert "--token-file" in str(r.call("ACL", "SETUSER", "x", "on"))
-        assert "--token-file" in str(r.call("ACL", "DELUSER", "app"))
         equal(r.call("CONFIG", "REWRITE"), Refused("ERR The server is running without a config file"))
     with Server() as s, s.resp() as r:
         equal(r.call("ACL", "WHOAMI"), b"default")
         equal(r.call("ACL", "LIST"), [b"user default on nopass ~* &* +@all"])
         equal(r.call("AUTH", "default", "x"), "OK")
         assert "AUTH <password> called without any password" in str(r.call("AUTH", "x"))
+        assert "without --token-file" in str(r.call("ACL", "SETUSER", "x", "on"))
+        assert "without --token-file" in str(r.call("ACL", "DELUSER", "default"))
+
+
+@test
+def users_are_changed_until_the_file_is_read_again():
+    word = "w" * 32
+    with guarded() as (s, t), s.resp() as r, s.resp() as other, s.resp() as third:
+        equal(r.call("AUTH", t.of["all"]), "OK")
+        for rules, why in [
+                (("on", ">short", "~*", "+@all"), "at least 32 bytes"), (("on", f">{word}", "~*"), "one password"),
+                (("on", "~*", "+@all"), "one password"), (("on", f">{word}", "+@all"), "one password"),
+                (("nopass", "~*", "+@all"), "Syntax error"), (("+get",), "Syntax error"),
+                (("~a*b*",), "Syntax error"), (("~[a]*",), "Syntax error"), (("~*", "~a*"), "Syntax error"),
+                (("%R~a*",), "Syntax error"), (("#00",), "Syntax error"), (("&x",), "Syntax error"),
+                (("on", ">" + t.of["app"], "~*", "+@all"), "another name has the same token")]:
+            reply = r.call("ACL", "SETUSER", "new", *rules)
+            assert isinstance(reply, Refused) and why in str(reply), (rules, reply)
+        equal(r.call("ACL", "SETUSER", "a b", "on"), Refused("ERR a name has 1 to 64 letters, digits or . _ -"))
+        equal(r.call("ACL", "USERS")[-1], b"app", "nothing was changed")
+        equal(r.call("ACL", "SETUSER", "new", "on", f">{word}", "~n/*", "~m/*", "+@read", "+@write"), "OK")
+        equal(other.call("AUTH", "new", word), "OK")
+        equal(other.call("SET", "n/k", "v"), "OK")
+        equal(other.call("GET", "k"), DENIED)
+        equal(ask(s, "GET", "/get?key=n/k", None, [("Authorization", f"Bearer {word}")]).body, b"v")
+        # A change counts for connections that are open.
+        equal(r.call("ACL", "SETUSER", "new", "-@write"), "OK")
+        until(lambda: other.call("SET", "n/k", "w") == refused_command("set"), "no more writes")
+        equal(r.call("ACL", "SETUSER", "new", "resetkeys", "~o/*"), "OK")
+        until(lambda: other.call("GET", "n/k") == DENIED, "other keys")
+        equal(r.call("ACL", "DELUSER", "new", "nobody", "reader"), 2)
+        until(lambda: other.call("GET", "o/k") == NOAUTH, "it is gone")
+        equal(third.call("AUTH", t.of["reader"]), WRONGPASS)
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: third.call("AUTH", t.of["reader"]) == "OK", "as the file says")
+        equal(len(r.call("ACL", "USERS")), 5)
+        equal(third.call("ACL", "SETUSER", "reader", "+@all"), refused_command("acl|setuser"))
 
 
 @test
