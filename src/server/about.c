@@ -1,6 +1,7 @@
 /* about.c - what the server says of itself: alive, ready, which version, which routes, how it fares. */
 #include "server/reply.h"
 #include "server/route.h"
+#include "server/tls.h"
 
 #include "base/error.h"
 
@@ -107,4 +108,20 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
         reply_with(c, manner, 200, "application/json", buf_slice(&c->loop->text),
                    "Cache-Control: no-store\r\n");
     free(store);
+}
+
+void about_tls(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct tls_keys *keys = c->loop->server->tls;
+    struct buf *text = &c->loop->text;
+    struct quern_error err;
+
+    (void)body;
+    buf_clear(text);
+    if ((keys != NULL ? tls_keys_text(keys, text, &err)
+                      : buf_append(text, "{\"enabled\":false}", 17, &err)) ||
+        buf_append(text, "\n", 1, &err))
+        conn_cut(c);
+    else
+        reply_with(c, manner, 200, "application/json", buf_slice(text), no_store);
 }

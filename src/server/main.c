@@ -11,6 +11,7 @@
 #include "server/say.h"
 #include "server/server.h"
 #include "server/syncer.h"
+#include "server/tls.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -26,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000
+
 /* What the main thread has; its loop accepts, and hears signals and the call to stop. */
 struct house {
     struct server server;
@@ -34,6 +37,7 @@ struct house {
     uv_loop_t uv;
     uv_async_t stop_asked;
     uv_signal_t term, interrupt;
+    uv_timer_t look; /* at the files of TLS */
     uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
 };
 
@@ -143,6 +147,13 @@ static void on_signal(uv_signal_t *handle, int number)
     (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
+static void on_look(uv_timer_t *handle)
+{
+    struct house *h = handle->data;
+
+    tls_keys_look(h->server.tls, false);
+}
+
 static void on_turn(uv_timer_t *handle)
 {
     (void)handle;
@@ -166,6 +177,10 @@ static void start_main_loop(struct house *h)
     }
     h->term.data = h->interrupt.data = h;
     (void)uv_timer_init(&h->uv, &h->turn);
+    (void)uv_timer_init(&h->uv, &h->look);
+    h->look.data = h;
+    if (h->server.tls != NULL)
+        (void)uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
 }
 
 static void end_main_loop(struct house *h)
@@ -173,6 +188,7 @@ static void end_main_loop(struct house *h)
     uv_close((uv_handle_t *)&h->stop_asked, NULL);
     uv_close((uv_handle_t *)&h->term, NULL);
     uv_close((uv_handle_t *)&h->interrupt, NULL);
+    uv_close((uv_handle_t *)&h->look, NULL);
     uv_close((uv_handle_t *)&h->turn, NULL);
     (void)uv_run(&h->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&h->uv);
@@ -249,6 +265,24 @@ static int serve(struct house *h)
     return status;
 }
 
+/* The certificate and its key, if there shall be any. */
+static int read_keys(struct server *server, const struct server_options *o)
+{
+    struct quern_error err;
+
+    if (o->tls_cert == NULL && o->tls_key == NULL && o->tls_client_ca == NULL)
+        return EXIT_CLEAN;
+    if (o->tls_cert == NULL || o->tls_key == NULL) {
+        complain("TLS needs both, --tls-cert FILE and --tls-key FILE");
+        return EXIT_CONFIG;
+    }
+    if (tls_keys_new(o, &server->tls, &err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
 static FILE *open_config(const char *path)
 {
     return fopen(path, "re");
@@ -304,10 +338,13 @@ int main(int argc, char **argv)
         status = EXIT_CLEAN;
     } else {
         status = listeners_plan(&house.listeners, &options);
+        if (status == EXIT_CLEAN)
+            status = read_keys(&house.server, &options);
         if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
             say("the configuration is well");
         else if (status == EXIT_CLEAN)
             status = run(&house, &options);
+        tls_keys_free(house.server.tls);
     }
     options_done(&options);
     return status;

@@ -8,6 +8,7 @@
 #include "server/reply.h"
 #include "server/resp.h"
 #include "server/route.h"
+#include "server/tls.h"
 
 #include "base/error.h"
 
@@ -243,6 +244,9 @@ static void connections(struct page *p)
     family(p, COUNTER, "quern_network_bytes", "Bytes that clients sent and were sent.");
     labelled_total(p, "dir", "in", atomic_load(&n->bytes_in));
     labelled_total(p, "dir", "out", atomic_load(&n->bytes_out));
+    if (server->tls != NULL)
+        gauge_real(p, "quern_tls_not_after_seconds", "When the certificate ends, in Unix time.",
+                   (double)tls_keys_not_after(server->tls));
     gauge(p, "quern_writes_in_flight", "Writes that the store has and has not completed.",
           atomic_load(&server->writes));
 }

@@ -73,11 +73,14 @@ struct server_options {
     enum option_action action;
     const char *config; /* the file; NULL: none */
     const char *data;
-    struct option_list listen;      /* numeric addresses */
-    struct option_list resp_listen; /* "127.0.0.1:6380", "[::1]:6380"; none: the door is shut */
-    struct option_list hosts;       /* further names that Host may carry */
+    struct option_list listen;       /* numeric addresses */
+    struct option_list resp_listen;  /* "127.0.0.1:6380", "[::1]:6380"; none: the door is shut */
+    struct option_list hosts;        /* further names that Host may carry */
+    struct option_list cors_origins; /* whose pages may use this server: "https://example.org" */
     uint32_t port;
     bool insecure_no_auth;
+    const char *tls_cert, *tls_key; /* both or neither: files in PEM form */
+    const char *tls_client_ca; /* clients show a certificate that this file vouches for; or NULL */
     enum durability durability;
     uint64_t sync_ms;
     uint64_t memory_bytes;

@@ -5,6 +5,8 @@
  * together, in the order of --help. */
 #include "server/options_priv.h"
 
+#include "http/http.h"
+
 #include "base/near.h"
 
 #include <stddef.h>
@@ -12,6 +14,11 @@
 
 #define AT(field) .at = offsetof(struct server_options, field)
 #define TIME_WANTED "a time with its unit, as 500ms or 60s"
+
+static bool is_origin(const char *text)
+{
+    return http_is_origin(QUERN_STR(text));
+}
 
 const struct option_row option_rows[] = {
     {.name = "data",
@@ -96,7 +103,7 @@ const struct option_row option_rows[] = {
      .initial = "127.0.0.1, ::1",
      .wanted = "given at most 8 times",
      .help = "numeric address to listen on; may be repeated\n"
-             "({}). Others need --insecure-no-auth"},
+             "({}). Others need --tls-client-ca, or --insecure-no-auth"},
     {.name = "resp-listen",
      .value = "ADDR:PORT",
      .kind = OPTION_LIST,
@@ -185,6 +192,38 @@ const struct option_row option_rows[] = {
      .wanted = "given at most 16 times",
      .help = "a further name that requests may carry as Host; may be repeated\n"
              "(localhost, 127.0.0.1, [::1] and the addresses listened on)"},
+    {.name = "cors-origin",
+     .value = "ORIGIN",
+     .kind = OPTION_LIST,
+     .group = GROUP_ACCESS,
+     AT(cors_origins),
+     .max = HOSTS_MAX,
+     .fits = is_origin,
+     .wanted = "origins of pages, as https://example.org or http://localhost:3000, 16 at most",
+     .help = "whose pages a browser may let use this server; may be repeated"},
+    {.name = "tls-cert",
+     .value = "FILE",
+     .kind = OPTION_TEXT,
+     .group = GROUP_ACCESS,
+     AT(tls_cert),
+     .wanted = "a file",
+     .help = "speak TLS, on all ports of both doors, with this certificate and\n"
+             "those above it (PEM); read again when it changes"},
+    {.name = "tls-key",
+     .value = "FILE",
+     .kind = OPTION_TEXT,
+     .group = GROUP_ACCESS,
+     AT(tls_key),
+     .wanted = "a file",
+     .help = "the key of that certificate (PEM), not for everybody to read"},
+    {.name = "tls-client-ca",
+     .value = "FILE",
+     .kind = OPTION_TEXT,
+     .group = GROUP_ACCESS,
+     AT(tls_client_ca),
+     .wanted = "a file",
+     .help = "take only clients that show a certificate of these CAs (PEM);\n"
+             "then others than this machine's may be listened to"},
 
     {.name = "config",
      .value = "FILE",

@@ -21,6 +21,7 @@
 
 struct loop;
 struct resp_shared;
+struct tls_keys;
 
 /* What a connection speaks; it follows from the port it came to. */
 enum door {
@@ -53,6 +54,7 @@ struct server {
     struct loop **loops;
     unsigned loop_count;
     struct resp_shared *resp;      /* locks itself */
+    struct tls_keys *tls;          /* locks itself; NULL: all is in the clear */
     uint16_t http_port, resp_port; /* the first of each; 0: none */
     const char *name;              /* "quern/0.1.0" */
     char etag_begins[19];          /* "\"00f1e2d3c4b5a697-": with the store's number */
