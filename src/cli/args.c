@@ -42,6 +42,7 @@ enum option {
     OPT_URL,
     OPT_DATABASE,
     OPT_CACERT,
+    OPT_CERT,
     OPT_JSON,
     OPT_HELP,
     OPT_VERSION,
@@ -71,6 +72,7 @@ static const struct {
                       VERB_GET | VERB_SET | VERB_DEL | VERB_SCAN | VERB_COUNT | VERB_DUMP |
                           VERB_LOAD},
     [OPT_CACERT] = {"cacert", '\0', true, VERBS_OVER_HTTP},
+    [OPT_CERT] = {"cert", '\0', true, VERBS_OVER_HTTP},
     [OPT_JSON] = {"json", '\0', false, ANY_VERB},
     [OPT_HELP] = {"help", 'h', false, ANY_VERB},
     [OPT_VERSION] = {"version", 'V', false, ANY_VERB},
@@ -320,11 +322,12 @@ static bool take_place(struct cli_args *args, const struct seen *seen,
         args->db = environment->db;
     else
         args->db = "data";
-    if (seen->given[OPT_CACERT] && args->url == NULL) {
-        (void)err_set(err, QUERN_INVALID, "--cacert is for --url");
+    if ((seen->given[OPT_CACERT] || seen->given[OPT_CERT]) && args->url == NULL) {
+        (void)err_set(err, QUERN_INVALID, "--cacert and --cert are for --url");
         return false;
     }
     args->cacert = seen->value[OPT_CACERT];
+    args->cert = seen->value[OPT_CERT];
     return true;
 }
 

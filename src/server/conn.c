@@ -573,7 +573,7 @@ void conn_check_time(struct conn *c)
     }
 }
 
-bool conn_open(struct loop *loop, int fd, enum door door)
+bool conn_open(struct loop *loop, int fd, enum door door, bool tls)
 {
     struct conn *c = pool_take_conn(loop);
 
@@ -598,7 +598,7 @@ bool conn_open(struct loop *loop, int fd, enum door door)
         return true;
     }
     (void)uv_tcp_nodelay(&c->tcp, 1);
-    if ((door == DOOR_RESP && !resp_open(c)) || (loop->server->tls != NULL && !tls_open(c))) {
+    if ((door == DOOR_RESP && !resp_open(c)) || (tls && !tls_open(c))) {
         conn_cut(c);
         return true;
     }

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 
 from quernd import Refused, Server, curl, equal, main, request, test, until
@@ -133,6 +134,14 @@ def the_command_speaks_https_to_a_server_whose_ca_it_is_given():
         equal(run("--url", u, "get", "k").returncode, 4)
         got = run("--db", s.data, "--cacert", ca.pem, "get", "k")
         equal(got.returncode, 2, got.stderr)
+        both = ca.path("both.pem")
+        with open(both, "w") as f:
+            for part in ca.issue("client"):
+                f.write(open(part).read())
+        with Server(*options(ca.issue("t"), "--tls-client-ca", ca.pem)) as t:
+            u = f"https://localhost:{t.port}"
+            equal(run("--url", u, "--cacert", ca.pem, "--cert", both, "set", "k", "v").returncode, 0)
+            equal(run("--url", u, "--cacert", ca.pem, "set", "k", "v").returncode, 4)
 
 
 @test
@@ -266,7 +275,36 @@ def a_new_certificate_is_taken_up_while_connections_live():
             equal(subject_shown(s, tls), "second")
             equal((old.get("k").body, r.call("GET", "k")), (b"v", b"v"))
             equal(told(s, tls)["reload_error"], None)
-            assert "read again" in s.stderr(), s.stderr()
+            s.wait_told("read again")
+
+
+@test
+def no_handshake_fails_while_certificates_change():
+    with Authority() as ca:
+        pairs = [ca.issue("a", "first"), ca.issue("b", "second")]
+        used = ca.issue("used", "first")
+        tls, over, troubles, shaken = ca.client(), threading.Event(), [], [0] * 4
+
+        def connect(n):
+            try:
+                while not over.is_set():
+                    subject_shown(s, tls)
+                    shaken[n] += 1
+            except Exception as e:  # whatever it is
+                troubles.append(e)
+        with Server(*options(used, "--loops", "2")) as s:
+            threads = [threading.Thread(target=connect, args=(n,)) for n in range(4)]
+            for t in threads:
+                t.start()
+            for turn in range(4):
+                want = ("second", "first")[turn % 2]
+                for a, b in zip(pairs[1 - turn % 2], used):
+                    put_in_place(a, b)
+                until(lambda: troubles or told(s, tls)["subject"] == f"CN={want}", "the change")
+            over.set()
+            for t in threads:
+                t.join()
+            equal((troubles, min(shaken) > 0), ([], True))
 
 
 @test
@@ -280,8 +318,10 @@ def a_pair_that_does_not_fit_is_refused_and_the_old_one_stays():
             assert "not the key" in told(s, tls)["reload_error"]["detail"]
             equal(told(s, tls)["subject"], "CN=first")
             equal(subject_shown(s, tls), "first")
+            s.wait_told("not taken up")
             said = s.stderr().count("not taken up")
             os.remove(used[0])
+            os.remove(used[1])
             until(lambda: "No such file" in told(s, tls)["reload_error"]["detail"], "the next one")
             equal(subject_shown(s, tls), "first")
             put_in_place(fresh[0], used[0])
