@@ -94,6 +94,8 @@ struct conn {
     char peer[64]; /* "127.0.0.1:51234" once somebody wanted to know */
     enum conn_phase phase;
     const struct route *route;
+    struct access *access;         /* where `user` stands; NULL: nobody was asked for */
+    const struct access_user *user; /* whose token was shown; NULL: nobody's, or nobody asks */
     struct params params; /* of the query */
     uint64_t body_max;
     struct refusal refusal;
@@ -119,7 +121,7 @@ struct conn {
 };
 
 /* Take over `fd` as a connection of the loop. False: no memory; `fd` is still the caller's. */
-bool conn_open(struct loop *loop, int fd, enum door door);
+bool conn_open(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Do all that can be done now: answer what completed, carry out requests, send, and see what to
  * wait for. Called by the loop for each connection that was marked. May free the connection. */

@@ -170,12 +170,30 @@ static void keep_http(struct conn *c, const struct asked *a, uint64_t bytes_out)
     keep(c, a, args, args[1].len > 0 ? 2 : 1, bytes_out);
 }
 
+/* What carries a password is kept without its arguments. */
+static bool is_secret(unsigned kind)
+{
+    const struct command *command;
+
+    if (kind == measure_kind_of_command(command_numbers()))
+        return true; /* perhaps one of these, mistyped */
+    command = command_numbered(kind - measure_kind_of_command(0));
+    return strcmp(command->name, "auth") == 0 || strcmp(command->name, "hello") == 0 ||
+           (command->parent != NULL && strcmp(command->parent, "acl") == 0);
+}
+
 static void keep_resp(struct conn *c, const struct asked *a, uint64_t bytes_out)
 {
     const struct write_op *op = c->ops;
     char name[KIND_NAME_BYTES];
     struct quern_slice args[2];
 
+    if (is_secret(a->kind)) {
+        args[0] = QUERN_STR(measure_kind_name(a->kind, name));
+        args[1] = QUERN_STR("(redacted)");
+        keep(c, a, args, 2, bytes_out);
+        return;
+    }
     if (op == NULL) {
         keep(c, a, c->resp->request.args, c->resp->request.count, bytes_out);
         return;

@@ -432,6 +432,10 @@ def the_slow_log_keeps_the_last_ones_cut_and_no_more():
             slow(w)  # is JSON with these bytes, too
             r.call("SET", "x" * 500, "v")
             equal(r.call("SLOWLOG", "GET", "1")[0][3], [b"set", b"x" * 125 + b"..."])
+            r.call("AUTH", "SECRET"), r.call("HELLO", "2", "AUTH", "default", "SECRET"), r.call("AUHT", "SECRET")
+            kept = slow(w)["entries"][:3]
+            equal([e["args"] for e in kept][::2], [["unknown", "(redacted)"], ["auth", "(redacted)"]])
+            assert "SECRET" not in str(kept)
             equal(r.call("CONFIG", "SET", "slowlog-log-slower-than", "-1"), "OK")
             equal(r.call("SLOWLOG", "RESET"), "OK")
             w.get("a"), r.call("GET", "a")
