@@ -22,7 +22,8 @@ struct manner {
 
 struct verb;
 
-/* A write on its way through the store. In order of arrival in its connection's queue. */
+/* A write on its way through the store, or a read that waits for the disk. In order of arrival in its
+ * connection's queue. */
 struct write_op {
     struct letter letter; /* to the loop: completed, or granted by the gate */
     struct quern_completion completion;
@@ -37,6 +38,14 @@ struct write_op {
     bool is_delete, gated, waits_at_gate, synced, finished;
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
+
+    /* Aside: aside.h. */
+    void (*work)(struct write_op *op), (*then)(struct write_op *op);
+    struct quern_slice aside_key; /* what aside_read() reads */
+    struct quern_value value;     /* what it found */
+    size_t read_bytes;            /* of values that were read ahead for an update */
+    bool is_read;                 /* nothing is written */
+    struct listing *listing;      /* of GET /v1/keys */
 
     /* Under /v1 alone. */
     struct verb *verb;                  /* what it asks, or NULL; the op's */
@@ -92,8 +101,15 @@ struct conn {
 
     /* Writes under way, oldest first. */
     struct write_op *ops, **ops_last;
-    unsigned op_count;
+    unsigned op_count, asides; /* asides: how many of them are with the threads beside the loops */
     size_t op_bytes;
+    /* What was read from disk for the request at hand, which is carried out once more then. */
+    struct fetched {
+        bool here;
+        enum quern_code code;
+        struct quern_value value;
+        struct quern_error error;
+    } fetched;
 
     /* Output: `out` gathers replies, `big` is a large value to follow it, and CRLF that if
      * `big_tail` is 2; while `writing`, `sending` (and `big`) belong to libuv. */

@@ -268,6 +268,7 @@ static int run(struct house *h, const struct server_options *options)
     server->name = name;
     hosts_init(&server->hosts, options);
     gate_init(&server->gate);
+    aside_init(&server->aside);
     stop_init(&server->stop, wake_main, h);
 
     status = listeners_bind(&h->listeners);
@@ -282,6 +283,7 @@ static int run(struct house *h, const struct server_options *options)
     }
     listeners_close(&h->listeners);
     stop_done(&server->stop);
+    aside_stop(&server->aside);
     gate_done(&server->gate);
     return status;
 }

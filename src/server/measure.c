@@ -167,7 +167,7 @@ unsigned measure_errors(struct server *server, struct error_word out[ERROR_WORDS
 const char *waited_for_name(enum waited_for what)
 {
     static const char *const names[WAITED_KINDS] = {"nothing", "others", "client",
-                                                    "gate",    "commit", "sync"};
+                                                    "gate",    "disk",   "commit", "sync"};
 
     return names[what];
 }

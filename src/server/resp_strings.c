@@ -60,13 +60,13 @@ static enum quern_code mget_some(struct call *k, const struct quern_slice *keys,
     struct resp_counters *counters = &k->server->resp->counters;
 
     memset(values, 0, n * sizeof(*values));
-    code = quern_multi_get(k->server->db, keys, n, NULL, values, codes, k->err);
+    code = quern_multi_get(k->server->db, keys, n, k->reads, values, codes, k->err);
     for (size_t i = 0; i < n; i++) {
         if (code == QUERN_OK && codes[i] == QUERN_OK)
             resp_put_bulk(&k->out, (struct quern_slice){values[i].data, values[i].len});
         else if (code == QUERN_OK)
             resp_put_null(&k->out);
-        count(codes[i] == QUERN_OK ? &counters->hits : &counters->misses, 1);
+        count(codes[i] == QUERN_OK ? &counters->hits : &counters->misses, codes[i] != QUERN_BUSY);
         quern_value_done(&values[i]);
     }
     return code;

@@ -12,6 +12,7 @@
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 
+#include "server/aside.h"
 #include "server/gate.h"
 #include "server/hosts.h"
 #include "server/options.h"
@@ -48,8 +49,9 @@ struct server {
     struct quern
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
-    struct gate gate; /* locks itself */
-    struct stop stop; /* locks itself */
+    struct gate gate;   /* locks itself */
+    struct aside aside; /* locks itself */
+    struct stop stop;   /* locks itself */
     struct loop **loops;
     unsigned loop_count;
     struct resp_shared *resp;      /* locks itself */

@@ -18,6 +18,7 @@
 #include "base/hash.h"
 
 #include <stddef.h>
+#include <string.h>
 
 static void leave_gate(struct write_op *op);
 
@@ -128,6 +129,14 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
     return true;
 }
 
+static void judge_delete(struct write_op *op)
+{
+    if (op->completion.code != QUERN_OK)
+        write_finish(op, op->completion.code);
+    else
+        write_submit(op);
+}
+
 /* The gate is open for this delete: is there anything to delete? */
 static void pass_gate(struct write_op *op, struct quern_slice key)
 {
@@ -138,8 +147,10 @@ static void pass_gate(struct write_op *op, struct quern_slice key)
         write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
         return;
     }
-    code = quern_get(loop->server->db, key, NULL, &loop->value, &op->completion.error);
-    if (code != QUERN_OK)
+    code = read_in_memory(loop, key, &op->completion.error);
+    if (code == QUERN_BUSY)
+        aside_read(op, buf_slice(&op->key), judge_delete);
+    else if (code != QUERN_OK)
         write_finish(op, code);
     else
         write_submit(op);
@@ -188,4 +199,49 @@ bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, 
         pass_gate(op, key);
     }
     return true;
+}
+
+/* ------------------------------------------------------------------ reads -- */
+
+static void keep_fetched(struct write_op *op)
+{
+    struct fetched *f = &op->conn->fetched;
+
+    quern_value_done(&f->value);
+    f->value = op->value;
+    memset(&op->value, 0, sizeof(op->value));
+    f->code = op->completion.code;
+    f->error = op->completion.error;
+    f->here = true;
+    finish(op);
+}
+
+enum quern_code read_value(struct conn *c, struct manner manner, struct quern_slice key,
+                           struct quern_error *err)
+{
+    struct loop *loop = c->loop;
+    struct write_op *op;
+    enum quern_code code;
+
+    if (c->fetched.here) {
+        quern_value_done(&loop->value);
+        loop->value = c->fetched.value;
+        memset(&c->fetched.value, 0, sizeof(c->fetched.value));
+        *err = c->fetched.error;
+        c->fetched.here = false;
+        return c->fetched.code;
+    }
+    code = read_in_memory(loop, key, err);
+    if (code != QUERN_BUSY)
+        return code;
+    op = write_new(c, manner, 0, false);
+    if (op == NULL || buf_append(&op->key, key.data, key.len, err) != QUERN_OK) {
+        conn_cut(c);
+        if (op != NULL)
+            write_finish(op, QUERN_NO_MEMORY);
+        return QUERN_BUSY;
+    }
+    op->is_read = true;
+    aside_read(op, buf_slice(&op->key), keep_fetched);
+    return QUERN_BUSY;
 }
