@@ -32,6 +32,8 @@ enum {
 struct conn;
 struct write_op;
 
+#define LOOP_VALUES 64u
+
 struct loop {
     struct server *server; /* constant */
     unsigned number;       /* constant */
@@ -45,6 +47,7 @@ struct loop {
     /* Any thread. */
     _Atomic(struct letter *) inbox; /* newest first */
     _Atomic unsigned signals;
+    _Atomic uint64_t allocations; /* the loop's thread alone writes it: how often it took memory */
 
     /* The loop's thread alone. */
     struct conn *conns;               /* all that are open */
@@ -58,10 +61,11 @@ struct loop {
     /* The time that clients are held to: ticks seen, times their length. A loop that is late
      * itself, on a machine too busy, sees fewer ticks, and so blames no client for it. */
     uint64_t clock_ms;
-    struct quern_value value; /* reused by reads */
-    struct buf key, text;     /* scratch of the request at hand */
-    uint64_t ids;             /* request ids given */
-    int64_t date_at;          /* unix second of `date` */
+    struct quern_value value;             /* reused by reads */
+    struct quern_value many[LOOP_VALUES]; /* by reads of many keys */
+    struct buf key, text;                 /* scratch of the request at hand */
+    uint64_t ids;                         /* request ids given */
+    int64_t date_at;                      /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];
     struct measure measure; /* others read its numbers */
     bool quitting;

@@ -61,6 +61,7 @@ enum group {
     GROUP_SCRIPTING,
 };
 
+#define MGET_AT_ONCE 64u                      /* values that a loop keeps memory for: LOOP_VALUES */
 #define REPLY_BYTES_MAX (UINT64_C(256) << 20) /* of a command that replies with many things */
 
 struct command {
@@ -88,6 +89,7 @@ struct call {
     size_t argc;
     struct resp_out out;
     struct quern_value *value; /* what call_get() found */
+    struct quern_value *many;  /* MGET_AT_ONCE values that keep their memory, or NULL */
     struct quern_error *err;
     const struct quern_read_opts
         *reads;         /* of reads from the store; NULL: they may wait for the disk */

@@ -303,6 +303,7 @@ static bool carry_out(struct conn *c)
                      .argc = rc->request.count,
                      .out = {&c->out, rc->proto, false},
                      .value = &c->loop->value,
+                     .many = c->loop->many,
                      .err = &err};
     bool draining = atomic_load_explicit(&k.server->draining, memory_order_relaxed);
     bool unknown_sub = false, well, is_write, is_aside;
