@@ -36,6 +36,7 @@ struct write_op {
     size_t bytes;        /* key and value */
     uint64_t expires_ms; /* of a set; 0: never */
     bool is_delete, gated, waits_at_gate, synced, finished;
+    bool too_much; /* it came while as much was under way as may be */
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
 

@@ -138,6 +138,7 @@ void pool_put_op(struct conn *c)
         c->ops_last = &c->ops;
     c->op_count--;
     c->op_bytes -= op->bytes;
+    atomic_fetch_sub_explicit(&loop->server->write_bytes, op->bytes, memory_order_relaxed);
     verb_free(op->verb);
     op->verb = NULL;
     quern_value_done(&op->value);

@@ -155,7 +155,7 @@ void reply_failure(struct resp_out *out, enum quern_code code, const struct quer
         resp_put_error(out, "MISCONF the store takes no writes until it is restarted: %s", story);
         break;
     case QUERN_BUSY:
-        resp_put_error(out, "TRYAGAIN the store is busy; try again in a moment");
+        resp_put_error(out, "TRYAGAIN the store is stalled, retry in 1000 ms");
         break;
     case QUERN_CLOSED:
         resp_put_error(out, "ERR the server is shutting down");

@@ -148,6 +148,8 @@ static void submit_update(struct write_op *op)
 {
     op->bytes += op->read_bytes;
     op->conn->op_bytes += op->read_bytes;
+    atomic_fetch_add_explicit(&op->conn->loop->server->write_bytes, op->read_bytes,
+                              memory_order_relaxed);
     op->update = run_update;
     write_submit(op);
 }

@@ -63,6 +63,7 @@ struct server {
 
     _Atomic uint32_t connections; /* open now */
     _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
+    _Atomic uint64_t write_bytes; /* keys and values of them */
     _Atomic uint64_t writes;      /* handed to the store, not completed */
     _Atomic bool draining;        /* set once: no new request is begun */
     struct counters counters;

@@ -366,6 +366,8 @@ static quern_seq revision_after(const struct write_op *op)
 /* The fields of a write that went well, with a zero behind. */
 static enum quern_code describe(struct buf *out, const struct write_op *op, struct quern_error *err)
 {
+    char pressure[PRESSURE_FIELD_BYTES];
+    size_t pressure_bytes;
     const struct verb *v = op->verb;
     char text[ETAG_BYTES + 128 + LIFETIME_FIELD_BYTES], etag[ETAG_BYTES];
     quern_seq revision = revision_after(op);
@@ -378,7 +380,8 @@ static enum quern_code describe(struct buf *out, const struct write_op *op, stru
         n += snprintf(text + n, sizeof(text) - (size_t)n, "ETag: %s\r\n", etag);
         n += (int)lifetime_field(v->expires_ms, text + n);
     }
-    if (buf_append(out, text, (size_t)n, err) ||
+    pressure_bytes = pressure_field(v->server, pressure);
+    if (buf_append(out, text, (size_t)n, err) || buf_append(out, pressure, pressure_bytes, err) ||
         (v->kind == VERB_PUT && !v->there && add_location(out, buf_slice(&v->key), err)))
         return err->code;
     return buf_append(out, "", 1, err);

@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#define WRITE_BYTES_MIN (UINT64_C(64) << 20)
+
 static void leave_gate(struct write_op *op);
 
 static void finish(struct write_op *op)
@@ -76,6 +78,10 @@ void write_submit(struct write_op *op)
     struct quern_completion *completion = &op->completion;
     struct quern_error err;
 
+    if (op->too_much) {
+        write_finish(op, err_set(&completion->error, QUERN_BUSY, "too much is under way already"));
+        return;
+    }
     completion->done = completed;
     completion->arg = op;
     if ((op->update != NULL
@@ -88,12 +94,33 @@ void write_submit(struct write_op *op)
     }
 }
 
+/* What all writes under way may come to, with one more of any size. */
+static uint64_t write_bytes_max(const struct server *server)
+{
+    uint64_t share = server->options->memory_bytes / 4;
+
+    return share > WRITE_BYTES_MIN ? share : WRITE_BYTES_MIN;
+}
+
+unsigned write_pressure(const struct server *server)
+{
+    unsigned by_store = quern_pressure(server->db);
+    uint64_t bytes = atomic_load_explicit(&server->write_bytes, memory_order_relaxed);
+    uint64_t most = write_bytes_max(server);
+    unsigned by_bytes = bytes >= most ? 100 : (unsigned)(100 * bytes / most);
+
+    return by_store > by_bytes ? by_store : by_bytes;
+}
+
 struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced)
 {
+    struct server *server = c->loop->server;
     struct write_op *op = pool_take_op(c);
 
     if (op == NULL)
         return NULL;
+    op->too_much = atomic_fetch_add_explicit(&server->write_bytes, bytes, memory_order_relaxed) >=
+                   write_bytes_max(server);
     op->manner = manner;
     op->bytes = bytes;
     c->op_bytes += bytes;

@@ -25,6 +25,9 @@ void write_finish(struct write_op *op, enum quern_code code);
 enum quern_code read_value(struct conn *c, struct manner manner, struct quern_slice key,
                            struct quern_error *err);
 
+/* How much writers are held up, 0 to 100: by the store's slow-down, or by what is under way. */
+unsigned write_pressure(const struct server *server);
+
 /* "synced", "interval" or "os": what is true of a write that went well. */
 const char *write_durability(const struct write_op *op);
 

@@ -170,6 +170,45 @@ def a_connection_that_ends_while_it_waits_for_the_disk_is_forgotten():
             equal(stats_of(w)["server"]["writes_in_flight"], 0)
 
 
+# ---------------------------------------------------------------- too much
+
+@test
+def more_writes_than_memory_may_hold_hear_to_come_later_and_of_the_pressure():
+    value = b"v" * (1 << 20)
+    with SickDisk() as disk, Server("--loops", "1", "--memory", "64M", env=disk.env) as s:
+        with s.connect() as w:
+            calm = w.put("there", b"1")
+            equal((calm.status, calm.fields.get("quern-pressure")), (200, None))
+        disk.order("hold")
+        wires = [s.connect() for _ in range(100)]
+        for n, w in enumerate(wires):
+            w.send(request("POST", f"/set?key=k{n}", value))
+        more = []
+
+        def is_refused():  # or it is under way as well
+            more.append(s.resp())
+            more[-1].write("SET", "more", "v")
+            return answered(more[-1], 0.3)
+
+        until(is_refused, "a write that is refused", 60)
+        equal(more[-1].answer().args, ("TRYAGAIN the store is stalled, retry in 1000 ms",))
+        equal(more[-1].call("GET", "there"), b"1", "reads go on")
+        disk.revoke("hold")
+        for r in more:
+            r.socket.close()
+        seen = {}
+        for w in wires:
+            reply = w.read()
+            seen.setdefault(reply.status, []).append(reply.fields)
+            w.socket.close()
+        equal(set(seen), {200, 503})
+        for fields in seen[503]:
+            equal((fields["retry-after"], fields["quern-pressure"]), ("1", "100"))
+        assert any(int(f.get("quern-pressure", 0)) > 0 for f in seen[200])
+        with s.connect() as w:
+            until(lambda: "quern-pressure" not in w.put("last", b"1").fields, "calm again")
+
+
 # ---------------------------------------------------------------- memory
 
 @test
