@@ -40,6 +40,8 @@ static const struct {
 enum option {
     OPT_DB,
     OPT_URL,
+    OPT_CACERT,
+    OPT_CERT,
     OPT_JSON,
     OPT_HELP,
     OPT_VERSION,
@@ -65,6 +67,8 @@ static const struct {
 } options[OPTION_COUNT] = {
     [OPT_DB] = {"db", '\0', true, ANY_VERB},
     [OPT_URL] = {"url", '\0', true, ANY_VERB},
+    [OPT_CACERT] = {"cacert", '\0', true, VERBS_OVER_HTTP},
+    [OPT_CERT] = {"cert", '\0', true, VERBS_OVER_HTTP},
     [OPT_JSON] = {"json", '\0', false, ANY_VERB},
     [OPT_HELP] = {"help", 'h', false, ANY_VERB},
     [OPT_VERSION] = {"version", 'V', false, ANY_VERB},
@@ -291,6 +295,12 @@ static bool take_place(struct cli_args *args, const struct seen *seen,
         args->db = environment->db;
     else
         args->db = "data";
+    if ((seen->given[OPT_CACERT] || seen->given[OPT_CERT]) && args->url == NULL) {
+        (void)err_set(err, QUERN_INVALID, "--cacert and --cert are for --url");
+        return false;
+    }
+    args->cacert = seen->value[OPT_CACERT];
+    args->cert = seen->value[OPT_CERT];
     return true;
 }
 

@@ -193,8 +193,11 @@ static enum http_field field_kind(const uint8_t *name, size_t len)
         [HTTP_RANGE] = "range",
         [HTTP_IF_RANGE] = "if-range",
         [HTTP_REQUEST_ID] = "x-request-id",
+        [HTTP_TRACEPARENT] = "traceparent",
         [HTTP_QUERN_TTL] = "quern-ttl",
         [HTTP_QUERN_EXPIRES_AT] = "quern-expires-at",
+        [HTTP_ACCEPT_ENCODING] = "accept-encoding",
+        [HTTP_ACCESS_CONTROL_REQUEST_METHOD] = "access-control-request-method",
     };
 
     for (int kind = 1; kind < HTTP_FIELD_KINDS; kind++) {

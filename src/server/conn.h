@@ -11,13 +11,17 @@
 
 /* How a reply is to be given: what the request said of it, kept until a write completes. */
 struct manner {
-    bool json;    /* Accept rates application/json highest */
-    bool problem; /* errors as application/problem+json */
-    bool head;    /* HEAD: no body */
-    bool close;   /* the connection ends after it */
-    bool keep;    /* an HTTP/1.0 client wants to hear that it does not */
+    bool json;                   /* Accept rates application/json highest */
+    bool problem;                /* errors as application/problem+json */
+    bool head;                   /* HEAD: no body */
+    bool close;                  /* the connection ends after it */
+    bool keep;                   /* an HTTP/1.0 client wants to hear that it does not */
+    enum http_encoding encoding; /* what text may be compressed by */
+    const char *reader;          /* the listed origin whose page asks, or NULL */
     char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
     struct asked asked;
+    const char *trace; /* HTTP_TRACE_BYTES of it, for the access log; or NULL */
+    const char *code;  /* of an error, when the reply is given */
 };
 
 struct verb;
@@ -31,10 +35,12 @@ struct write_op {
     struct conn *conn;
     struct write_op *next;
     struct gate_pass pass; /* of a delete */
-    struct buf key;        /* of a delete, for when its turn at the gate comes */
+    struct buf key;        /* of a delete, for when its turn at the gate comes; else its beginning,
+                            * for the slow log */
     struct manner manner;
-    size_t bytes;        /* key and value */
-    uint64_t expires_ms; /* of a set; 0: never */
+    size_t bytes;                 /* key and value */
+    char trace[HTTP_TRACE_BYTES]; /* where manner.trace points to */
+    uint64_t expires_ms;          /* of a set; 0: never */
     bool is_delete, gated, waits_at_gate, synced, finished;
     bool too_much; /* it came while as much was under way as may be */
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
@@ -83,6 +89,7 @@ struct conn {
     uv_shutdown_t fin;
     struct loop *loop;
     struct resp_conn *resp; /* NULL: it speaks HTTP */
+    struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
     bool handed; /* writes of it wait in the loop's hand */
@@ -94,6 +101,7 @@ struct conn {
     struct http_request request;
     struct http_chunked chunked;
     struct heard heard;
+    char peer[64]; /* "127.0.0.1:51234" once somebody wanted to know */
     enum conn_phase phase;
     const struct route *route;
     struct params params; /* of the query */
@@ -128,7 +136,7 @@ struct conn {
 };
 
 /* Take over `fd` as a connection of the loop. False: no memory; `fd` is still the caller's. */
-bool conn_open(struct loop *loop, int fd, enum door door);
+bool conn_open(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Do all that can be done now: answer what completed, carry out requests, send, and see what to
  * wait for. Called by the loop for each connection that was marked. May free the connection. */
@@ -142,6 +150,9 @@ void conn_check_time(struct conn *c); /* at every tick of the loop: has it waite
 
 /* May a write of so many bytes join those under way? */
 bool conn_may_add(const struct conn *c, uint64_t bytes);
+
+/* Room for bytes of the client's behind conn->in; of length 0: no memory. */
+uv_buf_t conn_room(struct conn *c);
 
 /* Bytes that have arrived from the start of the request at hand. */
 static inline size_t conn_arrived(const struct conn *c)

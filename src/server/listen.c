@@ -101,11 +101,17 @@ static int cannot_listen(const struct listener *each, uint16_t port, int error)
     return EXIT_BIND;
 }
 
+/* May it listen where others than this machine's users are? */
+static bool knows_its_clients(const struct server_options *options)
+{
+    return options->insecure_no_auth || options->tls_client_ca != NULL;
+}
+
 static int not_loopback(const struct listener *each)
 {
     complain("%s %s: everybody who reaches that address could read, change and delete everything, "
-             "since there are no access tokens yet; if that is what you want, add "
-             "--insecure-no-auth",
+             "since there are no access tokens yet; let clients show certificates "
+             "(--tls-client-ca), or if that is what you want, add --insecure-no-auth",
              option_of(each), each->text);
     return EXIT_CONFIG;
 }
@@ -143,7 +149,8 @@ static int plan(struct listeners *l, enum door door, const char *text,
     struct listener *each = &l->each[l->count];
     uint16_t port = (uint16_t)options->port;
 
-    *each = (struct listener){.fd = -1, .door = door, .text = text};
+    *each =
+        (struct listener){.fd = -1, .door = door, .text = text, .tls = options->tls_cert != NULL};
     if (door == DOOR_HTTP) {
         if (strlen(text) < sizeof(each->host))
             (void)strcpy(each->host, text);
@@ -158,7 +165,7 @@ static int plan(struct listeners *l, enum door door, const char *text,
                  text);
         return EXIT_USAGE;
     }
-    if (!address_is_loopback(&each->address.any) && !options->insecure_no_auth)
+    if (!address_is_loopback(&each->address.any) && !knows_its_clients(options))
         return not_loopback(each);
     l->count++;
     return EXIT_CLEAN;
@@ -189,8 +196,9 @@ static int bind_one(struct listener *each)
                                                          : cannot_listen(each, wanted, -each->fd);
     each->port = port_of(each->fd);
     (void)snprintf(each->url, sizeof(each->url),
-                   each->address.any.sa_family == AF_INET ? "%s://%s:%u" : "%s://[%s]:%u",
-                   each->door == DOOR_HTTP ? "http" : "redis", each->host, each->port);
+                   each->address.any.sa_family == AF_INET ? "%s%s://%s:%u" : "%s%s://[%s]:%u",
+                   each->door == DOOR_HTTP ? "http" : "redis", each->tls ? "s" : "", each->host,
+                   each->port);
     return EXIT_CLEAN;
 }
 
@@ -228,7 +236,7 @@ uint16_t listeners_port(const struct listeners *l, enum door door)
 }
 
 /* One connection too many is told so, as far as that can be done without waiting. */
-static void turn_away(int fd, enum door door)
+static void turn_away(int fd, enum door door, bool tls)
 {
     static const char too_many[] = "-ERR max number of clients reached\r\n";
     static const char reply[] = "HTTP/1.1 503 Service Unavailable\r\n"
@@ -237,7 +245,9 @@ static void turn_away(int fd, enum door door)
                                 "error: too many connections; try again, or keep fewer open";
     char drop[2048];
 
-    if (door == DOOR_RESP)
+    if (tls)
+        ; /* no word would be understood before a handshake */
+    else if (door == DOOR_RESP)
         (void)send(fd, too_many, sizeof(too_many) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     else
         (void)send(fd, reply, sizeof(reply) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -282,13 +292,13 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
                 rest(l);
             return;
         }
-        if (atomic_load(&server->connections) >= server->options->connections_max) {
+        if (atomic_load(&server->connections) >= atomic_load(&server->connections_max)) {
             count(&server->counters.connections_refused, 1);
-            turn_away(fd, each->door);
+            turn_away(fd, each->door, each->tls);
             continue;
         }
         count(&server->counters.connections_total, 1);
-        loop_adopt(server->loops[l->turn++ % server->loop_count], fd, each->door);
+        loop_adopt(server->loops[l->turn++ % server->loop_count], fd, each->door, each->tls);
     }
 }
 

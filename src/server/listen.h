@@ -21,6 +21,7 @@ struct listeners {
         uv_poll_t poll;
         /* As planned. */
         enum door door;
+        bool tls;
         const char *text; /* as the option has it */
         char host[INET6_ADDRSTRLEN];
         union address address;

@@ -18,8 +18,11 @@
  * became dirty in a timer sleeps through. */
 #include "server/loop.h"
 
+#include "server/compress.h"
 #include "server/conn.h"
+#include "server/observe.h"
 #include "server/pool.h"
+#include "server/resp.h"
 #include "server/say.h"
 
 #include "base/alloc.h"
@@ -144,6 +147,7 @@ static void heed_signals(struct loop *loop)
         } else if (bits & LOOP_QUIT) {
             conn_cut(c);
         } else {
+            resp_heed(c);
             loop_mark(loop, c);
         }
     }
@@ -185,6 +189,7 @@ static void settle(struct loop *loop)
         }
         again |= hand_over(loop);
     } while (again);
+    observe_flush(loop);
     atomic_store_explicit(&loop->allocations, alloc_calls_here(), memory_order_relaxed);
 }
 
@@ -231,6 +236,10 @@ static void loop_free(struct loop *loop)
         quern_value_done(&loop->many[i]);
     buf_done(&loop->key);
     buf_done(&loop->text);
+    buf_done(&loop->lines);
+    buf_done(&loop->records);
+    compressor_free(loop->compressor);
+    buf_done(&loop->sealed);
     measure_free(&loop->measure);
     alloc_free(loop);
 }
@@ -297,20 +306,21 @@ struct arrival {
     struct loop *loop;
     int fd;
     enum door door;
+    bool tls;
 };
 
 static void open_arrival(struct letter *letter)
 {
     struct arrival *a = (struct arrival *)letter;
 
-    if (a->loop->quitting || !conn_open(a->loop, a->fd, a->door)) {
+    if (a->loop->quitting || !conn_open(a->loop, a->fd, a->door, a->tls)) {
         (void)close(a->fd);
         atomic_fetch_sub(&a->loop->server->connections, 1);
     }
     alloc_free(a);
 }
 
-void loop_adopt(struct loop *loop, int fd, enum door door)
+void loop_adopt(struct loop *loop, int fd, enum door door, bool tls)
 {
     struct arrival *a = NEW(struct arrival);
 
@@ -318,7 +328,7 @@ void loop_adopt(struct loop *loop, int fd, enum door door)
         (void)close(fd);
         return;
     }
-    *a = (struct arrival){{NULL, open_arrival}, loop, fd, door};
+    *a = (struct arrival){{NULL, open_arrival}, loop, fd, door, tls};
     atomic_fetch_add(&loop->server->connections, 1);
     loop_post(loop, &a->letter);
 }

@@ -23,12 +23,14 @@ struct letter {
 
 /* What may be signalled to a loop: bits. */
 enum {
-    LOOP_DRAIN = 1, /* end idle connections; end the others after what they wait for */
-    LOOP_WORDS = 2, /* there are new words about the shutdown */
-    LOOP_CUT = 4,   /* close connections that are still there, watchers of the shutdown aside */
-    LOOP_QUIT = 8,  /* close everything and end the thread */
+    LOOP_DRAIN = 1,    /* end idle connections; end the others after what they wait for */
+    LOOP_WORDS = 2,    /* there are new words about the shutdown */
+    LOOP_CUT = 4,      /* close connections that are still there, watchers of the shutdown aside */
+    LOOP_QUIT = 8,     /* close everything and end the thread */
+    LOOP_CLIENTS = 16, /* clients were killed, or may go on after a pause */
 };
 
+struct compressor;
 struct conn;
 struct write_op;
 
@@ -61,11 +63,15 @@ struct loop {
     /* The time that clients are held to: ticks seen, times their length. A loop that is late
      * itself, on a machine too busy, sees fewer ticks, and so blames no client for it. */
     uint64_t clock_ms;
-    struct quern_value value;             /* reused by reads */
+    struct quern_value value;      /* reused by reads */
     struct quern_value many[LOOP_VALUES]; /* by reads of many keys */
-    struct buf key, text;                 /* scratch of the request at hand */
-    uint64_t ids;                         /* request ids given */
-    int64_t date_at;                      /* unix second of `date` */
+    struct buf key, text;          /* scratch of the request at hand */
+    struct buf lines;              /* of the access log */
+    struct buf records;            /* of TLS, as they came from the socket that is being read */
+    struct compressor *compressor; /* NULL: nobody asked for it yet */
+    struct buf sealed;             /* memory for the next that are made */
+    uint64_t ids;                  /* request ids given */
+    int64_t date_at;               /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];
     struct measure measure; /* others read its numbers */
     bool quitting;
@@ -81,9 +87,9 @@ void loop_post(struct loop *loop, struct letter *letter);
 void loop_post_quietly(struct loop *loop, struct letter *letter);
 void loop_signal(struct loop *loop, unsigned bits);
 
-/* Give an accepted, non-blocking socket to the loop; it counts as a connection from now on. Takes
+/* Give an accepted, non-blocking socket to the loop, which speaks TLS or not; it counts as a connection from now on. Takes
  * `fd` in any case. */
-void loop_adopt(struct loop *loop, int fd, enum door door);
+void loop_adopt(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Is this the loop's own thread? */
 bool loop_is_here(const struct loop *loop);

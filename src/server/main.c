@@ -10,7 +10,9 @@
 #include "server/resp.h"
 #include "server/say.h"
 #include "server/server.h"
+#include "server/sink.h"
 #include "server/syncer.h"
+#include "server/tls.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -26,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000
+
 /* What the main thread has; its loop accepts, and hears signals and the call to stop. */
 struct house {
     struct server server;
@@ -33,20 +37,29 @@ struct house {
     struct syncer syncer;
     uv_loop_t uv;
     uv_async_t stop_asked;
-    uv_signal_t term, interrupt;
+    uv_signal_t term, interrupt, hangup;
+    uv_timer_t look; /* at the files of TLS */
     uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
 };
 
 static void on_event(void *arg, const struct quern_event *event)
 {
-    static const char *const names[] = {
-        "opened",   "torn tail", "flushed", "compacted", "slowed",
-        "no space", "resumed",   "corrupt", "failed",    "closed",
+    static const struct {
+        const char *name;
+        enum say_level level;
+    } kinds[] = {
+        {"opened", SAY_INFO},    {"torn tail", SAY_WARNING}, {"flushed", SAY_INFO},
+        {"compacted", SAY_INFO}, {"slowed", SAY_WARNING},    {"no space", SAY_WARNING},
+        {"resumed", SAY_INFO},   {"corrupt", SAY_ERROR},     {"failed", SAY_ERROR},
+        {"closed", SAY_INFO},
     };
     unsigned kind = (unsigned)event->kind;
 
     (void)arg;
-    say_event("%s: %s", kind < ARRAY_LEN(names) ? names[kind] : "event", event->text);
+    if (kind < ARRAY_LEN(kinds))
+        say_event(kinds[kind].level, kinds[kind].name, "%s", event->text);
+    else
+        say_event(SAY_INFO, "event", "%s", event->text);
 }
 
 static int open_store(struct server *server)
@@ -143,6 +156,25 @@ static void on_signal(uv_signal_t *handle, int number)
     (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
+/* Somebody has moved the logs away, as logrotate does, or changed the certificate. */
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct house *h = handle->data;
+
+    (void)number;
+    if (h->server.access_log != NULL)
+        sink_reopen(h->server.access_log);
+    if (h->server.tls != NULL)
+        tls_keys_look(h->server.tls, true);
+}
+
+static void on_look(uv_timer_t *handle)
+{
+    struct house *h = handle->data;
+
+    tls_keys_look(h->server.tls, false);
+}
+
 static void on_turn(uv_timer_t *handle)
 {
     (void)handle;
@@ -159,13 +191,19 @@ static void start_main_loop(struct house *h)
 {
     if (uv_loop_init(&h->uv) != 0 || uv_async_init(&h->uv, &h->stop_asked, on_stop_asked) != 0 ||
         uv_signal_init(&h->uv, &h->term) != 0 || uv_signal_init(&h->uv, &h->interrupt) != 0 ||
+        uv_signal_init(&h->uv, &h->hangup) != 0 ||
         uv_signal_start(&h->term, on_signal, SIGTERM) != 0 ||
-        uv_signal_start(&h->interrupt, on_signal, SIGINT) != 0) {
+        uv_signal_start(&h->interrupt, on_signal, SIGINT) != 0 ||
+        uv_signal_start(&h->hangup, on_hangup, SIGHUP) != 0) {
         complain("cannot start: no memory, or too many open files");
         exit(EXIT_OPEN);
     }
-    h->term.data = h->interrupt.data = h;
+    h->term.data = h->interrupt.data = h->hangup.data = h;
     (void)uv_timer_init(&h->uv, &h->turn);
+    (void)uv_timer_init(&h->uv, &h->look);
+    h->look.data = h;
+    if (h->server.tls != NULL)
+        (void)uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
 }
 
 static void end_main_loop(struct house *h)
@@ -173,6 +211,8 @@ static void end_main_loop(struct house *h)
     uv_close((uv_handle_t *)&h->stop_asked, NULL);
     uv_close((uv_handle_t *)&h->term, NULL);
     uv_close((uv_handle_t *)&h->interrupt, NULL);
+    uv_close((uv_handle_t *)&h->hangup, NULL);
+    uv_close((uv_handle_t *)&h->look, NULL);
     uv_close((uv_handle_t *)&h->turn, NULL);
     (void)uv_run(&h->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&h->uv);
@@ -249,12 +289,48 @@ static int serve(struct house *h)
     return status;
 }
 
+/* The certificate and its key, if there shall be any. */
+static int read_keys(struct server *server, const struct server_options *o)
+{
+    struct quern_error err;
+
+    if (o->tls_cert == NULL && o->tls_key == NULL && o->tls_client_ca == NULL)
+        return EXIT_CLEAN;
+    if (o->tls_cert == NULL || o->tls_key == NULL) {
+        complain("TLS needs both, --tls-cert FILE and --tls-key FILE");
+        return EXIT_CONFIG;
+    }
+    if (tls_keys_new(o, &server->tls, &err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
 static FILE *open_config(const char *path)
 {
     return fopen(path, "re");
 }
 
 /* With options that are well, up to the exit status. */
+static int open_logs(struct server *server)
+{
+    const char *access = server->options->access_log;
+    struct quern_error err;
+
+    if (say_begin(&err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_OPEN;
+    }
+    if (strcmp(access, "off") != 0 &&
+        sink_open(access, strcmp(access, "-") == 0 ? STDOUT_FILENO : -1, "access log",
+                  &server->access_log, &err) != QUERN_OK) {
+        complain("--access-log %s: %s", access, err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
 static int run(struct house *h, const struct server_options *options)
 {
     struct server *server = &h->server;
@@ -263,6 +339,7 @@ static int run(struct house *h, const struct server_options *options)
 
     ticks_init();
     server->options = options;
+    server->connections_max = server->options->connections_max;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
     server->name = name;
@@ -270,6 +347,11 @@ static int run(struct house *h, const struct server_options *options)
     gate_init(&server->gate);
     aside_init(&server->aside);
     stop_init(&server->stop, wake_main, h);
+
+    slowlog_init(&server->slowlog, (int64_t)options->slow_ms * 1000, options->slow_count);
+    status = open_logs(server);
+    if (status != EXIT_CLEAN)
+        return status;
 
     status = listeners_bind(&h->listeners);
     server->http_port = listeners_port(&h->listeners, DOOR_HTTP);
@@ -285,6 +367,9 @@ static int run(struct house *h, const struct server_options *options)
     stop_done(&server->stop);
     aside_stop(&server->aside);
     gate_done(&server->gate);
+    slowlog_done(&server->slowlog);
+    sink_close(server->access_log);
+    say_end();
     return status;
 }
 
@@ -300,15 +385,19 @@ int main(int argc, char **argv)
         options_done(&options);
         return status;
     }
+    say_as((enum log_format)options.log_format, (enum say_level)options.log_level);
     if (options.action == ACTION_PRINT_COMMANDS) {
         resp_print_commands();
         status = EXIT_CLEAN;
     } else {
         status = listeners_plan(&house.listeners, &options);
+        if (status == EXIT_CLEAN)
+            status = read_keys(&house.server, &options);
         if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
             say("the configuration is well");
         else if (status == EXIT_CLEAN)
             status = run(&house, &options);
+        tls_keys_free(house.server.tls);
     }
     options_done(&options);
     return status;

@@ -73,11 +73,14 @@ struct server_options {
     enum option_action action;
     const char *config; /* the file; NULL: none */
     const char *data;
-    struct option_list listen;      /* numeric addresses */
-    struct option_list resp_listen; /* "127.0.0.1:6380", "[::1]:6380"; none: the door is shut */
-    struct option_list hosts;       /* further names that Host may carry */
+    struct option_list listen;       /* numeric addresses */
+    struct option_list resp_listen;  /* "127.0.0.1:6380", "[::1]:6380"; none: the door is shut */
+    struct option_list hosts;        /* further names that Host may carry */
+    struct option_list cors_origins; /* whose pages may use this server: "https://example.org" */
     uint32_t port;
     bool insecure_no_auth;
+    const char *tls_cert, *tls_key; /* both or neither: files in PEM form */
+    const char *tls_client_ca; /* clients show a certificate that this file vouches for; or NULL */
     enum durability durability;
     uint64_t sync_ms;
     uint64_t memory_bytes;
@@ -87,6 +90,10 @@ struct server_options {
     uint32_t loops;   /* 0: one per core */
     uint32_t recover; /* enum quern_recover */
     uint64_t header_ms, idle_ms, drain_ms;
+    uint32_t log_format, log_level; /* enum log_format, enum say_level */
+    const char *access_log;         /* a file, "-" or "off" */
+    uint64_t slow_ms;
+    uint32_t slow_count;
 
     struct option_given given[OPTIONS_MAX]; /* by the rows of the table */
     struct option_text *texts;              /* memory of what stands above */

@@ -20,6 +20,7 @@ enum option_group {
     GROUP_STORE,
     GROUP_DOOR,
     GROUP_ACCESS,
+    GROUP_LOGS,
     GROUP_ITSELF,
     OPTION_GROUPS,
 };
@@ -29,13 +30,14 @@ struct option_row {
     const char *value; /* what stands for its value in --help; NULL: there is none */
     enum option_kind kind;
     enum option_group group;
-    size_t at;            /* where in struct server_options */
-    uint64_t min, max;    /* of a list: max members; of an action: which */
-    const char *words;    /* of a choice: "tail|strict"; of a list: what empties it, or NULL */
-    const char *initial;  /* the default, as anybody would write it; NULL: none */
-    const char *wanted;   /* "must be ..." */
-    const char *help;     /* lines; {} stands for the default */
-    bool not_in_the_file; /* though the environment may have it */
+    size_t at;           /* where in struct server_options */
+    uint64_t min, max;   /* of a list: max members; of an action: which */
+    const char *words;   /* of a choice: "tail|strict"; of a list: what empties it, or NULL */
+    const char *initial; /* the default, as anybody would write it; NULL: none */
+    const char *wanted;  /* "must be ..." */
+    const char *help;    /* lines; {} stands for the default */
+    bool (*fits)(const char *member); /* of a list; NULL: whatever it is */
+    bool not_in_the_file;             /* though the environment may have it */
 };
 
 extern const struct option_row option_rows[];

@@ -5,6 +5,8 @@
  * together, in the order of --help. */
 #include "server/options_priv.h"
 
+#include "http/http.h"
+
 #include "base/near.h"
 
 #include <stddef.h>
@@ -12,6 +14,11 @@
 
 #define AT(field) .at = offsetof(struct server_options, field)
 #define TIME_WANTED "a time with its unit, as 500ms or 60s"
+
+static bool is_origin(const char *text)
+{
+    return http_is_origin(QUERN_STR(text));
+}
 
 const struct option_row option_rows[] = {
     {.name = "data",
@@ -96,7 +103,7 @@ const struct option_row option_rows[] = {
      .initial = "127.0.0.1, ::1",
      .wanted = "given at most 8 times",
      .help = "numeric address to listen on; may be repeated\n"
-             "({}). Others need --insecure-no-auth"},
+             "({}). Others need --tls-client-ca, or --insecure-no-auth"},
     {.name = "resp-listen",
      .value = "ADDR:PORT",
      .kind = OPTION_LIST,
@@ -185,6 +192,85 @@ const struct option_row option_rows[] = {
      .wanted = "given at most 16 times",
      .help = "a further name that requests may carry as Host; may be repeated\n"
              "(localhost, 127.0.0.1, [::1] and the addresses listened on)"},
+    {.name = "cors-origin",
+     .value = "ORIGIN",
+     .kind = OPTION_LIST,
+     .group = GROUP_ACCESS,
+     AT(cors_origins),
+     .max = HOSTS_MAX,
+     .fits = is_origin,
+     .wanted = "origins of pages, as https://example.org or http://localhost:3000, 16 at most",
+     .help = "whose pages a browser may let use this server; may be repeated"},
+    {.name = "tls-cert",
+     .value = "FILE",
+     .kind = OPTION_TEXT,
+     .group = GROUP_ACCESS,
+     AT(tls_cert),
+     .wanted = "a file",
+     .help = "speak TLS, on all ports of both doors, with this certificate and\n"
+             "those above it (PEM); read again when it changes"},
+    {.name = "tls-key",
+     .value = "FILE",
+     .kind = OPTION_TEXT,
+     .group = GROUP_ACCESS,
+     AT(tls_key),
+     .wanted = "a file",
+     .help = "the key of that certificate (PEM), not for everybody to read"},
+    {.name = "tls-client-ca",
+     .value = "FILE",
+     .kind = OPTION_TEXT,
+     .group = GROUP_ACCESS,
+     AT(tls_client_ca),
+     .wanted = "a file",
+     .help = "take only clients that show a certificate of these CAs (PEM);\n"
+             "then others than this machine's may be listened to"},
+
+    {.name = "log-format",
+     .value = "FORMAT",
+     .kind = OPTION_CHOICE,
+     .group = GROUP_LOGS,
+     AT(log_format),
+     .words = "text|logfmt|json",
+     .initial = "text",
+     .wanted = "text, logfmt or json",
+     .help = "of all that is said on stdout and stderr ({})"},
+    {.name = "log-level",
+     .value = "SEVERITY",
+     .kind = OPTION_CHOICE,
+     .group = GROUP_LOGS,
+     AT(log_level),
+     .words = "debug|info|warning|error",
+     .initial = "info",
+     .wanted = "debug, info, warning or error",
+     .help = "events below it are not told ({})"},
+    {.name = "access-log",
+     .value = "FILE",
+     .kind = OPTION_TEXT,
+     .group = GROUP_LOGS,
+     AT(access_log),
+     .initial = "off",
+     .wanted = "a file, - or off",
+     .help = "a line for each request, without its key; -: on stdout; SIGHUP\n"
+             "opens the file anew ({})"},
+    {.name = "slow-log",
+     .value = "TIME",
+     .kind = OPTION_TIME,
+     .group = GROUP_LOGS,
+     AT(slow_ms),
+     .max = 86400000,
+     .initial = "10ms",
+     .wanted = "a time from 0ms to 1440m",
+     .help = "requests that take as long are kept for /v1/admin/slowlog and\n"
+             "SLOWLOG ({})"},
+    {.name = "slow-log-length",
+     .value = "N",
+     .kind = OPTION_NUMBER,
+     .group = GROUP_LOGS,
+     AT(slow_count),
+     .max = 1000000,
+     .initial = "1024",
+     .wanted = "a number from 0 to 1000000",
+     .help = "how many of them ({})"},
 
     {.name = "config",
      .value = "FILE",

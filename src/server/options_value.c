@@ -185,6 +185,8 @@ static const char *take_list(struct server_options *o, struct option_list *list,
             member = keep(o, at + from, to - from);
             if (member == NULL)
                 return "shorter: memory ran out";
+            if (row->fits != NULL && !row->fits(member))
+                return row->wanted;
             list->each[list->count++] = member;
         }
         at += len;

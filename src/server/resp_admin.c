@@ -26,10 +26,12 @@ enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *er
         return err_memory(err, "the Redis protocol's door");
     }
     mutex_init(&shared->mu);
+    mutex_init(&shared->monitor_mu);
     (void)uv_random(NULL, NULL, random, sizeof(random), 0, NULL);
     for (size_t i = 0; i < sizeof(random); i++)
         (void)snprintf(shared->run_id + 2 * i, 3, "%02x", random[i]);
     shared->saved_at = time(NULL);
+    shared->asked_ms = uv_hrtime() / 1000000;
     *out = shared;
     return QUERN_OK;
 }
@@ -39,7 +41,9 @@ void resp_shared_free(struct resp_shared *shared)
     if (shared == NULL)
         return;
     cursors_free(shared->cursors);
+    command_base_free(shared->base);
     mutex_done(&shared->mu);
+    mutex_done(&shared->monitor_mu);
     alloc_free(shared);
 }
 
@@ -51,6 +55,10 @@ struct setting {
     const char *name;
     /* The value, as text at `to`. */
     void (*write)(const struct server *server, char *to);
+    /* Change it; NULL: it stays as it is while the server runs. */
+    void (*take)(struct server *server, int64_t n);
+    int64_t least; /* of what is taken */
+    int64_t (*most)(const struct server *server);
 };
 
 static void put_number(char *to, uint64_t n)
@@ -102,7 +110,7 @@ static void put_max_bulk(const struct server *server, char *to)
 
 static void put_max_clients(const struct server *server, char *to)
 {
-    put_number(to, server->options->connections_max);
+    put_number(to, server->connections_max);
 }
 
 static void put_port(const struct server *server, char *to)
@@ -115,21 +123,71 @@ static void put_dir(const struct server *server, char *to)
     (void)snprintf(to, CONFIG_TEXT_BYTES, "%s", server->options->data);
 }
 
-/* What tools ask for; each value is so, and none can be changed while the server runs. */
+static void put_slower_than(const struct server *server, char *to)
+{
+    (void)snprintf(to, CONFIG_TEXT_BYTES, "%" PRId64, atomic_load(&server->slowlog.slower_than_us));
+}
+
+static void put_slow_length(const struct server *server, char *to)
+{
+    put_number(to, atomic_load(&server->slowlog.length_max));
+}
+
+static void put_latency(const struct server *server, char *to)
+{
+    put_number(to, atomic_load(&server->slowlog.latency_ms));
+}
+
+static void take_slower_than(struct server *server, int64_t us)
+{
+    slowlog_set_slower_than(&server->slowlog, us);
+}
+
+static void take_slow_length(struct server *server, int64_t n)
+{
+    slowlog_set_length(&server->slowlog, (uint64_t)n);
+}
+
+static void take_latency(struct server *server, int64_t ms)
+{
+    slowlog_set_latency(&server->slowlog, (uint64_t)ms);
+}
+
+static void take_max_clients(struct server *server, int64_t n)
+{
+    atomic_store(&server->connections_max, (uint32_t)n);
+}
+
+/* What files may be open was seen to at the start, for so many. */
+static int64_t most_clients(const struct server *server)
+{
+    return server->options->connections_max;
+}
+
+static int64_t most(const struct server *server)
+{
+    (void)server;
+    return INT64_MAX;
+}
+
+/* What tools ask for; each value is so. */
 static const struct setting settings[] = {
-    {"appendfsync", put_fsync},
-    {"appendonly", put_yes},
-    {"databases", put_one},
-    {"dir", put_dir},
-    {"maxclients", put_max_clients},
-    {"maxmemory", put_zero},
-    {"maxmemory-policy", put_noeviction},
-    {"notify-keyspace-events", put_empty},
-    {"port", put_port},
-    {"proto-max-bulk-len", put_max_bulk},
-    {"requirepass", put_empty},
-    {"save", put_empty},
-    {"timeout", put_zero},
+    {"appendfsync", put_fsync, NULL, 0, NULL},
+    {"appendonly", put_yes, NULL, 0, NULL},
+    {"databases", put_one, NULL, 0, NULL},
+    {"dir", put_dir, NULL, 0, NULL},
+    {"latency-monitor-threshold", put_latency, take_latency, 0, most},
+    {"maxclients", put_max_clients, take_max_clients, 1, most_clients},
+    {"maxmemory", put_zero, NULL, 0, NULL},
+    {"maxmemory-policy", put_noeviction, NULL, 0, NULL},
+    {"notify-keyspace-events", put_empty, NULL, 0, NULL},
+    {"port", put_port, NULL, 0, NULL},
+    {"proto-max-bulk-len", put_max_bulk, NULL, 0, NULL},
+    {"requirepass", put_empty, NULL, 0, NULL},
+    {"save", put_empty, NULL, 0, NULL},
+    {"slowlog-log-slower-than", put_slower_than, take_slower_than, -1, most},
+    {"slowlog-max-len", put_slow_length, take_slow_length, 0, most},
+    {"timeout", put_zero, NULL, 0, NULL},
 };
 
 static bool is_asked_for(const struct call *k, const struct setting *setting)
@@ -169,35 +227,71 @@ enum quern_code cmd_config_get(struct call *k)
     return QUERN_OK;
 }
 
-/* To set what is so already is well: tools do, to be sure of it. */
-enum quern_code cmd_config_set(struct call *k)
+static const struct setting *setting_named(const struct call *k, size_t arg)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(settings); i++) {
+        if (call_arg_is(k, arg, settings[i].name))
+            return &settings[i];
+    }
+    return NULL;
+}
+
+static bool refuse_setting(struct call *k, size_t arg, const char *why)
+{
+    resp_put_error(&k->out, "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s",
+                   (int)(k->args[arg].len < 128 ? k->args[arg].len : 128),
+                   (const char *)k->args[arg].data, why);
+    return false;
+}
+
+/* May the setting get that value? To set what is so already is well: tools do, to be sure of it. */
+static bool may_set(struct call *k, size_t arg, const struct setting *setting, int64_t *n)
 {
     char text[CONFIG_TEXT_BYTES];
+
+    for (size_t i = 2; i < arg; i += 2) {
+        if (setting_named(k, i) == setting)
+            return refuse_setting(k, arg, "duplicate parameter");
+    }
+    setting->write(k->server, text);
+    if (setting->take == NULL)
+        return call_arg_is(k, arg + 1, text) ||
+               refuse_setting(k, arg, "can't set immutable config");
+    if (!resp_integer(k->args[arg + 1], n))
+        return refuse_setting(k, arg, "argument couldn't be parsed into an integer");
+    if (*n < setting->least || *n > setting->most(k->server)) {
+        (void)snprintf(text, sizeof(text),
+                       "argument must be between %" PRId64 " and %" PRId64 " inclusive",
+                       setting->least, setting->most(k->server));
+        return refuse_setting(k, arg, text);
+    }
+    return true;
+}
+
+/* All of them, or none. */
+enum quern_code cmd_config_set(struct call *k)
+{
+    int64_t n;
 
     if (k->argc % 2 != 0)
         return call_wrong_arity(k);
     for (size_t i = 2; i < k->argc; i += 2) {
-        const struct setting *found = NULL;
-        int len = (int)(k->args[i].len < 128 ? k->args[i].len : 128);
+        const struct setting *setting = setting_named(k, i);
 
-        for (unsigned s = 0; s < ARRAY_LEN(settings); s++) {
-            if (call_arg_is(k, i, settings[s].name))
-                found = &settings[s];
-        }
-        if (found == NULL) {
-            resp_put_error(&k->out,
-                           "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'", len,
-                           (const char *)k->args[i].data);
+        if (setting == NULL) {
+            resp_put_error(
+                &k->out, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
+                (int)(k->args[i].len < 128 ? k->args[i].len : 128), (const char *)k->args[i].data);
             return QUERN_OK;
         }
-        found->write(k->server, text);
-        if (!call_arg_is(k, i + 1, text)) {
-            resp_put_error(&k->out,
-                           "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't "
-                           "set immutable config",
-                           len, (const char *)k->args[i].data);
+        if (!may_set(k, i, setting, &n))
             return QUERN_OK;
-        }
+    }
+    for (size_t i = 2; i < k->argc; i += 2) {
+        const struct setting *setting = setting_named(k, i);
+
+        if (setting->take != NULL && resp_integer(k->args[i + 1], &n))
+            setting->take(k->server, n);
     }
     return call_ok(k);
 }
@@ -211,6 +305,8 @@ enum quern_code cmd_config_resetstat(struct call *k)
     atomic_store(&n->connections, 0);
     atomic_store(&n->hits, 0);
     atomic_store(&n->misses, 0);
+    if (!resp_reset_sums(k->server))
+        k->out.failed = true;
     return call_ok(k);
 }
 
@@ -321,24 +417,8 @@ enum quern_code cmd_function_flush(struct call *k)
     return call_ok(k);
 }
 
-enum quern_code cmd_slowlog_reset(struct call *k)
-{
-    return call_ok(k);
-}
-
 enum quern_code cmd_empty_list(struct call *k)
 {
     resp_put_array(&k->out, 0);
     return QUERN_OK;
-}
-
-enum quern_code cmd_empty_map(struct call *k)
-{
-    resp_put_map(&k->out, 0);
-    return QUERN_OK;
-}
-
-enum quern_code cmd_zero(struct call *k)
-{
-    return call_int(k, 0);
 }

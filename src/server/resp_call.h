@@ -123,6 +123,10 @@ static inline bool command_in_update(const struct command *command)
 {
     return command->where == READ || command->where == UPDATE;
 }
+/* "key value [NX|XX]"; empty: no arguments. resp_syntax.c */
+const char *command_syntax(const struct command *command);
+void command_put_arguments(struct resp_out *out,
+                           const struct command *command); /* as DOCS has them */
 /* The last argument that is a key; 0: none. */
 size_t command_last_key(const struct command *command, size_t argc);
 

@@ -13,9 +13,10 @@
  *
  * What a person's browser or script sends by mistake, an HTTP request, is told so and closed: a line
  * of its body must never be taken for a command. */
-#include "server/resp.h"
+#include "server/resp_handlers.h"
 
 #include "server/conn.h"
+#include "server/observe.h"
 #include "server/say.h"
 
 #include "base/alloc.h"
@@ -54,6 +55,7 @@ bool resp_open(struct conn *c)
         return false;
     rc->proto = 2;
     rc->transaction.last = &rc->transaction.first;
+    rc->client.loop = c->loop;
     rc->client.queued = -1;
     rc->client.proto = 2;
     rc->client.since = c->loop->date_at;
@@ -68,11 +70,20 @@ bool resp_open(struct conn *c)
     return true;
 }
 
+static void unpause(struct conn *c)
+{
+    if (c->resp->paused)
+        atomic_fetch_sub(&c->loop->server->resp->paused_count, 1);
+    c->resp->paused = false;
+}
+
 void resp_closed(struct conn *c)
 {
     struct resp_shared *shared = c->loop->server->resp;
     struct client *client = &c->resp->client;
 
+    monitor_end(c);
+    unpause(c);
     mutex_lock(&shared->mu);
     if (client->prev != NULL)
         client->prev->next = client->next;
@@ -122,7 +133,8 @@ static void answer_http(struct conn *c)
 
     if ((before == 0 || now - before > SAY_AGAIN_MS) &&
         atomic_compare_exchange_strong(&said_at, &before, now + 1))
-        say_event("%s speaks HTTP on the Redis protocol's port; the connection is closed",
+        say_event(SAY_WARNING, "wrong door",
+                  "%s speaks HTTP on the Redis protocol's port; the connection is closed",
                   c->resp->client.peer);
     c->last = true;
     if (c->resp->request.count != 3)
@@ -217,12 +229,12 @@ static unsigned kind_of(const struct call *k, bool well)
 
 static void run_here(struct call *k)
 {
-    enum quern_code code;
-
     static const struct quern_read_opts in_memory = {.cached = true};
     size_t mark = k->out.to->len;
+    enum quern_code code;
 
-    k->may_hand_over = k->conn->resp->reply == REPLY_ON;
+    /* What MONITOR tells may come between a head and its value, if that is not copied. */
+    k->may_hand_over = k->conn->resp->reply == REPLY_ON && k->conn->resp->monitor == NULL;
     k->reads = k->command->where == READ ? &in_memory : NULL;
     err_clear(k->err);
     code = k->command->run(k);
@@ -247,21 +259,60 @@ static void note_heard(struct call *k)
     count(&k->server->counters.requests, 1);
 }
 
+/* A transaction writes if any of its commands does. CLIENT is never paused: UNPAUSE must get through. */
+static bool must_wait_for_pause(const struct call *k)
+{
+    bool is_write = k->command->flags & CMD_WRITE;
+
+    if (k->command->parent != NULL && strcmp(k->command->parent, "client") == 0)
+        return false;
+    for (const struct queued *q = k->conn->resp->transaction.first;
+         q != NULL && !is_write && k->command->run == cmd_exec; q = q->next)
+        is_write = q->command->flags & CMD_WRITE;
+    return resp_is_paused(k->server->resp, is_write);
+}
+
+/* Is the request at hand to stay where it is until the pause is over? */
+static bool waits_for_pause(struct call *k)
+{
+    struct resp_conn *rc = k->conn->resp;
+
+    if (atomic_load_explicit(&k->server->resp->paused_until_ms, memory_order_relaxed) == 0 ||
+        !must_wait_for_pause(k)) {
+        unpause(k->conn);
+        return false;
+    }
+    if (!rc->paused)
+        atomic_fetch_add(&k->server->resp->paused_count, 1);
+    rc->paused = true;
+    return true;
+}
+
+void resp_tick(struct conn *c)
+{
+    if (c->resp->paused)
+        loop_mark(c->loop, c);
+}
+
 void resp_count(struct conn *c, const struct asked *asked, size_t mark, enum outcome outcome)
 {
     struct measure *m = &c->loop->measure;
     const uint8_t *reply = c->out.data + mark;
+    struct quern_slice word = {NULL, 0};
 
     if (c->out.len > mark && *reply == '-') {
         size_t len = 1;
 
         while (mark + len < c->out.len && reply[len] > ' ')
             len++;
-        measure_error(m, (struct quern_slice){reply + 1, len - 1});
+        word = (struct quern_slice){reply + 1, len - 1};
+        measure_error(m, word);
         if (outcome == OUTCOME_OK)
             outcome = OUTCOME_REFUSED;
     }
     measure_done(m, asked, outcome);
+    if (UNLIKELY(observe_wants(c->loop, asked)))
+        observe_resp(c, asked, outcome, word, c->out.len - mark + c->big.len + c->big_tail);
 }
 
 /* The request is done with; what it replied may be not wanted. */
@@ -324,6 +375,8 @@ static bool carry_out(struct conn *c)
     if (well && k.command->where == HERE && k.command->first_key != 0 && !rc->transaction.open &&
         !resp_keys_are_here(&k))
         return false;
+    if (well && !draining && waits_for_pause(&k))
+        return false;
     note_heard(&k);
     measure_begin(&c->loop->measure, &rc->asked, &c->heard, conn_arrived(c) - rc->request.bytes,
                   kind_of(&k, well), rc->request.bytes);
@@ -336,12 +389,15 @@ static bool carry_out(struct conn *c)
         say_refused(&k, unknown_sub);
     } else if (rc->transaction.open && !(k.command->flags & CMD_AT_ONCE)) {
         (void)transaction_add(&k);
-    } else if (is_write) {
-        resp_begin_write(&k);
-    } else if (is_aside) {
-        resp_begin_aside(&k);
     } else {
-        run_here(&k);
+        if (atomic_load_explicit(&k.server->resp->monitor_count, memory_order_relaxed) > 0)
+            monitors_tell(&k);
+        if (is_write)
+            resp_begin_write(&k);
+        else if (is_aside)
+            resp_begin_aside(&k);
+        else
+            run_here(&k);
     }
     if (k.out.failed)
         conn_cut(c);
@@ -366,6 +422,7 @@ bool resp_step(struct conn *c)
     struct resp_limits limits = {value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
                                  2 * value_max};
     struct resp_out out = {&c->out, rc->proto, false};
+    size_t mark = c->out.len;
 
     if (rc->parsed)
         return carry_out(c);
@@ -385,7 +442,10 @@ bool resp_step(struct conn *c)
     default:
         if (c->ops != NULL)
             return false;
+        measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,
+                      measure_kind_of_command(command_numbers()), conn_arrived(c));
         resp_put_error(&out, "ERR %s", rc->request.bad);
+        resp_count(c, &rc->asked, mark, OUTCOME_REJECTED);
         c->last = true;
         return true;
     }

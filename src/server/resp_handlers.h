@@ -85,13 +85,12 @@ enum quern_code cmd_watch(struct call *k);
 enum quern_code cmd_auth(struct call *k);
 enum quern_code cmd_client_getname(struct call *k);
 enum quern_code cmd_client_id(struct call *k);
-enum quern_code cmd_client_info(struct call *k);
-enum quern_code cmd_client_list(struct call *k);
 enum quern_code cmd_client_no_evict(struct call *k);
 enum quern_code cmd_client_no_touch(struct call *k);
 enum quern_code cmd_client_reply(struct call *k);
 enum quern_code cmd_client_setinfo(struct call *k);
 enum quern_code cmd_client_setname(struct call *k);
+enum quern_code cmd_client_tracking(struct call *k);
 enum quern_code cmd_echo(struct call *k);
 enum quern_code cmd_hello(struct call *k);
 enum quern_code cmd_ping(struct call *k);
@@ -99,23 +98,40 @@ enum quern_code cmd_quit(struct call *k);
 enum quern_code cmd_reset(struct call *k);
 enum quern_code cmd_select(struct call *k);
 
+/* resp_clients.c */
+enum quern_code cmd_client_info(struct call *k);
+enum quern_code cmd_client_kill(struct call *k);
+enum quern_code cmd_client_list(struct call *k);
+enum quern_code cmd_client_pause(struct call *k);
+enum quern_code cmd_client_unpause(struct call *k);
+
+/* resp_monitor.c */
+enum quern_code cmd_monitor(struct call *k);
+
 /* resp_admin.c */
 enum quern_code cmd_bgsave(struct call *k);
 enum quern_code cmd_config_get(struct call *k);
 enum quern_code cmd_config_resetstat(struct call *k);
 enum quern_code cmd_config_set(struct call *k);
 enum quern_code cmd_empty_list(struct call *k);
-enum quern_code cmd_empty_map(struct call *k);
 enum quern_code cmd_function_flush(struct call *k);
 enum quern_code cmd_lastsave(struct call *k);
 enum quern_code cmd_memory_doctor(struct call *k);
 enum quern_code cmd_role(struct call *k);
 enum quern_code cmd_save(struct call *k);
 enum quern_code cmd_shutdown(struct call *k);
-enum quern_code cmd_slowlog_reset(struct call *k);
 enum quern_code cmd_time(struct call *k);
 enum quern_code cmd_wait(struct call *k);
-enum quern_code cmd_zero(struct call *k);
+
+/* resp_slowlog.c */
+enum quern_code cmd_latency_doctor(struct call *k);
+enum quern_code cmd_latency_histogram(struct call *k);
+enum quern_code cmd_latency_history(struct call *k);
+enum quern_code cmd_latency_latest(struct call *k);
+enum quern_code cmd_latency_reset(struct call *k);
+enum quern_code cmd_slowlog_get(struct call *k);
+enum quern_code cmd_slowlog_len(struct call *k);
+enum quern_code cmd_slowlog_reset(struct call *k);
 
 /* resp_info.c */
 enum quern_code cmd_info(struct call *k);

@@ -35,7 +35,11 @@ static void section_server(struct page *p)
 {
     const struct server *server = p->k->server;
     uint64_t up = uv_hrtime() / 1000000 - server->started_ms;
+    char path[400];
+    size_t len = sizeof(path);
 
+    if (uv_exepath(path, &len) != 0)
+        path[0] = '\0';
     line(p, "redis_version:7.2.4");
     line(p, "quern_version:%s", quern_version());
     line(p, "redis_mode:standalone");
@@ -47,6 +51,7 @@ static void section_server(struct page *p)
     line(p, "http_port:%u", server->http_port);
     line(p, "uptime_in_seconds:%" PRIu64, up / 1000);
     line(p, "uptime_in_days:%" PRIu64, up / 86400000);
+    line(p, "executable:%s", path);
     line(p, "config_file:%s", server->options->config != NULL ? server->options->config : "");
 }
 
@@ -59,8 +64,8 @@ static void section_clients(struct page *p)
     here = server->resp->client_count;
     mutex_unlock(&server->resp->mu);
     line(p, "connected_clients:%" PRIu32, here);
-    line(p, "maxclients:%" PRIu32, server->options->connections_max);
-    line(p, "blocked_clients:0");
+    line(p, "maxclients:%" PRIu32, server->connections_max);
+    line(p, "blocked_clients:%" PRIu32, atomic_load(&server->resp->paused_count));
 }
 
 static void section_memory(struct page *p)
@@ -82,11 +87,30 @@ static void section_persistence(struct page *p)
     line(p, "loading:0");
     line(p, "rdb_last_save_time:%" PRId64, atomic_load(&p->k->server->resp->saved_at));
     line(p, "aof_enabled:1");
+    line(p, "quern_flush_in_progress:%d", p->stats.memdb_sealed > 0);
     line(p, "quern_wal_bytes:%" PRIu64, p->stats.log_bytes);
     line(p, "quern_visible_seq:%" PRIu64, p->stats.visible_seq);
     line(p, "quern_durable_seq:%" PRIu64, p->stats.durable_seq);
     line(p, "quern_read_only:%d", p->stats.read_only);
     line(p, "quern_no_space:%d", p->stats.no_space);
+}
+
+/* Commands a second since somebody asked last, if that is a second ago. */
+static uint64_t take_rate(struct resp_shared *shared)
+{
+    uint64_t now = uv_hrtime() / 1000000, count = shared->counters.commands, rate;
+
+    mutex_lock(&shared->mu);
+    if (now - shared->asked_ms >= 1000) {
+        shared->per_second = count < shared->asked_count
+                                 ? 0 /* CONFIG RESETSTAT */
+                                 : (count - shared->asked_count) * 1000 / (now - shared->asked_ms);
+        shared->asked_ms = now;
+        shared->asked_count = count;
+    }
+    rate = shared->per_second;
+    mutex_unlock(&shared->mu);
+    return rate;
 }
 
 static void section_stats(struct page *p)
@@ -96,6 +120,7 @@ static void section_stats(struct page *p)
 
     line(p, "total_connections_received:%" PRIu64, n->connections);
     line(p, "total_commands_processed:%" PRIu64, n->commands);
+    line(p, "instantaneous_ops_per_sec:%" PRIu64, take_rate(p->k->server->resp));
     line(p, "rejected_connections:%" PRIu64, server->counters.connections_refused);
     line(p, "total_net_input_bytes:%" PRIu64, server->counters.bytes_in);
     line(p, "total_net_output_bytes:%" PRIu64, server->counters.bytes_out);
@@ -156,26 +181,87 @@ static void section_quern(struct page *p)
     line(p, "corrupt_blocks:%" PRIu64, s->corrupt_blocks);
 }
 
+/* What the server worked at a command; its waits are not in it. */
+static void section_commandstats(struct page *p)
+{
+    struct measure_sum sum;
+
+    for (unsigned i = 0; i < command_numbers(); i++) {
+        uint64_t us, calls;
+        char name[COMMAND_NAME_BYTES];
+
+        if (!resp_command_sum(p->k->server, i, &sum))
+            continue;
+        us = (sum.took_units - sum.waited_units) / TICK_UNITS_PER_US;
+        calls = sum.took.total;
+        line(p,
+             "cmdstat_%s:calls=%" PRIu64 ",usec=%" PRIu64
+             ",usec_per_call=%.2f,rejected_calls=%" PRIu64 ",failed_calls=%" PRIu64,
+             command_full_name(command_numbered(i), name), calls, us,
+             calls == 0 ? 0 : (double)us / (double)calls, sum.outcomes[OUTCOME_REJECTED],
+             sum.outcomes[OUTCOME_REFUSED] + sum.outcomes[OUTCOME_FAILED]);
+    }
+}
+
+static void section_errorstats(struct page *p)
+{
+    struct error_word errors[ERROR_WORDS];
+    unsigned n = resp_error_sums(p->k->server, errors);
+
+    for (unsigned i = 0; i < n; i++) {
+        if (errors[i].count > 0)
+            line(p, "errorstat_%s:count=%" PRIu64, errors[i].word, errors[i].count);
+    }
+}
+
+/* From the last byte of a command to its reply being handed to the kernel. */
+static void section_latencystats(struct page *p)
+{
+    struct measure_sum sum;
+
+    for (unsigned i = 0; i < command_numbers(); i++) {
+        char name[COMMAND_NAME_BYTES];
+
+        if (!resp_command_sum(p->k->server, i, &sum))
+            continue;
+        line(p, "latency_percentiles_usec_%s:p50=%.3f,p99=%.3f,p99.9=%.3f",
+             command_full_name(command_numbered(i), name),
+             (double)histogram_quantile(&sum.took, 0.5) / TICK_UNITS_PER_US,
+             (double)histogram_quantile(&sum.took, 0.99) / TICK_UNITS_PER_US,
+             (double)histogram_quantile(&sum.took, 0.999) / TICK_UNITS_PER_US);
+    }
+}
+
 static const struct section {
     const char *title;
     void (*write)(struct page *p);
+    bool on_demand; /* not unless it is asked for, or all */
 } sections[] = {
-    {"Server", section_server},   {"Clients", section_clients},
-    {"Memory", section_memory},   {"Persistence", section_persistence},
-    {"Stats", section_stats},     {"Replication", section_replication},
-    {"CPU", section_cpu},         {"Modules", section_modules},
-    {"Cluster", section_cluster}, {"Keyspace", section_keyspace},
-    {"Quern", section_quern},
+    {"Server", section_server, false},
+    {"Clients", section_clients, false},
+    {"Memory", section_memory, false},
+    {"Persistence", section_persistence, false},
+    {"Stats", section_stats, false},
+    {"Replication", section_replication, false},
+    {"CPU", section_cpu, false},
+    {"Modules", section_modules, false},
+    {"Commandstats", section_commandstats, true},
+    {"Errorstats", section_errorstats, false},
+    {"Latencystats", section_latencystats, true},
+    {"Cluster", section_cluster, false},
+    {"Keyspace", section_keyspace, false},
+    {"Quern", section_quern, false},
 };
 
-static bool is_asked_for(const struct call *k, const char *title)
+static bool is_asked_for(const struct call *k, const struct section *section)
 {
     for (size_t i = 1; i < k->argc; i++) {
-        if (call_arg_is(k, i, title) || call_arg_is(k, i, "all") || call_arg_is(k, i, "default") ||
-            call_arg_is(k, i, "everything"))
+        if (call_arg_is(k, i, section->title) || call_arg_is(k, i, "all") ||
+            call_arg_is(k, i, "everything") ||
+            (call_arg_is(k, i, "default") && !section->on_demand))
             return true;
     }
-    return k->argc == 1;
+    return k->argc == 1 && !section->on_demand;
 }
 
 enum quern_code cmd_info(struct call *k)
@@ -185,7 +271,7 @@ enum quern_code cmd_info(struct call *k)
 
     quern_stats(k->server->db, &p.stats);
     for (unsigned i = 0; i < ARRAY_LEN(sections); i++) {
-        if (!is_asked_for(k, sections[i].title))
+        if (!is_asked_for(k, &sections[i]))
             continue;
         if (text.len > 0)
             line(&p, "%s", "");

@@ -25,6 +25,9 @@ static const struct command client_subs[] = {
      "The number of the connection", HERE, 0, cmd_client_id, NULL, 0, "client"},
     {"info", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "6.2.0",
      "What is known of the connection", HERE, 0, cmd_client_info, NULL, 0, "client"},
+    {"kill", -3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "2.4.0", "End connections: by address, or by ID, ADDR, LADDR, USER, TYPE", HERE, 0,
+     cmd_client_kill, NULL, 0, "client"},
     {"list", -2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
      "2.4.0", "What is known of all connections", HERE, 0, cmd_client_list, NULL, 0, "client"},
     {"no-evict", 3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
@@ -32,6 +35,9 @@ static const struct command client_subs[] = {
      "client"},
     {"no-touch", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "7.2.0",
      "Accepted: nobody keeps when a key was read", HERE, 0, cmd_client_no_touch, NULL, 0, "client"},
+    {"pause", -3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "3.0.0", "Let commands wait: all, or writes; HTTP goes on", HERE, 0, cmd_client_pause, NULL, 0,
+     "client"},
     {"reply", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_ALONE, 0, 0, 0, GROUP_CONNECTION,
      "3.2.0", "Send replies, or not, or not the next", HERE, 0, cmd_client_reply, NULL, 0,
      "client"},
@@ -39,6 +45,10 @@ static const struct command client_subs[] = {
      "Name the client's library or its version", HERE, 0, cmd_client_setinfo, NULL, 0, "client"},
     {"setname", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "2.6.9",
      "Name the connection", HERE, 0, cmd_client_setname, NULL, 0, "client"},
+    {"tracking", -3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "6.0.0",
+     "Accepted: nothing is ever invalidated", HERE, 0, cmd_client_tracking, NULL, 0, "client"},
+    {"unpause", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "6.2.0", "Let commands go on", HERE, 0, cmd_client_unpause, NULL, 0, "client"},
 };
 
 static const struct command command_subs[] = {
@@ -64,7 +74,7 @@ static const struct command config_subs[] = {
     {"resetstat", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
      "2.0.0", "Begin to count anew", HERE, 0, cmd_config_resetstat, NULL, 0, "config"},
     {"set", -4, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.0.0",
-     "Nothing can be set while the server runs; what is so already is taken", HERE, 0,
+     "Set what can be: what the slow log keeps, and maxclients, up to --max-connections", HERE, 0,
      cmd_config_set, NULL, 0, "config"},
 };
 
@@ -78,14 +88,21 @@ static const struct command function_subs[] = {
 };
 
 static const struct command latency_subs[] = {
+    {"doctor", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
+     "2.8.13", "A word on what was slow", HERE, 0, cmd_latency_doctor, NULL, 0, "latency"},
     {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.8.13", "List the subcommands",
      HERE, 0, cmd_help, NULL, 0, "latency"},
     {"histogram", -2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
-     "7.0.0", "Empty", HERE, 0, cmd_empty_map, NULL, 0, "latency"},
+     "7.0.0", "How long commands took, in powers of two of microseconds", HERE, 0,
+     cmd_latency_histogram, NULL, 0, "latency"},
+    {"history", 3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
+     "2.8.13", "The slowest of each second in which something was slow", HERE, 0,
+     cmd_latency_history, NULL, 0, "latency"},
     {"latest", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
-     "2.8.13", "Empty", HERE, 0, cmd_empty_list, NULL, 0, "latency"},
+     "2.8.13", "When something was slow last, and how slow at worst", HERE, 0, cmd_latency_latest,
+     NULL, 0, "latency"},
     {"reset", -2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
-     "2.8.13", "Nothing to reset", HERE, 0, cmd_zero, NULL, 0, "latency"},
+     "2.8.13", "Forget what was slow", HERE, 0, cmd_latency_reset, NULL, 0, "latency"},
 };
 
 static const struct command memory_subs[] = {
@@ -119,14 +136,14 @@ static const struct command object_subs[] = {
 };
 
 static const struct command slowlog_subs[] = {
-    {"get", -2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12", "Empty", HERE,
-     0, cmd_empty_list, NULL, 0, "slowlog"},
+    {"get", -2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12",
+     "The last commands that were slow", HERE, 0, cmd_slowlog_get, NULL, 0, "slowlog"},
     {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.2.0", "List the subcommands",
      HERE, 0, cmd_help, NULL, 0, "slowlog"},
-    {"len", 2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12", "0", HERE, 0,
-     cmd_zero, NULL, 0, "slowlog"},
+    {"len", 2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12",
+     "How many are kept", HERE, 0, cmd_slowlog_len, NULL, 0, "slowlog"},
     {"reset", 2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12",
-     "Nothing to reset", HERE, 0, cmd_slowlog_reset, NULL, 0, "slowlog"},
+     "Forget them", HERE, 0, cmd_slowlog_reset, NULL, 0, "slowlog"},
 };
 
 const struct command commands[] = {
@@ -199,7 +216,7 @@ const struct command commands[] = {
      "The keys that match a pattern, in order", WALK, 0, cmd_keys, NULL, 0, NULL},
     {"lastsave", 1, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "When a write was last made durable", HERE, 0, cmd_lastsave, NULL, 0, NULL},
-    {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "Nothing is measured yet", HERE, 0, NULL,
+    {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "How long commands take", HERE, 0, NULL,
      latency_subs, ARRAY_LEN(latency_subs), NULL},
     {"lcs", -3, CMD_READONLY, 1, 2, 1, GROUP_STRING, "7.0.0",
      "The longest letters that two values have in common", READ, 0, cmd_lcs, NULL, 0, NULL},
@@ -209,6 +226,9 @@ const struct command commands[] = {
      READ, 0, cmd_mget, NULL, 0, NULL},
     {"module", -2, 0, 0, 0, 0, GROUP_SERVER, "4.0.0", "There are no modules", HERE, 0, NULL,
      module_subs, ARRAY_LEN(module_subs), NULL},
+    {"monitor", 1, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_ALONE, 0, 0, 0,
+     GROUP_SERVER, "1.0.0", "Tell every command that is carried out, as it comes", HERE, 0,
+     cmd_monitor, NULL, 0, NULL},
     {"mset", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
      "Set keys to values, all at once", UPDATE, always_blind, cmd_mset, NULL, 0, NULL},
     {"msetnx", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
@@ -279,7 +299,7 @@ const struct command commands[] = {
      CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_NO_MULTI | CMD_ALLOW_BUSY, 0, 0, 0,
      GROUP_SERVER, "1.0.0", "Shut the server down; all is saved, whatever is asked", HERE, 0,
      cmd_shutdown, NULL, 0, NULL},
-    {"slowlog", -2, 0, 0, 0, 0, GROUP_SERVER, "2.2.12", "Nothing is kept yet", HERE, 0, NULL,
+    {"slowlog", -2, 0, 0, 0, 0, GROUP_SERVER, "2.2.12", "What was slow", HERE, 0, NULL,
      slowlog_subs, ARRAY_LEN(slowlog_subs), NULL},
     {"strlen", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_STRING, "2.2.0", "How long a value is",
      READ, 0, cmd_strlen, NULL, 0, NULL},

@@ -61,7 +61,9 @@ void about_health(struct conn *c, struct manner manner, struct quern_slice body)
 void about_life(struct conn *c, struct manner manner, struct quern_slice body);
 void about_version(struct conn *c, struct manner manner, struct quern_slice body);
 void about_api(struct conn *c, struct manner manner, struct quern_slice body);
+void about_tls(struct conn *c, struct manner manner, struct quern_slice body);
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body);
+void about_slowlog(struct conn *c, struct manner manner, struct quern_slice body);
 
 /* metrics.c */
 void metrics_get(struct conn *c, struct manner manner, struct quern_slice body);

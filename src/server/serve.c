@@ -313,6 +313,8 @@ static const struct route routes[] = {
     {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
      batch_check, ROUTE_TAKES_VALUE},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/v1/admin/slowlog", HTTP_GET | HTTP_HEAD, READS, 0, about_slowlog, NULL, 0},
+    {"/v1/admin/tls", HTTP_GET | HTTP_HEAD, READS, 0, about_tls, NULL, 0},
     {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, 0},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
      about_check_health, 0},
@@ -380,6 +382,7 @@ void serve_begin(struct conn *c)
     const struct http_request *r = &c->request;
     struct quern_slice path = http_bytes(base, r->path);
     bool safe, needs_asking;
+    enum site site;
     struct http_bad bad;
 
     c->route = route_of(path, r->method);
@@ -409,7 +412,8 @@ void serve_begin(struct conn *c)
     }
     needs_asking = (c->route->traits & ROUTE_NEEDS_ASKING) != 0;
     safe = (r->method & (HTTP_GET | HTTP_HEAD)) != 0 && !needs_asking;
-    if (!safe && (hosts_foreign(r, base) || (needs_asking && hosts_prefetch(r)))) {
+    site = safe ? SITE_OURS : hosts_site(&server->hosts, r, base);
+    if (site == SITE_FOREIGN || (needs_asking && (site != SITE_OURS || hosts_prefetch(r)))) {
         refuse(c, 403, "cross_site", "not for a page of another site");
         return;
     }
@@ -437,15 +441,34 @@ bool serve_may_join(const struct conn *c)
            c->request.method == HTTP_POST && !last->waits_at_gate && !last->alone && c->asides == 0;
 }
 
+/* What a browser asks before a page of another origin may send such a request: it sends that only
+ * if this page's origin is listed and method and fields are among those named here. */
+static void reply_options(struct conn *c, struct manner manner)
+{
+    const char *allow =
+        c->route != NULL ? c->route->allow : "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n";
+    char extra[512];
+
+    if (manner.reader == NULL || !http_has(&c->request, HTTP_ACCESS_CONTROL_REQUEST_METHOD)) {
+        reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0}, allow);
+        return;
+    }
+    (void)snprintf(extra, sizeof(extra),
+                   "%sAccess-Control-Allow-Methods%s"
+                   "Access-Control-Allow-Headers: Accept, Authorization, Content-Type, If-Match, "
+                   "If-None-Match, If-Range, Range, Quern-TTL, Quern-Expires-At, X-Request-Id\r\n"
+                   "Access-Control-Max-Age: 600\r\n",
+                   allow, strchr(allow, ':'));
+    reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0}, extra);
+}
+
 bool serve_request(struct conn *c, struct quern_slice body)
 {
     struct manner manner = manner_of(c);
 
     if (c->refusal.bad.status == 0) {
         if (c->request.method == HTTP_OPTIONS)
-            reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0},
-                       c->route != NULL ? c->route->allow
-                                        : "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n");
+            reply_options(c, manner);
         else
             c->route->carry_out(c, manner, body);
         if (c->refusal.bad.status != 0 && c->ops != NULL)
@@ -467,7 +490,8 @@ static bool answer_resp(struct conn *c)
     struct quern_error err;
     int len;
 
-    if (c->request.saw_line || conn_arrived(c) == 0 || *conn_request_bytes(c) != '*')
+    if (c->request.saw_line || conn_arrived(c) == 0 ||
+        (*conn_request_bytes(c) != '*' && *conn_request_bytes(c) != '+'))
         return false;
     if (server->resp_port != 0)
         (void)snprintf(where, sizeof(where), "; RESP is at :%u", server->resp_port);

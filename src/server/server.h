@@ -16,12 +16,15 @@
 #include "server/gate.h"
 #include "server/hosts.h"
 #include "server/options.h"
+#include "server/slowlog.h"
 #include "server/stop.h"
 
 #include <stdatomic.h>
 
 struct loop;
 struct resp_shared;
+struct sink;
+struct tls_keys;
 
 /* What a connection speaks; it follows from the port it came to. */
 enum door {
@@ -49,23 +52,27 @@ struct server {
     struct quern
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
-    struct gate gate;   /* locks itself */
-    struct aside aside; /* locks itself */
-    struct stop stop;   /* locks itself */
+    struct gate gate;        /* locks itself */
+    struct aside aside;      /* locks itself */
+    struct stop stop;        /* locks itself */
+    struct slowlog slowlog;  /* locks itself */
+    struct sink *access_log; /* locks itself; NULL: there is none */
     struct loop **loops;
     unsigned loop_count;
     struct resp_shared *resp;      /* locks itself */
+    struct tls_keys *tls;          /* locks itself; NULL: all is in the clear */
     uint16_t http_port, resp_port; /* the first of each; 0: none */
     const char *name;              /* "quern/0.1.0" */
     char etag_begins[19];          /* "\"00f1e2d3c4b5a697-": with the store's number */
     char run[18];                  /* "18b2f3c1a0d4e5f6-": of this start, for request ids */
     uint64_t started_ms;
 
-    _Atomic uint32_t connections; /* open now */
-    _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
+    _Atomic uint32_t connections;     /* open now */
+    _Atomic uint32_t connections_max; /* that of the options, or less: CONFIG SET maxclients */
+    _Atomic uint32_t watchers; /* of them, those that only wait for the words of a shutdown */
     _Atomic uint64_t write_bytes; /* keys and values of them */
-    _Atomic uint64_t writes;      /* handed to the store, not completed */
-    _Atomic bool draining;        /* set once: no new request is begun */
+    _Atomic uint64_t writes;   /* handed to the store, not completed */
+    _Atomic bool draining;     /* set once: no new request is begun */
     struct counters counters;
 };
 

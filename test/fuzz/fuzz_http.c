@@ -87,9 +87,11 @@ static void check_head(const struct http_request *r, const uint8_t *data, size_t
 /* A page of another origin is never taken for ours, whatever stands around it. */
 static void check_origin(const struct http_request *r, const uint8_t *data)
 {
+    static const struct server_options none;
+    static struct hosts h = {.options = &none, .scheme = "http"};
     struct quern_slice origin = http_bytes(data, r->field[HTTP_ORIGIN]);
 
-    if (http_has(r, HTTP_ORIGIN) && !hosts_foreign(r, data))
+    if (http_has(r, HTTP_ORIGIN) && hosts_site(&h, r, data) == SITE_OURS)
         must(origin.len > 7 && origin.len - 7 == r->host.len &&
              strncasecmp((const char *)origin.data, "http://", 7) == 0);
     must(hosts_prefetch(r) == (http_has(r, HTTP_PURPOSE) || http_has(r, HTTP_SEC_PURPOSE)));
