@@ -349,30 +349,6 @@ def an_access_log_that_cannot_be_opened_is_said_at_the_start():
 # ---- what was slow ----
 
 
-class SlowDisk:
-    """A server whose syncs wait while `held`."""
-
-    def __init__(self, *options):
-        self.dir = tempfile.mkdtemp(prefix="quern-e2e-")
-        self.server = Server(*options, env={"LD_PRELOAD": os.environ["SICK_DISK"],
-                                            "QUERN_SICK_DISK": self.dir})
-
-    def hold(self):
-        with open(os.path.join(self.dir, "hold"), "w", encoding="utf-8"):
-            pass
-
-    def let_go(self):
-        os.unlink(os.path.join(self.dir, "hold"))
-
-    def __enter__(self):
-        self.server.__enter__()
-        return self
-
-    def __exit__(self, *what):
-        self.server.__exit__(*what)
-        shutil.rmtree(self.dir)
-
-
 def slow(w):
     reply = w.ask("GET", "/v1/admin/slowlog")
     equal(reply.status, 200)
@@ -381,12 +357,11 @@ def slow(w):
 
 @test
 def the_slow_log_says_what_was_waited_for():
-    with SlowDisk("--durability", "always") as disk:
-        s = disk.server
+    with SickDisk() as disk, Server("--durability", "always", env=disk.env) as s:
         with s.connect() as w, s.connect() as first, s.connect() as second, s.resp() as r:
             first.put("a", b"1"), first.put("gone", b"1"), r.call("SET", "warm", "1")
             equal(r.call("SLOWLOG", "RESET"), "OK")
-            disk.hold()
+            disk.order("hold")
             first.send(request("POST", "/set?key=a%20b", b"2"))
             until(lambda: value(metrics(w)[1], "quern_writes_in_flight") == 1, "the write")
             first.send(request("GET", "/get?key=behind"))  # waits for what is before it
@@ -395,7 +370,7 @@ def the_slow_log_says_what_was_waited_for():
             w.send(request("DELETE", "/del?key=gone"))  # waits at the gate for the other
             r.write("CLIENT", "SETNAME", "slow-one"), r.write("SET", "k", "v"), r.write("INCR", "n")
             time.sleep(0.1)  # more than 10 ms: however slow the machine is, it is no less
-            disk.let_go()
+            disk.revoke("hold")
             equal(first.read().status, 200), equal(first.read().status, 404)
             equal(second.read().status, 200), equal(w.read().status, 404)
             equal([r.answer() for _ in range(3)], ["OK", "OK", 1])
@@ -413,6 +388,24 @@ def the_slow_log_says_what_was_waited_for():
             assert log["total"] >= 6
             _, samples = metrics(w)
             assert value(samples, "quern_slow_ops_total") == log["total"]
+
+
+@test
+def what_waits_for_a_read_from_the_disk_says_so():
+    with SickDisk() as disk:
+        data = os.path.join(disk.dir, "data")
+        with Server(data=data) as s, s.connect() as w:
+            w.put("a", b"1"), w.put("b", b"2")
+        with Server("--durability", "os", data=data, env=disk.env) as s, s.connect() as w, \
+                s.resp() as r:
+            disk.order("hold-reads")
+            w.send(request("GET", "/get?key=a"))
+            r.write("GET", "b")
+            time.sleep(0.1)
+            disk.revoke("hold-reads")
+            equal((w.read().body, r.answer()), (b"1", b"2"))
+            equal({(*e["args"], e["reason"]) for e in slow(w)["entries"]},
+                  {("GET /get", "a", "disk"), ("GET", "b", "disk")})
 
 
 @test
@@ -532,14 +525,14 @@ def commands_are_counted_as_redis_counts_them():
 
 @test
 def latency_is_watched_from_a_threshold_on():
-    with SlowDisk("--durability", "always") as disk, disk.server.resp() as r:
+    with SickDisk() as disk, Server("--durability", "always", env=disk.env) as s, s.resp() as r:
         equal(r.call("CONFIG", "SET", "latency-monitor-threshold", "50"), "OK")
         r.call("SET", "a", "1")
         r.call("LATENCY", "RESET")
-        disk.hold()
+        disk.order("hold")
         r.write("SET", "a", "2")
         time.sleep(0.2)
-        disk.let_go()
+        disk.revoke("hold")
         equal(r.answer(), "OK")
         latest = r.call("LATENCY", "LATEST")
         equal((len(latest), latest[0][0]), (1, b"command"))
