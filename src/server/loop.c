@@ -173,6 +173,7 @@ static void settle(struct loop *loop)
     bool again;
 
     keep_date(loop);
+    guard_keep(loop);
     heed_signals(loop);
     do {
         again = open_letters(loop);
@@ -231,6 +232,7 @@ static void *loop_main(void *arg)
 static void loop_free(struct loop *loop)
 {
     pool_free(loop);
+    access_unref(loop->access);
     quern_value_done(&loop->value);
     for (unsigned i = 0; i < LOOP_VALUES; i++)
         quern_value_done(&loop->many[i]);

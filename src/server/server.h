@@ -14,6 +14,7 @@
 
 #include "server/aside.h"
 #include "server/gate.h"
+#include "server/guard.h"
 #include "server/hosts.h"
 #include "server/options.h"
 #include "server/slowlog.h"
@@ -54,6 +55,7 @@ struct server {
     struct hosts hosts;
     struct gate gate;        /* locks itself */
     struct aside aside;      /* locks itself */
+    struct guard guard;      /* locks itself */
     struct stop stop;        /* locks itself */
     struct slowlog slowlog;  /* locks itself */
     struct sink *access_log; /* locks itself; NULL: there is none */
