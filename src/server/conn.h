@@ -42,7 +42,7 @@ struct write_op {
     char trace[HTTP_TRACE_BYTES]; /* where manner.trace points to */
     uint64_t expires_ms;          /* of a set; 0: never */
     bool is_delete, gated, waits_at_gate, synced, finished;
-    bool too_much; /* it came while as much was under way as may be */
+    bool too_much;          /* it came while as much was under way as may be */
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
 
@@ -92,7 +92,8 @@ struct conn {
     struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
-    bool handed; /* writes of it wait in the loop's hand */
+    unsigned gathered; /* commands of it that wait for the batch of reads: resp_reads.c */
+    bool handed;       /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */
     struct buf in;
@@ -104,9 +105,9 @@ struct conn {
     char peer[64]; /* "127.0.0.1:51234" once somebody wanted to know */
     enum conn_phase phase;
     const struct route *route;
-    struct access *access;         /* where `user` stands; NULL: nobody was asked for */
+    struct access *access;          /* where `user` stands; NULL: nobody was asked for */
     const struct access_user *user; /* whose token was shown; NULL: nobody's, or nobody asks */
-    struct params params; /* of the query */
+    struct params params;           /* of the query */
     uint64_t body_max;
     struct refusal refusal;
 
