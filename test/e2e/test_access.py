@@ -557,7 +557,8 @@ def clients_are_known_by_their_user():
         equal(a.call("CLIENT", "KILL", "USER", "reader"), 0)
         equal(a.call("CLIENT", "KILL", "USER", "app"), 1)
         assert r.ended()
-        assert b"user=all" in a.call("CLIENT", "LIST") and b"user=app" not in a.call("CLIENT", "LIST")
+        until(lambda: b"user=app" not in a.call("CLIENT", "LIST"), "it is no client any more")
+        assert b"user=all" in a.call("CLIENT", "LIST")
 
 
 # ------------------------------------------------------------------ the command, unix sockets
