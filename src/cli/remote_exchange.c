@@ -133,6 +133,8 @@ enum quern_code remote_init(struct remote *r, const struct cli_args *args)
     (void)curl_easy_setopt(r->easy, CURLOPT_NOPROGRESS, 0L);
     if (args->cacert != NULL)
         (void)curl_easy_setopt(r->easy, CURLOPT_CAINFO, args->cacert);
+    if (args->cert != NULL)
+        (void)curl_easy_setopt(r->easy, CURLOPT_SSLCERT, args->cert);
     if (is_loopback(url))
         (void)curl_easy_setopt(r->easy, CURLOPT_NOPROXY, "*");
     return QUERN_OK;

@@ -193,6 +193,7 @@ static enum http_field field_kind(const uint8_t *name, size_t len)
         [HTTP_RANGE] = "range",
         [HTTP_IF_RANGE] = "if-range",
         [HTTP_REQUEST_ID] = "x-request-id",
+        [HTTP_TRACEPARENT] = "traceparent",
         [HTTP_QUERN_TTL] = "quern-ttl",
         [HTTP_QUERN_EXPIRES_AT] = "quern-expires-at",
         [HTTP_AUTHORIZATION] = "authorization",

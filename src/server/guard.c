@@ -67,11 +67,11 @@ void guard_reload(struct guard *g)
         return;
     (void)access_stamp_now(g->path, &g->stamp);
     if (load(g, &err) != QUERN_OK) {
-        say_event("tokens: %s; those from before stay", err.text);
+        say_event(SAY_ERROR, "tokens", "%s; those from before stay", err.text);
         return;
     }
     now = guard_now(g);
-    say_event("tokens: %zu read from %s", access_count(now), g->path);
+    say_event(SAY_INFO, "tokens", "%zu read from %s", access_count(now), g->path);
     access_unref(now);
 }
 
@@ -87,7 +87,7 @@ void guard_look(struct guard *g)
                   now.size != g->stamp.size))
         guard_reload(g);
     else if (!there && !g->missing)
-        say_event("tokens: %s is gone; those from before stay", g->path);
+        say_event(SAY_ERROR, "tokens", "%s is gone; those from before stay", g->path);
     g->missing = !there;
 }
 

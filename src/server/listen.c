@@ -366,7 +366,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
             continue;
         }
         count(&server->counters.connections_total, 1);
-        loop_adopt(server->loops[l->turn++ % server->loop_count], fd, each->door);
+        loop_adopt(server->loops[l->turn++ % server->loop_count], fd, each->door, each->tls);
     }
 }
 

@@ -62,6 +62,7 @@ struct loop {
     uint64_t clock_ms;
     struct quern_value value;      /* reused by reads */
     struct buf key, text;          /* scratch of the request at hand */
+    struct buf lines;              /* of the access log */
     struct buf records;            /* of TLS, as they came from the socket that is being read */
     struct compressor *compressor; /* NULL: nobody asked for it yet */
     struct buf sealed;             /* memory for the next that are made */
@@ -84,9 +85,9 @@ void loop_post(struct loop *loop, struct letter *letter);
 void loop_post_quietly(struct loop *loop, struct letter *letter);
 void loop_signal(struct loop *loop, unsigned bits);
 
-/* Give an accepted, non-blocking socket to the loop; it counts as a connection from now on. Takes
+/* Give an accepted, non-blocking socket to the loop, which speaks TLS or not; it counts as a connection from now on. Takes
  * `fd` in any case. */
-void loop_adopt(struct loop *loop, int fd, enum door door);
+void loop_adopt(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Is this the loop's own thread? */
 bool loop_is_here(const struct loop *loop);

@@ -10,6 +10,7 @@
 #include "server/resp.h"
 #include "server/say.h"
 #include "server/server.h"
+#include "server/sink.h"
 #include "server/syncer.h"
 #include "server/tls.h"
 
@@ -43,14 +44,22 @@ struct house {
 
 static void on_event(void *arg, const struct quern_event *event)
 {
-    static const char *const names[] = {
-        "opened",   "torn tail", "flushed", "compacted", "slowed",
-        "no space", "resumed",   "corrupt", "failed",    "closed",
+    static const struct {
+        const char *name;
+        enum say_level level;
+    } kinds[] = {
+        {"opened", SAY_INFO},    {"torn tail", SAY_WARNING}, {"flushed", SAY_INFO},
+        {"compacted", SAY_INFO}, {"slowed", SAY_WARNING},    {"no space", SAY_WARNING},
+        {"resumed", SAY_INFO},   {"corrupt", SAY_ERROR},     {"failed", SAY_ERROR},
+        {"closed", SAY_INFO},
     };
     unsigned kind = (unsigned)event->kind;
 
     (void)arg;
-    say_event("%s: %s", kind < ARRAY_LEN(names) ? names[kind] : "event", event->text);
+    if (kind < ARRAY_LEN(kinds))
+        say_event(kinds[kind].level, kinds[kind].name, "%s", event->text);
+    else
+        say_event(SAY_INFO, "event", "%s", event->text);
 }
 
 static int open_store(struct server *server)
@@ -147,17 +156,18 @@ static void say_stats(struct server *server)
     char a[SAID_BYTES], b[SAID_BYTES], c[SAID_BYTES];
 
     quern_stats(server->db, &s);
-    say_event("stats: up %" PRIu64 " s; %" PRIu32
-              " connections, %s requests, %s refused, %s failed; "
+    say_event(SAY_INFO, "stats",
+              "up %" PRIu64 " s; %" PRIu32 " connections, %s requests, %s refused, %s failed; "
               "%" PRIu64 " writes under way",
               (uv_hrtime() / 1000000 - server->started_ms) / 1000, server->connections,
               said_count(n->requests, a), said_count(n->replies_refused, b),
               said_count(n->replies_failed, c), server->writes);
-    say_event("stats: %s entries in %s tables, %s on disk", said_count(s.table_entries, a),
-              said_count(s.tables, b), said_bytes(s.disk_bytes, c));
-    say_event("stats: memory %s of writes, %s of cache, budget %s", said_bytes(s.memdb_bytes, a),
-              said_bytes(s.cache_bytes, b), said_bytes(s.memory_budget, c));
-    say_event("stats: log %s, flushes %s, merges %s; slowed writes %" PRIu64 "%s%s",
+    say_event(SAY_INFO, "stats", "%s entries in %s tables, %s on disk",
+              said_count(s.table_entries, a), said_count(s.tables, b), said_bytes(s.disk_bytes, c));
+    say_event(SAY_INFO, "stats", "memory %s of writes, %s of cache, budget %s",
+              said_bytes(s.memdb_bytes, a), said_bytes(s.cache_bytes, b),
+              said_bytes(s.memory_budget, c));
+    say_event(SAY_INFO, "stats", "log %s, flushes %s, merges %s; slowed writes %" PRIu64 "%s%s",
               said_bytes(s.log_bytes, a), said_count(s.flushes, b), said_count(s.compactions, c),
               s.slowed_writes, s.read_only ? "; READ ONLY" : "", s.no_space ? "; NO SPACE" : "");
 }
@@ -183,13 +193,17 @@ static void on_signal(uv_signal_t *handle, int number)
     (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
-/* SIGHUP: what can be read again is. */
+/* SIGHUP: what can be read again is, and logs that were moved away are begun anew. */
 static void on_hangup(uv_signal_t *handle, int number)
 {
     struct house *h = handle->data;
 
     (void)number;
-    say_event("SIGHUP: tokens and certificates are read again; other options need a restart");
+    say_event(
+        SAY_INFO, "reload",
+        "SIGHUP: logs, tokens and certificates are opened again; other options need a restart");
+    if (h->server.access_log != NULL)
+        sink_reopen(h->server.access_log);
     guard_reload(&h->server.guard);
     if (h->server.tls != NULL)
         tls_keys_look(h->server.tls, true);
@@ -229,10 +243,10 @@ static void start_main_loop(struct house *h)
     if (uv_loop_init(&h->uv) != 0 || uv_async_init(&h->uv, &h->stop_asked, on_stop_asked) != 0 ||
         uv_signal_init(&h->uv, &h->term) != 0 || uv_signal_init(&h->uv, &h->interrupt) != 0 ||
         uv_signal_init(&h->uv, &h->hangup) != 0 || uv_signal_init(&h->uv, &h->usr1) != 0 ||
-        uv_signal_start(&h->hangup, on_hangup, SIGHUP) != 0 ||
         uv_signal_start(&h->usr1, on_usr1, SIGUSR1) != 0 ||
         uv_signal_start(&h->term, on_signal, SIGTERM) != 0 ||
-        uv_signal_start(&h->interrupt, on_signal, SIGINT) != 0) {
+        uv_signal_start(&h->interrupt, on_signal, SIGINT) != 0 ||
+        uv_signal_start(&h->hangup, on_hangup, SIGHUP) != 0) {
         complain("cannot start: no memory, or too many open files");
         exit(EXIT_OPEN);
     }
@@ -370,6 +384,24 @@ static int check_config(struct guard *guard, const struct server_options *option
 }
 
 /* With options that are well, up to the exit status. */
+static int open_logs(struct server *server)
+{
+    const char *access = server->options->access_log;
+    struct quern_error err;
+
+    if (say_begin(&err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_OPEN;
+    }
+    if (strcmp(access, "off") != 0 &&
+        sink_open(access, strcmp(access, "-") == 0 ? STDOUT_FILENO : -1, "access log",
+                  &server->access_log, &err) != QUERN_OK) {
+        complain("--access-log %s: %s", access, err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
 static int run(struct house *h, const struct server_options *options)
 {
     struct server *server = &h->server;
@@ -386,7 +418,10 @@ static int run(struct house *h, const struct server_options *options)
     gate_init(&server->gate);
     stop_init(&server->stop, wake_main, h);
 
-    status = open_guard(&server->guard, options);
+    slowlog_init(&server->slowlog, (int64_t)options->slow_ms * 1000, options->slow_count);
+    status = open_logs(server);
+    if (status == EXIT_CLEAN)
+        status = open_guard(&server->guard, options);
     if (status == EXIT_CLEAN)
         status = listeners_bind(&h->listeners);
     server->http_port = listeners_port(&h->listeners, DOOR_HTTP);
@@ -402,6 +437,9 @@ static int run(struct house *h, const struct server_options *options)
     stop_done(&server->stop);
     gate_done(&server->gate);
     guard_close(&server->guard);
+    slowlog_done(&server->slowlog);
+    sink_close(server->access_log);
+    say_end();
     return status;
 }
 
@@ -417,6 +455,7 @@ int main(int argc, char **argv)
         options_done(&options);
         return status;
     }
+    say_as((enum log_format)options.log_format, (enum say_level)options.log_level);
     if (options.action == ACTION_PRINT_COMMANDS) {
         resp_print_commands();
         status = EXIT_CLEAN;

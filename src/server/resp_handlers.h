@@ -126,17 +126,24 @@ enum quern_code cmd_config_resetstat(struct call *k);
 enum quern_code cmd_config_rewrite(struct call *k);
 enum quern_code cmd_config_set(struct call *k);
 enum quern_code cmd_empty_list(struct call *k);
-enum quern_code cmd_empty_map(struct call *k);
 enum quern_code cmd_function_flush(struct call *k);
 enum quern_code cmd_lastsave(struct call *k);
 enum quern_code cmd_memory_doctor(struct call *k);
 enum quern_code cmd_role(struct call *k);
 enum quern_code cmd_save(struct call *k);
 enum quern_code cmd_shutdown(struct call *k);
-enum quern_code cmd_slowlog_reset(struct call *k);
 enum quern_code cmd_time(struct call *k);
 enum quern_code cmd_wait(struct call *k);
-enum quern_code cmd_zero(struct call *k);
+
+/* resp_slowlog.c */
+enum quern_code cmd_latency_doctor(struct call *k);
+enum quern_code cmd_latency_histogram(struct call *k);
+enum quern_code cmd_latency_history(struct call *k);
+enum quern_code cmd_latency_latest(struct call *k);
+enum quern_code cmd_latency_reset(struct call *k);
+enum quern_code cmd_slowlog_get(struct call *k);
+enum quern_code cmd_slowlog_len(struct call *k);
+enum quern_code cmd_slowlog_reset(struct call *k);
 
 /* resp_info.c */
 enum quern_code cmd_info(struct call *k);

@@ -68,6 +68,7 @@ static const struct {
     {"info", "[section ...]"},
     {"keys", "pattern"},
     {"latency|histogram", "[command ...]"},
+    {"latency|history", "event"},
     {"latency|reset", "[event ...]"},
     {"lcs", "key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]"},
     {"memory|usage", "key [SAMPLES count]"},

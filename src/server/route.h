@@ -71,6 +71,7 @@ void about_version(struct conn *c, struct manner manner, struct quern_slice body
 void about_api(struct conn *c, struct manner manner, struct quern_slice body);
 void about_tls(struct conn *c, struct manner manner, struct quern_slice body);
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body);
+void about_slowlog(struct conn *c, struct manner manner, struct quern_slice body);
 void about_config(struct conn *c, struct manner manner, struct quern_slice body);
 
 /* metrics.c */

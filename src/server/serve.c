@@ -320,6 +320,7 @@ static const struct route routes[] = {
     {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
      batch_check, ROUTE_TAKES_VALUE | ROUTE_EITHER | ROUTE_JUDGES_KEYS},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/v1/admin/slowlog", HTTP_GET | HTTP_HEAD, READS, 0, about_slowlog, NULL, 0},
     {"/v1/admin/config", HTTP_GET | HTTP_HEAD, READS, 0, about_config, NULL, 0},
     {"/v1/admin/tls", HTTP_GET | HTTP_HEAD, READS, 0, about_tls, NULL, 0},
     {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, ROUTE_OPEN},

@@ -84,6 +84,7 @@ ROUTES = [  # method, target, body, what it takes: the scopes, or None: nothing
     ("POST", "/v1/batch", b'{"ops":[{"op":"check","key":"app/r","exists":true},'
      b'{"op":"delete","key":"app/r"}]}', "read write"),
     ("GET", "/v1/admin/stats", None, "admin"), ("GET", "/v1/admin/tls", None, "admin"),
+    ("GET", "/v1/admin/slowlog", None, "admin"),
     ("GET", "/metrics", None, "read"), ("GET", "/v1/admin/config", None, "admin"),
     ("GET", "/stats", None, "read"), ("GET", "/version", None, "read"),
     ("GET", "/livez", None, None), ("GET", "/readyz", None, None), ("GET", "/healthz", None, None),
@@ -549,6 +550,24 @@ def a_monitor_hears_no_tokens_and_ends_with_the_right_to_it():
 
 
 @test
+def the_slow_log_keeps_no_tokens():
+    with guarded() as (s, t), s.resp() as r:
+        equal(r.call("AUTH", "all", t.of["all"]), "OK")
+        equal(r.call("CONFIG", "SET", "slowlog-log-slower-than", "0"), "OK")
+        equal(r.call("AUTH", t.of["all"]), "OK")
+        equal(r.call("HELLO", "2", "SETNAME", "me", "AUTH", "all", t.of["all"])[0], b"server")
+        equal(r.call("ACL", "SETUSER", "reader", ">" + "w" * 32), "OK")
+        kept = [entry[3] for entry in r.call("SLOWLOG", "GET", "-1")]
+        for words in ([b"AUTH", b"(redacted)"], [b"HELLO", b"2", b"SETNAME", b"me", b"AUTH", b"(redacted)"],
+                      [b"ACL", b"SETUSER", b"reader", b"(redacted)"]):
+            assert words in kept, (words, kept)
+        assert t.of["all"].encode() not in repr(kept).encode()
+        for target in ("/v1/admin/slowlog", "/metrics", "/stats"):
+            body = ask(s, "GET", target, None, t.field("all")).body
+            assert t.of["all"].encode() not in body and b"wwww" not in body, target
+
+
+@test
 def clients_are_known_by_their_user():
     with guarded() as (s, t), s.resp() as a, s.resp() as r:
         equal(a.call("AUTH", t.of["all"]), "OK")
@@ -557,8 +576,8 @@ def clients_are_known_by_their_user():
         equal(a.call("CLIENT", "KILL", "USER", "reader"), 0)
         equal(a.call("CLIENT", "KILL", "USER", "app"), 1)
         assert r.ended()
-        until(lambda: b"user=app" not in a.call("CLIENT", "LIST"), "it is no client any more")
         assert b"user=all" in a.call("CLIENT", "LIST")
+        until(lambda: b"user=app" not in a.call("CLIENT", "LIST"), "the one that was ended is gone")
 
 
 # ------------------------------------------------------------------ the command, unix sockets
@@ -683,7 +702,7 @@ def signals_read_again_and_tell():
         s.process.send_signal(signal.SIGUSR1)
         until(lambda: "stats: log " in s.stderr(), "statistics in the log")
         s.process.send_signal(signal.SIGHUP)
-        until(lambda: "SIGHUP: tokens and certificates are read again" in s.stderr(), "what is read again")
+        until(lambda: "SIGHUP: logs, tokens and certificates are opened again" in s.stderr(), "what is read again")
         with s.connect() as w:
             equal(w.ask("GET", "/livez").status, 200)
 
