@@ -122,7 +122,7 @@ enum quern_code transaction_run(struct call *k, struct resp_call *rc)
         k->command = q->command;
         k->args = q->args;
         k->argc = q->argc;
-        if (q->command->where != HERE)
+        if (command_in_update(q->command))
             code = q->command->run(k);
         if (code != QUERN_OK)
             return code;
@@ -163,7 +163,7 @@ void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *ou
     }
     resp_put_array(out, rc->transaction.count);
     for (struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
-        if (q->command->where == HERE)
+        if (!command_in_update(q->command))
             run_queued_here(c, q, out);
         else
             resp_put_raw(out, rc->reply.data + from, q->reply_to - from);
@@ -204,7 +204,7 @@ enum quern_code cmd_discard(struct call *k)
 static bool is_idle(const struct transaction *t)
 {
     for (const struct queued *q = t->first; q != NULL; q = q->next) {
-        if (q->command->where != HERE)
+        if (command_in_update(q->command))
             return false;
     }
     return t->watched == NULL;
