@@ -170,16 +170,28 @@ static void keep_http(struct conn *c, const struct asked *a, uint64_t bytes_out)
     keep(c, a, args, args[1].len > 0 ? 2 : 1, bytes_out);
 }
 
-/* What carries a password is kept without its arguments. */
-static bool is_secret(unsigned kind)
+/* The request at hand, but for what is secret in it. */
+static void keep_request(struct conn *c, const struct asked *a, uint64_t bytes_out)
 {
+    static const struct quern_slice hidden = {"(redacted)", 10};
+    const struct quern_slice *args = c->resp->request.args;
+    size_t argc = c->resp->request.count, secret = 1; /* AUTH, perhaps, mistyped */
+    struct quern_slice told[8];
     const struct command *command;
+    bool unknown_sub;
 
-    if (kind == measure_kind_of_command(command_numbers()))
-        return true; /* perhaps one of these, mistyped */
-    command = command_numbered(kind - measure_kind_of_command(0));
-    return strcmp(command->name, "auth") == 0 || strcmp(command->name, "hello") == 0 ||
-           (command->parent != NULL && strcmp(command->parent, "acl") == 0);
+    command = argc > 0 ? command_find(args, argc, &unknown_sub) : NULL;
+    if (command != NULL)
+        secret = command_secret_from(command, args, argc);
+    if (secret == 0 || secret >= argc) {
+        keep(c, a, args, argc, bytes_out);
+        return;
+    }
+    if (secret > ARRAY_LEN(told) - 1)
+        secret = ARRAY_LEN(told) - 1;
+    memcpy(told, args, secret * sizeof(*told));
+    told[secret] = hidden;
+    keep(c, a, told, secret + 1, bytes_out);
 }
 
 static void keep_resp(struct conn *c, const struct asked *a, uint64_t bytes_out)
@@ -188,14 +200,12 @@ static void keep_resp(struct conn *c, const struct asked *a, uint64_t bytes_out)
     char name[KIND_NAME_BYTES];
     struct quern_slice args[2];
 
-    if (is_secret(a->kind)) {
-        args[0] = QUERN_STR(measure_kind_name(a->kind, name));
-        args[1] = QUERN_STR("(redacted)");
-        keep(c, a, args, 2, bytes_out);
+    if (c->resp->answered != NULL) {
+        keep(c, a, c->resp->answered, c->resp->answered_count, bytes_out);
         return;
     }
     if (op == NULL) {
-        keep(c, a, c->resp->request.args, c->resp->request.count, bytes_out);
+        keep_request(c, a, bytes_out);
         return;
     }
     if (op->call != NULL && op->call->command != NULL) {
