@@ -121,10 +121,10 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
         ",\"replies_5xx\":%" PRIu64 ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64
         ",\"loop_allocations\":%" PRIu64 "},\"store\":",
         quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
-        server->connections, server->connections_max, n->connections_total,
-        n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
-        n->gets_found, n->deletes, n->deletes_found, server->writes, n->replies_ok,
-        n->replies_refused, n->replies_failed, n->bytes_in, n->bytes_out, loop_allocations(server));
+        server->connections, server->connections_max, n->connections_total, n->connections_refused,
+        n->timeouts, n->requests, n->sets, n->set_bytes, n->gets, n->gets_found, n->deletes,
+        n->deletes_found, server->writes, n->replies_ok, n->replies_refused, n->replies_failed,
+        n->bytes_in, n->bytes_out, loop_allocations(server));
     buf_clear(&c->loop->text);
     if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
         buf_append(&c->loop->text, store, strlen(store), &err) ||

@@ -135,6 +135,9 @@ static inline bool command_in_update(const struct command *command)
 const char *command_syntax(const struct command *command);
 void command_put_arguments(struct resp_out *out,
                            const struct command *command); /* as DOCS has them */
+/* From here on the arguments are secret, and never told to anybody; 0: none is. */
+size_t command_secret_from(const struct command *command, const struct quern_slice *args,
+                           size_t argc);
 /* The last argument that is a key; 0: none. */
 size_t command_last_key(const struct command *command, size_t argc);
 

@@ -29,7 +29,8 @@ static const struct command acl_subs[] = {
     {"list", 2, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "What all users may do", HERE, 0,
      cmd_acl_list, NULL, 0, "acl"},
     {"setuser", -3, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0",
-     "Make or change a user, until the token file is read again", HERE, 0, cmd_acl_setuser, NULL, 0, "acl"},
+     "Make or change a user, until the token file is read again", HERE, 0, cmd_acl_setuser, NULL, 0,
+     "acl"},
     {"users", 2, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "The names of all users", HERE, 0,
      cmd_acl_users, NULL, 0, "acl"},
     {"whoami", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.0.0",
@@ -453,6 +454,20 @@ const char *command_group_name(enum group group)
                                         "server", "transactions", "scripting"};
 
     return names[group];
+}
+
+size_t command_secret_from(const struct command *command, const struct quern_slice *args,
+                           size_t argc)
+{
+    if (command->run == cmd_auth)
+        return 1;
+    if (command->run == cmd_acl_setuser)
+        return 3;
+    for (size_t i = 2; command->run == cmd_hello && i < argc; i++) {
+        if (resp_same_word(args[i], "AUTH"))
+            return i + 1;
+    }
+    return 0;
 }
 
 size_t command_last_key(const struct command *command, size_t argc)

@@ -71,10 +71,10 @@ struct server {
 
     _Atomic uint32_t connections;     /* open now */
     _Atomic uint32_t connections_max; /* that of the options, or less: CONFIG SET maxclients */
-    _Atomic uint32_t watchers; /* of them, those that only wait for the words of a shutdown */
+    _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
     _Atomic uint64_t write_bytes; /* keys and values of them */
-    _Atomic uint64_t writes;   /* handed to the store, not completed */
-    _Atomic bool draining;     /* set once: no new request is begun */
+    _Atomic uint64_t writes;      /* handed to the store, not completed */
+    _Atomic bool draining;        /* set once: no new request is begun */
     struct counters counters;
 };
 
