@@ -13,6 +13,9 @@
  * No lock, no count, no shared line is written on the way. A read that misses the cache does its
  * pread inside the section; that only delays the freeing of what was retired meanwhile.
  *
+ * An entry that a cut hides (cuts.c) is absent, and so is all that is older under its key. Where there
+ * is no cut at all, as a rule, that is one look at a count in the view.
+ *
  * Expiries. A read of the present asks for the time when it meets the first entry that has one, so
  * later than for view and number. An entry that lives by then lived at the moment of the view as
  * well. One that has expired by then is absent if view and number are the present ones still; else
@@ -192,7 +195,7 @@ static inline enum quern_code deliver(struct quern *db, struct moment *m, struct
 {
     enum quern_code code = QUERN_NOT_FOUND;
 
-    if (l->found && lives(db, m, &l->entry)) {
+    if (l->found && !view_cuts(m->view, &l->entry, l->key, m->seq) && lives(db, m, &l->entry)) {
         if (l->owned != NULL && l->entry.value.len >= TAKE_BYTES_MIN) {
             value_take(value, l);
             return QUERN_OK;
@@ -219,7 +222,8 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
     l.found = search_mems(view, &l);
     if (!l.found)
         code = search_tables(view->version, &l, &passed, err);
-    if (code == QUERN_OK && !(l.found && entry_lives(&l.entry, at->time_ms)))
+    if (code == QUERN_OK && !(l.found && entry_lives(&l.entry, at->time_ms) &&
+                              !view_cuts(view, &l.entry, key, at->seq)))
         code = QUERN_NOT_FOUND;
     *seq = l.entry.seq;
     alloc_free(GIVE(l.owned));

@@ -30,6 +30,7 @@ struct repair {
     struct manifest *numbers; /* of files in `to` */
     struct buf sources;       /* struct source ... */
     struct buf holes;         /* struct hole ... */
+    struct cuts *cuts;        /* of the manifest and the log; NULL: none */
     quern_seq seq_max;
     uint64_t bytes_done, bytes_total;
 };
