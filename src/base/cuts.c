@@ -29,17 +29,11 @@ void cuts_unref(struct cuts *c)
 
 /* ---- the sweep ---- */
 
-struct open_cut {
-    struct quern_slice end;
-    quern_seq seq;
-    size_t stratum;
-};
-
 struct sweep {
     struct cut_pins pins;
     struct cut *all; /* by start */
     size_t all_count, next;
-    struct open_cut *open; /* newest first */
+    uint32_t *open; /* indexes of `all`, the newest last: it comes last, as a rule */
     size_t open_count;
     struct buf pieces;   /* struct cut ... */
     size_t group, begun; /* where the pieces of the last two ranges begin */
@@ -76,44 +70,54 @@ static size_t stratum_of(struct cut_pins pins, quern_seq seq)
     return low;
 }
 
-/* A cut begins. */
-static void open_one(struct sweep *s, const struct cut *c)
+/* The i-th open cut, the newest first. */
+static const struct cut *open_at(const struct sweep *s, size_t i)
 {
-    struct open_cut fresh = {c->end, c->seq, stratum_of(s->pins, c->seq)};
-    size_t low = 0, high = s->open_count, gone;
+    return &s->all[s->open[s->open_count - 1 - i]];
+}
 
-    while (low < high) { /* behind those that are as new or newer */
+static bool same_stratum(const struct sweep *s, const struct cut *a, const struct cut *b)
+{
+    return stratum_of(s->pins, a->seq) == stratum_of(s->pins, b->seq);
+}
+
+/* A cut begins: it stands behind those that are as new or newer. */
+static void open_one(struct sweep *s, uint32_t index)
+{
+    const struct cut *fresh = &s->all[index];
+    size_t low = 0, high = s->open_count, gone, kept;
+
+    while (low < high) {
         size_t mid = (low + high) / 2;
 
-        if (s->open[mid].seq >= fresh.seq)
+        if (open_at(s, mid)->seq >= fresh->seq)
             low = mid + 1;
         else
             high = mid;
     }
-    if (low != 0 && s->open[low - 1].stratum == fresh.stratum &&
-        end_compare(s->open[low - 1].end, fresh.end) >= 0)
+    if (low != 0 && same_stratum(s, open_at(s, low - 1), fresh) &&
+        end_compare(open_at(s, low - 1)->end, fresh->end) >= 0)
         return;
-    for (gone = low; gone < s->open_count && s->open[gone].stratum == fresh.stratum &&
-                     end_compare(s->open[gone].end, fresh.end) <= 0;)
+    for (gone = low; gone < s->open_count && same_stratum(s, open_at(s, gone), fresh) &&
+                     end_compare(open_at(s, gone)->end, fresh->end) <= 0;)
         gone++;
-    memmove(s->open + low + 1, s->open + gone, (s->open_count - gone) * sizeof(fresh));
-    s->open_count = s->open_count - gone + low + 1;
-    s->open[low] = fresh;
+    kept = s->open_count - gone;
+    memmove(s->open + kept + 1, s->open + s->open_count - low, low * sizeof(*s->open));
+    s->open[kept] = index;
+    s->open_count = kept + 1 + low;
 }
 
 /* The first open cut from `i` on of another stratum; with `at`, or one of i's that ends after it. */
 static size_t pass(const struct sweep *s, size_t i, const struct quern_slice *at)
 {
-    size_t low = i, high = s->open_count, stratum = s->open[i].stratum;
+    const struct cut *first = open_at(s, i);
+    size_t low = i, high = s->open_count;
 
     while (low < high) {
         size_t mid = (low + high) / 2;
-        const struct open_cut *o = &s->open[mid];
-        bool before = o->stratum == stratum;
+        const struct cut *o = open_at(s, mid);
 
-        if (before && at != NULL)
-            before = o->end.len != 0 && key_compare(o->end, *at) <= 0;
-        if (before)
+        if (same_stratum(s, o, first) && (at == NULL || !cut_ends_after(o, *at)))
             low = mid + 1;
         else
             high = mid;
@@ -145,8 +149,8 @@ static enum quern_code add_pieces(struct sweep *s, struct quern_slice from, stru
     for (size_t i = 0; i < s->open_count;) {
         size_t first = pass(s, i, &from);
 
-        if (first < s->open_count && s->open[first].stratum == s->open[i].stratum) {
-            struct cut piece = {from, to, s->open[first].seq};
+        if (first < s->open_count && same_stratum(s, open_at(s, first), open_at(s, i))) {
+            struct cut piece = {from, to, open_at(s, first)->seq};
 
             if (buf_append(&s->pieces, &piece, sizeof(piece), err))
                 return err->code;
@@ -179,7 +183,7 @@ static enum quern_code sweep_bounds(struct sweep *s, struct quern_slice *bounds,
         if (i + 1 < count)
             to = bounds[i + 1];
         while (s->next < s->all_count && key_compare(s->all[s->next].start, from) <= 0)
-            open_one(s, &s->all[s->next++]);
+            open_one(s, (uint32_t)s->next++);
         if (add_pieces(s, from, to, err))
             return err->code;
     }
@@ -283,6 +287,8 @@ enum quern_code cuts_new(const struct cuts *old, const struct cut *more, size_t 
     *out = NULL;
     if (most == 0)
         return QUERN_OK;
+    if (most > UINT32_MAX)
+        return err_memory(err, "a list of range deletes");
     s.all = alloc_array(most, sizeof(*s.all));
     s.open = alloc_array(most, sizeof(*s.open));
     if (s.all == NULL || s.open == NULL) {

@@ -365,7 +365,7 @@ static bool merge_pass(struct iter *it, quern_seq seq, struct quern_slice to, bo
     }
     if (moved)
         restart(g, backward);
-    return left;
+    return left || !it->valid; /* an input may have failed */
 }
 
 static const struct iter_ops merge_ops = {
