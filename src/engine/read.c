@@ -2,7 +2,8 @@
  *
  *   hash the key once
  *   rcu_enter
- *     view, then the number to read at        (version.h says why in this order)
+ *     view, then the number to read at        (version.h says why in this order, and that the
+ *                                              view must be the present one still)
  *     prefetch the filter lines of the MemDBs
  *     MemDB, sealed MemDBs newest first
  *     prefetch the filter lines of the runs, and the place in the bottom one's index
@@ -108,6 +109,11 @@ static struct moment moment_of(struct quern *db, const struct pin *at)
 
     m.seq = at != NULL ? at->seq : atomic_load_explicit(&db->visible_seq, memory_order_acquire);
     m.time_ms = at != NULL ? at->time_ms : 0;
+    if (at == NULL) /* a cut may have come between, and the number count it */
+        while (UNLIKELY(atomic_load_explicit(&db->view, memory_order_relaxed) != m.view)) {
+            m.view = atomic_load_explicit(&db->view, memory_order_acquire);
+            m.seq = atomic_load_explicit(&db->visible_seq, memory_order_acquire);
+        }
     return m;
 }
 

@@ -95,6 +95,10 @@ static enum quern_code build(struct quern_iter *it, struct quern_error *err)
     }
     if (inputs != few)
         alloc_free(inputs);
+    if (code == QUERN_OK) { /* what was known of another view is nothing now */
+        it->cuts = it->view->cuts_count != 0;
+        it->cut_known = false;
+    }
     return code;
 }
 
@@ -210,7 +214,6 @@ static bool rebuild(struct quern_iter *it)
 
     it->view = now;
     it->in = NULL;
-    it->cut_known = false; /* it was borrowed from the view */
     if (build(it, &err)) {
         it->view = before;
         it->in = in;
@@ -287,7 +290,7 @@ static quern_seq cut_over(struct quern_iter *it, struct quern_slice key)
 /* Is it deleted by a range? As a rule the view has no cut, and that is one look. */
 static inline bool is_cut(struct quern_iter *it, const struct entry *e)
 {
-    return UNLIKELY(it->view->cuts_count != 0) && cut_over(it, e->key) > e->seq;
+    return UNLIKELY(it->cuts) && cut_over(it, e->key) > e->seq;
 }
 
 enum sight { SHOWN, PASSED, CUT, BEYOND };
@@ -476,7 +479,7 @@ static bool find_backward(struct quern_iter *it)
             return stop(it, NULL);
         if (passed == WALK_LOOK) {
             passed = 0;
-            if (it->view->cuts_count != 0 && cut_over(it, in->at.key) != 0 &&
+            if (it->cuts && cut_over(it, in->at.key) != 0 &&
                 iter_pass(in, it->cut.seq, it->cut.from, true))
                 continue;
             if (spans_before(&it->db->spans, in->at.key, it->pin.seq, it->pin.time_ms, &it->jump)) {

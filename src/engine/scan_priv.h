@@ -19,8 +19,9 @@ struct quern_iter {
     struct buf copy;
     struct buf key;  /* of a seek, where it would not last; where a long walk over nothing began */
     struct buf jump; /* where a known span ends or begins */
-    struct cut_span cut; /* of the view, around the last key asked for; nothing yet: `cut_known` */
-    bool cut_known;
+    bool cuts;           /* the view has some */
+    bool cut_known;      /* `cut` says what it says */
+    struct cut_span cut; /* of the view, around the last key asked for */
     unsigned cut_row; /* entries in a row that it hides */
     uint64_t passed;  /* see engine_passed(); not yet handed in */
     struct quern_error err;

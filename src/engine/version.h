@@ -12,8 +12,10 @@
  *
  * Order that keeps reads right: load the view first, the visible number second. Everything
  * acknowledged before the read began is in that view; what the view lacks is newer than all it
- * has. That goes for cuts too: one is in a view before its number is visible, and stays until nothing
- * that it hides is in any. */
+ * has. A cut is in a view before its number is visible, and stays until nothing that it hides is in
+ * any. But a view that lacks it may have what came with it, in the MemDB that takes writes: so who has
+ * loaded both looks whether the view is the present one still, and else begins anew. A pin has
+ * its number before the view is loaded, and need not. */
 #ifndef ENGINE_VERSION_H
 #define ENGINE_VERSION_H
 
