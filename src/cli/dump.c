@@ -1,11 +1,11 @@
-/* dump.c - writes the lines of a dump; what they look like stands in dump_line.c.
+/* dump.c - writes the lines of a dump; what they look like stands in dump/line.c.
  *
  * A dump to a file is written under FILE.tmp, synced, renamed, and the directory synced: FILE is
  * either whole or not there. What stands under the name and is no file (a device, a pipe) is
  * written to as it stands: it must not be replaced. */
 #include "cli/dump_priv.h"
 
-#include "cli/dump_line_priv.h"
+#include "dump/line.h"
 #include "cli/progress_priv.h"
 
 #include "base/error.h"
@@ -63,7 +63,7 @@ static enum quern_code write_all(struct dump *d, struct quern_iter *it, uint64_t
     if (write_entries(d, it, total, err))
         return err->code;
     buf_clear(&d->line);
-    if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), &d->line, err) ||
+    if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), 0, &d->line, err) ||
         write_line(d, err))
         return err->code;
     if (fflush(d->to) != 0)

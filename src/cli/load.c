@@ -8,7 +8,7 @@
  * told. */
 #include "cli/load_priv.h"
 
-#include "cli/dump_line_priv.h"
+#include "dump/line.h"
 #include "cli/progress_priv.h"
 
 #include "base/entry.h"

@@ -4,7 +4,6 @@
  *
  * The store is opened for writing even to read, since only then do two processes keep out of each
  * other's way; --read-only, or a directory that cannot be written, opens it without a lock. */
-#include "cli/bytes_priv.h"
 #include "cli/cli_priv.h"
 #include "cli/dump_priv.h"
 #include "cli/load_priv.h"
@@ -12,6 +11,7 @@
 
 #include "base/entry.h"
 #include "base/error.h"
+#include "base/prefix.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -156,21 +156,8 @@ static enum cli_exit local_set(struct local *l)
 /* The range that --start, --end and --prefix leave; borrows from args and l->range_end. */
 static enum quern_code range_of(struct local *l, struct quern_range *range)
 {
-    const struct cli_args *args = l->args;
-    struct quern_slice end;
-    bool bounded;
-
-    *range = (struct quern_range){args->start, args->end};
-    if (args->prefix.len == 0)
-        return QUERN_OK;
-    if (key_compare(args->prefix, range->start) > 0)
-        range->start = args->prefix;
-    if (prefix_end(args->prefix, &l->range_end, &bounded, &l->err))
-        return l->err.code;
-    end = buf_slice(&l->range_end);
-    if (bounded && (range->end.len == 0 || key_compare(end, range->end) < 0))
-        range->end = end;
-    return QUERN_OK;
+    *range = (struct quern_range){l->args->start, l->args->end};
+    return prefix_narrow(l->args->prefix, &range->start, &range->end, &l->range_end, &l->err);
 }
 
 static bool range_is_empty(const struct quern_range *range)

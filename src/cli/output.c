@@ -2,7 +2,7 @@
  * that fails is remembered and told once, at the end. */
 #include "cli/bytes_priv.h"
 #include "cli/cli_priv.h"
-#include "cli/dump_line_priv.h"
+#include "dump/line.h"
 
 #include "base/attr.h"
 #include "base/error.h"

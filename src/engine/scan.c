@@ -21,6 +21,8 @@
  * that it will be known next time. */
 #include "engine/scan_priv.h"
 
+#include "base/prefix.h"
+
 /* Cursors of an iterator that are gathered without memory of their own. */
 #define INPUTS_FEW 16
 
@@ -102,22 +104,6 @@ static enum quern_code build(struct quern_iter *it, struct quern_error *err)
     return code;
 }
 
-/* Where a prefix ends: the shortest key above all that begin with it; empty when there is none. */
-static enum quern_code prefix_end(struct quern_slice prefix, struct buf *out,
-                                  struct quern_error *err)
-{
-    const uint8_t *bytes = prefix.data;
-    size_t len = prefix.len;
-
-    while (len != 0 && bytes[len - 1] == 0xff)
-        len--;
-    if (buf_append(out, bytes, len, err))
-        return err->code;
-    if (len != 0)
-        out->data[len - 1]++;
-    return QUERN_OK;
-}
-
 enum quern_code iter_bound(struct quern_iter *it, struct quern_slice upper, struct quern_error *err)
 {
     it->upper_head = upper.len != 0 ? key_head(upper, 0) : UINT64_MAX;
@@ -130,14 +116,8 @@ static enum quern_code set_bounds(struct quern_iter *it, const struct quern_iter
     struct buf after OWNED_BUF = {0};
     struct quern_slice lower = opts->range.start, upper = opts->range.end;
 
-    if (opts->prefix.len != 0) {
-        if (prefix_end(opts->prefix, &after, err))
-            return err->code;
-        if (key_compare(opts->prefix, lower) > 0)
-            lower = opts->prefix;
-        if (after.len != 0 && (upper.len == 0 || key_compare(buf_slice(&after), upper) < 0))
-            upper = buf_slice(&after);
-    }
+    if (prefix_narrow(opts->prefix, &lower, &upper, &after, err))
+        return err->code;
     if (buf_append(&it->lower, lower.data, lower.len, err))
         return err->code;
     return iter_bound(it, upper, err);

@@ -3,6 +3,8 @@
  * Most of a text needs no escape: stretches of it are copied whole. */
 #include "http/http.h"
 
+#include "base/base64.h"
+
 #include <string.h>
 
 /* 0: as it stands. */
@@ -49,7 +51,7 @@ enum quern_code http_json_bytes(struct buf *out, const char *name, struct quern_
 
     if (buf_append(out, "\"", 1, err) || buf_append(out, name, strlen(name), err) ||
         buf_append(out, utf8 ? "\":\"" : "_b64\":\"", utf8 ? 3 : 7, err) ||
-        (utf8 ? http_json_escape(out, s, err) : http_base64(out, s, false, err)))
+        (utf8 ? http_json_escape(out, s, err) : base64_append(out, s, BASE64_STANDARD, err)))
         return err->code;
     return buf_append(out, "\"", 1, err);
 }

@@ -1,7 +1,7 @@
 /* batch.c - POST /v1/batch: several operations that happen together or not at all.
  *
  *     {"ops":[{"op":"check","key":"a","rev":9},      or "exists":false
- *             {"op":"put","key":"b","value":"x"},
+ *             {"op":"put","key":"b","value":"x"},       and "ttl":60 or "expires_at":"..."
  *             {"op":"get","key_b64":"AAE="},
  *             {"op":"delete","key":"c"}]}
  *
@@ -10,11 +10,13 @@
  * that fails refuses all of them. What does not keep to the shape above is refused as a whole: a
  * member that nobody reads might have been the condition that mattered. */
 #include "server/item.h"
+#include "server/lifetime.h"
 #include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
 
+#include "base/base64.h"
 #include "base/error.h"
 
 #include <inttypes.h>
@@ -37,6 +39,7 @@ struct step {
     enum step_kind kind;
     enum quern_require require; /* of a check */
     quern_seq revision;
+    uint64_t expires_ms;                         /* of a put; 0: never */
     size_t key_at, key_len, value_at, value_len; /* in verb.value */
 };
 
@@ -76,7 +79,8 @@ static complaint take_bytes(struct verb *v, const json_t *op, const char *const 
         return no_memory;
     if (text == plain)
         return NULL;
-    n = http_base64_decode((struct quern_slice){v->value.data + *at, *len}, v->value.data + *at);
+    n = base64_decode((struct quern_slice){v->value.data + *at, *len}, BASE64_EITHER,
+                      v->value.data + *at);
     if (n == SIZE_MAX)
         return "what stands under a name that ends in _b64 is base64";
     v->value.len = *at + n;
@@ -103,6 +107,33 @@ static complaint take_check(const json_t *op, struct step *step)
     return NULL;
 }
 
+/* "ttl" in seconds or as text, or "expires_at"; *members counts what is there. */
+static complaint take_lifetime(const json_t *op, struct step *step, size_t *members)
+{
+    const json_t *ttl = json_object_get(op, "ttl"), *at = json_object_get(op, "expires_at");
+    const json_t *text = ttl != NULL ? ttl : at;
+    struct lifetime lifetime = {0};
+    complaint wrong = NULL;
+    char seconds[24];
+
+    *members += text != NULL;
+    if (ttl != NULL && at != NULL)
+        return "a put has ttl or expires_at, or neither";
+    if (json_is_integer(ttl)) {
+        (void)snprintf(seconds, sizeof(seconds), "%" JSON_INTEGER_FORMAT, json_integer_value(ttl));
+        wrong = lifetime_from_ttl(QUERN_STR(seconds), &lifetime);
+    } else if (json_is_string(text)) {
+        struct quern_slice told = {json_string_value(text), json_string_length(text)};
+
+        wrong = text == ttl ? lifetime_from_ttl(told, &lifetime)
+                            : lifetime_from_moment(told, &lifetime);
+    } else if (text != NULL) {
+        wrong = "ttl is a number of seconds or a text like 90s, expires_at a text";
+    }
+    step->expires_ms = lifetime.until_ms;
+    return wrong;
+}
+
 static complaint take_kind(const json_t *op, struct step *step)
 {
     static const char *const kinds[] = {"check", "put", "get", "delete"};
@@ -125,8 +156,6 @@ static complaint take_step(struct verb *v, const json_t *op)
     complaint wrong = take_kind(op, &step);
     size_t members = 2; /* op and key, which every one has */
 
-    if (wrong == NULL && (json_object_get(op, "ttl") || json_object_get(op, "expires_at")))
-        wrong = "this server does not let keys expire yet"; /* kv.c: asks_for_expiry() */
     if (wrong == NULL)
         wrong = take_bytes(v, op, key, &step.key_at, &step.key_len);
     if (wrong == NULL && (step.key_len == 0 || step.key_len > QUERN_KEY_BYTES_MAX))
@@ -136,6 +165,8 @@ static complaint take_step(struct verb *v, const json_t *op)
                                         : take_bytes(v, op, value, &step.value_at, &step.value_len);
         members++;
     }
+    if (wrong == NULL && step.kind == STEP_PUT)
+        wrong = take_lifetime(op, &step, &members);
     if (wrong == NULL && step.value_len > v->server->options->value_bytes_max)
         wrong = "a value is larger than this server takes (--max-value)";
     if (wrong == NULL && json_object_size(op) != members)
@@ -208,7 +239,7 @@ static enum quern_code add(struct buf *out, const char *text, struct quern_error
 static enum quern_code add_result(struct verb *v, const struct step *s,
                                   const struct quern_value *read, struct quern_error *err)
 {
-    struct item item = {step_key(v, s), {read->data, read->len}, read->seq};
+    struct item item = {step_key(v, s), {read->data, read->len}, read->seq, read->expires_ms};
     struct buf *out = &v->result;
 
     if (out->len > 0 && add(out, ",", err))
@@ -230,9 +261,9 @@ static enum quern_code run_step(struct verb *v, size_t i, struct quern_update *u
     enum quern_code code = QUERN_OK;
 
     if (s->kind == STEP_PUT)
-        code =
-            quern_batch_put(quern_update_batch(u), key,
-                            (struct quern_slice){v->value.data + s->value_at, s->value_len}, err);
+        code = quern_batch_put_until(
+            quern_update_batch(u), key,
+            (struct quern_slice){v->value.data + s->value_at, s->value_len}, s->expires_ms, err);
     else if (s->kind == STEP_DELETE)
         code = quern_batch_delete(quern_update_batch(u), key, err);
     else

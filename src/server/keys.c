@@ -14,6 +14,7 @@
 #include "server/route.h"
 #include "server/verb.h"
 
+#include "base/base64.h"
 #include "base/error.h"
 
 #include <inttypes.h>
@@ -90,7 +91,7 @@ static bool read_cursor(struct conn *c, struct listing *l)
         return true;
     if (!read_bytes(c, PARAM_CURSOR, cursor))
         return false;
-    n = http_base64_decode(buf_slice(cursor), cursor->data);
+    n = base64_decode(buf_slice(cursor), BASE64_EITHER, cursor->data);
     if (n == SIZE_MAX || n < 2 || n > QUERN_KEY_BYTES_MAX + 1u ||
         cursor->data[0] != (l->reverse ? 'b' : 'f')) {
         refuse(c, 400, "bad_cursor",
@@ -195,7 +196,8 @@ static enum quern_code add_group(struct listing *l, struct quern_slice group)
 
 static enum quern_code add_item(struct listing *l, bool first)
 {
-    struct item item = {quern_iter_key(l->it), quern_iter_value(l->it), quern_iter_seq(l->it)};
+    struct item item = {quern_iter_key(l->it), quern_iter_value(l->it), quern_iter_seq(l->it),
+                        quern_iter_expires_ms(l->it)};
 
     if ((!l->lines && !first && add(l->out, ",", &l->err)) ||
         item_text(l->out, &item, l->values, &l->err))
@@ -249,7 +251,7 @@ static enum quern_code add_end(struct listing *l)
     if (buf_append(&l->cursor, &direction, 1, &l->err) ||
         buf_append(&l->cursor, quern_iter_key(l->it).data, quern_iter_key(l->it).len, &l->err) ||
         add(l->out, "\"complete\":false,\"cursor\":\"", &l->err) ||
-        http_base64(l->out, buf_slice(&l->cursor), true, &l->err))
+        base64_append(l->out, buf_slice(&l->cursor), BASE64_URL, &l->err))
         return l->err.code;
     return add(l->out, "\"}\n", &l->err);
 }

@@ -5,7 +5,7 @@
  *                         a path ("..", "a//b")
  *     &enc=b64u           either is base64url of the key
  *
- *     GET HEAD PUT DELETE, and POST with op=incr|append|getset. A path without a key is no key: a
+ *     GET HEAD PUT DELETE, and POST with op=incr|append|getset|touch|persist. A path without a key is no key: a
  *     client that lost it on the way must not delete or read anything. */
 #include "server/item.h"
 #include "server/pool.h"
@@ -13,6 +13,7 @@
 #include "server/route.h"
 #include "server/verb.h"
 
+#include "base/base64.h"
 #include "base/error.h"
 
 #include <string.h>
@@ -59,7 +60,7 @@ static bool decode_letters(struct conn *c)
         refuse(c, 400, "bad_parameter", "enc must be b64u");
         return false;
     }
-    key->len = http_base64_decode(buf_slice(key), key->data);
+    key->len = base64_decode(buf_slice(key), BASE64_EITHER, key->data);
     if (key->len != SIZE_MAX)
         return true;
     key->len = 0;
@@ -95,15 +96,6 @@ static bool take_key(struct conn *c)
     return true;
 }
 
-/* A lifetime that is asked for and not kept would be a broken promise. Keys with a lifetime: begin
- * here. */
-static bool asks_for_expiry(const struct conn *c)
-{
-    return params_given(&c->params, PARAM_TTL) || params_given(&c->params, PARAM_EXPIRES) ||
-           params_given(&c->params, PARAM_KEEPTTL) || http_has(&c->request, HTTP_QUERN_TTL) ||
-           http_has(&c->request, HTTP_QUERN_EXPIRES_AT);
-}
-
 /* A parameter that is one of some words, or not given. Returns its place, or -1 and refuses. */
 static int word_of(struct conn *c, enum param_kind kind, const char *const *words, int n,
                    const char *detail)
@@ -120,9 +112,10 @@ static int word_of(struct conn *c, enum param_kind kind, const char *const *word
     return -1;
 }
 
-static const char *const ops[] = {"incr", "append", "getset"};
-static const enum verb_kind op_kinds[] = {VERB_INCR, VERB_APPEND, VERB_GETSET};
-static const char ops_detail[] = "op must be incr, append or getset";
+static const char *const ops[] = {"incr", "append", "getset", "touch", "persist"};
+static const enum verb_kind op_kinds[] = {VERB_INCR, VERB_APPEND, VERB_GETSET, VERB_TOUCH,
+                                          VERB_PERSIST};
+static const char ops_detail[] = "op must be incr, append, getset, touch or persist";
 
 static bool read_by(const struct conn *c, int64_t *by)
 {
@@ -138,17 +131,47 @@ static void check_post(struct conn *c)
 {
     int64_t by;
     int op = word_of(c, PARAM_OP, ops, ARRAY_LEN(ops), ops_detail);
+    enum verb_kind kind = op < 0 ? VERB_BATCH : op_kinds[op];
+    bool takes_body = kind == VERB_APPEND || kind == VERB_GETSET;
 
     if (op < 0)
         return;
-    if (op_kinds[op] == VERB_INCR && (c->request.chunked || c->request.content_length > 0))
-        refuse(c, 400, "body_not_expected", "op=incr takes no body; write &by=N");
-    else if (op_kinds[op] == VERB_INCR && !read_by(c, &by))
+    if (!takes_body && (c->request.chunked || c->request.content_length > 0))
+        refuse(c, 400, "body_not_expected", "only op=append and op=getset take a body");
+    else if (kind == VERB_INCR && !read_by(c, &by))
         refuse(c, 400, "bad_parameter", "by must be a decimal number of 64 bits");
-    else if (op_kinds[op] != VERB_INCR && params_given(&c->params, PARAM_BY))
+    else if (kind != VERB_INCR && params_given(&c->params, PARAM_BY))
         refuse(c, 400, "unknown_parameter", "by is for op=incr");
-    else if (op_kinds[op] != VERB_INCR && !has_body(c))
+    else if (takes_body && !has_body(c))
         refuse(c, 400, "missing_parameter", "the value is missing; send it as the request body");
+}
+
+/* A lifetime may stand where a value is stored or touched, and nowhere else: what is asked for and
+ * not kept would be a broken promise. False: refused. */
+static bool check_lifetime(struct conn *c)
+{
+    bool put = c->request.method == HTTP_PUT, touch = false, getset = false;
+    struct lifetime lifetime;
+
+    if (c->request.method == HTTP_POST) {
+        int op = word_of(c, PARAM_OP, ops, ARRAY_LEN(ops), ops_detail);
+
+        if (op < 0)
+            return false;
+        touch = op_kinds[op] == VERB_TOUCH;
+        getset = op_kinds[op] == VERB_GETSET;
+    }
+    if (touch && (!lifetime_given(c) || params_given(&c->params, PARAM_KEEPTTL))) {
+        refuse(c, 400, "bad_ttl", "op=touch needs the new lifetime: &ttl=90s, or &expires_at=");
+        return false;
+    }
+    if (!put && !touch && !getset && lifetime_given(c)) {
+        refuse(c, 400, "bad_ttl",
+               "a lifetime is for PUT, op=touch and op=getset; op=incr and op=append leave the one "
+               "that the key has");
+        return false;
+    }
+    return lifetime_read(c, conn_request_bytes(c), &c->params, &lifetime);
 }
 
 bool kv_check_sync(struct conn *c)
@@ -166,11 +189,8 @@ void kv_check(struct conn *c)
 
     if (!take_key(c))
         return;
-    if (asks_for_expiry(c)) {
-        refuse(c, 400, "not_supported_yet",
-               "this server does not let keys expire yet, and nothing was done");
+    if (!check_lifetime(c))
         return;
-    }
     if (!conditions_read(&c->request, conn_request_bytes(c), &conditions)) {
         c->refusal.bad = conditions_malformed;
         return;
@@ -195,9 +215,10 @@ static void reply_meta(struct conn *c, struct manner manner)
     struct quern_value *value = &c->loop->value;
     struct buf *text = &c->loop->text;
     struct quern_error err;
-    struct item item = {buf_slice(&c->loop->key), {value->data, value->len}, value->seq};
+    struct item item = {
+        buf_slice(&c->loop->key), {value->data, value->len}, value->seq, value->expires_ms};
 
-    if (conditions_answered(c, manner, value->seq))
+    if (conditions_answered(c, manner))
         return;
     buf_clear(text);
     if (item_text(text, &item, true, &err) || buf_append(text, "\n", 1, &err))
@@ -241,6 +262,10 @@ static struct verb *verb_of(struct conn *c, enum verb_kind kind, struct quern_sl
     if (!take_key(c))
         return NULL;
     v = verb_new(c, kind);
+    if (v != NULL && !lifetime_read(c, conn_request_bytes(c), &c->params, &v->lifetime)) {
+        verb_free(v); /* its end came while the value was being sent */
+        return NULL;
+    }
     if (v == NULL || buf_append(&v->value, body.data, body.len, &err)) {
         verb_free(v);
         conn_cut(c);

@@ -14,7 +14,7 @@ enum param_kind {
     PARAM_OP,
     PARAM_BY,
     PARAM_TTL,
-    PARAM_EXPIRES,
+    PARAM_EXPIRES_AT,
     PARAM_KEEPTTL,
     PARAM_PREFIX,
     PARAM_START,

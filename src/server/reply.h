@@ -20,13 +20,13 @@ void reply_store_error(struct conn *c, struct manner manner, enum quern_code cod
                        const struct quern_error *err);
 
 /* A write that succeeded as number `seq`. `durable`: "synced", "interval" or "os". `stored`: there is
- * a value now, whose tag the reply tells. */
+ * a value now, whose tag and expiry (0: none) the reply tells. */
 void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,
-                   bool stored);
+                   bool stored, uint64_t expires_ms);
 
-/* Do the conditions of the request at hand, a read of a value of this revision, end it? Then it is
+/* Do the conditions of the request at hand, a read of the value in loop->value, end it? Then it is
  * answered: 304, 412, or 400. value.c. */
-bool conditions_answered(struct conn *c, struct manner manner, quern_seq revision);
+bool conditions_answered(struct conn *c, struct manner manner);
 
 /* The value in loop->value, or what of it the conditions and the range of the request at hand ask
  * for; a large one is taken from there. `type` NULL: text if its bytes are. value.c. */
@@ -44,7 +44,7 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
  * connection. */
 void reply_stream_head(struct conn *c, struct manner manner, int status);
 
-/* What the request at hand says of its reply. */
-struct manner manner_of(const struct conn *c);
+/* What the request at hand says of its reply; it is begun now. */
+struct manner manner_of(struct conn *c);
 
 #endif

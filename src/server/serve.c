@@ -5,12 +5,14 @@
  *     DELETE  /del?key=K
  *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c batch.c
  *     /healthz /stats and such     about.c
+ *     /metrics                     metrics.c
  *     GET     /shutdown            also POST, never HEAD
  *
  * Before a body is read: is the host ours, is there such a route, with this method, may this page
  * ask, are the parameters right? A request that fails here never costs more than its head. */
 #include "server/serve.h"
 
+#include "server/lifetime.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
@@ -34,7 +36,9 @@ void refuse(struct conn *c, int status, const char *code, const char *detail)
 
 /* ------------------------------------------------------------------ set, get, del -- */
 
-#define SET_PARAMS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_VALUE) | PARAM_BIT(PARAM_SYNC))
+#define SET_PARAMS                                                                                 \
+    (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_VALUE) | PARAM_BIT(PARAM_SYNC) |                       \
+     PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT))
 static const char sync_detail[] = "sync must be 1 or 0";
 
 static bool is_form(const struct conn *c)
@@ -60,12 +64,29 @@ static bool decode_key(struct conn *c, const void *base, struct param key, bool 
     return true;
 }
 
+/* What a form says, or else the query and the fields; false: refused. */
+static bool set_lifetime(struct conn *c, const void *base, const struct params *p, bool form,
+                         struct lifetime *out)
+{
+    if (!lifetime_read(c, base, p, out))
+        return false;
+    if (!form ||
+        (!params_given(&c->params, PARAM_TTL) && !params_given(&c->params, PARAM_EXPIRES_AT)))
+        return true;
+    if (out->kind == LIFETIME_ENDLESS)
+        return lifetime_read(c, conn_request_bytes(c), &c->params, out);
+    refuse(c, 400, "bad_ttl",
+           "say once how long the value is to live: in the form or in the query");
+    return false;
+}
+
 static void set(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct params p = c->params;
     const void *base = conn_request_bytes(c);
     bool form = !params_given(&p, PARAM_KEY) && is_form(c), sync = false, sync_in_form = false;
     struct quern_slice value = body;
+    struct lifetime lifetime;
 
     (void)params_flag(base, p.each[PARAM_SYNC], &sync); /* check_plain() saw to it */
 
@@ -87,7 +108,8 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
                "there is a value parameter and a body; send one of them");
         return;
     }
-    if (!decode_key(c, base, p.each[PARAM_KEY], form))
+    if (!set_lifetime(c, base, &p, form, &lifetime) ||
+        !decode_key(c, base, p.each[PARAM_KEY], form))
         return;
     if (params_given(&p, PARAM_VALUE)) {
         if (!params_decode(base, p.each[PARAM_VALUE], &c->loop->text, &c->refusal.bad))
@@ -99,7 +121,8 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
                "the value is larger than this server takes (--max-value)");
         return;
     }
-    if (!write_set(c, manner, buf_slice(&c->loop->key), value, sync || sync_in_form))
+    if (!write_set(c, manner, buf_slice(&c->loop->key), value, lifetime.until_ms,
+                   sync || sync_in_form))
         conn_cut(c);
     if (c->loop->text.capacity > (1u << 20))
         buf_done(&c->loop->text);
@@ -147,6 +170,7 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
+    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
     if (op->verb != NULL) {
         verb_completed(op);
         return;
@@ -160,7 +184,8 @@ void serve_completed(struct write_op *op)
     if (c->closing)
         return;
     if (code == QUERN_OK)
-        reply_written(c, op->manner, op->completion.seq, write_durability(op), !op->is_delete);
+        reply_written(c, op->manner, op->completion.seq, write_durability(op), !op->is_delete,
+                      op->expires_ms);
     else if (code == QUERN_NOT_FOUND)
         reply_error(c, op->manner, &none, NULL);
     else
@@ -222,6 +247,7 @@ static void check_plain(struct conn *c)
     const struct http_request *r = &c->request;
     const struct params *p = &c->params;
     bool sets = r->method == HTTP_POST, has_value = params_given(p, PARAM_VALUE), sync;
+    struct lifetime lifetime;
 
     if (r->method != HTTP_GET && r->method != HTTP_HEAD &&
         (http_has(r, HTTP_IF_MATCH) || http_has(r, HTTP_IF_NONE_MATCH)))
@@ -229,6 +255,10 @@ static void check_plain(struct conn *c)
                "/set and /del take no conditions, and nothing was done; /v1/kv does");
     else if (!params_flag(conn_request_bytes(c), p->each[PARAM_SYNC], &sync))
         refuse(c, 400, "bad_parameter", sync_detail);
+    else if (!sets && lifetime_given(c))
+        refuse(c, 400, "bad_ttl", "a lifetime is for /set");
+    else if (sets && !lifetime_read(c, conn_request_bytes(c), p, &lifetime))
+        return;
     else if (sets && !params_given(p, PARAM_KEY) && !has_value && has_body(c) && is_form(c))
         return; /* key and value come in the body */
     else if (p->each[PARAM_KEY].len == 0)
@@ -245,7 +275,7 @@ static void check_plain(struct conn *c)
 #define KV "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n"
 #define KV_READS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META))
 #define KV_WRITES (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC))
-#define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES) | PARAM_BIT(PARAM_KEEPTTL))
+#define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT) | PARAM_BIT(PARAM_KEEPTTL))
 #define KEYS                                                                                       \
     (PARAM_BIT(PARAM_PREFIX) | PARAM_BIT(PARAM_START) | PARAM_BIT(PARAM_END) |                     \
      PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | PARAM_BIT(PARAM_REVERSE) |                 \
@@ -272,6 +302,7 @@ static const struct route routes[] = {
     {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
      batch_check, ROUTE_TAKES_VALUE},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/v1/admin/tls", HTTP_GET | HTTP_HEAD, READS, 0, about_tls, NULL, 0},
     {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, 0},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
      about_check_health, 0},
@@ -280,9 +311,34 @@ static const struct route routes[] = {
     {"/livez", HTTP_GET | HTTP_HEAD, READS, 0, about_life, NULL, ROUTE_ANY_TIME},
     {"/version", HTTP_GET | HTTP_HEAD, READS, 0, about_version, NULL, 0},
     {"/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/metrics", HTTP_GET | HTTP_HEAD, READS, 0, metrics_get, NULL, 0},
     {"/shutdown", HTTP_GET | HTTP_POST, "Allow: GET, POST, OPTIONS\r\n", 0, shut_down, NULL,
      ROUTE_ANY_TIME | ROUTE_NEEDS_ASKING},
 };
+
+unsigned route_count(void)
+{
+    return ARRAY_LEN(routes);
+}
+
+void route_name(unsigned number, char *to, size_t room)
+{
+    const struct route *route = &routes[number];
+
+    if (number >= ARRAY_LEN(routes))
+        (void)snprintf(to, room, "other");
+    else
+        (void)snprintf(to, room, "%s %s%s",
+                       http_method_name(route->methods & HTTP_GET ? HTTP_GET : route->methods),
+                       route->path, route->traits & ROUTE_BELOW ? "{key}" : "");
+}
+
+unsigned serve_kind(const struct conn *c)
+{
+    if (c->route == NULL || (c->route->methods & c->request.method) == 0)
+        return measure_kind_of_no_route();
+    return (unsigned)(c->route - routes);
+}
 
 static bool is_at(const struct route *route, struct quern_slice path)
 {
@@ -314,6 +370,7 @@ void serve_begin(struct conn *c)
     const struct http_request *r = &c->request;
     struct quern_slice path = http_bytes(base, r->path);
     bool safe, needs_asking;
+    enum site site;
     struct http_bad bad;
 
     c->route = route_of(path, r->method);
@@ -343,7 +400,8 @@ void serve_begin(struct conn *c)
     }
     needs_asking = (c->route->traits & ROUTE_NEEDS_ASKING) != 0;
     safe = (r->method & (HTTP_GET | HTTP_HEAD)) != 0 && !needs_asking;
-    if (!safe && (hosts_foreign(r, base) || (needs_asking && hosts_prefetch(r)))) {
+    site = safe ? SITE_OURS : hosts_site(&server->hosts, r, base);
+    if (site == SITE_FOREIGN || (needs_asking && (site != SITE_OURS || hosts_prefetch(r)))) {
         refuse(c, 403, "cross_site", "not for a page of another site");
         return;
     }
@@ -371,15 +429,34 @@ bool serve_may_join(const struct conn *c)
            c->request.method == HTTP_POST && !last->waits_at_gate && !last->alone;
 }
 
+/* What a browser asks before a page of another origin may send such a request: it sends that only
+ * if this page's origin is listed and method and fields are among those named here. */
+static void reply_options(struct conn *c, struct manner manner)
+{
+    const char *allow =
+        c->route != NULL ? c->route->allow : "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n";
+    char extra[512];
+
+    if (manner.reader == NULL || !http_has(&c->request, HTTP_ACCESS_CONTROL_REQUEST_METHOD)) {
+        reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0}, allow);
+        return;
+    }
+    (void)snprintf(extra, sizeof(extra),
+                   "%sAccess-Control-Allow-Methods%s"
+                   "Access-Control-Allow-Headers: Accept, Authorization, Content-Type, If-Match, "
+                   "If-None-Match, If-Range, Range, Quern-TTL, Quern-Expires-At, X-Request-Id\r\n"
+                   "Access-Control-Max-Age: 600\r\n",
+                   allow, strchr(allow, ':'));
+    reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0}, extra);
+}
+
 bool serve_request(struct conn *c, struct quern_slice body)
 {
     struct manner manner = manner_of(c);
 
     if (c->refusal.bad.status == 0) {
         if (c->request.method == HTTP_OPTIONS)
-            reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0},
-                       c->route != NULL ? c->route->allow
-                                        : "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n");
+            reply_options(c, manner);
         else
             c->route->carry_out(c, manner, body);
         if (c->refusal.bad.status != 0 && c->ops != NULL)
@@ -399,7 +476,8 @@ static bool answer_resp(struct conn *c)
     struct quern_error err;
     int len;
 
-    if (c->request.saw_line || conn_arrived(c) == 0 || *conn_request_bytes(c) != '*')
+    if (c->request.saw_line || conn_arrived(c) == 0 ||
+        (*conn_request_bytes(c) != '*' && *conn_request_bytes(c) != '+'))
         return false;
     if (server->resp_port != 0)
         (void)snprintf(where, sizeof(where), "; RESP is at :%u", server->resp_port);

@@ -5,6 +5,7 @@
  *
  * That order is RFC 9110's, section 13.2.2. */
 #include "server/conditions.h"
+#include "server/lifetime.h"
 #include "server/reply.h"
 
 #include <inttypes.h>
@@ -67,7 +68,7 @@ static void send_bytes(struct conn *c, struct manner manner, const struct http_r
 }
 
 /* The fields that go with any answer about a value. Returns their length. */
-static size_t describe(char *to, quern_seq revision, const char *etag)
+static size_t describe(char *to, const struct quern_value *value, const char *etag)
 {
     static const char rev[] = "Quern-Rev: ", tag[] = "\r\nETag: ";
     size_t n = sizeof(GUARD) - 1;
@@ -75,31 +76,35 @@ static size_t describe(char *to, quern_seq revision, const char *etag)
     memcpy(to, GUARD, n);
     memcpy(to + n, rev, sizeof(rev) - 1);
     n += sizeof(rev) - 1;
-    n += http_decimal(to + n, revision);
+    n += http_decimal(to + n, value->seq);
     memcpy(to + n, tag, sizeof(tag) - 1);
     n += sizeof(tag) - 1;
     memcpy(to + n, etag, strlen(etag));
     n += strlen(etag);
     memcpy(to + n, "\r\n", 3);
-    return n + 2;
+    n += 2;
+    return n + lifetime_field(value->expires_ms, to + n);
 }
 
-bool conditions_answered(struct conn *c, struct manner manner, quern_seq revision)
+#define FIELDS_BYTES (sizeof(GUARD) + 128 + LIFETIME_FIELD_BYTES)
+
+bool conditions_answered(struct conn *c, struct manner manner)
 {
+    const struct quern_value *value = &c->loop->value;
     struct conditions conditions;
-    char etag[ETAG_BYTES], extra[sizeof(GUARD) + 128];
+    char etag[ETAG_BYTES], extra[FIELDS_BYTES];
 
     if (!conditions_read(&c->request, conn_request_bytes(c), &conditions)) {
         reply_error(c, manner, &conditions_malformed, NULL);
         return true;
     }
-    switch (conditions_judge(&conditions, c->loop->server, true, revision)) {
+    switch (conditions_judge(&conditions, c->loop->server, true, value->seq)) {
     case CONDITIONS_MATCH_FAILS:
-        reply_precondition_failed(c, manner, true, revision);
+        reply_precondition_failed(c, manner, true, value->seq);
         return true;
     case CONDITIONS_NONE_MATCH_FAILS:
-        (void)etag_write(c->loop->server, revision, etag);
-        (void)describe(extra, revision, etag);
+        (void)etag_write(c->loop->server, value->seq, etag);
+        (void)describe(extra, value, etag);
         reply_with(c, manner, 304, NULL, (struct quern_slice){NULL, 0}, extra);
         return true;
     default:
@@ -112,13 +117,13 @@ void reply_value(struct conn *c, struct manner manner, const char *type)
     struct quern_value *value = &c->loop->value;
     struct http_reply reply = {.status = 200, .framing = HTTP_LENGTH, .type = type};
     uint64_t first = 0, count = value->len;
-    char etag[ETAG_BYTES], extra[sizeof(GUARD) + 192];
+    char etag[ETAG_BYTES], extra[FIELDS_BYTES + 96];
     size_t n;
 
-    if (conditions_answered(c, manner, value->seq))
+    if (conditions_answered(c, manner))
         return;
     (void)etag_write(c->loop->server, value->seq, etag);
-    n = describe(extra, value->seq, etag);
+    n = describe(extra, value, etag);
     switch (part_asked(c, etag, value->len, &first, &count)) {
     case HTTP_RANGE_BEYOND:
         refuse_beyond(c, manner, value->len);

@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/when.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -79,14 +80,16 @@ static enum quern_code fill(struct write_op *op, struct quern_error *err)
 {
     struct verb *v = op->verb;
     struct quern_slice key = buf_slice(&v->key);
-    bool exactly = v->wants_old || v->conditions.has_match || v->conditions.has_none_match;
+    bool exactly = v->wants_old || v->lifetime.kind == LIFETIME_KEEP || v->conditions.has_match ||
+                   v->conditions.has_none_match;
     enum quern_require what = !v->there ? QUERN_REQUIRE_ABSENT
                               : exactly ? QUERN_REQUIRE_REVISION
                                         : QUERN_REQUIRE_PRESENT;
 
     quern_batch_clear(op->batch);
-    if (v->kind == VERB_PUT ? quern_batch_put(op->batch, key, buf_slice(&v->value), err)
-                            : quern_batch_delete(op->batch, key, err))
+    if (v->kind == VERB_PUT
+            ? quern_batch_put_until(op->batch, key, buf_slice(&v->value), v->expires_ms, err)
+            : quern_batch_delete(op->batch, key, err))
         return err->code;
     return quern_batch_require(op->batch, what, key, v->revision, err);
 }
@@ -105,6 +108,7 @@ static void attempt(struct write_op *op)
     code = quern_get(loop->server->db, buf_slice(&v->key), NULL, &loop->value, err);
     v->there = code == QUERN_OK;
     v->revision = v->there ? loop->value.seq : 0;
+    v->expires_ms = lifetime_end(&v->lifetime, v->there ? loop->value.expires_ms : 0);
     if (code == QUERN_NOT_FOUND && v->kind == VERB_PUT)
         code = QUERN_OK;
     if (code == QUERN_OK && !holds(v))
@@ -214,20 +218,46 @@ static enum quern_code add(struct verb *v, struct quern_slice old, struct quern_
     return buf_assign(&v->value, QUERN_STR(text), err);
 }
 
-/* From what is there to what is to be there: v->value, or v->result for an APPEND. */
-static enum quern_code compute(struct verb *v, struct quern_slice old, struct quern_error *err)
+/* From what is there to what is to be there: *next, and v->result for an APPEND. */
+static enum quern_code compute(struct verb *v, struct quern_slice old, struct quern_slice *next,
+                               struct quern_error *err)
 {
     switch (v->kind) {
     case VERB_INCR:
-        return add(v, old, err);
+        if (add(v, old, err))
+            return err->code;
+        break;
     case VERB_APPEND:
         if (old.len + v->value.len > v->server->options->value_bytes_max)
             return no(v, VERB_TOO_LARGE, err);
+        if (buf_assign(&v->result, old, err) ||
+            buf_append(&v->result, v->value.data, v->value.len, err))
+            return err->code;
+        *next = buf_slice(&v->result);
+        return QUERN_OK;
+    case VERB_TOUCH:
+    case VERB_PERSIST:
+        *next = old;
+        return QUERN_OK;
+    default:
         if (buf_assign(&v->result, old, err))
             return err->code;
-        return buf_append(&v->result, v->value.data, v->value.len, err);
+    }
+    *next = buf_slice(&v->value);
+    return QUERN_OK;
+}
+
+/* When the next value expires: what changes a value in place leaves its end where it was. */
+static uint64_t next_end(const struct verb *v, uint64_t old_ms)
+{
+    switch (v->kind) {
+    case VERB_INCR:
+    case VERB_APPEND:
+        return old_ms;
+    case VERB_PERSIST:
+        return 0;
     default:
-        return buf_assign(&v->result, old, err);
+        return lifetime_end(&v->lifetime, old_ms);
     }
 }
 
@@ -235,21 +265,24 @@ enum quern_code verb_change(void *arg, struct quern_update *u, struct quern_erro
 {
     struct verb *v = ((struct write_op *)arg)->verb;
     struct quern_value old = {0};
+    struct quern_slice next = {NULL, 0};
     enum quern_code code = quern_update_get(u, buf_slice(&v->key), &old, err);
 
     v->there = code == QUERN_OK;
     v->revision = v->there ? old.seq : 0;
-    if (code == QUERN_NOT_FOUND)
+    v->expires_ms = next_end(v, v->there ? old.expires_ms : 0);
+    v->unchanged = v->kind == VERB_PERSIST && old.expires_ms == 0;
+    if (code == QUERN_NOT_FOUND && v->kind != VERB_TOUCH && v->kind != VERB_PERSIST)
         code = QUERN_OK;
     if (code == QUERN_OK && !holds(v))
         code = no(v, VERB_CONDITION, err);
     if (code == QUERN_OK)
-        code = compute(v, (struct quern_slice){old.data, old.len}, err);
+        code = compute(v, (struct quern_slice){old.data, old.len}, &next, err);
+    if (code == QUERN_OK && !v->unchanged)
+        code = quern_batch_put_until(quern_update_batch(u), buf_slice(&v->key), next, v->expires_ms,
+                                     err);
     quern_value_done(&old);
-    if (code != QUERN_OK)
-        return code;
-    return quern_batch_put(quern_update_batch(u), buf_slice(&v->key),
-                           buf_slice(v->kind == VERB_APPEND ? &v->result : &v->value), err);
+    return code;
 }
 
 /* ------------------------------------------------------------------ replies -- */
@@ -295,18 +328,26 @@ static enum quern_code add_location(struct buf *out, struct quern_slice key,
     return buf_append(out, "\r\n", 2, err);
 }
 
+/* The number of the write, or of the one that the value came with if nothing was written. */
+static quern_seq revision_after(const struct write_op *op)
+{
+    return op->verb->unchanged ? op->verb->revision : op->completion.seq;
+}
+
 /* The fields of a write that went well, with a zero behind. */
 static enum quern_code describe(struct buf *out, const struct write_op *op, struct quern_error *err)
 {
     const struct verb *v = op->verb;
-    char text[ETAG_BYTES + 128], etag[ETAG_BYTES];
+    char text[ETAG_BYTES + 128 + LIFETIME_FIELD_BYTES], etag[ETAG_BYTES];
+    quern_seq revision = revision_after(op);
     int n = snprintf(text, sizeof(text), "Quern-Rev: %" PRIu64 "\r\nQuern-Durability: %s\r\n",
-                     op->completion.seq, write_durability(op));
+                     revision, write_durability(op));
 
     buf_clear(out);
     if (v->kind != VERB_DELETE && v->kind != VERB_BATCH) {
-        (void)etag_write(v->server, op->completion.seq, etag);
+        (void)etag_write(v->server, revision, etag);
         n += snprintf(text + n, sizeof(text) - (size_t)n, "ETag: %s\r\n", etag);
+        n += (int)lifetime_field(v->expires_ms, text + n);
     }
     if (buf_append(out, text, (size_t)n, err) ||
         (v->kind == VERB_PUT && !v->there && add_location(out, buf_slice(&v->key), err)))
@@ -329,6 +370,19 @@ static void answer_old(struct conn *c, const struct write_op *op, struct buf *ex
                    (const char *)extra->data);
 }
 
+/* {"rev":17,"expires_at":null}. Returns its length. */
+static int end_text(const struct write_op *op, char *to, size_t room)
+{
+    char moment[WHEN_BYTES + 1];
+
+    if (op->verb->expires_ms == 0)
+        return snprintf(to, room, "{\"rev\":%" PRIu64 ",\"expires_at\":null}\n",
+                        revision_after(op));
+    (void)when_write(op->verb->expires_ms, moment);
+    return snprintf(to, room, "{\"rev\":%" PRIu64 ",\"expires_at\":\"%s\"}\n", revision_after(op),
+                    moment);
+}
+
 static void answer_well(struct conn *c, const struct write_op *op)
 {
     struct buf *extra = &c->loop->key; /* the loop's scratch: no request is at hand now */
@@ -348,6 +402,8 @@ static void answer_well(struct conn *c, const struct write_op *op)
     else if (v->kind == VERB_APPEND)
         n = snprintf(text, sizeof(text), "{\"size\":%zu,\"rev\":%" PRIu64 "}\n", v->result.len,
                      op->completion.seq);
+    else if (v->kind == VERB_TOUCH || v->kind == VERB_PERSIST)
+        n = end_text(op, text, sizeof(text));
     if (v->kind == VERB_BATCH)
         batch_answer(c, op, (const char *)extra->data);
     else if (n > 0)
@@ -371,7 +427,7 @@ void verb_completed(struct write_op *op)
     if (v->kind == VERB_DELETE) {
         count(&n->deletes, 1);
         count(&n->deletes_found, code == QUERN_OK);
-    } else if (code == QUERN_OK && v->kind != VERB_BATCH) {
+    } else if (code == QUERN_OK && v->kind <= VERB_GETSET) {
         count(&n->sets, 1);
         count(&n->set_bytes, v->key.len + (v->kind == VERB_APPEND ? v->result.len : v->value.len));
     }

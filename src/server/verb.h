@@ -4,6 +4,7 @@
 
 #include "server/conditions.h"
 #include "server/conn.h"
+#include "server/lifetime.h"
 
 enum verb_kind {
     VERB_PUT,
@@ -11,6 +12,8 @@ enum verb_kind {
     VERB_INCR,
     VERB_APPEND,
     VERB_GETSET,
+    VERB_TOUCH,
+    VERB_PERSIST,
     VERB_BATCH,
 };
 
@@ -30,6 +33,7 @@ struct verb {
     struct buf key, value; /* of a batch: `value` has the bytes of all its keys and values */
     struct buf tags;       /* the bytes of `conditions` */
     struct conditions conditions;
+    struct lifetime lifetime;
     bool wants_old;
     int64_t number; /* to add; then the sum */
     unsigned attempts;
@@ -37,6 +41,8 @@ struct verb {
     /* What came of it. */
     bool there; /* before the write, at `revision` */
     quern_seq revision;
+    uint64_t expires_ms; /* when the value that is there now expires; 0: never */
+    bool unchanged;      /* nothing had to be written */
     struct buf
         result; /* the value before (DELETE, GETSET) or after (APPEND), or what a batch read */
     enum verb_trouble trouble;
@@ -59,7 +65,7 @@ void verb_update(struct conn *c, struct manner manner, struct verb *v, quern_upd
 /* Answer one that has finished. */
 void verb_completed(struct write_op *op);
 
-/* INCR, APPEND, GETSET. */
+/* INCR, APPEND, GETSET, TOUCH, PERSIST. */
 enum quern_code verb_change(void *op, struct quern_update *u, struct quern_error *err);
 
 /* BATCH: batch.c. `extra`: fields of a write that went well. */

@@ -4,10 +4,10 @@
 
 #include "server/conn.h"
 
-/* Begin to store key and value (copied), or to delete a key that is there. `sync`: the client asks
+/* Begin to store key and value (copied) until `expires_ms` (0: for ever), or to delete a key that is there. `sync`: the client asks
  * for it. The reply follows from serve_completed(). False: no memory, and nothing begun. */
 bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
-               struct quern_slice value, bool sync);
+               struct quern_slice value, uint64_t expires_ms, bool sync);
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync);
 
 /* The steps of a write of another kind (verb.c, resp_writes.c): an op at the end of the connection's

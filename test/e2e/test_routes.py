@@ -82,7 +82,7 @@ def every_refusal_has_its_status_and_keeps_the_connection():
         ("POST", "/set?key=a", None, 400), ("POST", "/set?key=a&value", None, 400),
         ("POST", "/set?key=a&key=b&value=v", None, 400),
         ("POST", "/set?key=a&value=v&value=w", None, 400),
-        ("POST", "/set?key=a&value=v&ttl=5", None, 400),
+        ("POST", "/set?key=a&value=v&ttl=soon", None, 400),
         ("POST", "/set?key=a&value=v&sync=maybe", None, 400),
         ("POST", "/set?key=%G1&value=v", None, 400), ("POST", "/set?key=%4&value=v", None, 400),
         ("POST", "/set?key=a%&value=v", None, 400), ("POST", "/set?key=a&value=%zz", None, 400),

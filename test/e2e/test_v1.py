@@ -3,11 +3,13 @@
 describes them."""
 
 import base64
+import datetime
 import json
 import os
 import random
 import re
 import threading
+import time
 from urllib.parse import urlencode
 
 from quernd import Server, curl, equal, main, quote, request, test
@@ -417,8 +419,7 @@ def what_is_not_understood_is_refused_and_nothing_done():
                 ("GET", "/v1/kv/k?Meta2=json", "unknown_parameter"), ("GET", "/v1/kv/k?meta=xml", "bad_parameter"),
                 ("GET", "/v1/kv/k?meta=json&meta=json", "duplicate_parameter"), ("GET", "/v1/kv/k?sync=os", "unknown_parameter"),
                 ("PUT", "/v1/kv/k?synk=os", "unknown_parameter"), ("PUT", "/v1/kv/k?return=old", "unknown_parameter"),
-                ("PUT", "/v1/kv/k?ttl=60", "not_supported_yet"), ("PUT", "/v1/kv/k?expires=1", "not_supported_yet"),
-                ("PUT", "/v1/kv/k?keepttl", "not_supported_yet"), ("POST", "/v1/kv/k?op=append&ttl=5", "not_supported_yet"),
+                ("PUT", "/v1/kv/k?expires=1", "unknown_parameter"), ("GET", "/v1/kv/k?ttl=60", "unknown_parameter"),
                 ("PUT", "/v1/kv/k?key=k", "duplicate_parameter"), ("PUT", "/v1/kv/%zz", "bad_percent_encoding"),
                 ("PUT", "/v1/kv/%4", "bad_percent_encoding"), ("PUT", "/v1/kv/a*?enc=b64u", "bad_parameter"),
                 ("PUT", "/v1/kv/abcd?enc=hex", "bad_parameter"), ("DELETE", "/v1/kv/k?return=new", "bad_parameter"),
@@ -428,9 +429,6 @@ def what_is_not_understood_is_refused_and_nothing_done():
                 ("DELETE", "/v1/kv?prefix=k", "unknown_parameter")):
             is_problem(w.ask(method, target), 400, code)
         is_problem(w.ask("PUT", "/v1/kv/k", None), 400, "missing_parameter")
-        for field in ("Quern-TTL", "Quern-Expires-At"):
-            with s.connect() as one:
-                is_problem(put(one, "k", b"lost", fields=[(field, "60")]), 400, "not_supported_yet")
         for target in ("/", "/v1", "/v1/", "/v1/keys"):
             assert w.ask("DELETE", target).status in (404, 405), target
         r = w.ask("PATCH", "/v1/kv/k")
@@ -441,6 +439,166 @@ def what_is_not_understood_is_refused_and_nothing_done():
         with s.connect() as one:
             one.send(b"PUT /v1/kv/k HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 1\r\n\r\nx")
             is_problem(one.read(), 403, "cross_site")
+
+
+# ---------------------------------------------------------------- lifetimes
+
+
+def moment(text):
+    return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
+@test
+def a_lifetime_is_said_in_many_ways_and_told_in_one():
+    with Server("--durability", "os") as s, s.connect() as w:
+        later = "2100-01-02T03:04:05.678Z"
+        for more, fields, span in (("?ttl=90s", [], 90), ("?ttl=90", [], 90), ("?ttl=90000ms", [], 90), ("?ttl=2m", [], 120),
+                                   ("?ttl=3h", [], 10800), ("?ttl=30d", [], 2592000), ("", [("Quern-TTL", "90")], 90),
+                                   ("", [("Quern-TTL", "2m")], 120)):
+            before = time.time()
+            r = put(w, "k", b"v", more, fields)
+            after = time.time()
+            assert r.status in (201, 204), r
+            told = moment(r.fields["quern-expires-at"])
+            assert before + span - 0.002 <= told <= after + span, (more, before, told, after)
+            for asked in (get(w, "k"), w.ask("HEAD", "/v1/kv/k"), w.get("k")):
+                equal(asked.fields["quern-expires-at"], r.fields["quern-expires-at"], more)
+            equal(get(w, "k", fields=[("If-None-Match", "*")]).fields["quern-expires-at"], r.fields["quern-expires-at"])
+            equal(get(w, "k", fields=[("Range", "bytes=0-0")]).fields["quern-expires-at"], r.fields["quern-expires-at"])
+        for more, fields in ((f"?expires_at={later}", []), ("?expires_at=2100-01-02T05:04:05.678%2B02:00", []),
+                             ("", [("Quern-Expires-At", later)]), ("", [("Quern-Expires-At", "2100-01-01T22:04:05.678-05:00")])):
+            equal(put(w, "k", b"v", more, fields).fields["quern-expires-at"], later, more)
+        told = json.loads(get(w, "k", "?meta=json").body)
+        equal(told["expires_at"], later)
+        put(w, "z", b"")
+        items = json.loads(w.ask("GET", "/v1/keys").body)["items"]
+        equal([i.get("expires_at") for i in items], [later, None])
+        equal("quern-expires-at" in get(w, "z").fields, False)
+        # A put without one lives for ever; keepttl keeps what is there, and there is nothing to keep of none.
+        equal("quern-expires-at" in put(w, "k", b"v").fields, False)
+        put(w, "k", b"v", f"?expires_at={later}")
+        for more in ("?keepttl", "?keepttl=1"):
+            equal(put(w, "k", b"w", more).fields["quern-expires-at"], later)
+        equal("quern-expires-at" in put(w, "k", b"w", "?keepttl=0").fields, False)
+        equal("quern-expires-at" in put(w, "new", b"w", "?keepttl").fields, False)
+        # Plain /set, by query, form and field.
+        form = [("Content-Type", "application/x-www-form-urlencoded")]
+        for r in (w.ask("POST", f"/set?key=p&value=1&expires_at={later}"), w.ask("POST", f"/set?key=p&expires_at={later}", b"1"),
+                  w.ask("POST", "/set", f"key=p&value=1&expires_at={later}".encode(), form),
+                  w.ask("POST", f"/set?expires_at={later}", b"key=p&value=1", form),
+                  w.ask("POST", "/set?key=p&value=1", None, [("Quern-Expires-At", later)])):
+            equal((r.status, r.fields["quern-expires-at"]), (200, later), r)
+            equal(w.get("p").fields["quern-expires-at"], later)
+        equal("quern-expires-at" in w.ask("POST", "/set?key=p&value=1").fields, False)
+        assert "quern-expires-at" in w.ask("POST", "/set?key=p&value=1&ttl=60").fields
+
+
+@test
+def what_changes_a_value_in_place_leaves_it_its_end():
+    later = "2100-01-02T03:04:05.678Z"
+    with Server("--durability", "os") as s, s.connect() as w:
+        put(w, "n", b"1", f"?expires_at={later}")
+        for r in (w.ask("POST", "/v1/kv/n?op=incr"), w.ask("POST", "/v1/kv/n?op=append", b"0"),
+                  w.ask("POST", "/v1/kv/n?op=getset&keepttl", b"7")):
+            equal((r.status, r.fields["quern-expires-at"]), (200, later))
+            equal(get(w, "n").fields["quern-expires-at"], later)
+        r = w.ask("POST", "/v1/kv/n?op=touch&ttl=1h")
+        told = json.loads(r.body)
+        equal((r.status, told["rev"], told["expires_at"]), (200, 5, r.fields["quern-expires-at"]))
+        now = get(w, "n")
+        equal((now.body, now.fields["quern-expires-at"], now.fields["etag"]), (b"7", told["expires_at"], r.fields["etag"]))
+        r = w.ask("POST", "/v1/kv/n?op=persist")
+        equal((r.status, json.loads(r.body)), (200, {"rev": 6, "expires_at": None}))
+        equal(("quern-expires-at" in get(w, "n").fields, get(w, "n").body), (False, b"7"))
+        again = w.ask("POST", "/v1/kv/n?op=persist")  # nothing is to be written
+        equal((json.loads(again.body)["rev"], again.fields["etag"]), (6, get(w, "n").fields["etag"]))
+        equal(w.ask("POST", f"/v1/kv/n?op=touch&expires_at={later}", None, [("If-Match", again.fields["etag"])]).status, 200)
+        equal(w.ask("POST", "/v1/kv/n?op=touch&ttl=1h", None, [("If-Match", again.fields["etag"])]).status, 412)
+        equal(w.ask("POST", "/v1/kv/n?op=getset", b"8").body, b"7")
+        equal("quern-expires-at" in get(w, "n").fields, False, "getset puts anew")
+        assert "quern-expires-at" in w.ask("POST", "/v1/kv/n?op=getset&ttl=60", b"8").fields
+        for op in ("touch&ttl=5", "persist"):
+            is_problem(w.ask("POST", f"/v1/kv/none?op={op}"), 404, "key_not_found")
+        r = batch(w, {"op": "put", "key": "a", "value": "1", "ttl": 3600}, {"op": "put", "key": "b", "value": "1", "ttl": "90m"},
+                  {"op": "put", "key": "c", "value": "1", "expires_at": later}, {"op": "get", "key": "c"}, {"op": "put", "key": "d", "value": ""})
+        equal((r.status, json.loads(r.body)["results"][3]["item"]["expires_at"]), (200, later))
+        equal(["quern-expires-at" in get(w, k).fields for k in "abcd"], [True, True, True, False])
+
+
+@test
+def a_lifetime_that_is_not_one_is_refused_and_nothing_done():
+    with Server("--durability", "os") as s, s.connect() as w:
+        put(w, "k", b"v")
+        for query in ("ttl=", "ttl=0", "ttl=-1", "ttl=1.5", "ttl=x", "ttl=1w", "ttl=+5", "ttl=%2090", "ttl=99999999999999999999", "ttl=9999999d",
+                      "ttl=90%00", "expires_at=", "expires_at=0", "expires_at=1795348800", "expires_at=2100-01-01", "expires_at=2100-02-29T00:00:00Z",
+                      "expires_at=1970-01-01T00:00:00Z", "expires_at=2001-01-01T00:00:00Z", "keepttl=maybe", "ttl=5&keepttl",
+                      "ttl=5&expires_at=2100-01-01T00:00:00Z", "expires_at=2100-01-01T00:00:00Z&keepttl"):
+            with s.connect() as one:
+                is_problem(one.ask("PUT", f"/v1/kv/k?{query}", b"lost"), 400, "bad_ttl")
+            for op in ("touch", "getset"):
+                is_problem(w.ask("POST", f"/v1/kv/k?op={op}&{query}", None), 400, "bad_ttl")
+            if "keepttl" not in query:
+                equal(w.ask("POST", f"/set?key=k&value=lost&{query}").status, 400, query)
+        for fields in ([("Quern-TTL", "0")], [("Quern-TTL", "soon")], [("Quern-Expires-At", "yesterday")], [("Quern-TTL", "")],
+                       [("Quern-Expires-At", "1")], [("Quern-TTL", "5"), ("Quern-Expires-At", "2100-01-01T00:00:00Z")]):
+            with s.connect() as one:
+                is_problem(put(one, "k", b"lost", fields=fields), 400, "bad_ttl")
+            equal(w.ask("POST", "/set?key=k&value=lost", None, fields).status, 400, fields)
+        with s.connect() as one:
+            is_problem(put(one, "k", b"lost", "?ttl=5", [("Quern-TTL", "5")]), 400, "bad_ttl")
+        for query in ("op=touch", "op=touch&keepttl", "op=incr&ttl=5", "op=append&ttl=5", "op=persist&ttl=5", "op=incr&keepttl"):
+            is_problem(w.ask("POST", f"/v1/kv/k?{query}"), 400, "bad_ttl")
+        for method in ("GET", "HEAD", "DELETE"):
+            equal(w.ask(method, "/v1/kv/k", None, [("Quern-TTL", "5")]).status, 400)
+        for method, target in (("GET", "/get?key=k"), ("DELETE", "/del?key=k")):
+            equal(w.ask(method, target, None, [("Quern-TTL", "5")]).status, 400, target)
+        form = [("Content-Type", "application/x-www-form-urlencoded")]
+        for target, body in (("/set", b"key=k&value=lost&ttl=0"), ("/set?ttl=5", b"key=k&value=lost&ttl=5")):
+            with s.connect() as one:
+                equal(one.ask("POST", target, body, form).status, 400, target)
+        equal(get(w, "k").body, b"v")
+
+
+@test
+def from_its_end_on_a_key_is_absent_to_everybody():
+    with Server("--durability", "os") as s, s.connect() as w:
+        def gone(key):
+            """Until the key is gone; it is there before its end and never after."""
+            end = None
+            while True:
+                before = time.time()
+                r = get(w, key)
+                if r.status == 404:
+                    return end
+                end = moment(r.fields["quern-expires-at"])
+                assert before < end, "read after its end"
+
+        put(w, "k", b"1", "?ttl=700ms")
+        end = gone("k")
+        assert end is None or time.time() >= end, "gone before its end"
+        for r in (w.ask("DELETE", "/v1/kv/k"), w.ask("POST", "/v1/kv/k?op=touch&ttl=60"), w.ask("POST", "/v1/kv/k?op=persist"), w.delete("k"),
+                  w.get("k"), get(w, "k", "?meta=json")):
+            equal(r.status, 404)
+        told = is_problem(put(w, "k", b"2", fields=[("If-Match", "*")]), 412, "precondition_failed")
+        equal(told["current_etag"], None)
+        told = is_problem(batch(w, {"op": "check", "key": "k", "exists": True}), 409, "precondition_failed")
+        equal(told["current_rev"], None)
+        equal(json.loads(batch(w, {"op": "check", "key": "k", "exists": False}, {"op": "get", "key": "k"}).body)["results"][1], {"item": None})
+        equal(json.loads(w.ask("GET", "/v1/keys").body)["items"], [])
+        equal(json.loads(w.ask("GET", "/v1/keys?count").body)["count"], 0)
+        equal(put(w, "k", b"2", "?ttl=700ms", [("If-None-Match", "*")]).status, 201)
+        gone("k")
+        equal(json.loads(w.ask("POST", "/v1/kv/k?op=incr").body)["value"], 1)
+        equal("quern-expires-at" in get(w, "k").fields, False, "an end is not inherited from what is gone")
+        put(w, "k", b"x", "?ttl=700ms")
+        gone("k")
+        equal((put(w, "k", b"3", "?keepttl").status, "quern-expires-at" in get(w, "k").fields), (201, False))
+        put(w, "g", b"x", "?ttl=700ms")
+        gone("g")
+        equal(w.ask("POST", "/v1/kv/g?op=getset", b"y").status, 204)
+        s.kill()
+        with Server(data=s.data) as again, again.connect() as w:
+            equal((get(w, "k").body, get(w, "g").body), (b"3", b"y"))
 
 
 # ---------------------------------------------------------------- many keys
@@ -599,7 +757,13 @@ def a_batch_of_another_shape_is_refused_whole():
     with Server("--max-value", "1K") as s:
         for op in ({}, {"op": "nope", "key": "k"}, {"op": "put", "key": "k"}, {"op": "put", "value": "v"}, 7, "put", None, [],
                    {"op": "put", "key": 7, "value": "v"}, {"op": "put", "key": "k", "value": 7}, {"op": "put", "key": "", "value": "v"},
-                   {"op": "put", "key": "k", "key_b64": "AA", "value": "v"}, {"op": "put", "key": "k", "value": "v", "ttl": 60},
+                   {"op": "put", "key": "k", "key_b64": "AA", "value": "v"}, {"op": "put", "key": "k", "value": "v", "ttl": 0},
+                   {"op": "put", "key": "k", "value": "v", "ttl": -1}, {"op": "put", "key": "k", "value": "v", "ttl": 1.5},
+                   {"op": "put", "key": "k", "value": "v", "ttl": "soon"}, {"op": "put", "key": "k", "value": "v", "ttl": None},
+                   {"op": "put", "key": "k", "value": "v", "ttl": 60, "expires_at": "2100-01-01T00:00:00Z"},
+                   {"op": "get", "key": "k", "ttl": 60}, {"op": "delete", "key": "k", "ttl": 60},
+                   {"op": "put", "key": "k", "value": "v", "expires_at": 4102444800000},
+                   {"op": "put", "key": "k", "value": "v", "expires_at": "2001-01-01T00:00:00Z"},
                    {"op": "put", "key": "k", "value": "v", "expires_at": "x"}, {"op": "put", "key": "k", "value": "v", "x": 1},
                    {"op": "get", "key_b64": "A"}, {"op": "get", "key_b64": "AB=="}, {"op": "get", "key": "k", "rev": 1},
                    {"op": "check", "key": "k"}, {"op": "check", "key": "k", "rev": 0}, {"op": "check", "key": "k", "rev": -1},

@@ -2,7 +2,7 @@
  * that means the same. */
 #include "fuzz.h"
 
-#include "cli/dump_line_priv.h"
+#include "dump/line.h"
 
 #include "base/entry.h"
 #include "base/error.h"
@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     value = buf_slice(&line.value);
     if (line.end)
-        ensure(dump_line_end(line.count, line.hash, &text, &err) == QUERN_OK);
+        ensure(dump_line_end(line.count, line.hash, line.rev, &text, &err) == QUERN_OK);
     else
         ensure(dump_line_entry(buf_slice(&line.key), &value, line.expires_ms, &text, &err) ==
                QUERN_OK);

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "cli/dump_line_priv.h"
+#include "dump/line.h"
 #include "cli/load_priv.h"
 
 #include <stdio.h>
@@ -94,7 +94,7 @@ static void seal_dump(struct buf *dump)
         must(buf_append(dump, "\n", 1, &err) == QUERN_OK);
     for (size_t i = 0; i < dump->len; i++)
         lines += dump->data[i] == '\n';
-    must(dump_line_end(lines, XXH3_64bits(dump->data, dump->len), dump, &err) == QUERN_OK);
+    must(dump_line_end(lines, XXH3_64bits(dump->data, dump->len), 0, dump, &err) == QUERN_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,15 +1,18 @@
 /* test_base.c - promises of src/base/: numbers as bytes, the order of keys, batches, buffers,
  * errors, memory, grace periods, threads. */
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/batch.h"
 #include "base/buf.h"
 #include "base/codec.h"
 #include "base/entry.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/prefix.h"
 #include "base/rcu.h"
 #include "base/table_meta.h"
 #include "base/thread.h"
+#include "base/when.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -709,4 +712,206 @@ TEST(base_a_wait_with_a_deadline_ends)
     CHECK((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 >= 19);
     cond_done(&c.changed);
     mutex_done(&c.mu);
+}
+
+static struct quern_slice text_slice(const char *text)
+{
+    return (struct quern_slice){text, strlen(text)};
+}
+
+static void check_decodes(const char *text, enum base64 kind, struct quern_slice want)
+{
+    uint8_t to[16];
+
+    CHECK_EQ(base64_decode(text_slice(text), kind, to), want.len);
+    CHECK(memcmp(to, want.data, want.len) == 0);
+}
+
+TEST(base_base64_has_one_meaning)
+{
+    struct buf out OWNED_BUF = {0};
+    uint8_t to[16];
+    static const struct {
+        const char *bytes, *standard, *url;
+        size_t len;
+    } good[] = {
+        {"", "", "", 0},
+        {"f", "Zg==", "Zg", 1},
+        {"fo", "Zm8=", "Zm8", 2},
+        {"foo", "Zm9v", "Zm9v", 3},
+        {"foob", "Zm9vYg==", "Zm9vYg", 4},
+        {"\xfb\xff\xfe", "+//+", "-__-", 3},
+        {"\0\0", "AAA=", "AAA", 2},
+    };
+    static const char *const bad[] = {
+        "A",    "AAAAA", "A===", "=",    "====", "AA=",  "AB",     "AB==", "AAB",
+        "AAB=", "A A=",  "AA\n", "+_AA", "-/AA", "AA=A", "AA==AA", "Z*=="};
+    /* The dump knows one spelling. */
+    static const char *const other[] = {"Zg", "Zm8", "Zm9vYg", "-__-"};
+
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        struct quern_slice bytes = {good[i].bytes, good[i].len};
+
+        buf_clear(&out);
+        CHECK_OK(base64_append(&out, bytes, BASE64_STANDARD, &err), &err);
+        CHECK_BYTES(buf_slice(&out), good[i].standard);
+        buf_clear(&out);
+        CHECK_OK(base64_append(&out, bytes, BASE64_URL, &err), &err);
+        CHECK_BYTES(buf_slice(&out), good[i].url);
+        check_decodes(good[i].standard, BASE64_STANDARD, bytes);
+        check_decodes(good[i].standard, BASE64_EITHER, bytes);
+        check_decodes(good[i].url, BASE64_EITHER, bytes);
+        check_decodes(good[i].url, BASE64_URL, bytes);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        for (int kind = BASE64_STANDARD; kind <= BASE64_EITHER; kind++)
+            if (base64_decode(text_slice(bad[i]), (enum base64)kind, to) != SIZE_MAX)
+                tap_fail(__FILE__, __LINE__, "'%s' as %d", bad[i], kind);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(other); i++)
+        if (base64_decode(text_slice(other[i]), BASE64_STANDARD, to) != SIZE_MAX)
+            tap_fail(__FILE__, __LINE__, "'%s'", other[i]);
+    CHECK_EQ(base64_decode(text_slice("+/+/"), BASE64_URL, to), SIZE_MAX);
+}
+
+TEST(base_base64_reads_back_any_bytes_in_place)
+{
+    uint64_t random = tap_seed();
+
+    for (size_t len = 0; len < 70; len++) {
+        for (int kind = BASE64_STANDARD; kind <= BASE64_URL; kind++) {
+            struct buf text OWNED_BUF = {0};
+            uint8_t bytes[70];
+
+            for (size_t i = 0; i < len; i++)
+                bytes[i] = (uint8_t)tap_random(&random);
+            CHECK_OK(
+                base64_append(&text, (struct quern_slice){bytes, len}, (enum base64)kind, &err),
+                &err);
+            CHECK_EQ(base64_decode(buf_slice(&text), (enum base64)kind, text.data), len);
+            CHECK(len == 0 || memcmp(text.data, bytes, len) == 0);
+        }
+    }
+}
+
+TEST(base_moments_are_written_and_read_back)
+{
+    static const struct {
+        const char *text;
+        uint64_t ms;
+    } same[] = {{"1970-01-01T00:00:00.000Z", 0},
+                {"1970-01-01T00:00:00.001Z", 1},
+                {"1972-02-29T23:59:59.999Z", UINT64_C(68255999999)},
+                {"2000-02-29T00:00:00.000Z", UINT64_C(951782400000)},
+                {"2000-03-01T00:00:00.000Z", UINT64_C(951868800000)},
+                {"2026-11-22T12:34:56.789Z", UINT64_C(1795350896789)},
+                {"2100-03-01T00:00:00.000Z", UINT64_C(4107542400000)},
+                {"9999-12-31T23:59:59.999Z", WHEN_MS_MAX}},
+      other[] = {{"2026-11-22T12:34:56Z", UINT64_C(1795350896000)},
+                 {"2026-11-22t12:34:56.7z", UINT64_C(1795350896700)},
+                 {"2026-11-22 12:34:56.789999999Z", UINT64_C(1795350896789)},
+                 {"2026-11-22T14:34:56+02:00", UINT64_C(1795350896000)},
+                 {"2026-11-22T07:04:56-05:30", UINT64_C(1795350896000)}};
+    static const char *const bad[] = {"",
+                                      "2026",
+                                      "2026-11-22",
+                                      "2026-11-22T12:34:56",
+                                      "2026-11-22T12:34Z",
+                                      "2026-11-22T12:34:56.Z",
+                                      "2026-02-29T00:00:00Z",
+                                      "2100-02-29T00:00:00Z",
+                                      "2026-13-01T00:00:00Z",
+                                      "2026-00-01T00:00:00Z",
+                                      "2026-04-31T00:00:00Z",
+                                      "2026-01-00T00:00:00Z",
+                                      "2026-01-01T24:00:00Z",
+                                      "2026-01-01T00:60:00Z",
+                                      "2026-01-01T00:00:60Z",
+                                      "1969-12-31T23:59:59Z",
+                                      "2026-01-01T00:00:00Z ",
+                                      " 2026-01-01T00:00:00Z",
+                                      "2026-01-01T00:00:00+24:00",
+                                      "2026-01-01T00:00:00+0100",
+                                      "2026-1-1T00:00:00Z",
+                                      "+026-01-01T00:00:00Z",
+                                      "9999-12-31T23:59:59-00:01",
+                                      "1795350896000",
+                                      "2026-01-01T00:00:00ZZ",
+                                      "2026-01-01X00:00:00Z"};
+    char text[WHEN_BYTES + 1];
+    uint64_t ms, random = tap_seed();
+
+    for (size_t i = 0; i < ARRAY_LEN(same); i++) {
+        CHECK_EQ(when_write(same[i].ms, text), WHEN_BYTES);
+        if (strcmp(text, same[i].text) != 0)
+            tap_fail(__FILE__, __LINE__, "%s for %s", text, same[i].text);
+        CHECK(when_read(text_slice(text), &ms));
+        CHECK_EQ(ms, same[i].ms);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(other); i++) {
+        if (!when_read(text_slice(other[i].text), &ms) || ms != other[i].ms)
+            tap_fail(__FILE__, __LINE__, "%s", other[i].text);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        if (when_read(text_slice(bad[i]), &ms))
+            tap_fail(__FILE__, __LINE__, "'%s'", bad[i]);
+    }
+    for (unsigned i = 0; i < 20000; i++) {
+        uint64_t any = tap_random(&random) % (WHEN_MS_MAX + 1);
+
+        (void)when_write(any, text);
+        CHECK(when_read(text_slice(text), &ms) && ms == any);
+    }
+    (void)when_write(UINT64_MAX, text);
+    CHECK(strcmp(text, "9999-12-31T23:59:59.999Z") == 0);
+}
+
+TEST(base_spans_of_time_have_one_number_and_one_unit)
+{
+    static const struct {
+        const char *text;
+        uint64_t ms;
+    } good[] = {{"90", 90000},     {"90s", 90000},
+                {"1500ms", 1500},  {"15m", 900000},
+                {"12h", 43200000}, {"30d", UINT64_C(2592000000)},
+                {"0", 0},          {"253402300799", UINT64_C(253402300799000)}};
+    static const char *const bad[] = {
+        "",   "s",  "-1",  "+1",  "1.5",   "1 s",          " 1",
+        "1S", "1x", "1sm", "0x1", "1h30m", "253402300800", "99999999999999999999999"};
+    uint64_t ms;
+
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        if (!span_read(text_slice(good[i].text), &ms) || ms != good[i].ms)
+            tap_fail(__FILE__, __LINE__, "%s", good[i].text);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        if (span_read(text_slice(bad[i]), &ms))
+            tap_fail(__FILE__, __LINE__, "'%s'", bad[i]);
+    }
+}
+
+static void check_prefix(const char *prefix, size_t len, const char *end)
+{
+    struct quern_slice start = {"", 0}, until = {"", 0}, lower = text_slice("b"),
+                       upper = text_slice("c"), none = {"", 0};
+    struct buf after OWNED_BUF = {0}, again OWNED_BUF = {0};
+
+    CHECK_OK(prefix_end((struct quern_slice){prefix, len}, &after, &err), &err);
+    CHECK_BYTES(buf_slice(&after), end);
+    buf_clear(&after);
+    CHECK_OK(prefix_narrow((struct quern_slice){prefix, len}, &start, &until, &after, &err), &err);
+    CHECK_BYTES(until, end);
+    CHECK_EQ(start.len, len);
+    CHECK_OK(prefix_narrow(none, &lower, &upper, &again, &err), &err);
+    CHECK_BYTES(upper, "c");
+    CHECK_OK(prefix_narrow(text_slice("bb"), &lower, &upper, &again, &err), &err);
+    CHECK_BYTES(lower, "bb");
+    CHECK_BYTES(upper, "bc");
+}
+
+TEST(base_a_prefix_ends_above_all_its_keys)
+{
+    check_prefix("ab", 2, "ac");
+    check_prefix("a\xff\xff", 3, "b");
+    check_prefix("\xff\xff", 2, "");
 }

@@ -1,7 +1,7 @@
 /* test_cli.c - the parts of the command that touch neither store nor server. */
 #include "cli/bytes_priv.h"
 #include "cli/cli_priv.h"
-#include "cli/dump_line_priv.h"
+#include "dump/line.h"
 #include "cli/progress_priv.h"
 
 #include "base/entry.h"
@@ -133,31 +133,6 @@ TEST(cli_the_place_comes_from_option_then_environment_then_default)
     CHECK(!args_parse(4, (char **)two, &both, &args, &err));
 }
 
-TEST(cli_base64_reads_back_any_bytes_and_refuses_other_spellings)
-{
-    static const char *const bad[] = {
-        "A", "AA", "AAA", "AA=A", "A===", "====", "AAAA=", "AB==", "AAB=", "AA A", "AA-_", "AAA\n"};
-    uint64_t random = tap_seed();
-
-    for (size_t len = 0; len < 70; len++) {
-        uint8_t bytes[70];
-        struct buf text OWNED_BUF = {0}, back OWNED_BUF = {0};
-        struct quern_error err;
-
-        for (size_t i = 0; i < len; i++)
-            bytes[i] = (uint8_t)tap_random(&random);
-        CHECK_OK(bytes_to_base64(slice_of(bytes, len), &text, &err), &err);
-        CHECK_OK(bytes_of_base64(buf_slice(&text), &back, &err), &err);
-        CHECK(key_equal(buf_slice(&back), slice_of(bytes, len)));
-    }
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct buf back OWNED_BUF = {0};
-        struct quern_error err;
-
-        CHECK_CODE(bytes_of_base64(QUERN_STR(bad[i]), &back, &err), QUERN_INVALID);
-    }
-}
-
 TEST(cli_escapes_keep_a_line_a_line)
 {
     static const struct {
@@ -191,8 +166,6 @@ TEST(cli_no_bytes_become_no_text)
 
     CHECK_OK(bytes_to_escaped(none, &text, &err), &err);
     CHECK_OK(bytes_to_percent(none, &text, &err), &err);
-    CHECK_OK(bytes_to_base64(none, &text, &err), &err);
-    CHECK_OK(bytes_of_base64(none, &text, &err), &err);
     CHECK_OK(bytes_of_hex(none, &text, &err), &err);
     CHECK_EQ(text.len, 0);
 }
@@ -204,24 +177,6 @@ TEST(cli_percent_encoding_leaves_only_unreserved_letters)
 
     CHECK_OK(bytes_to_percent(slice_of("a/b c+\xff\0~", 9), &text, &err), &err);
     CHECK_BYTES(buf_slice(&text), "a%2Fb%20c%2B%FF%00~");
-}
-
-TEST(cli_the_end_of_a_prefix_is_above_all_its_keys)
-{
-    struct buf end OWNED_BUF = {0};
-    struct quern_error err;
-    bool exists;
-
-    CHECK_OK(prefix_end(QUERN_STR("ab"), &end, &exists, &err), &err);
-    CHECK(exists);
-    CHECK_BYTES(buf_slice(&end), "ac");
-    buf_clear(&end);
-    CHECK_OK(prefix_end(QUERN_STR("a\xff\xff"), &end, &exists, &err), &err);
-    CHECK(exists);
-    CHECK_BYTES(buf_slice(&end), "b");
-    buf_clear(&end);
-    CHECK_OK(prefix_end(QUERN_STR("\xff\xff"), &end, &exists, &err), &err);
-    CHECK(!exists);
 }
 
 TEST(cli_a_dump_line_reads_back_what_was_written)
@@ -264,8 +219,12 @@ TEST(cli_a_dump_line_spells_utf8_as_text_and_the_rest_in_base64)
     CHECK_BYTES(buf_slice(&text),
                 "{\"key\":\"a\",\"value_b64\":\"AP8=\",\"expires_ms\":1700000000123}\n");
     buf_clear(&text);
-    CHECK_OK(dump_line_end(17, 0xabc, &text, &err), &err);
+    CHECK_OK(dump_line_end(17, 0xabc, 0, &text, &err), &err);
     CHECK_BYTES(buf_slice(&text), "{\"end\":true,\"count\":17,\"xxh3\":\"0000000000000abc\"}\n");
+    buf_clear(&text);
+    CHECK_OK(dump_line_end(0, 1, 9, &text, &err), &err);
+    CHECK_BYTES(buf_slice(&text),
+                "{\"end\":true,\"rev\":9,\"count\":0,\"xxh3\":\"0000000000000001\"}\n");
 }
 
 TEST(cli_a_damaged_dump_line_is_refused)
@@ -297,6 +256,12 @@ TEST(cli_a_damaged_dump_line_is_refused)
         "{\"end\":true,\"count\":1,\"xxh3\":\"0123456789abcdeg\"}",
         "{\"end\":true,\"count\":1,\"xxh3\":\"0123456789abcdef\",\"key\":\"a\"}",
         "{\"key\":\"\xff\",\"value\":\"\"}",
+        "{\"end\":true,\"count\":1,\"xxh3\":\"0123456789abcdef\",\"rev\":-1}",
+        "{\"end\":true,\"count\":1,\"xxh3\":\"0123456789abcdef\",\"rev\":1,\"x\":1}",
+        "{\"key\":\"a\",\"value\":\"\",\"expires_at\":\"tomorrow\"}",
+        "{\"key\":\"a\",\"value\":\"\",\"expires_at\":1700000000123}",
+        "{\"key\":\"a\",\"value\":\"\",\"expires_at\":\"1970-01-01T00:00:00Z\"}",
+        "{\"key\":\"a\",\"value\":\"\",\"expires_at\":\"2026-11-22T12:00:00Z\",\"expires_ms\":1}",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -308,6 +273,18 @@ TEST(cli_a_damaged_dump_line_is_refused)
             return;
         }
     }
+}
+
+TEST(cli_an_expiry_may_be_written_as_a_date)
+{
+    struct dump_line line OWNED_DUMP_LINE = {0};
+    struct quern_error err;
+
+    CHECK_OK(dump_line_parse(QUERN_STR("{\"key\":\"a\",\"value\":\"\",\"expires_at\":"
+                                       "\"2026-11-22T12:34:56.789Z\"}"),
+                             &line, &err),
+             &err);
+    CHECK_EQ(line.expires_ms, UINT64_C(1795350896789));
 }
 
 TEST(cli_a_progress_line_fits_its_width_at_any_size)

@@ -1,26 +1,29 @@
-/* dump_line.c - the lines of a dump: JSON, one entry each, and a last line that proves it whole.
+/* line.c - the lines of a dump: JSON, one entry each, and a last line that proves it whole.
  *
  *     {"key":"fruit","value":"apple"}
  *     {"key_b64":"/wA=","value":""}                   bytes that are no UTF-8, in base64
- *     {"key":"a","value":"b","expires_ms":17000000}   milliseconds since 1970; without: never
+ *     {"key":"a","value":"b","expires_ms":17000000}   milliseconds since 1970; without: never.
+ *                                                     "expires_at" in RFC 3339 is read as well
  *     {"end":true,"count":2,"xxh3":"0123456789abcdef"}
  *
- * The hash is XXH3 (64 bits, seed 0) over every byte before the last line. A line holds each name
+ * A server that writes one adds to the last line its "rev". The hash is XXH3 (64 bits, seed 0) over every byte before the last line. A line holds each name
  * once and no name that is not listed here: a member that a later version adds must not be dropped
  * in silence. */
-#include "cli/dump_line_priv.h"
-
-#include "cli/bytes_priv.h"
+#include "dump/line.h"
 
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/entry.h"
 #include "base/error.h"
+#include "base/utf8.h"
+#include "base/when.h"
 
 #include <quern/quern.h>
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static void json_free(json_t *json)
 {
@@ -39,12 +42,19 @@ static enum quern_code take_bytes(const json_t *json, bool base64, size_t bytes_
                                   struct buf *out, struct quern_error *err)
 {
     struct quern_slice text;
+    size_t n;
 
     if (!json_is_string(json))
         return err_set(err, QUERN_INVALID, "not a string");
     text = slice_of(json_string_value(json), json_string_length(json));
-    if (base64 ? bytes_of_base64(text, out, err) : buf_append(out, text.data, text.len, err))
+    if (buf_append(out, text.data, text.len, err))
         return err->code;
+    if (base64) {
+        n = base64_decode(buf_slice(out), BASE64_STANDARD, out->data);
+        if (n == SIZE_MAX)
+            return err_set(err, QUERN_INVALID, "not base64");
+        out->len = n;
+    }
     if (out->len > bytes_max)
         return err_set(err, QUERN_INVALID, "%zu bytes, at most %zu fit", out->len, bytes_max);
     return QUERN_OK;
@@ -53,13 +63,28 @@ static enum quern_code take_bytes(const json_t *json, bool base64, size_t bytes_
 /* Sixteen hexadecimal digits. */
 static enum quern_code take_hash(const json_t *json, uint64_t *hash, struct quern_error *err)
 {
-    struct buf bytes OWNED_BUF = {0};
+    const char *text = json_string_value(json);
+    char *end = NULL;
 
-    if (!json_is_string(json) || json_string_length(json) != 16)
+    if (text == NULL || json_string_length(json) != 16 ||
+        strspn(text, "0123456789abcdefABCDEF") != 16)
         return err_set(err, QUERN_INVALID, "not 16 hex digits");
-    if (bytes_of_hex(slice_of(json_string_value(json), 16), &bytes, err))
-        return err->code;
-    *hash = get_u64be(bytes.data);
+    *hash = strtoull(text, &end, 16);
+    return QUERN_OK;
+}
+
+static enum quern_code take_expiry(const json_t *json, bool text, uint64_t *ms,
+                                   struct quern_error *err)
+{
+    if (text) {
+        if (!json_is_string(json) ||
+            !when_read(slice_of(json_string_value(json), json_string_length(json)), ms) || *ms == 0)
+            return err_set(err, QUERN_INVALID, "expires_at: not like 2026-11-22T12:00:00Z");
+        return QUERN_OK;
+    }
+    if (!json_is_integer(json) || json_integer_value(json) <= 0)
+        return err_set(err, QUERN_INVALID, "expires_ms: not a number above 0");
+    *ms = (uint64_t)json_integer_value(json);
     return QUERN_OK;
 }
 
@@ -81,11 +106,11 @@ static enum quern_code parse_entry(json_t *json, struct dump_line *line, struct 
             value = true;
             if (take_bytes(member, base64, QUERN_VALUE_BYTES_MAX, &line->value, err))
                 return err_in(err, "%s", name);
-        } else if (!expires && strcmp(name, "expires_ms") == 0) {
+        } else if (!expires &&
+                   (strcmp(name, "expires_ms") == 0 || strcmp(name, "expires_at") == 0)) {
             expires = true;
-            if (!json_is_integer(member) || json_integer_value(member) <= 0)
-                return err_set(err, QUERN_INVALID, "expires_ms: not a number above 0");
-            line->expires_ms = (uint64_t)json_integer_value(member);
+            if (take_expiry(member, name[sizeof("expires_") - 1] == 'a', &line->expires_ms, err))
+                return err->code;
         } else {
             return err_set(err, QUERN_INVALID, "member \"%.40s\" is not expected here", name);
         }
@@ -99,14 +124,18 @@ static enum quern_code parse_entry(json_t *json, struct dump_line *line, struct 
 
 static enum quern_code parse_end(json_t *json, struct dump_line *line, struct quern_error *err)
 {
-    const json_t *count = json_object_get(json, "count");
+    const json_t *count = json_object_get(json, "count"), *rev = json_object_get(json, "rev");
 
-    if (json_object_size(json) != 3 || !json_is_true(json_object_get(json, "end")))
+    if (json_object_size(json) != (rev != NULL ? 4 : 3) ||
+        !json_is_true(json_object_get(json, "end")))
         return err_set(err, QUERN_INVALID, "an end line has \"end\":true, \"count\" and \"xxh3\"");
     if (!json_is_integer(count) || json_integer_value(count) < 0)
         return err_set(err, QUERN_INVALID, "count: not a number");
+    if (rev != NULL && (!json_is_integer(rev) || json_integer_value(rev) < 0))
+        return err_set(err, QUERN_INVALID, "rev: not a number");
     line->end = true;
     line->count = (uint64_t)json_integer_value(count);
+    line->rev = (quern_seq)json_integer_value(rev); /* 0 of NULL */
     if (take_hash(json_object_get(json, "xxh3"), &line->hash, err))
         return err_in(err, "xxh3");
     return QUERN_OK;
@@ -192,7 +221,7 @@ static enum quern_code append_member(struct buf *out, const char *name, struct q
         if (buf_reserve(out, length, err))
             return err->code;
         out->len = (size_t)(put_escaped(out->data + out->len, bytes) - out->data);
-    } else if (bytes_to_base64(bytes, out, err)) {
+    } else if (base64_append(out, bytes, BASE64_STANDARD, err)) {
         return err->code;
     }
     return buf_append(out, "\"", 1, err);
@@ -213,13 +242,16 @@ enum quern_code dump_line_entry(struct quern_slice key, const struct quern_slice
     return buf_append(out, "}\n", 2, err);
 }
 
-enum quern_code dump_line_end(uint64_t count, uint64_t hash, struct buf *out,
+enum quern_code dump_line_end(uint64_t count, uint64_t hash, quern_seq rev, struct buf *out,
                               struct quern_error *err)
 {
-    char line[128];
-    int len =
-        snprintf(line, sizeof(line),
-                 "{\"end\":true,\"count\":%" PRIu64 ",\"xxh3\":\"%016" PRIx64 "\"}\n", count, hash);
+    char line[128], told[32] = "";
+    int len;
 
+    if (rev != 0)
+        (void)snprintf(told, sizeof(told), "\"rev\":%" PRIu64 ",", rev);
+    len = snprintf(line, sizeof(line),
+                   "{\"end\":true,%s\"count\":%" PRIu64 ",\"xxh3\":\"%016" PRIx64 "\"}\n", told,
+                   count, hash);
     return buf_append(out, line, (size_t)len, err);
 }

@@ -1,7 +1,7 @@
-/* dump_line_priv.h - one line of a dump as bytes: pure functions, fuzzed. The format stands in
- * dump_line.c. */
-#ifndef CLI_DUMP_LINE_PRIV_H
-#define CLI_DUMP_LINE_PRIV_H
+/* line.h - one line of a dump as bytes: pure functions, fuzzed. The format stands in
+ * line.c. */
+#ifndef DUMP_LINE_H
+#define DUMP_LINE_H
 
 #include "base/buf.h"
 
@@ -10,6 +10,7 @@ struct dump_line {
     bool end;              /* the last line: `count` and `hash` hold */
     uint64_t count;        /* entries before it */
     uint64_t hash;         /* XXH3 of all bytes before it, newlines included */
+    quern_seq rev;         /* of the store that was dumped; 0: not said */
     struct buf key, value; /* otherwise: the entry */
     uint64_t expires_ms;   /* of it; 0: never */
 };
@@ -24,7 +25,8 @@ void dump_line_done(struct dump_line *line);
 MUST_USE enum quern_code dump_line_entry(struct quern_slice key, const struct quern_slice *value,
                                          uint64_t expires_ms, struct buf *out,
                                          struct quern_error *err);
-MUST_USE enum quern_code dump_line_end(uint64_t count, uint64_t hash, struct buf *out,
-                                       struct quern_error *err);
+/* `rev` 0: without. */
+MUST_USE enum quern_code dump_line_end(uint64_t count, uint64_t hash, quern_seq rev,
+                                       struct buf *out, struct quern_error *err);
 
 #endif

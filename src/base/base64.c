@@ -1,15 +1,13 @@
 /* base64.c - bytes as letters: RFC 4648.
  *
- * Three bytes are four letters of six bits. Decoding takes both alphabets, since clients have either
- * at hand, but a text that keeps to neither is refused, and so are bits that encode nothing: every
- * text has one meaning. */
-#include "http/http.h"
+ * Three bytes are four letters of six bits. Bits that encode nothing are refused: every text has one
+ * meaning. */
+#include "base/base64.h"
 
-#include <string.h>
-
-enum quern_code http_base64(struct buf *out, struct quern_slice from, bool url,
-                            struct quern_error *err)
+enum quern_code base64_append(struct buf *out, struct quern_slice from, enum base64 kind,
+                              struct quern_error *err)
 {
+    bool url = kind == BASE64_URL;
     const char *letters = url ? "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
                               : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const uint8_t *s = from.data;
@@ -48,7 +46,7 @@ static int letter_value(uint8_t c, bool *standard, bool *url)
     return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
 }
 
-size_t http_base64_decode(struct quern_slice from, void *to)
+size_t base64_decode(struct quern_slice from, enum base64 kind, void *to)
 {
     const uint8_t *s = from.data;
     uint8_t *out = to;
@@ -57,6 +55,8 @@ size_t http_base64_decode(struct quern_slice from, void *to)
     uint32_t bits = 0;
     unsigned have = 0;
 
+    if (kind == BASE64_STANDARD && len % 4 != 0)
+        return SIZE_MAX;
     if (len > 0 && len % 4 == 0 && s[len - 1] == '=')
         len -= s[len - 2] == '=' ? 2 : 1;
     if (len % 4 == 1)
@@ -73,7 +73,8 @@ size_t http_base64_decode(struct quern_slice from, void *to)
             out[n++] = (uint8_t)(bits >> have);
         }
     }
-    if ((standard && url) || (bits & ((1u << have) - 1)) != 0)
+    if ((standard && url) || (url && kind == BASE64_STANDARD) || (standard && kind == BASE64_URL) ||
+        (bits & ((1u << have) - 1)) != 0)
         return SIZE_MAX;
     return n;
 }
