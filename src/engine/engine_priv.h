@@ -3,7 +3,7 @@
  *   commit.c    commit queue: one leader at a time, for a group of writers
  *   write.c     the group: encoded, logged, applied, published
  *   update.c    writes that depend on what is there
- *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
+ *   read.c      point reads        scan.c, scan_build.c  cursors for users   count.c  key ranges
  *   cuts.c      range deletes, which are no entries
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at

@@ -271,25 +271,6 @@ static enum quern_code keep_holes(struct repair *r, const struct batch_ref *batc
     return QUERN_OK;
 }
 
-/* The merge of all has them do their work. */
-static enum quern_code take_cuts(struct repair *r, const struct batch_ref *batch, quern_seq seq,
-                                 struct quern_error *err)
-{
-    struct buf list OWNED_BUF = {0};
-    struct cuts *all;
-
-    if (cuts_gather(&list, batch, seq, err))
-        return err->code;
-    if (list.len == 0)
-        return QUERN_OK;
-    if (cuts_new(r->cuts, (const struct cut *)(const void *)list.data,
-                 list.len / sizeof(struct cut), (struct cut_pins){NULL, 0}, &all, err))
-        return err->code;
-    cuts_unref(r->cuts);
-    r->cuts = all;
-    return QUERN_OK;
-}
-
 static enum quern_code apply(struct log *log, const struct batch_ref *batch, quern_seq seq,
                              struct quern_error *err)
 {
@@ -300,7 +281,7 @@ static enum quern_code apply(struct log *log, const struct batch_ref *batch, que
         return err->code;
     if (log->mem == NULL && mem_new(needed > MEM_BYTES ? needed : MEM_BYTES, NULL, &log->mem, err))
         return err->code;
-    if (take_cuts(log->repair, batch, seq, err) || cuts_own(batch, &own, err))
+    if (cuts_take(log->repair, batch, seq, err) || cuts_own(batch, &own, err))
         return err->code;
     mem_apply_cut(log->mem, batch, seq, own);
     if (seq > log->repair->seq_max)

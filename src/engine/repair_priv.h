@@ -43,6 +43,10 @@ void holes_settle(struct repair *r); /* once, before in_hole() */
 bool in_hole(const struct repair *r, struct quern_slice key);
 void holes_done(struct repair *r);
 
+/* The range deletes of a batch of number `seq`: the merge of all has them do their work. */
+MUST_USE enum quern_code cuts_take(struct repair *r, const struct batch_ref *batch, quern_seq seq,
+                                   struct quern_error *err);
+
 /* One cursor over all sources, first and next only. They stay until it is freed. */
 MUST_USE enum quern_code sources_merge(struct repair *r, struct iter **out,
                                        struct quern_error *err);
