@@ -17,8 +17,9 @@
  * besides. */
 #define DEAD_SHARE 4
 
-/* So many pieces of cuts, and one or eight for each table, make a merge due that takes them away: at the
- * next look, and at once. It reads every table that they touch, so a large store waits for more. */
+/* So many pieces of cuts, and one or eight for each table, make a merge due that takes them away:
+ * at the next look, and at once. It reads every table that they touch, so a large store waits for
+ * more. */
 #define CUTS_LOOK 64
 #define CUTS_MANY 4096
 
@@ -251,9 +252,9 @@ static struct compact_job *settle(const struct manifest_state *state, const stru
     return begin(jobs, state, need, 0, s->deepest, s->deepest + 1, 0, numbers);
 }
 
-/* What cuts hide goes when the store is idle, or when there are so many of them that lists grow long:
- * by a merge of all that they touch, if nobody sees what they hide. What lies wholly in them has gone
- * unread before that. */
+/* What cuts hide goes when the store is idle, or when there are so many of them that lists grow
+ * long: by a merge of all that they touch, if nobody sees what they hide. What lies wholly in them
+ * has gone unread before that. */
 static struct compact_job *clear_cuts(const struct manifest_state *state, const struct shape *s,
                                       struct compact_jobs *jobs, const struct compact_need *need,
                                       struct manifest *numbers)

@@ -2,7 +2,8 @@
  *
  * Where a single run holds all there is in the range, and its tables have one living version of
  * each key, none of which has expired, the difference of two ranks is the answer: the index knows
- * running counts. That goes for what lies between cuts too, and for what came after them. Otherwise the range is walked, without looking at values. */
+ * running counts. That goes for what lies between cuts too, and for what came after them. Otherwise
+ * the range is walked, without looking at values. */
 #include "engine/scan_priv.h"
 
 static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it, bool *touches,

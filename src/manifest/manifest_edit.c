@@ -76,7 +76,8 @@ struct number_row {
     size_t offset; /* in struct manifest_table */
 };
 
-/* The tier, a uint32_t, is apart, and cut_seq, which need not be there. Positions are the bits of `seen` in table_decode(). */
+/* The tier, a uint32_t, is apart, and cut_seq, which need not be there. Positions are the bits of
+ * `seen` in table_decode(). */
 static const struct number_row numbers[] = {
     {TABLE_NO, offsetof(struct manifest_table, meta.table_no)},
     {TABLE_RUN_NO, offsetof(struct manifest_table, run_no)},
