@@ -22,15 +22,21 @@ static const char overview[] =
     "    repair FROM TO      copy what is sound of a damaged store into a new one\n"
     "    compact             merge everything into one sorted run\n"
     "    checkpoint DIR      a copy in moments, by hard links\n"
+    "    token create FILE NAME, token list FILE, token revoke FILE NAME\n"
+    "                        the tokens of a server, for its --token-file\n"
     "\n"
     "Where the store is\n"
     "    --db DIR            the directory; no other process may have it open\n"
-    "    --url URL           a running quernd, such as http://127.0.0.1:8080\n"
-    "                        (get, set, del, stats and load)\n"
+    "    --url URL           a running quernd, such as http://127.0.0.1:8080 or\n"
+    "                        unix:/run/quern/http.sock (get, set, del, stats and load)\n"
+    "    --token-file FILE   show the server the token in FILE, which nobody else may read;\n"
+    "                        without it QUERN_TOKEN from the environment\n"
     "    --cacert FILE       for an https:// URL: the CA to trust instead of the system's\n"
+    "    --cert FILE         so too: the certificate to show, and its key, in one file\n"
     "    Without either: QUERN_URL from the environment, else QUERN_DB, else ./data\n"
     "\n"
     "For every verb\n"
+    "    --database N        with --db: 0 to 15, of get, set, del, scan, count, dump, load (0)\n"
     "    --json              answer in JSON\n"
     "    --help, -h          help of the verb\n"
     "    --version, -V       version of the program\n"
@@ -92,7 +98,7 @@ static const char del_help[] =
     "quern compact.\n"
     "\n";
 static const char del_more_help[] =
-    "    --all               every key there is: without bounds nothing is removed\n"
+    "    --all               every key of the database: without bounds nothing is removed\n"
     "    --sync              return when it survives loss of power; a directory is in any case\n"
     "                        synced before the command ends\n"
     "\n"
@@ -169,11 +175,13 @@ static const char checkpoint_help[] =
     "system and must not exist. It opens like any store: quern --db DIR count\n";
 
 static const char dump_help[] =
-    "quern dump [FILE] - write all entries as JSON lines, in key order, as of one moment\n"
+    "quern dump [FILE] - write all entries as JSON lines, one database after the other, in key\n"
+    "order, as of one moment\n"
     "\n"
     "    {\"key\":\"a\",\"value\":\"1\"}\n"
     "    {\"key_b64\":\"/w==\",\"value\":\"\"}                     bytes that are no UTF-8, in "
     "base64\n"
+    "    {\"key\":\"a\",\"value\":\"1\",\"database\":3}       of another database than 0\n"
     "    {\"end\":true,\"count\":2,\"xxh3\":\"0123456789abcdef\"}  the last line seals what is "
     "before\n"
     "\n"
@@ -181,6 +189,7 @@ static const char dump_help[] =
     "A FILE that is a device or a pipe is written to as it stands.\n"
     "\n";
 static const char dump_more_help[] =
+    "    --database N        that database alone\n"
     "    --read-only         write nothing to the store, not even a lock file\n"
     "\n"
     "    quern dump | gzip > backup.gz\n";
@@ -192,12 +201,31 @@ static const char load_help[] =
     "that was cut short or changed is an error (exit code 6), after saying how many entries were\n"
     "loaded until then.\n"
     "\n"
+    "    --database N        all into that database, whatever the lines say\n"
     "    --no-end            lines made by hand: do without the last line's count and checksum\n"
     "    --sync              sync after each batch of about 1000; in any case all is synced\n"
     "                        at the end\n"
     "    --json              {\"loaded\":N}\n"
     "\n"
     "    zcat backup.gz | quern --db other load\n";
+
+static const char token_help[] =
+    "quern token - the tokens that clients of a quernd must show (quernd --token-file FILE)\n"
+    "\n"
+    "    token create FILE NAME   make a token, add its hash to FILE (made if missing), print it.\n"
+    "                             It is kept nowhere: this is the only time it is seen\n"
+    "    token list FILE          name, scopes, expiry and keys of each\n"
+    "    token revoke FILE NAME   take it out\n"
+    "\n"
+    "A running server reads FILE again by itself within some seconds, and at SIGHUP.\n"
+    "\n"
+    "    --scopes LIST       read, write and admin, with commas (read)\n"
+    "    --prefix P          only keys that begin with P; the file may list several\n"
+    "    --hex               P is written in hex: 00ff\n"
+    "    --expires WHEN      90d, 12h, or a date as 2027-01-31 (never)\n"
+    "    --json              one JSON object, or one a token\n"
+    "\n"
+    "    quern token create /etc/quern/tokens app --scopes read,write --prefix app/\n";
 
 void help_print(enum cli_verb verb, FILE *to)
 {
@@ -246,6 +274,9 @@ void help_print(enum cli_verb verb, FILE *to)
         break;
     case VERB_LOAD:
         before = load_help;
+        break;
+    case VERB_TOKEN:
+        before = token_help;
         break;
     }
     (void)fputs(before, to);

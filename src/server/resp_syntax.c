@@ -19,6 +19,10 @@
 static const struct {
     const char *name, *syntax;
 } syntaxes[] = {
+    {"acl|cat", "[category]"},
+    {"acl|deluser", "username ..."},
+    {"acl|getuser", "username"},
+    {"acl|setuser", "username [rule ...]"},
     {"append", "key value"},
     {"auth", "[username] password"},
     {"bgsave", "[SCHEDULE]"},
@@ -64,6 +68,7 @@ static const struct {
     {"info", "[section ...]"},
     {"keys", "pattern"},
     {"latency|histogram", "[command ...]"},
+    {"latency|history", "event"},
     {"latency|reset", "[event ...]"},
     {"lcs", "key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]"},
     {"memory|usage", "key [SAMPLES count]"},

@@ -13,14 +13,17 @@
 #define SERVER_SERVER_H
 
 #include "server/gate.h"
+#include "server/guard.h"
 #include "server/hosts.h"
 #include "server/options.h"
+#include "server/slowlog.h"
 #include "server/stop.h"
 
 #include <stdatomic.h>
 
 struct loop;
 struct resp_shared;
+struct sink;
 struct tls_keys;
 
 /* What a connection speaks; it follows from the port it came to. */
@@ -49,8 +52,11 @@ struct server {
     struct quern
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
-    struct gate gate; /* locks itself */
-    struct stop stop; /* locks itself */
+    struct gate gate;        /* locks itself */
+    struct guard guard;      /* locks itself */
+    struct stop stop;        /* locks itself */
+    struct slowlog slowlog;  /* locks itself */
+    struct sink *access_log; /* locks itself; NULL: there is none */
     struct loop **loops;
     unsigned loop_count;
     struct resp_shared *resp;      /* locks itself */

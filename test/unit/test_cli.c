@@ -115,8 +115,8 @@ TEST(cli_a_mistyped_word_gets_a_hint)
 
 TEST(cli_the_place_comes_from_option_then_environment_then_default)
 {
-    static const struct cli_environment both = {"/env/db", "http://env"};
-    static const struct cli_environment only_db = {"/env/db", ""};
+    static const struct cli_environment both = {"/env/db", "http://env", NULL};
+    static const struct cli_environment only_db = {"/env/db", "", NULL};
     static const char *count[] = {"quern", "count"}, *db[] = {"quern", "count", "--db", "d"},
                       *two[] = {"quern", "count", "--db=d", "--url=u"};
     struct cli_args args;
@@ -196,7 +196,7 @@ TEST(cli_a_dump_line_reads_back_what_was_written)
 
         for (size_t i = 0; i < sizeof(bytes); i++)
             bytes[i] = (uint8_t)tap_random(&random) & mask;
-        CHECK_OK(dump_line_entry(key, &value, expires_ms, &text, &err), &err);
+        CHECK_OK(dump_line_entry(0, key, &value, expires_ms, &text, &err), &err);
         CHECK_EQ(text.data[text.len - 1], '\n');
         CHECK(memchr(text.data, '\n', text.len - 1) == NULL);
         CHECK_OK(dump_line_parse(slice_of(text.data, text.len - 1), &line, &err), &err);
@@ -212,10 +212,10 @@ TEST(cli_a_dump_line_spells_utf8_as_text_and_the_rest_in_base64)
     struct quern_slice value = slice_of("\x00\xff", 2);
     struct quern_error err;
 
-    CHECK_OK(dump_line_entry(QUERN_STR("gr\xc3\xbc\x01"), &value, 0, &text, &err), &err);
+    CHECK_OK(dump_line_entry(0, QUERN_STR("gr\xc3\xbc\x01"), &value, 0, &text, &err), &err);
     CHECK_BYTES(buf_slice(&text), "{\"key\":\"gr\xc3\xbc\\u0001\",\"value_b64\":\"AP8=\"}\n");
     buf_clear(&text);
-    CHECK_OK(dump_line_entry(QUERN_STR("a"), &value, 1700000000123, &text, &err), &err);
+    CHECK_OK(dump_line_entry(0, QUERN_STR("a"), &value, 1700000000123, &text, &err), &err);
     CHECK_BYTES(buf_slice(&text),
                 "{\"key\":\"a\",\"value_b64\":\"AP8=\",\"expires_ms\":1700000000123}\n");
     buf_clear(&text);
