@@ -308,6 +308,10 @@ struct quern_hand {
  *   source   src/engine/commit.c */
 QUERN_API void quern_hand_over(struct quern *db, struct quern_hand *hand);
 
+/* How much the last writes were slowed because flushes and merges are behind: 0, not at all, to 100.
+ * At 50 a byte takes as long to write as it takes to flush. Any thread; costs nothing. */
+QUERN_API unsigned quern_pressure(struct quern *db);
+
 /* Make every write that has returned durable.
  *   errors   UNKNOWN, READ_ONLY, CLOSED */
 QUERN_API QUERN_CHECK enum quern_code quern_sync(struct quern *db, struct quern_error *err);
@@ -337,8 +341,9 @@ QUERN_API void quern_value_done(struct quern_value *value);
 
 struct quern_read_opts {
     const struct quern_snapshot *snapshot; /* NULL: now */
-    bool
-        cached; /* never wait for the disk: BUSY where something would have to be read from there */
+    /* Never wait for the disk: BUSY where something would have to be read from there. */
+    bool cached;
+    size_t bytes_max; /* not 0: BUSY for a longer value. quern_multi_get() alone looks at it */
     uint8_t database;
 };
 

@@ -11,6 +11,7 @@
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
+#include "server/guard.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -122,7 +123,7 @@ enum quern_code transaction_run(struct call *k, struct resp_call *rc)
         k->command = q->command;
         k->args = q->args;
         k->argc = q->argc;
-        if (q->command->where != HERE)
+        if (command_in_update(q->command))
             code = q->command->run(k);
         if (code != QUERN_OK)
             return code;
@@ -143,7 +144,8 @@ static void run_queued_here(struct conn *c, struct queued *q, struct resp_out *o
                      .argc = q->argc,
                      .out = *out,
                      .value = &c->loop->value,
-                     .err = &err};
+                     .err = &err,
+                     .sees_all = guard_sees_all(c)};
     enum quern_code code;
 
     err_clear(&err);
@@ -163,7 +165,7 @@ void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *ou
     }
     resp_put_array(out, rc->transaction.count);
     for (struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
-        if (q->command->where == HERE)
+        if (!command_in_update(q->command))
             run_queued_here(c, q, out);
         else
             resp_put_raw(out, rc->reply.data + from, q->reply_to - from);
@@ -204,7 +206,7 @@ enum quern_code cmd_discard(struct call *k)
 static bool is_idle(const struct transaction *t)
 {
     for (const struct queued *q = t->first; q != NULL; q = q->next) {
-        if (q->command->where != HERE)
+        if (command_in_update(q->command))
             return false;
     }
     return t->watched == NULL;

@@ -29,7 +29,8 @@ static const struct command acl_subs[] = {
     {"list", 2, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "What all users may do", HERE, 0,
      cmd_acl_list, NULL, 0, "acl"},
     {"setuser", -3, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0",
-     "Make or change a user, until the token file is read again", HERE, 0, cmd_acl_setuser, NULL, 0, "acl"},
+     "Make or change a user, until the token file is read again", HERE, 0, cmd_acl_setuser, NULL, 0,
+     "acl"},
     {"users", 2, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "The names of all users", HERE, 0,
      cmd_acl_users, NULL, 0, "acl"},
     {"whoami", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.0.0",
@@ -189,7 +190,7 @@ const struct command commands[] = {
     {"copy", -3, CMD_WRITE | CMD_DENYOOM, 1, 2, 1, GROUP_GENERIC, "6.2.0",
      "Copy a value to another key", UPDATE, 0, cmd_copy, NULL, 0, NULL},
     {"dbsize", 1, CMD_READONLY | CMD_FAST, 0, 0, 0, GROUP_SERVER, "1.0.0",
-     "How many keys there are", HERE, 0, cmd_dbsize, NULL, 0, NULL},
+     "How many keys there are", WALK, 0, cmd_dbsize, NULL, 0, NULL},
     {"decr", 2, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0",
      "Subtract one from a number", UPDATE, 0, cmd_decr, NULL, 0, NULL},
     {"decrby", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0",
@@ -235,10 +236,10 @@ const struct command commands[] = {
      "Add to a number", UPDATE, 0, cmd_incrby, NULL, 0, NULL},
     {"incrbyfloat", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "2.6.0",
      "Add to a number with a point", UPDATE, 0, cmd_incrbyfloat, NULL, 0, NULL},
-    {"info", -1, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "1.0.0", "How the server is", HERE,
+    {"info", -1, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "1.0.0", "How the server is", WALK,
      0, cmd_info, NULL, 0, NULL},
     {"keys", 2, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "1.0.0",
-     "The keys that match a pattern, in order", HERE, 0, cmd_keys, NULL, 0, NULL},
+     "The keys that match a pattern, in order", WALK, 0, cmd_keys, NULL, 0, NULL},
     {"lastsave", 1, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "When a write was last made durable", HERE, 0, cmd_lastsave, NULL, 0, NULL},
     {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "How long commands take", HERE, 0, NULL,
@@ -280,17 +281,17 @@ const struct command commands[] = {
     {"pttl", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
      "Milliseconds until a key expires; -1: never, -2: no key", READ, 0, cmd_pttl, NULL, 0, NULL},
     {"quern.count", 3, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "7.0.0",
-     "How many keys there are from start on and before end", HERE, 0, cmd_quern_count, NULL, 0,
+     "How many keys there are from start on and before end", WALK, 0, cmd_quern_count, NULL, 0,
      NULL},
     {"quern.range", -3, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "7.0.0",
-     "Keys from start on and before end, with their values, in order", HERE, 0, cmd_quern_range,
+     "Keys from start on and before end, with their values, in order", WALK, 0, cmd_quern_range,
      NULL, 0, NULL},
     {"quern.stats", 1, CMD_READONLY, 0, 0, 0, GROUP_SERVER, "7.0.0",
      "What GET /stats tells of the store, as JSON", HERE, 0, cmd_quern_stats, NULL, 0, NULL},
     {"quit", -1,
      CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_CONNECTION, "1.0.0", "End the connection", HERE, 0, cmd_quit, NULL, 0, NULL},
-    {"randomkey", 1, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "1.0.0", "Some key", HERE, 0,
+    {"randomkey", 1, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "1.0.0", "Some key", WALK, 0,
      cmd_randomkey, NULL, 0, NULL},
     {"rename", 3, CMD_WRITE, 1, 2, 1, GROUP_GENERIC, "1.0.0", "Move a value to another key", UPDATE,
      0, cmd_rename, NULL, 0, NULL},
@@ -307,7 +308,7 @@ const struct command commands[] = {
      "What the server is among others", HERE, 0, cmd_role, NULL, 0, NULL},
     {"save", 1, CMD_ADMIN | CMD_NOSCRIPT | CMD_NO_MULTI, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "Make all that was written durable", HERE, 0, cmd_save, NULL, 0, NULL},
-    {"scan", -2, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "2.8.0", "Walk over keys, in order", HERE, 0,
+    {"scan", -2, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "2.8.0", "Walk over keys, in order", WALK, 0,
      cmd_scan, NULL, 0, NULL},
     {"select", 2, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_CONNECTION, "1.0.0",
      "Choose the database; there is number 0", HERE, 0, cmd_select, NULL, 0, NULL},
@@ -453,6 +454,20 @@ const char *command_group_name(enum group group)
                                         "server", "transactions", "scripting"};
 
     return names[group];
+}
+
+size_t command_secret_from(const struct command *command, const struct quern_slice *args,
+                           size_t argc)
+{
+    if (command->run == cmd_auth)
+        return 1;
+    if (command->run == cmd_acl_setuser)
+        return 3;
+    for (size_t i = 2; command->run == cmd_hello && i < argc; i++) {
+        if (resp_same_word(args[i], "AUTH"))
+            return i + 1;
+    }
+    return 0;
 }
 
 size_t command_last_key(const struct command *command, size_t argc)
