@@ -137,6 +137,7 @@ struct resp_call {
     struct quern_value value; /* scratch of the update */
     int proto;
     bool silent, conflict, is_exec;
+    bool sees_all; /* of a command that runs aside: guard_sees_all() when it was begun */
     uint64_t puts, put_bytes, deletes;
 };
 

@@ -93,6 +93,7 @@ struct call {
     struct quern_error *err;
     const struct quern_read_opts
         *reads;         /* of reads from the store; NULL: they may wait for the disk */
+    bool sees_all;      /* without `conn`: may its user know of all keys? */
     bool may_hand_over; /* a large value may follow the output, uncopied */
     bool later;         /* the reply comes when a write completes */
     bool failed;        /* the store could not: the reply is its failure */

@@ -217,6 +217,7 @@ static void work_command(struct write_op *op)
                      .argc = rc->command->argc,
                      .out = {&rc->reply, rc->proto, false},
                      .value = &rc->value,
+                     .sees_all = rc->sees_all,
                      .err = &op->completion.error};
 
     err_clear(k.err);
@@ -244,6 +245,7 @@ void resp_begin_aside(struct call *k)
     op->synced = false;
     if (op->finished)
         return;
+    op->call->sees_all = guard_sees_all(c);
     op->call->command = queued_new(k->command, k->args, k->argc);
     if (op->call->command == NULL)
         write_finish(op, err_memory(&op->completion.error, "a command"));
