@@ -91,10 +91,17 @@ struct call {
     struct quern_value *value; /* what call_get() found */
     struct quern_value *many;  /* MGET_AT_ONCE values that keep their memory, or NULL */
     struct quern_error *err;
+    /* What was read for it already, in order; keys are those of `args`. */
+    struct fetched_keys {
+        const struct quern_slice *keys;
+        struct quern_value *values;
+        const enum quern_code *codes;
+        size_t count;
+    } fetched;
     const struct quern_read_opts
         *reads;         /* of reads from the store; NULL: they may wait for the disk */
-    bool sees_all;      /* without `conn`: may its user know of all keys? */
     bool may_hand_over; /* a large value may follow the output, uncopied */
+    bool sees_all;      /* of a WALK: its client's token reaches all keys */
     bool later;         /* the reply comes when a write completes */
     bool failed;        /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;

@@ -12,6 +12,7 @@
 #include "server/resp.h"
 
 #include "server/conn.h"
+#include "server/guard.h"
 #include "server/writes.h"
 
 #include "base/alloc.h"
@@ -217,8 +218,8 @@ static void work_command(struct write_op *op)
                      .argc = rc->command->argc,
                      .out = {&rc->reply, rc->proto, false},
                      .value = &rc->value,
-                     .sees_all = rc->sees_all,
-                     .err = &op->completion.error};
+                     .err = &op->completion.error,
+                     .sees_all = rc->sees_all};
 
     err_clear(k.err);
     op->completion.code = k.command->run(&k);
