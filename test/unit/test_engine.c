@@ -634,7 +634,7 @@ static int read_cached(struct quern *db)
     return busy;
 }
 
-/* The codes of a value of exactly bytes_max, and of one that is longer: 0 and BUSY are right. */
+/* Of a value of exactly bytes_max and one that is longer, how many a read judges rightly. */
 static int read_short(struct quern *db)
 {
     struct quern_slice keys[2] = {world_key(0), {"longer", 6}};
