@@ -273,6 +273,7 @@ struct quern_completion {
     quern_seq seq;
     enum quern_code code;
     struct quern_error error;
+    bool slowed; /* it was made to wait for flushes or merges: the store is behind */
     bool more; /* done() is called for another one of the same hand next, by the same thread */
 
     int ready_; /* internal */
@@ -575,6 +576,9 @@ struct quern_stats {
     uint64_t log_segments; /* 0 until something is written */
     uint64_t table_bytes, tables, table_entries, table_tombstones;
     uint64_t table_expiring; /* entries that have an expiry, past or to come */
+    /* bytes of deletions, of versions that newer ones of the same table hide, and of tables in which
+     * all has expired; what newer tables hide is not known before a merge */
+    uint64_t reclaimable_bytes;
     uint32_t tiers;          /* rows of `tier` in use; the last one is the bottom run */
     struct quern_tier_stats tier[QUERN_TIERS_MAX];
     /* since open */
@@ -583,7 +587,11 @@ struct quern_stats {
     uint64_t log_bytes_written, log_syncs, log_sync_ns_total, log_sync_ns_max, log_groups;
     uint64_t flushes, flush_bytes, flush_ns;
     uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
-    uint64_t slowed_writes, slowed_ns; /* writers made to wait, smoothly */
+    uint64_t slowed_writes, slowed_ns;   /* writers made to wait */
+    uint64_t stalled_writes, stalled_ns; /* of them, those that waited for a MemDB to be flushed */
+    /* filters of tables that gets asked; that said no; that let through what was not there. Gets of one
+     * key are counted from every 64th, for all of them */
+    uint64_t filter_checks, filter_useful, filter_false;
     uint64_t cache_hits, cache_misses, cache_evictions, disk_read_bytes;
     uint64_t corrupt_blocks;
     /* tables that the idle worker has read through: rounds over all of them, damages found */

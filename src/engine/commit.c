@@ -134,6 +134,7 @@ static void complete_async(struct waiter *w, enum quern_code code, const struct 
 
     c->more = w->hand != NULL && w->next != NULL && w->next->hand == w->hand;
     c->seq = w->seq;
+    c->slowed = w->slowed;
     c->code = code != QUERN_OK ? code : w->code;
     if (code != QUERN_OK)
         c->error = *err;

@@ -61,7 +61,8 @@ struct waiter {
     uint64_t user_bytes; /* of keys and values, for the statistics */
     uint32_t puts, cuts; /* among the operations; the others are deletions */
     bool sync;
-    bool seal; /* close the MemDB after this, if it holds anything */
+    bool seal;   /* close the MemDB after this, if it holds anything */
+    bool slowed; /* it was made to wait for the background */
     quern_seq seq;
     enum quern_code code;    /* of its own refusal (update.c); when it is told, of the whole */
     struct quern_error *err; /* the caller's; NULL for asynchronous writes */
@@ -83,6 +84,8 @@ struct counters {
     _Alignas(64) _Atomic uint64_t gets;
     _Atomic uint64_t gets_missed, seeks; /* missed: whatever did not find its key */
     _Atomic uint64_t passed;             /* see engine_passed() */
+    /* Of tables' filters: said no; let through what was not there. Single gets are sampled. */
+    _Atomic uint64_t filter_denied, filter_let_through, filter_false;
 };
 
 /* Something that holds a number and a time: a snapshot, a cursor, a read that must not be torn. */
@@ -156,6 +159,7 @@ struct quern {
     uint64_t looked_at_no;   /* the segment of which log_is_long() has judged */
     uint64_t log_sync_ns;    /* what the last group that synced waited for the log */
     double slow_debt_ns;     /* delay owed and not yet slept */
+    bool was_slowed;         /* the group at hand waited for the background */
     uint64_t slow_said_ns;   /* when writers were last said to be slowed */
     struct updates *updates; /* of update.c; NULL: there was no such write yet */
 
@@ -211,12 +215,13 @@ struct quern {
     _Atomic uint64_t flushes, flush_bytes, flush_ns;
     _Atomic uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
     _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;
+    _Atomic uint64_t stalled_writes, stalled_ns; /* of slowed_*: waits for a place for a MemDB */
     _Atomic uint64_t
         flush_rate; /* bytes of MemDB a second that the last flushes managed; 0: unknown */
     _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
     _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
-    _Atomic uint32_t pressure; /* quern_pressure(); the leader's */
+    _Atomic uint32_t pressure;   /* quern_pressure(); the leader's */
     _Atomic uint64_t over_bytes; /* compact_over_bytes(), while merges come */
     _Atomic uint64_t dead_due;   /* so many tombstones make a MemDB go to the worker */
     struct wal_replay recovery;

@@ -74,6 +74,7 @@ void pressure_wait(struct quern *db, uint64_t bytes)
     thread_sleep_ns((uint64_t)db->slow_debt_ns);
     slept = os_now_ns(db->os) - began;
     db->slow_debt_ns -= (double)slept; /* a sleep that took too long is credited */
+    db->was_slowed = true;
     atomic_fetch_add_explicit(&db->slowed_writes, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&db->slowed_ns, slept, memory_order_relaxed);
     if (began - db->slow_said_ns >= SAY_NS || db->slow_said_ns == 0) {

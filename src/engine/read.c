@@ -252,6 +252,21 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
 
 /* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
  * was true at one moment, and it is to be asked again with a pin. */
+/* What the filters of tables said during a lookup, for so many like it. */
+static void count_filters(struct counters *counters, const struct sst_lookup *l, uint64_t times)
+{
+    uint64_t in_vain = l->let_through - (l->found && l->by_filter);
+
+    if (l->denied != 0)
+        atomic_fetch_add_explicit(&counters->filter_denied, l->denied * times,
+                                  memory_order_relaxed);
+    if (l->let_through != 0)
+        atomic_fetch_add_explicit(&counters->filter_let_through, l->let_through * times,
+                                  memory_order_relaxed);
+    if (in_vain != 0)
+        atomic_fetch_add_explicit(&counters->filter_false, in_vain * times, memory_order_relaxed);
+}
+
 __attribute__((always_inline)) static inline enum quern_code
 get_at(struct quern *db, struct quern_slice key, uint64_t hash, const struct pin *at, bool cached,
        struct quern_value *value, bool *torn, struct quern_error *err)
@@ -276,8 +291,10 @@ get_at(struct quern *db, struct quern_slice key, uint64_t hash, const struct pin
     if (UNLIKELY(*torn || code == QUERN_BUSY))
         return code;
     counters = engine_counters(db);
-    if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0)
+    if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0) {
         atomic_fetch_add_explicit(&counters->passed, passed * SAMPLE_GETS, memory_order_relaxed);
+        count_filters(counters, &l, SAMPLE_GETS);
+    }
     if (LIKELY(code == QUERN_OK))
         return code;
     atomic_fetch_add_explicit(&counters->gets_missed, 1, memory_order_relaxed);
@@ -388,6 +405,8 @@ static uint64_t get_some(const struct view *view, uint8_t database, const struct
         l->seq = seq; /* one by one: most of a lookup is what will be found */
         l->cached = cached;
         l->found = false;
+        l->by_filter = false;
+        l->denied = l->let_through = 0;
         l->owned = NULL;
         m->code[i] = check_key(database, keys[i], &m->err[i]);
         if (m->code[i] == QUERN_OK)
@@ -422,7 +441,7 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
                      struct quern_value *values, enum quern_code *codes, bool *torn,
                      struct quern_error *err)
 {
-    struct counters *counters;
+    struct counters *counters = engine_counters(db);
     struct moment moment;
     uint64_t found = 0, told = 0, passed = 0;
 
@@ -449,6 +468,7 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
                 engine_value_clear(&values[done + i]);
             codes[done + i] = code;
             found += code == QUERN_OK;
+            count_filters(counters, &m.lookup[i], 1);
             told += code != QUERN_BUSY;
             if (code != QUERN_OK && code != QUERN_NOT_FOUND && err->code == QUERN_OK)
                 *err = m.err[i];
@@ -458,7 +478,6 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
     *torn = moment.torn;
     if (UNLIKELY(*torn))
         return;
-    counters = engine_counters(db);
     atomic_fetch_add_explicit(&counters->gets, told, memory_order_relaxed);
     atomic_fetch_add_explicit(&counters->gets_missed, told - found, memory_order_relaxed);
     if (passed != 0)

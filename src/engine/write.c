@@ -41,8 +41,12 @@ static enum quern_code wait_for_place_locked(struct quern *db, bool wait, struct
             return err_memory(err, "the flush that must come first");
         cond_wait(&db->flushed, &db->mu);
     }
+    began = os_now_ns(db->os) - began;
     atomic_fetch_add(&db->slowed_writes, 1);
-    atomic_fetch_add(&db->slowed_ns, os_now_ns(db->os) - began);
+    atomic_fetch_add(&db->slowed_ns, began);
+    atomic_fetch_add(&db->stalled_writes, 1);
+    atomic_fetch_add(&db->stalled_ns, began);
+    db->was_slowed = true;
     return QUERN_OK;
 }
 
@@ -267,6 +271,14 @@ static enum quern_code log_and_apply(struct quern *db, const struct group *g,
 }
 
 /* What is to be written is known now. */
+/* Their completions will say so. */
+static void note_slowed(struct quern *db, struct waiter *first)
+{
+    for (struct waiter *w = first; w != NULL; w = w->next)
+        w->slowed = true;
+    db->was_slowed = false;
+}
+
 static enum quern_code write_judged(struct quern *db, struct waiter *first, struct quern_error *err)
 {
     struct group g;
@@ -286,6 +298,8 @@ static enum quern_code write_judged(struct quern *db, struct waiter *first, stru
             if (engine_seal(db, g.mem_bytes, true, err))
                 return err->code;
         }
+        if (UNLIKELY(db->was_slowed))
+            note_slowed(db, first);
     }
     if (log_and_apply(db, &g, err))
         return err->code;

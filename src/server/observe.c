@@ -175,7 +175,7 @@ static void keep_request(struct conn *c, const struct asked *a, uint64_t bytes_o
 {
     static const struct quern_slice hidden = {"(redacted)", 10};
     const struct quern_slice *args = c->resp->request.args;
-    size_t argc = c->resp->request.count, secret = 0;
+    size_t argc = c->resp->request.count, secret = 1; /* AUTH, perhaps, mistyped */
     struct quern_slice told[8];
     const struct command *command;
     bool unknown_sub;
@@ -200,6 +200,10 @@ static void keep_resp(struct conn *c, const struct asked *a, uint64_t bytes_out)
     char name[KIND_NAME_BYTES];
     struct quern_slice args[2];
 
+    if (c->resp->answered != NULL) {
+        keep(c, a, c->resp->answered, c->resp->answered_count, bytes_out);
+        return;
+    }
     if (op == NULL) {
         keep_request(c, a, bytes_out);
         return;

@@ -129,6 +129,9 @@ struct resp_conn {
     struct monitor *monitor; /* NULL: it is none */
     struct client client;
     struct asked asked; /* of the request at hand */
+    /* Arguments of a request that is answered when it is no longer at hand, or NULL. */
+    const struct quern_slice *answered;
+    size_t answered_count;
 };
 
 /* A write of this protocol, as part of a write_op: kept with it for the next one. */

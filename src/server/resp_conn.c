@@ -463,6 +463,7 @@ bool resp_step(struct conn *c)
         measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,
                       measure_kind_of_command(command_numbers()), conn_arrived(c));
         resp_put_error(&out, "ERR %s", rc->request.bad);
+        rc->request.count = 0; /* what stands in it was not placed: nobody may look */
         resp_count(c, &rc->asked, mark, OUTCOME_REJECTED);
         c->last = true;
         return true;

@@ -128,7 +128,10 @@ static void answer(struct reads *r, const struct read *read)
         conn_cut(c);
     if (c->loop->measure.handed_count == HANDED_MAX)
         measure_handed(&c->loop->measure);
+    c->resp->answered = k.args;
+    c->resp->answered_count = k.argc;
     resp_count(c, &read->asked, mark, code != QUERN_OK ? OUTCOME_FAILED : OUTCOME_OK);
+    c->resp->answered = NULL;
 }
 
 /* Failures of single keys are rare: whoever meets one asks alone, and hears the story. */

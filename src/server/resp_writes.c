@@ -339,10 +339,7 @@ void resp_completed(struct write_op *op)
     size_t mark = c->out.len;
     struct resp_out out = {&c->out, c->resp->proto, false};
 
-    measure_resume(&c->loop->measure, &op->manner.asked,
-                   op->is_read  ? WAITED_DISK
-                   : op->synced ? WAITED_SYNC
-                                : WAITED_COMMIT);
+    measure_resume(&c->loop->measure, &op->manner.asked, write_waited_for(op));
     if (rc != NULL && op->completion.code == QUERN_OK) {
         count(&n->sets, rc->puts);
         count(&n->set_bytes, rc->put_bytes);

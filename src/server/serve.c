@@ -172,12 +172,11 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
-    if (op->is_read && op->listing == NULL)
+    if (op->is_read && op->listing == NULL) {
+        c->heard.by_disk = true;
         return; /* its request is still at hand */
-    measure_resume(&c->loop->measure, &op->manner.asked,
-                   op->is_read  ? WAITED_DISK
-                   : op->synced ? WAITED_SYNC
-                                : WAITED_COMMIT);
+    }
+    measure_resume(&c->loop->measure, &op->manner.asked, write_waited_for(op));
     if (op->listing != NULL) {
         keys_completed(op);
         return;

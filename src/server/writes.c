@@ -143,6 +143,15 @@ void write_note_key(struct write_op *op, struct quern_slice key)
         IGNORE(buf_append(&op->key, "...", 3, &ignored));
 }
 
+enum waited_for write_waited_for(const struct write_op *op)
+{
+    if (op->is_read)
+        return WAITED_DISK;
+    if (op->completion.slowed)
+        return WAITED_BACKGROUND;
+    return op->synced ? WAITED_SYNC : WAITED_COMMIT;
+}
+
 const char *write_durability(const struct write_op *op)
 {
     enum durability level = op->conn->loop->server->options->durability;

@@ -30,6 +30,9 @@ enum quern_code read_value(struct conn *c, struct manner manner, struct quern_sl
 /* How much writers are held up, 0 to 100: by the store's slow-down, or by what is under way. */
 unsigned write_pressure(const struct server *server);
 
+/* What it waited for, once it has finished. */
+enum waited_for write_waited_for(const struct write_op *op);
+
 /* "synced", "interval" or "os": what is true of a write that went well. */
 const char *write_durability(const struct write_op *op);
 
