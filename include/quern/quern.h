@@ -32,7 +32,13 @@
  * replaced stays replaced. A snapshot and an iterator judge by the time at which they were made, so
  * what they see does not change; all other reads by the present. While a store is open its clock
  * never goes back, whatever the machine's does: what has expired stays so until the next open.
- * Flushes and merges give the space back. docs/decisions/0023-entries-expire-by-the-wall-clock.md. */
+ * Flushes and merges give the space back. docs/decisions/0023-entries-expire-by-the-wall-clock.md.
+ *
+ * Databases. A store has sixteen, 0 to 15, each with keys of its own: options say which one a call
+ * means, and a batch is told (quern_batch_select()); zeros mean database 0, and whoever needs no
+ * other need not know of them. A number above 15 is INVALID. They share the log, the numbers of
+ * writes, snapshots and all files: a batch over several is written as a whole like any other, and a
+ * snapshot is of all. docs/decisions/0025-databases-are-a-byte-before-the-key.md. */
 #ifndef QUERN_H
 #define QUERN_H
 
@@ -51,6 +57,9 @@ extern "C" {
 #define QUERN_VALUE_BYTES_MAX (UINT32_C(1) << 30)
 /* All operations of one batch together. */
 #define QUERN_BATCH_BYTES_MAX (UINT32_C(2) << 30)
+
+/* Numbered from 0. */
+#define QUERN_DATABASES 16u
 
 /* A slice over a C string, without its zero. */
 #define QUERN_STR(s) ((struct quern_slice){(s), strlen(s)})
@@ -128,8 +137,8 @@ struct quern_options {
  * is left as it is until something is written: the first write begins the log, and waits for that.
  *   owns     on success *out is the caller's until quern_close(); on failure it is untouched
  *   errors   NO_STORE, EXISTS, LOCKED (held by another process or handle), DENIED, CORRUPT (file,
- *            offset, reason), UNSUPPORTED (a newer format), INVALID (options), IO, NO_SPACE,
- *            NO_MEMORY
+ *            offset, reason), UNSUPPORTED (a newer format, or an older one: the text says what to
+ *            do), INVALID (options), IO, NO_SPACE, NO_MEMORY
  *   source   src/engine/open.c; docs/design/70-recovery.md */
 QUERN_API QUERN_CHECK enum quern_code quern_open(const char *path,
                                                  const struct quern_options *options,
@@ -154,6 +163,7 @@ QUERN_API uint64_t quern_store_id(const struct quern *db);
 struct quern_write_opts {
     bool sync;           /* survive power loss at return, this write and all before it */
     uint64_t expires_ms; /* when the value expires; 0: never. quern_put() alone looks at it */
+    uint8_t database;    /* quern_put() and quern_delete() look at it: batches have their own */
     /* NULL: at once. Else the write waits in this hand for quern_hand_over(). The asynchronous calls
      * alone look at it. */
     struct quern_hand *hand;
@@ -164,7 +174,7 @@ struct quern_write_opts {
  *   memory   a value is copied once into the log and once into the MemDB, which holds it until it
  *            is flushed; a value larger than the MemDB makes one of its own size for that time
  *   order    every read that begins after return sees it
- *   errors   INVALID (size; an expiry above INT64_MAX), READ_ONLY, NO_SPACE, UNKNOWN (sync failed),
+ *   errors   INVALID (size; database; an expiry above INT64_MAX), READ_ONLY, NO_SPACE, UNKNOWN (sync failed),
  *            IO, NO_MEMORY, BUSY, CLOSED
  *   source   src/engine/write.c; docs/design/10-write-path.md */
 QUERN_API QUERN_CHECK enum quern_code quern_put(struct quern *db, struct quern_slice key,
@@ -180,12 +190,16 @@ QUERN_API QUERN_CHECK enum quern_code quern_delete(struct quern *db, struct quer
 /* Several operations that happen together or not at all. Of two on one key the later wins. */
 struct quern_batch;
 
-QUERN_API struct quern_batch *quern_batch_new(void);         /* NULL: no memory */
-QUERN_API void quern_batch_free(struct quern_batch *batch);  /* NULL is fine */
-QUERN_API void quern_batch_clear(struct quern_batch *batch); /* keeps memory for the next use */
+QUERN_API struct quern_batch *quern_batch_new(void);        /* NULL: no memory */
+QUERN_API void quern_batch_free(struct quern_batch *batch); /* NULL is fine */
+/* As new, in database 0; keeps memory for the next use. */
+QUERN_API void quern_batch_clear(struct quern_batch *batch);
+/* Operations and checks that are added from now on are of this database. */
+QUERN_API void quern_batch_select(struct quern_batch *batch, uint8_t database);
 /* Add an operation to the batch.
  *   owns     nothing is kept: key and value are copied
- *   errors   INVALID (size; batch over QUERN_BATCH_BYTES_MAX), NO_MEMORY: then nothing was added */
+ *   errors   INVALID (size; batch over QUERN_BATCH_BYTES_MAX; the selected database is none),
+ *            NO_MEMORY: then nothing was added */
 QUERN_API QUERN_CHECK enum quern_code quern_batch_put(struct quern_batch *batch,
                                                       struct quern_slice key,
                                                       struct quern_slice value,
@@ -206,7 +220,7 @@ enum quern_require {
  * and nothing between the check and the batch. Of several all must hold. The batch's own operations
  * do not count. A key that has expired when the check is made is absent. `revision` is looked at for
  * REVISION only.
- *   errors   INVALID (key, or no such check), NO_MEMORY: then nothing was added */
+ *   errors   INVALID (key, database, or no such check), NO_MEMORY: then nothing was added */
 QUERN_API QUERN_CHECK enum quern_code
 quern_batch_require(struct quern_batch *batch, enum quern_require what, struct quern_slice key,
                     quern_seq revision, struct quern_error *err);
@@ -303,6 +317,7 @@ struct quern_read_opts {
     const struct quern_snapshot *snapshot; /* NULL: now */
     bool
         cached; /* never wait for the disk: BUSY where something would have to be read from there */
+    uint8_t database;
 };
 
 /* Read the value of `key` into *value.
@@ -324,7 +339,7 @@ quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
                 enum quern_code *codes, struct quern_error *err);
 
 /* The keys from `start` (inclusive; empty: from the first) up to `end` (exclusive; empty: to the
- * last). */
+ * last), of one database. */
 struct quern_range {
     struct quern_slice start, end;
 };
@@ -335,6 +350,7 @@ struct quern_iter_opts {
     struct quern_range range;              /* the iterator never leaves it; copied */
     struct quern_slice prefix; /* if not empty: only keys that begin so; narrows `range` */
     bool bulk;                 /* a long scan: read ahead, and leave the cache to others */
+    uint8_t database;          /* whose entries it shows */
 };
 
 /* An iterator over a view that does not change; it stands nowhere until moved.
@@ -342,7 +358,7 @@ struct quern_iter_opts {
  *   holds    versions that only it can see, while it lives; and, until it moves again, the files
  *            and MemDBs of its last move. Kept unused, it keeps dead files on disk and up to
  *            three MemDBs in memory: move it now and then, or free it
- *   errors   NO_MEMORY, IO, CORRUPT
+ *   errors   NO_MEMORY, IO, CORRUPT, INVALID (database)
  *   source   src/engine/scan.c */
 QUERN_API QUERN_CHECK enum quern_code quern_iter_new(struct quern *db,
                                                      const struct quern_iter_opts *opts,
@@ -368,9 +384,9 @@ QUERN_API uint64_t quern_iter_expires_ms(const struct quern_iter *it); /* 0: nev
 /* OK, or why the iterator stopped. */
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
-/* How many keys live in `range` (NULL: all), exactly. Uses the tables' running counts where it
- * can, and walks the range where it cannot: where something may have expired, for one.
- *   errors   CORRUPT, IO, NO_MEMORY
+/* How many keys of a database live in `range` (NULL: all), exactly. Uses the tables' running counts
+ * where it can, and walks the range where it cannot: where something may have expired, for one.
+ *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database)
  *   source   src/engine/count.c */
 QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
                                                   const struct quern_read_opts *opts,
@@ -401,7 +417,7 @@ typedef enum quern_code (*quern_update_fn)(void *arg, struct quern_update *u,
                                            struct quern_error *err);
 
 /* As quern_get(), of the moment at which the batch will be applied, with the operations that the
- * function has put into it so far. All reads of one update judge expiries by one time. A key whose
+ * function has put into it so far; in the database that is selected in the batch. All reads of one update judge expiries by one time. A key whose
  * block is not in the cache makes all writers wait for the disk: where that may be, read it with
  * quern_get() before the update is begun. */
 QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
@@ -431,9 +447,9 @@ QUERN_API QUERN_CHECK enum quern_code quern_update_async(struct quern *db, quern
 /* Write the MemDB out as tables now. */
 QUERN_API QUERN_CHECK enum quern_code quern_flush(struct quern *db, struct quern_error *err);
 
-/* Flush, and merge all that touches `range` (NULL: everything) into the bottom run, dropping what
- * is overwritten, deleted or expired and not held by a snapshot. `progress` may be NULL; it is
- * called on quern's own thread and must not write to the store. */
+/* Flush, and merge all that touches `range` of database 0 (NULL: everything, in all databases) into
+ * the bottom run, dropping what is overwritten, deleted or expired and not held by a snapshot.
+ * `progress` may be NULL; it is called on quern's own thread and must not write to the store. */
 typedef void (*quern_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
                                                     const struct quern_range *range,
@@ -452,7 +468,10 @@ QUERN_API QUERN_CHECK enum quern_code quern_checkpoint(struct quern *db, const c
 struct quern_damage {
     const char *file;
     uint64_t offset;
-    struct quern_slice first_key, last_key; /* keys that may be concerned; empty: unknown */
+    /* Keys that may be concerned, over all databases from the first to the last; empty: unknown, so
+     * all of the first one's from its beginning, of the last one's to its end. */
+    struct quern_slice first_key, last_key;
+    uint8_t first_database, last_database;
     const char *what;
     bool lost; /* entries stood there: keys of the range may be missing, or show an older value.
                 * False: all entries can still be read */

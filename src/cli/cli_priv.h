@@ -53,7 +53,9 @@ struct cli_args {
     size_t word_count;
     struct quern_slice key; /* the first word of get, set and del, from hex if asked */
     struct quern_slice prefix, start, end;
-    uint64_t limit; /* UINT64_MAX: none */
+    uint64_t limit;      /* UINT64_MAX: none */
+    uint8_t database;    /* --database, or 0 */
+    bool database_given; /* dump and load: that one alone */
     bool help, version;
     bool json, nul, hex, reverse, keys_only, sync, read_only, no_end;
     struct buf hex_bytes[4];
@@ -105,9 +107,10 @@ void out_text(const char *format, ...) PRINTF_LIKE(1, 2);
 /* A key or value for eyes: UTF-8 stands as it is, other bytes, controls and backslashes become
  * \xNN. */
 void out_escaped(struct quern_slice s);
-/* {"key":...} or {"key_b64":...} with the value likewise, and a newline; `value` may be NULL. */
-MUST_USE enum quern_code out_entry_json(struct quern_slice key, const struct quern_slice *value,
-                                        struct quern_error *err);
+/* {"key":...} or {"key_b64":...} with the value likewise, the database if it is not 0, and a newline;
+ * `value` may be NULL. */
+MUST_USE enum quern_code out_entry_json(uint8_t database, struct quern_slice key,
+                                        const struct quern_slice *value, struct quern_error *err);
 /* Flatten a JSON document into "name  value" lines. Errors: CORRUPT (not JSON). */
 MUST_USE enum quern_code out_stats(struct quern_slice json_text, bool as_json,
                                    struct quern_error *err);

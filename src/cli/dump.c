@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 struct dump {
+    const struct dump_source *from;
     FILE *to;
     XXH3_state_t hash;
     uint64_t entries;
@@ -33,11 +34,14 @@ static enum quern_code write_line(struct dump *d, struct quern_error *err)
     return QUERN_OK;
 }
 
-static enum quern_code write_entries(struct dump *d, struct quern_iter *it, uint64_t total,
+static enum quern_code write_entries(struct dump *d, uint8_t database, struct progress *bar,
                                      struct quern_error *err)
 {
-    struct progress bar = progress_of("dump", PROGRESS_ENTRIES);
+    struct quern_iter *it = d->from->its[database];
     enum quern_code code = QUERN_OK;
+
+    if (it == NULL)
+        return QUERN_OK;
 
     for (bool on = quern_iter_first(it); on && code == QUERN_OK; on = quern_iter_next(it)) {
         struct quern_slice value = quern_iter_value(it);
@@ -45,23 +49,27 @@ static enum quern_code write_entries(struct dump *d, struct quern_iter *it, uint
         buf_clear(&d->line);
         if (cli_interrupted())
             code = err_set(err, QUERN_CLOSED, "interrupted");
-        else if (dump_line_entry(quern_iter_key(it), &value, quern_iter_expires_ms(it), &d->line,
-                                 err) ||
+        else if (dump_line_entry(database, quern_iter_key(it), &value, quern_iter_expires_ms(it),
+                                 &d->line, err) ||
                  write_line(d, err))
             code = err->code;
         (void)XXH3_64bits_update(&d->hash, d->line.data, d->line.len);
         d->entries++;
-        progress_at(&bar, d->entries, total);
+        progress_at(bar, d->entries, d->from->total);
     }
-    progress_wipe(&bar);
     return code != QUERN_OK ? code : quern_iter_error(it, err);
 }
 
-static enum quern_code write_all(struct dump *d, struct quern_iter *it, uint64_t total,
-                                 struct quern_error *err)
+static enum quern_code write_all(struct dump *d, struct quern_error *err)
 {
-    if (write_entries(d, it, total, err))
-        return err->code;
+    struct progress bar = progress_of("dump", PROGRESS_ENTRIES);
+    enum quern_code code = QUERN_OK;
+
+    for (unsigned n = 0; n < QUERN_DATABASES && code == QUERN_OK; n++)
+        code = write_entries(d, (uint8_t)n, &bar, err);
+    progress_wipe(&bar);
+    if (code != QUERN_OK)
+        return code;
     buf_clear(&d->line);
     if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), 0, &d->line, err) ||
         write_line(d, err))
@@ -92,15 +100,15 @@ static enum quern_code publish(FILE *file, const char *from, const char *to,
 }
 
 /* Write into `name`, and then call it `path`; without `path` it has its name already. */
-static enum quern_code dump_into(struct dump *d, struct quern_iter *it, uint64_t total,
-                                 const char *name, const char *path, struct quern_error *err)
+static enum quern_code dump_into(struct dump *d, const char *name, const char *path,
+                                 struct quern_error *err)
 {
     enum quern_code code;
 
     d->to = fopen(name, "we");
     if (d->to == NULL)
         return err_sys(err, errno, "%s", name);
-    code = write_all(d, it, total, err);
+    code = write_all(d, err);
     if (code == QUERN_OK && path != NULL)
         code = publish(d->to, name, path, err);
     if (fclose(d->to) != 0 && code == QUERN_OK)
@@ -110,30 +118,28 @@ static enum quern_code dump_into(struct dump *d, struct quern_iter *it, uint64_t
     return code;
 }
 
-static enum quern_code dump_to_file(struct dump *d, struct quern_iter *it, uint64_t total,
-                                    const char *path, struct quern_error *err)
+static enum quern_code dump_to_file(struct dump *d, const char *path, struct quern_error *err)
 {
     struct buf temporary OWNED_BUF = {0};
     struct stat st;
 
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return dump_into(d, it, total, path, NULL, err);
+        return dump_into(d, path, NULL, err);
     if (buf_append(&temporary, path, strlen(path), err) || buf_append(&temporary, ".tmp", 5, err))
         return err->code;
-    return dump_into(d, it, total, (const char *)temporary.data, path, err);
+    return dump_into(d, (const char *)temporary.data, path, err);
 }
 
-enum cli_exit dump_run(const struct cli_args *args, struct quern_iter *it, uint64_t total)
+enum cli_exit dump_run(const struct cli_args *args, const struct dump_source *from)
 {
     bool to_file = args->word_count == 1 && strcmp(args->words[0], "-") != 0;
-    struct dump d = {.to = stdout};
+    struct dump d = {.from = from, .to = stdout};
     struct quern_error err = {0};
     enum quern_code code;
 
     XXH3_INITSTATE(&d.hash);
     (void)XXH3_64bits_reset(&d.hash);
-    code = to_file ? dump_to_file(&d, it, total, args->words[0], &err)
-                   : write_all(&d, it, total, &err);
+    code = to_file ? dump_to_file(&d, args->words[0], &err) : write_all(&d, &err);
     buf_done(&d.line);
     if (code == QUERN_OK)
         return EXIT_GOOD;

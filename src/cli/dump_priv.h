@@ -4,8 +4,12 @@
 
 #include "cli/cli_priv.h"
 
-/* Write every entry of `it` and the end line to the file that args name, or to standard output.
- * `total` is for the progress bar; 0: unknown. */
-MUST_USE enum cli_exit dump_run(const struct cli_args *args, struct quern_iter *it, uint64_t total);
+struct dump_source {
+    struct quern_iter *its[QUERN_DATABASES]; /* NULL: nothing of that database */
+    uint64_t total;                          /* for the progress bar; 0: unknown */
+};
+
+/* Write every entry of `from` and the end line to the file that args name, or to standard output. */
+MUST_USE enum cli_exit dump_run(const struct cli_args *args, const struct dump_source *from);
 
 #endif

@@ -53,12 +53,12 @@ void out_escaped(struct quern_slice s)
         out_errno = ENOMEM;
 }
 
-enum quern_code out_entry_json(struct quern_slice key, const struct quern_slice *value,
-                               struct quern_error *err)
+enum quern_code out_entry_json(uint8_t database, struct quern_slice key,
+                               const struct quern_slice *value, struct quern_error *err)
 {
     struct buf line OWNED_BUF = {0};
 
-    if (dump_line_entry(key, value, 0, &line, err))
+    if (dump_line_entry(database, key, value, 0, &line, err))
         return err->code;
     out_bytes(buf_slice(&line));
     return QUERN_OK;

@@ -93,15 +93,21 @@ static struct lane *free_lane(struct remote_sink *s, struct quern_slice key)
     return found;
 }
 
-static enum quern_code sink_put(struct load_sink *sink, struct quern_slice key,
-                                struct quern_slice value, uint64_t expires_ms,
+static enum quern_code sink_put(struct load_sink *sink, const struct dump_line *entry,
                                 struct quern_error *err)
 {
     struct remote_sink *s = (struct remote_sink *)sink;
+    struct quern_slice key = buf_slice(&entry->key), value = buf_slice(&entry->value);
     struct lane *lane;
     int running;
 
-    if (expires_ms != 0)
+    if (entry->database != 0)
+        return err_set(
+            err, QUERN_UNSUPPORTED,
+            "the entry is of database %u, and over HTTP there is database 0 only; load it "
+            "into a directory",
+            entry->database);
+    if (entry->expires_ms != 0)
         return err_set(
             err, QUERN_UNSUPPORTED,
             "the entry expires, and a server takes no such entries; load it into a directory");

@@ -14,19 +14,15 @@ static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it,
         return QUERN_OK;
     if (mem_iter(mem, it->pin.seq, &in, err))
         return err->code;
-    if (it->lower.len != 0)
-        iter_seek(in, buf_slice(&it->lower));
-    else
-        iter_first(in);
-    *touches =
-        in->valid && (it->upper.len == 0 || key_compare(in->at.key, buf_slice(&it->upper)) < 0);
+    iter_seek(in, buf_slice(&it->lower));
+    *touches = in->valid && key_compare(in->at.key, buf_slice(&it->upper)) < 0;
     return QUERN_OK;
 }
 
 static bool table_touches(const struct table *t, const struct quern_iter *it)
 {
     return key_compare(buf_slice(&t->largest), buf_slice(&it->lower)) >= 0 &&
-           (it->upper.len == 0 || key_compare(buf_slice(&t->smallest), buf_slice(&it->upper)) < 0);
+           key_compare(buf_slice(&t->smallest), buf_slice(&it->upper)) < 0;
 }
 
 static bool table_is_plain(const struct table *t, const struct pin *at)
@@ -72,7 +68,7 @@ static enum quern_code count_table(const struct table *t, const struct quern_ite
     }
     if (cut && sst_rank(t->sst, from, &below, err))
         return err->code;
-    if (it->upper.len != 0 && key_compare(buf_slice(&t->largest), buf_slice(&it->upper)) >= 0 &&
+    if (key_compare(buf_slice(&t->largest), buf_slice(&it->upper)) >= 0 &&
         sst_rank(t->sst, buf_slice(&it->upper), &above, err))
         return err->code;
     *count += above - below;
@@ -115,12 +111,14 @@ enum quern_code quern_count(struct quern *db, const struct quern_range *range,
     err = ERR_OR(err, local);
     if (range != NULL)
         how.range = *range;
-    if (opts != NULL)
+    if (opts != NULL) {
         how.snapshot = opts->snapshot;
+        how.database = opts->database;
+    }
     if (quern_iter_new(db, &how, &it, err))
         return err->code;
     *count = 0;
-    if (it->upper.len != 0 && key_compare(buf_slice(&it->lower), buf_slice(&it->upper)) >= 0)
+    if (key_compare(buf_slice(&it->lower), buf_slice(&it->upper)) >= 0)
         return QUERN_OK;
     if (count_by_rank(it, &answered, count, err))
         return err->code;

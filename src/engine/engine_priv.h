@@ -4,6 +4,7 @@
  *   write.c     the group: encoded, logged, applied, published
  *   update.c    writes that depend on what is there
  *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
+ *   inner.h     keys as they are inside: a database's number before the user's
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
  *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content
@@ -25,6 +26,7 @@
 #include "base/alloc.h"
 #include "base/thread.h"
 #include "compact/compact.h"
+#include "engine/inner.h"
 #include "engine/spans.h"
 #include "engine/version.h"
 #include "wal/wal.h"
@@ -91,7 +93,7 @@ struct pin {
 /* Work that a user waits for; done by the worker. */
 struct request {
     enum { REQUEST_FLUSH, REQUEST_COMPACT, REQUEST_CHECKPOINT } kind;
-    struct quern_range range;
+    struct quern_range range; /* of inside keys */
     const char *path;
     quern_progress_fn progress;
     void *progress_arg;
@@ -231,7 +233,15 @@ static inline struct wal *engine_wal(const struct quern *db)
 #define ERR_OR(err, local) ((err) != NULL ? (err) : &(local))
 /* A handle is used in the process that opened it, and is not NULL. */
 MUST_USE enum quern_code engine_check(const struct quern *db, struct quern_error *err);
-MUST_USE enum quern_code check_key(struct quern_slice key, struct quern_error *err);
+MUST_USE enum quern_code check_database(uint8_t database, struct quern_error *err);
+COLD enum quern_code key_refused(uint8_t database, struct quern_slice key, struct quern_error *err);
+MUST_USE static inline enum quern_code check_key(uint8_t database, struct quern_slice key,
+                                                 struct quern_error *err)
+{
+    if (LIKELY(database < QUERN_DATABASES && key.len - 1 < QUERN_KEY_BYTES_MAX))
+        return QUERN_OK;
+    return key_refused(database, key, err);
+}
 MUST_USE enum quern_code check_expiry(uint64_t expires_ms, struct quern_error *err);
 void engine_event(struct quern *db, enum quern_event_kind kind, uint64_t bytes_in,
                   uint64_t bytes_out, uint64_t duration_ns, const char *format, ...)
@@ -306,7 +316,7 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
 void engine_judged_done(struct quern *db);
 void engine_updates_done(struct quern *db);
 
-/* ---- read.c ---- */
+/* ---- read.c; their keys are inside ones ---- */
 /* The number of the write that the value of `key` came with, as `at` sees it. Returns OK or
  * NOT_FOUND. */
 MUST_USE enum quern_code engine_revision(struct quern *db, struct quern_slice key,
@@ -369,6 +379,7 @@ void pressure_wait(struct quern *db, uint64_t bytes);
 /* ---- batch.c ---- */
 struct quern_batch {
     struct buf ops, checks;
+    uint8_t database; /* of what is added next; perhaps none that there is */
     uint32_t count, puts;
     uint64_t user_bytes;
     uint64_t clears; /* how often it was cleared: who knows its operations knows them no more */

@@ -9,7 +9,7 @@ struct quern_iter {
     struct view *view;       /* referenced; renewed by moves when the store has a newer one */
     struct pin pin;          /* keeps what its number and time see across renewals */
     struct iter *in;         /* all versions of all keys in the view */
-    struct buf lower, upper; /* inclusive, exclusive; empty: open */
+    struct buf lower, upper; /* inclusive, exclusive; both within one database */
     uint64_t upper_head;     /* a key with a head below is below `upper` */
     bool bulk;
     bool has_active; /* `in` has the view's MemDB that takes writes */

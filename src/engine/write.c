@@ -325,22 +325,23 @@ static enum quern_code write_one(struct quern *db, enum entry_kind kind, struct 
     void *large OWNED(alloc_free) = NULL;
     uint8_t *ops = small, *at;
     uint64_t expires_ms = opts != NULL && kind == ENTRY_PUT ? opts->expires_ms : 0;
+    uint8_t database = opts != NULL ? opts->database : 0;
     struct waiter w = {.sync = opts != NULL && opts->sync, .err = err};
 
-    if (engine_check(db, err) || check_key(key, err) || check_expiry(expires_ms, err))
+    if (engine_check(db, err) || check_key(database, key, err) || check_expiry(expires_ms, err))
         return err->code;
     if (value.len > QUERN_VALUE_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
                        value.len, QUERN_VALUE_BYTES_MAX);
-    if (OP_HEAD_BYTES_MAX + key.len > sizeof(small)) {
-        large = alloc_bytes(OP_HEAD_BYTES_MAX + key.len);
+    if (OP_HEAD_BYTES_MAX + 1 + key.len > sizeof(small)) {
+        large = alloc_bytes(OP_HEAD_BYTES_MAX + 1 + key.len);
         if (large == NULL)
             return err_memory(err, "a key");
         ops = large;
     }
-    at = op_put_head(ops, kind, key.len, value.len, expires_ms);
-    memcpy(at, key.data, key.len);
-    w.batch = (struct batch_ref){slice_of(ops, (size_t)(at - ops) + key.len), value, 1};
+    at = op_put_head(ops, kind, 1 + key.len, value.len, expires_ms);
+    at = inner_put(at, database, key);
+    w.batch = (struct batch_ref){slice_of(ops, (size_t)(at - ops)), value, 1};
     w.puts = kind == ENTRY_PUT;
     w.user_bytes = key.len + value.len;
     return engine_commit(db, &w);

@@ -200,7 +200,7 @@ bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, 
     }
     op->gated = true;
     op->waits_at_gate = true;
-    if (gate_enter(&c->loop->server->gate, &op->pass, hash_key(key))) {
+    if (gate_enter(&c->loop->server->gate, &op->pass, hash_bytes(key.data, key.len, 0))) {
         op->waits_at_gate = false;
         pass_gate(op, key);
     }

@@ -94,6 +94,7 @@ enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct qu
     for (size_t i = 0; code == QUERN_OK && i < d->count; i++) {
         const struct change *c = &d->change[i];
 
+        quern_batch_select(batch, model_database(c->key));
         code = c->cell.stamp == 0
                    ? quern_batch_delete(batch, model_key(c->key), err)
                    : quern_batch_put_until(batch, model_key(c->key), model_value(c->cell, p->room),
@@ -119,10 +120,11 @@ static struct quern_batch *batch_of(struct play *p, const struct draft *d, struc
 static enum quern_code write_single(struct play *p, const struct change *c,
                                     const struct quern_write_opts *opts, struct quern_error *err)
 {
-    struct quern_write_opts until = {.sync = opts->sync, .expires_ms = c->cell.expires_ms};
+    struct quern_write_opts until = {
+        .sync = opts->sync, .expires_ms = c->cell.expires_ms, .database = model_database(c->key)};
 
     if (c->cell.stamp == 0)
-        return quern_delete(p->db, model_key(c->key), opts, err);
+        return quern_delete(p->db, model_key(c->key), &until, err);
     return quern_put(p->db, model_key(c->key), model_value(c->cell, p->room), &until, err);
 }
 
@@ -237,7 +239,8 @@ static bool contents_read(struct play *p, struct contents *c, const char *what)
     bool fine = true;
 
     for (size_t n = 0; fine && n < MODEL_KEYS; n++) {
-        enum quern_code code = quern_get(p->db, model_key(n), NULL, &c->value[n], &err);
+        struct quern_read_opts opts = {.database = model_database(n)};
+        enum quern_code code = quern_get(p->db, model_key(n), &opts, &c->value[n], &err);
 
         c->there[n] = code == QUERN_OK;
         fine = code == QUERN_NOT_FOUND || play_ok(p, code, &err, what);
@@ -332,6 +335,7 @@ static void converge(struct play *p)
 
         if (want.stamp == is.stamp)
             continue;
+        quern_batch_select(batch, model_database(n));
         fine = play_ok(p,
                        want.stamp == 0
                            ? quern_batch_delete(batch, model_key(n), &err)

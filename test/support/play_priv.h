@@ -34,6 +34,7 @@ struct draft {
 struct walk {
     struct quern_iter *it;
     struct model want;
+    uint8_t database;
     size_t from, to; /* key indexes: the bounds */
     size_t at;       /* MODEL_KEYS: nowhere */
 };
