@@ -80,6 +80,7 @@ struct call {
     struct quern_update *update; /* NULL: reads go to the store */
     struct quern_batch *batch;   /* takes writes; NULL: there are none */
     const struct command *command;
+    uint8_t database;
     const struct quern_slice *args; /* the command's name is the first */
     size_t argc;
     struct resp_out out;
@@ -119,6 +120,11 @@ size_t command_last_key(const struct command *command, size_t argc);
 
 /* ---- for handlers: resp_call.c ---- */
 
+#define DATABASES 16u
+
+/* Of another database from here on, reads and writes; the caller goes back. */
+void call_select(struct call *k, uint8_t database);
+
 /* The value under a key, into k->value: OK, NOT_FOUND, or a failure. What cannot be a key, since it
  * is empty or too long, is not found. */
 MUST_USE enum quern_code call_get(struct call *k, struct quern_slice key);
@@ -132,6 +138,10 @@ int64_t call_now_ms(void); /* since 1970 */
 
 /* The argument as an integer; false: replied that it is none. */
 MUST_USE bool call_integer(struct call *k, size_t arg, int64_t *out);
+/* The number of a database, if it is one. */
+bool database_of(struct quern_slice s, uint8_t *out);
+/* The argument as the number of a database; false: replied that it is none. */
+MUST_USE bool call_database(struct call *k, size_t arg, uint8_t *out);
 /* A name of ours, however the client wrote it, in capitals; `to` is returned. */
 const char *upper_case(struct quern_slice name, char to[COMMAND_NAME_BYTES]);
 bool call_arg_is(const struct call *k, size_t arg, const char *word);

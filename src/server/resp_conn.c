@@ -330,6 +330,7 @@ static bool carry_out(struct conn *c)
     struct quern_error err;
     struct call k = {.server = c->loop->server,
                      .conn = c,
+                     .database = rc->database,
                      .args = rc->request.args,
                      .argc = rc->request.count,
                      .out = {&c->out, rc->proto, false},

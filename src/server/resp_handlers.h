@@ -59,12 +59,14 @@ enum quern_code cmd_quern_stats(struct call *k);
 enum quern_code cmd_copy(struct call *k);
 enum quern_code cmd_del(struct call *k);
 enum quern_code cmd_exists(struct call *k);
+enum quern_code cmd_move(struct call *k);
 enum quern_code cmd_object_encoding(struct call *k);
 enum quern_code cmd_object_freq(struct call *k);
 enum quern_code cmd_object_idletime(struct call *k);
 enum quern_code cmd_object_refcount(struct call *k);
 enum quern_code cmd_rename(struct call *k);
 enum quern_code cmd_renamenx(struct call *k);
+enum quern_code cmd_swapdb(struct call *k);
 enum quern_code cmd_type(struct call *k);
 enum quern_code cmd_memory_usage(struct call *k);
 

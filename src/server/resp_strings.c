@@ -57,10 +57,11 @@ static enum quern_code mget_some(struct call *k, const struct quern_slice *keys,
 {
     struct quern_value values[MGET_AT_ONCE];
     enum quern_code codes[MGET_AT_ONCE], code;
+    struct quern_read_opts opts = {.database = k->database};
     struct resp_counters *counters = &k->server->resp->counters;
 
     memset(values, 0, n * sizeof(*values));
-    code = quern_multi_get(k->server->db, keys, n, NULL, values, codes, k->err);
+    code = quern_multi_get(k->server->db, keys, n, &opts, values, codes, k->err);
     for (size_t i = 0; i < n; i++) {
         if (code == QUERN_OK && codes[i] == QUERN_OK)
             resp_put_bulk(&k->out, (struct quern_slice){values[i].data, values[i].len});

@@ -85,6 +85,7 @@ static enum quern_code run_update(void *arg, struct quern_update *u, struct quer
     if (rc->is_exec) {
         code = transaction_run(&k, rc);
     } else {
+        call_select(&k, rc->command->database);
         k.command = rc->command->command;
         k.args = rc->command->args;
         k.argc = rc->command->argc;
@@ -99,17 +100,17 @@ static enum quern_code run_update(void *arg, struct quern_update *u, struct quer
 /* What the update will read is read now, so that no writer waits for the disk inside it. A failure
  * shows again there. The values count as bytes of the op, since its reply or its batch may be as
  * large: behind much of that no further write is begun. */
-static void warm(struct write_op *op, const struct command *command, const struct quern_slice *args,
-                 size_t argc)
+static void warm(struct write_op *op, const struct queued *q)
 {
+    struct quern_read_opts opts = {.database = q->database};
     struct loop *loop = op->conn->loop;
-    size_t last = command_last_key(command, argc);
+    size_t last = command_last_key(q->command, q->argc);
     struct quern_error ignored;
 
-    for (size_t i = (size_t)command->first_key; last > 0 && i <= last;
-         i += (size_t)command->key_step) {
-        if (args[i].len == 0 || args[i].len > QUERN_KEY_BYTES_MAX ||
-            quern_get(loop->server->db, args[i], NULL, &loop->value, &ignored) != QUERN_OK)
+    for (size_t i = (size_t)q->command->first_key; last > 0 && i <= last;
+         i += (size_t)q->command->key_step) {
+        if (q->args[i].len == 0 || q->args[i].len > QUERN_KEY_BYTES_MAX ||
+            quern_get(loop->server->db, q->args[i], &opts, &loop->value, &ignored) != QUERN_OK)
             continue;
         op->bytes += loop->value.len;
         op->conn->op_bytes += loop->value.len;
@@ -122,6 +123,7 @@ static void run_blind(struct call *k, struct write_op *op)
     enum quern_code code;
 
     k->batch = op->batch;
+    call_select(k, k->database);
     k->out = (struct resp_out){&rc->reply, rc->proto, false};
     k->err = &op->completion.error;
     write_note_key(op, k->args[k->command->first_key]);
@@ -151,12 +153,12 @@ void resp_begin_write(struct call *k)
         run_blind(k, op);
         return;
     }
-    op->call->command = queued_new(k->command, k->args, k->argc);
+    op->call->command = queued_new(k, k->database);
     if (op->call->command == NULL) {
         write_finish(op, err_memory(&op->completion.error, "a write"));
         return;
     }
-    warm(op, k->command, k->args, k->argc);
+    warm(op, op->call->command);
     op->update = run_update;
     write_submit(op);
 }
@@ -180,10 +182,13 @@ bool resp_begin_exec(struct call *k)
     c->resp->transaction = (struct transaction){.last = &c->resp->transaction.first};
     for (struct queued *q = t->first; q != NULL; q = q->next) {
         if (q->command->where != HERE)
-            warm(op, q->command, q->args, q->argc);
+            warm(op, q);
     }
-    for (struct watched *w = t->watched; w != NULL; w = w->next)
-        IGNORE(quern_get(k->server->db, w->key, NULL, k->value, k->err));
+    for (struct watched *w = t->watched; w != NULL; w = w->next) {
+        struct quern_read_opts opts = {.database = w->database};
+
+        IGNORE(quern_get(k->server->db, w->key, &opts, k->value, k->err));
+    }
     op->update = run_update;
     write_submit(op);
     return true;
