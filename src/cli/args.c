@@ -35,6 +35,7 @@ static const struct {
     {"checkpoint", VERB_CHECKPOINT, 1, 1, "DIRECTORY"},
     {"dump", VERB_DUMP, 0, 1, "[FILE]"},
     {"load", VERB_LOAD, 0, 1, "[FILE]"},
+    {"token", VERB_TOKEN, 2, 3, "create FILE NAME, list FILE, or revoke FILE NAME"},
 };
 
 enum option {
@@ -57,6 +58,9 @@ enum option {
     OPT_KEYS_ONLY,
     OPT_SYNC,
     OPT_NO_END,
+    OPT_SCOPES,
+    OPT_EXPIRES,
+    OPT_TOKEN_FILE,
     OPTION_COUNT
 };
 
@@ -78,9 +82,9 @@ static const struct {
     [OPT_VERSION] = {"version", 'V', false, ANY_VERB},
     [OPT_READ_ONLY] = {"read-only", '\0', false,
                        VERB_GET | VERB_SCAN | VERB_COUNT | VERB_STATS | VERB_VERIFY | VERB_DUMP},
-    [OPT_HEX] = {"hex", '\0', false, VERB_GET | VERB_SET | VERB_DEL | RANGE_VERBS},
+    [OPT_HEX] = {"hex", '\0', false, VERB_GET | VERB_SET | VERB_DEL | VERB_TOKEN | RANGE_VERBS},
     [OPT_NUL] = {"null", '0', false, VERB_SCAN},
-    [OPT_PREFIX] = {"prefix", '\0', true, RANGE_VERBS},
+    [OPT_PREFIX] = {"prefix", '\0', true, VERB_TOKEN | RANGE_VERBS},
     [OPT_START] = {"start", '\0', true, RANGE_VERBS},
     [OPT_END] = {"end", '\0', true, RANGE_VERBS},
     [OPT_LIMIT] = {"limit", '\0', true, VERB_SCAN},
@@ -88,6 +92,9 @@ static const struct {
     [OPT_KEYS_ONLY] = {"keys-only", '\0', false, VERB_SCAN},
     [OPT_SYNC] = {"sync", '\0', false, VERB_SET | VERB_DEL | VERB_LOAD},
     [OPT_NO_END] = {"no-end", '\0', false, VERB_LOAD},
+    [OPT_SCOPES] = {"scopes", '\0', true, VERB_TOKEN},
+    [OPT_EXPIRES] = {"expires", '\0', true, VERB_TOKEN},
+    [OPT_TOKEN_FILE] = {"token-file", '\0', true, VERBS_OVER_HTTP},
 };
 
 /* What the pass over argv has seen. */
@@ -383,6 +390,10 @@ bool args_parse(int argc, char **argv, const struct cli_environment *environment
     args->sync = seen.given[OPT_SYNC];
     args->read_only = seen.given[OPT_READ_ONLY];
     args->no_end = seen.given[OPT_NO_END];
+    args->scopes = seen.value[OPT_SCOPES];
+    args->expires = seen.value[OPT_EXPIRES];
+    args->token_file = seen.value[OPT_TOKEN_FILE];
+    args->token = environment->token;
     args->word_count = seen.word_count - 1;
     memcpy(args->words, seen.words + 1, args->word_count * sizeof(seen.words[0]));
     if (seen.given[OPT_LIMIT] && !decimal_parse(seen.value[OPT_LIMIT], &args->limit)) {

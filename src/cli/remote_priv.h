@@ -10,6 +10,7 @@
 /* One connection and the request on it. */
 struct remote {
     const struct cli_args *args;
+    const char *base; /* what routes stand behind */
     CURL *easy;
     struct curl_slist *headers;
     struct buf url, body; /* of the request; of the answer */

@@ -73,6 +73,19 @@ void about_api(struct conn *c, struct manner manner, struct quern_slice body)
                "Cache-Control: no-cache\r\n");
 }
 
+void about_config(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct buf *text = &c->loop->text;
+    struct quern_error err;
+
+    (void)body;
+    buf_clear(text);
+    if (options_json(c->loop->server->options, text, &err))
+        conn_cut(c);
+    else
+        reply_with(c, manner, 200, "application/json", buf_slice(text), no_store);
+}
+
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct server *server = c->loop->server;

@@ -318,6 +318,31 @@ static void refuse_batch(struct conn *c, struct manner manner, complaint wrong, 
     reply_problem(c, manner, &bad, NULL, members);
 }
 
+static enum access_scope scope_of(enum step_kind kind)
+{
+    switch (kind) {
+    case STEP_CHECK:
+    case STEP_GET:
+        return ACCESS_READ;
+    case STEP_PUT:
+    case STEP_DELETE:
+        return ACCESS_WRITE;
+    }
+    return ACCESS_ADMIN;
+}
+
+/* May the token at hand do each step? Else refused. */
+static bool is_allowed(struct conn *c, const struct verb *v)
+{
+    for (size_t i = 0; i < v->step_count; i++) {
+        const struct step *s = &steps_of(v)[i];
+
+        if (!guard_scope(c, scope_of(s->kind)) || !guard_key(c, step_key(v, s)))
+            return false;
+    }
+    return true;
+}
+
 void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
 {
     json_error_t where;
@@ -343,6 +368,10 @@ void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
     if (wrong != NULL) {
         verb_free(v);
         refuse_batch(c, manner, wrong, failed);
+        return;
+    }
+    if (c->user != NULL && !is_allowed(c, v)) {
+        verb_free(v);
         return;
     }
     read_ahead(c, v);

@@ -83,6 +83,8 @@ void conn_cut(struct conn *c)
         return;
     if (c->tls != NULL)
         tls_bye(c);
+    if (c->closing)
+        return;
     c->closing = true;
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
@@ -408,6 +410,8 @@ static void linger(struct conn *c)
 {
     if (c->tls != NULL)
         tls_bye(c);
+    if (c->closing)
+        return;
     if (c->eof || uv_shutdown(&c->fin, (uv_stream_t *)&c->tcp, NULL) != 0) {
         conn_cut(c);
         return;

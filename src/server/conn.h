@@ -94,6 +94,8 @@ struct conn {
     char peer[64]; /* "127.0.0.1:51234" once somebody wanted to know */
     enum conn_phase phase;
     const struct route *route;
+    struct access *access;         /* where `user` stands; NULL: nobody was asked for */
+    const struct access_user *user; /* whose token was shown; NULL: nobody's, or nobody asks */
     struct params params; /* of the query */
     uint64_t body_max;
     struct refusal refusal;

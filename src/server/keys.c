@@ -120,7 +120,8 @@ static bool read_all(struct conn *c, struct listing *l)
            read_flag(c, PARAM_COUNT, "count must be 1 or 0", &l->counting) &&
            read_bytes(c, PARAM_PREFIX, &l->prefix) && read_bytes(c, PARAM_START, &l->start) &&
            read_bytes(c, PARAM_END, &l->end) && read_bytes(c, PARAM_DELIMITER, &l->delimiter) &&
-           read_cursor(c, l);
+           read_cursor(c, l) &&
+           guard_range(c, buf_slice(&l->prefix), buf_slice(&l->start), buf_slice(&l->end));
 }
 
 void keys_check(struct conn *c)

@@ -173,6 +173,7 @@ static void settle(struct loop *loop)
     bool again;
 
     keep_date(loop);
+    guard_keep(loop);
     heed_signals(loop);
     do {
         again = open_letters(loop);
@@ -230,6 +231,7 @@ static void *loop_main(void *arg)
 static void loop_free(struct loop *loop)
 {
     pool_free(loop);
+    access_unref(loop->access);
     quern_value_done(&loop->value);
     buf_done(&loop->key);
     buf_done(&loop->text);

@@ -66,8 +66,10 @@ struct loop {
     struct buf records;            /* of TLS, as they came from the socket that is being read */
     struct compressor *compressor; /* NULL: nobody asked for it yet */
     struct buf sealed;             /* memory for the next that are made */
-    uint64_t ids;                  /* request ids given */
-    int64_t date_at;               /* unix second of `date` */
+    struct access *access;         /* who may do what; NULL: nobody is asked (guard.h) */
+    unsigned access_generation;
+    uint64_t ids;    /* request ids given */
+    int64_t date_at; /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];
     struct measure measure; /* others read its numbers */
     bool quitting;

@@ -79,6 +79,7 @@ struct server_options {
     struct option_list cors_origins; /* whose pages may use this server: "https://example.org" */
     uint32_t port;
     bool insecure_no_auth;
+    const char *token_file;         /* NULL: nobody is asked for a token */
     const char *tls_cert, *tls_key; /* both or neither: files in PEM form */
     const char *tls_client_ca; /* clients show a certificate that this file vouches for; or NULL */
     enum durability durability;

@@ -102,8 +102,8 @@ const struct option_row option_rows[] = {
      .max = LISTEN_MAX,
      .initial = "127.0.0.1, ::1",
      .wanted = "given at most 8 times",
-     .help = "numeric address to listen on; may be repeated\n"
-             "({}). Others need --tls-client-ca, or --insecure-no-auth"},
+     .help = "numeric address to listen on, or unix:PATH; may be repeated\n"
+             "({}). Others need --token-file, --tls-client-ca, or --insecure-no-auth"},
     {.name = "resp-listen",
      .value = "ADDR:PORT",
      .kind = OPTION_LIST,
@@ -113,8 +113,8 @@ const struct option_row option_rows[] = {
      .words = "off",
      .initial = "127.0.0.1:6380",
      .wanted = "given at most 8 times",
-     .help = "where to speak the Redis protocol; may be repeated; off: nowhere\n"
-             "({})"},
+     .help = "where to speak the Redis protocol, or unix:PATH; may be repeated;\n"
+             "off: nowhere ({})"},
     {.name = "loops",
      .value = "N",
      .kind = OPTION_NUMBER,
@@ -175,14 +175,22 @@ const struct option_row option_rows[] = {
      .wanted = "a time from 0ms to 60m",
      .help = "for requests in flight at shutdown ({})"},
 
+    {.name = "token-file",
+     .value = "FILE",
+     .kind = OPTION_TEXT,
+     .group = GROUP_ACCESS,
+     AT(token_file),
+     .wanted = "a file",
+     .help = "the tokens that clients must show, with what each may do; made by\n"
+             "quern token, read again when it changes"},
     {.name = "insecure-no-auth",
      .kind = OPTION_SWITCH,
      .group = GROUP_ACCESS,
      AT(insecure_no_auth),
      .initial = "false",
      .wanted = "true or false",
-     .help = "listen beyond this machine although everybody who reaches the\n"
-             "port can then read, change and delete everything"},
+     .help = "listen beyond this machine without --token-file, although everybody\n"
+             "who reaches the port can then read, change and delete everything"},
     {.name = "allowed-host",
      .value = "NAME",
      .kind = OPTION_LIST,

@@ -36,6 +36,7 @@ struct client {
     char peer[64], here[64];                /* "127.0.0.1:51234"; constant */
     int64_t since;                          /* unix seconds; constant */
     struct buf name, lib_name, lib_version; /* guarded by mu */
+    char user[ACCESS_NAME_BYTES_MAX + 1];   /* guarded by mu */
     _Atomic int64_t heard_at;
     _Atomic(const struct command *) last;
     _Atomic int queued; /* commands of a transaction; -1: none is open */
@@ -201,6 +202,9 @@ bool resp_command_sum(struct server *server, unsigned number, struct measure_sum
 unsigned resp_error_sums(struct server *server, struct error_word out[ERROR_WORDS]);
 MUST_USE bool resp_reset_sums(struct server *server); /* false: no memory */
 void command_base_free(struct command_base *base);    /* NULL is fine */
+/* AUTH and HELLO AUTH: false: replied that it is not so. */
+MUST_USE bool auth_enter(struct call *k, struct quern_slice user, struct quern_slice password);
+void client_note_user(struct call *k); /* for CLIENT LIST */
 
 void resp_print_commands(void); /* the table of docs/resp.md */
 

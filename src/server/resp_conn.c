@@ -23,6 +23,7 @@
 #include "base/error.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #define REQUEST_BYTES_MIN (UINT64_C(128) << 20)
@@ -58,6 +59,7 @@ bool resp_open(struct conn *c)
     rc->client.loop = c->loop;
     rc->client.queued = -1;
     rc->client.proto = 2;
+    (void)strcpy(rc->client.user, "default");
     rc->client.since = c->loop->date_at;
     rc->client.heard_at = c->loop->date_at;
     if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&address, &len) == 0)
@@ -362,6 +364,10 @@ static bool carry_out(struct conn *c)
         c->last = true;
     } else if (!well) {
         say_refused(&k, unknown_sub);
+    } else if (UNLIKELY(c->loop->access != NULL) && !guard_command(&k)) {
+        rc->transaction.refused = true;
+        well = false;
+        count(&k.server->resp->counters.errors, 1);
     } else if (rc->transaction.open && !(k.command->flags & CMD_AT_ONCE)) {
         (void)transaction_add(&k);
     } else {
@@ -393,12 +399,13 @@ bool resp_step(struct conn *c)
     struct resp_conn *rc = c->resp;
     uint64_t value_max = c->loop->server->options->value_bytes_max;
     struct resp_limits limits = {value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
-                                 2 * value_max};
+                                 2 * value_max, false};
     struct resp_out out = {&c->out, rc->proto, false};
     size_t mark = c->out.len;
 
     if (rc->parsed)
         return carry_out(c);
+    limits.stranger = c->loop->access != NULL && guard_is_stranger(c);
     rc->more = false;
     if (limits.request_bytes_max < REQUEST_BYTES_MIN)
         limits.request_bytes_max = REQUEST_BYTES_MIN;

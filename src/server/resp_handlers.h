@@ -83,8 +83,19 @@ enum quern_code cmd_multi(struct call *k);
 enum quern_code cmd_unwatch(struct call *k);
 enum quern_code cmd_watch(struct call *k);
 
-/* resp_client.c */
+/* resp_acl.c */
+enum quern_code cmd_acl_cat(struct call *k);
+enum quern_code cmd_acl_getuser(struct call *k);
+enum quern_code cmd_acl_list(struct call *k);
+enum quern_code cmd_acl_users(struct call *k);
+enum quern_code cmd_acl_whoami(struct call *k);
 enum quern_code cmd_auth(struct call *k);
+
+/* resp_users.c */
+enum quern_code cmd_acl_deluser(struct call *k);
+enum quern_code cmd_acl_setuser(struct call *k);
+
+/* resp_client.c */
 enum quern_code cmd_client_getname(struct call *k);
 enum quern_code cmd_client_id(struct call *k);
 enum quern_code cmd_client_no_evict(struct call *k);
@@ -114,6 +125,7 @@ enum quern_code cmd_monitor(struct call *k);
 enum quern_code cmd_bgsave(struct call *k);
 enum quern_code cmd_config_get(struct call *k);
 enum quern_code cmd_config_resetstat(struct call *k);
+enum quern_code cmd_config_rewrite(struct call *k);
 enum quern_code cmd_config_set(struct call *k);
 enum quern_code cmd_empty_list(struct call *k);
 enum quern_code cmd_function_flush(struct call *k);

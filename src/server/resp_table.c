@@ -16,6 +16,26 @@ static bool always_blind(const struct call *k)
 
 /* name, arity, flags, first and last key, step, group, since, summary, where, blind, handler,
  * subcommands, parent */
+#define ACL_ADMIN (CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE)
+static const struct command acl_subs[] = {
+    {"cat", -2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.0.0",
+     "What the scopes read, write and admin hold", HERE, 0, cmd_acl_cat, NULL, 0, "acl"},
+    {"deluser", -3, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0",
+     "Remove users, until the token file is read again", HERE, 0, cmd_acl_deluser, NULL, 0, "acl"},
+    {"getuser", 3, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "What a user may do", HERE, 0,
+     cmd_acl_getuser, NULL, 0, "acl"},
+    {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.0.0", "List the subcommands",
+     HERE, 0, cmd_help, NULL, 0, "acl"},
+    {"list", 2, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "What all users may do", HERE, 0,
+     cmd_acl_list, NULL, 0, "acl"},
+    {"setuser", -3, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0",
+     "Make or change a user, until the token file is read again", HERE, 0, cmd_acl_setuser, NULL, 0, "acl"},
+    {"users", 2, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "The names of all users", HERE, 0,
+     cmd_acl_users, NULL, 0, "acl"},
+    {"whoami", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.0.0",
+     "The name of the user", HERE, 0, cmd_acl_whoami, NULL, 0, "acl"},
+};
+
 static const struct command client_subs[] = {
     {"getname", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "2.6.9",
      "The name of the connection", HERE, 0, cmd_client_getname, NULL, 0, "client"},
@@ -73,6 +93,9 @@ static const struct command config_subs[] = {
      HERE, 0, cmd_help, NULL, 0, "config"},
     {"resetstat", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
      "2.0.0", "Begin to count anew", HERE, 0, cmd_config_resetstat, NULL, 0, "config"},
+    {"rewrite", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
+     "2.8.0", "Nothing to write: the file is never changed by the server", HERE, 0,
+     cmd_config_rewrite, NULL, 0, "config"},
     {"set", -4, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.0.0",
      "Set what can be: what the slow log keeps, and maxclients, up to --max-connections", HERE, 0,
      cmd_config_set, NULL, 0, "config"},
@@ -147,10 +170,12 @@ static const struct command slowlog_subs[] = {
 };
 
 const struct command commands[] = {
+    {"acl", -2, 0, 0, 0, 0, GROUP_SERVER, "6.0.0", "Who may do what", HERE, 0, NULL, acl_subs,
+     ARRAY_LEN(acl_subs), NULL},
     {"append", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "2.0.0",
      "Append bytes to the value of a key", UPDATE, 0, cmd_append, NULL, 0, NULL},
     {"auth", -2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY,
-     0, 0, 0, GROUP_CONNECTION, "1.0.0", "Say who the client is; there are no passwords yet", HERE,
+     0, 0, 0, GROUP_CONNECTION, "1.0.0", "Show a token, as the password of a user or alone", HERE,
      0, cmd_auth, NULL, 0, NULL},
     {"bgsave", -1, CMD_ADMIN | CMD_NOSCRIPT, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "Begin to make all that was written durable", HERE, 0, cmd_bgsave, NULL, 0, NULL},

@@ -13,6 +13,7 @@
 #define SERVER_SERVER_H
 
 #include "server/gate.h"
+#include "server/guard.h"
 #include "server/hosts.h"
 #include "server/options.h"
 #include "server/slowlog.h"
@@ -52,6 +53,7 @@ struct server {
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
     struct gate gate;        /* locks itself */
+    struct guard guard;      /* locks itself */
     struct stop stop;        /* locks itself */
     struct slowlog slowlog;  /* locks itself */
     struct sink *access_log; /* locks itself; NULL: there is none */

@@ -2,8 +2,10 @@
 """TLS on both doors: who gets in, what is taken up while the server runs, and what a client can do
 to it before it has shaken hands."""
 
+import calendar
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 
 from quernd import Refused, Server, curl, equal, main, request, test, until
@@ -247,6 +250,20 @@ def what_cannot_be_used_is_refused_at_the_start_with_a_reason():
                 equal(s.process.wait(30), 1, given)
                 s.wanted_end = 1
                 assert words in s.stderr(), (given, s.stderr())
+
+
+@test
+def a_certificate_that_has_expired_is_taken_and_told_of():
+    with Authority() as ca, Server(*options(ca.issue("s", days=-1))) as s:
+        assert "has expired" in s.stderr(), s.stderr()
+        assert "CERTIFICATE_VERIFY_FAILED" in fails(s, ca.client())
+        blind = ca.client()
+        blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+        with s.connect(tls=blind) as w:
+            about = json.loads(w.ask("GET", "/v1/admin/tls").body)
+            end = re.search(rb"^quern_tls_not_after_seconds (\d+)$", w.ask("GET", "/metrics").body, re.M)
+        equal(calendar.timegm(time.strptime(about["not_after"], "%Y-%m-%dT%H:%M:%SZ")), int(end.group(1)))
+        assert int(end.group(1)) < time.time()
 
 
 def subject_shown(s, tls):
@@ -589,6 +606,28 @@ def pipelined_requests_are_answered_in_order_however_the_records_are_cut():
             r.send(b"*2\r\n$3\r\nGET\r\n$2\r\nk3\r\n" * 2000)
             for _ in range(2000):
                 equal(r.answer(), b"v3")
+
+
+@test
+def what_was_carried_out_leaves_memory_though_more_has_always_begun():
+    with Authority() as ca, Server(*options(ca.issue("s"))) as s, s.connect(tls=ca.client()) as w:
+        one = request("GET", "/livez", fields=[("X-Fill", "x" * 4000)])
+
+        def go(n):
+            w.send(one[:50])
+            for _ in range(n):
+                w.send(one[50:] + one[:50])  # a record that ends inside the next request
+                equal(w.read().body, b"ok\n")
+            w.send(one[50:])
+            equal(w.read().body, b"ok\n")
+
+        def resident():
+            with open(f"/proc/{s.process.pid}/statm") as f:
+                return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        go(200)
+        before = resident()
+        go(4000)
+        assert resident() - before < 4 << 20, resident() - before
 
 
 @test

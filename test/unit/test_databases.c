@@ -296,6 +296,25 @@ TEST(databases_keep_their_keys_through_flush_merge_and_reopen)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+/* The tables' own counts say it. */
+TEST(a_count_of_a_settled_database_reads_nothing)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_error err = {0};
+    struct quern *db;
+    uint64_t reads;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 5000, 1, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    reads = sim_op_count_of(sim, SIM_READ);
+    CHECK_EQ(count(db, 0), 5000);
+    CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 /* ---- damage ---- */
 
 struct told {
