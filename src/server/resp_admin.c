@@ -302,8 +302,9 @@ enum quern_code cmd_config_rewrite(struct call *k)
 {
     if (k->server->options->config == NULL)
         return call_error(k, "ERR The server is running without a config file");
-    return call_error(k, "ERR Rewriting config file: this server never changes its config file, and "
-                         "no setting was changed since it was read");
+    return call_error(k,
+                      "ERR Rewriting config file: this server never changes its config file, and "
+                      "no setting was changed since it was read");
 }
 
 enum quern_code cmd_config_resetstat(struct call *k)
