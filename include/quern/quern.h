@@ -286,6 +286,10 @@ struct quern_hand {
  *   source   src/engine/commit.c */
 QUERN_API void quern_hand_over(struct quern *db, struct quern_hand *hand);
 
+/* How much the last writes were slowed because flushes and merges are behind: 0, not at all, to 100.
+ * At 50 a byte takes as long to write as it takes to flush. Any thread; costs nothing. */
+QUERN_API unsigned quern_pressure(struct quern *db);
+
 /* Make every write that has returned durable.
  *   errors   UNKNOWN, READ_ONLY, CLOSED */
 QUERN_API QUERN_CHECK enum quern_code quern_sync(struct quern *db, struct quern_error *err);

@@ -213,6 +213,7 @@ struct quern {
     _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
     _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
+    _Atomic uint32_t pressure; /* quern_pressure(); the leader's */
     _Atomic uint64_t over_bytes; /* compact_over_bytes(), while merges come */
     _Atomic uint64_t dead_due;   /* so many tombstones make a MemDB go to the worker */
     struct wal_replay recovery;

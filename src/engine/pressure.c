@@ -47,12 +47,20 @@ bool pressure_is_on(struct quern *db)
     return atomic_load_explicit(&db->flush_rate, memory_order_relaxed) != 0 && slowness(db) > 0;
 }
 
+unsigned quern_pressure(struct quern *db)
+{
+    return atomic_load_explicit(&db->pressure, memory_order_relaxed);
+}
+
 void pressure_wait(struct quern *db, uint64_t bytes)
 {
     uint64_t rate = atomic_load_explicit(&db->flush_rate, memory_order_relaxed);
     double slow = rate != 0 ? slowness(db) : 0;
+    uint32_t percent = slow <= 0 ? 0 : (uint32_t)(100 * slow / (1 + slow));
     uint64_t began, slept;
 
+    if (UNLIKELY(atomic_load_explicit(&db->pressure, memory_order_relaxed) != percent))
+        atomic_store_explicit(&db->pressure, percent, memory_order_relaxed);
     if (LIKELY(slow <= 0)) {
         db->slow_debt_ns = 0;
         return;

@@ -26,7 +26,8 @@ struct manner {
 
 struct verb;
 
-/* A write on its way through the store. In order of arrival in its connection's queue. */
+/* A write on its way through the store, or a read that waits for the disk. In order of arrival in its
+ * connection's queue. */
 struct write_op {
     struct letter letter; /* to the loop: completed, or granted by the gate */
     struct quern_completion completion;
@@ -41,8 +42,17 @@ struct write_op {
     char trace[HTTP_TRACE_BYTES]; /* where manner.trace points to */
     uint64_t expires_ms;          /* of a set; 0: never */
     bool is_delete, gated, waits_at_gate, synced, finished;
+    bool too_much;          /* it came while as much was under way as may be */
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
+
+    /* Aside: aside.h. */
+    void (*work)(struct write_op *op), (*then)(struct write_op *op);
+    struct quern_slice aside_key; /* what aside_read() reads */
+    struct quern_value value;     /* what it found */
+    size_t read_bytes;            /* of values that were read ahead for an update */
+    bool is_read;                 /* nothing is written */
+    struct listing *listing;      /* of GET /v1/keys */
 
     /* Under /v1 alone. */
     struct verb *verb;                  /* what it asks, or NULL; the op's */
@@ -94,16 +104,23 @@ struct conn {
     char peer[64]; /* "127.0.0.1:51234" once somebody wanted to know */
     enum conn_phase phase;
     const struct route *route;
-    struct access *access;         /* where `user` stands; NULL: nobody was asked for */
+    struct access *access;          /* where `user` stands; NULL: nobody was asked for */
     const struct access_user *user; /* whose token was shown; NULL: nobody's, or nobody asks */
-    struct params params; /* of the query */
+    struct params params;           /* of the query */
     uint64_t body_max;
     struct refusal refusal;
 
     /* Writes under way, oldest first. */
     struct write_op *ops, **ops_last;
-    unsigned op_count;
+    unsigned op_count, asides; /* asides: how many of them are with the threads beside the loops */
     size_t op_bytes;
+    /* What was read from disk for the request at hand, which is carried out once more then. */
+    struct fetched {
+        bool here;
+        enum quern_code code;
+        struct quern_value value;
+        struct quern_error error;
+    } fetched;
 
     /* Output: `out` gathers replies, `big` is a large value to follow it, and CRLF that if
      * `big_tail` is 2; while `writing`, `sending` (and `big`) belong to libuv. */

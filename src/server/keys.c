@@ -5,16 +5,17 @@
  *           '--- until the range ends (complete), or limit, 1 MiB, or max_scan_ms is reached: then
  *                the cursor is the key of the entry to go on with
  *
- * A page holds the loop for no longer than max_scan_ms, and is as of one moment; between two pages
- * the store may change. The cursor names a key and no state of the server's, so it has no lifetime:
+ * A page is made aside from the loops (aside.h), in no more than max_scan_ms, and is as of one
+ * moment; between two pages the store may change. The cursor names a key and no state of the server's, so it has no lifetime:
  * every key that is there all the while is listed once. */
 #include "server/item.h"
-#include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
+#include "server/writes.h"
 
 #include "base/base64.h"
+#include "base/alloc.h"
 #include "base/error.h"
 
 #include <inttypes.h>
@@ -34,8 +35,8 @@ struct listing {
     bool reverse, values, counting, lines;
 
     struct quern_iter *it;
-    struct buf *out, groups; /* groups: of the delimiter, apart from the items unless in lines */
-    uint64_t entries;        /* items and groups so far */
+    struct buf out, groups; /* groups: of the delimiter, apart from the items unless in lines */
+    uint64_t entries;       /* items and groups so far */
     bool complete;
     struct quern_error err;
 };
@@ -47,6 +48,7 @@ static void listing_done(struct listing *l)
     buf_done(&l->end);
     buf_done(&l->delimiter);
     buf_done(&l->cursor);
+    buf_done(&l->out);
     buf_done(&l->groups);
     quern_iter_free(l->it);
 }
@@ -187,7 +189,7 @@ static enum quern_code add(struct buf *out, const char *text, struct quern_error
 
 static enum quern_code add_group(struct listing *l, struct quern_slice group)
 {
-    struct buf *out = l->lines ? l->out : &l->groups;
+    struct buf *out = l->lines ? &l->out : &l->groups;
 
     if ((!l->lines && out->len > 0 && add(out, ",", &l->err)) || add(out, "{", &l->err) ||
         http_json_bytes(out, "prefix", group, &l->err))
@@ -200,16 +202,16 @@ static enum quern_code add_item(struct listing *l, bool first)
     struct item item = {quern_iter_key(l->it), quern_iter_value(l->it), quern_iter_seq(l->it),
                         quern_iter_expires_ms(l->it)};
 
-    if ((!l->lines && !first && add(l->out, ",", &l->err)) ||
-        item_text(l->out, &item, l->values, &l->err))
+    if ((!l->lines && !first && add(&l->out, ",", &l->err)) ||
+        item_text(&l->out, &item, l->values, &l->err))
         return l->err.code;
-    return l->lines ? add(l->out, "\n", &l->err) : QUERN_OK;
+    return l->lines ? add(&l->out, "\n", &l->err) : QUERN_OK;
 }
 
 static bool is_enough(const struct listing *l, uint64_t deadline)
 {
     if (!l->counting &&
-        (l->entries == (uint64_t)l->limit || l->out->len + l->groups.len >= PAGE_BYTES_MAX))
+        (l->entries == (uint64_t)l->limit || l->out.len + l->groups.len >= PAGE_BYTES_MAX))
         return true;
     return l->entries % LOOKS_AT_CLOCK == LOOKS_AT_CLOCK - 1 && uv_hrtime() > deadline;
 }
@@ -247,14 +249,14 @@ static enum quern_code add_end(struct listing *l)
     uint8_t direction = l->reverse ? 'b' : 'f';
 
     if (l->complete)
-        return add(l->out, "\"complete\":true}\n", &l->err);
+        return add(&l->out, "\"complete\":true}\n", &l->err);
     l->cursor.len = 0;
     if (buf_append(&l->cursor, &direction, 1, &l->err) ||
         buf_append(&l->cursor, quern_iter_key(l->it).data, quern_iter_key(l->it).len, &l->err) ||
-        add(l->out, "\"complete\":false,\"cursor\":\"", &l->err) ||
-        base64_append(l->out, buf_slice(&l->cursor), BASE64_URL, &l->err))
+        add(&l->out, "\"complete\":false,\"cursor\":\"", &l->err) ||
+        base64_append(&l->out, buf_slice(&l->cursor), BASE64_URL, &l->err))
         return l->err.code;
-    return add(l->out, "\"}\n", &l->err);
+    return add(&l->out, "\"}\n", &l->err);
 }
 
 static enum quern_code write_page(struct listing *l)
@@ -263,17 +265,17 @@ static enum quern_code write_page(struct listing *l)
 
     (void)snprintf(text, sizeof(text), "{\"count\":%" PRIu64 ",", l->entries);
     if (l->counting) {
-        l->out->len = 0;
-        if (add(l->out, text, &l->err))
+        l->out.len = 0;
+        if (add(&l->out, text, &l->err))
             return l->err.code;
     } else if (l->lines) {
-        if (add(l->out, "{\"end\":true,", &l->err))
+        if (add(&l->out, "{\"end\":true,", &l->err))
             return l->err.code;
-    } else if (add(l->out, "],", &l->err) ||
+    } else if (add(&l->out, "],", &l->err) ||
                (l->delimiter.len > 0 &&
-                (add(l->out, "\"prefixes\":[", &l->err) ||
-                 buf_append(l->out, l->groups.data, l->groups.len, &l->err) ||
-                 add(l->out, "],", &l->err)))) {
+                (add(&l->out, "\"prefixes\":[", &l->err) ||
+                 buf_append(&l->out, l->groups.data, l->groups.len, &l->err) ||
+                 add(&l->out, "],", &l->err)))) {
         return l->err.code;
     }
     return add_end(l);
@@ -284,29 +286,57 @@ static enum quern_code list(struct listing *l, struct quern *db)
     struct quern_iter_opts opts = {.range = {buf_slice(&l->start), buf_slice(&l->end)},
                                    .prefix = buf_slice(&l->prefix)};
 
-    buf_clear(l->out);
+    buf_clear(&l->out);
     if (quern_iter_new(db, &opts, &l->it, &l->err) ||
-        (!l->lines && add(l->out, "{\"items\":[", &l->err)) || walk(l))
+        (!l->lines && add(&l->out, "{\"items\":[", &l->err)) || walk(l))
         return l->err.code;
     return write_page(l);
 }
 
+static void work_list(struct write_op *op)
+{
+    op->completion.code = list(op->listing, op->conn->loop->server->db);
+}
+
+static void then_finish(struct write_op *op)
+{
+    write_finish(op, op->completion.code);
+}
+
+void keys_completed(struct write_op *op)
+{
+    struct listing *l = op->listing;
+    struct conn *c = op->conn;
+
+    op->listing = NULL;
+    if (!c->closing && op->completion.code == QUERN_OK)
+        reply_with(c, op->manner, 200, l->lines ? "application/x-ndjson" : "application/json",
+                   buf_slice(&l->out), "Cache-Control: no-store\r\n");
+    else if (!c->closing)
+        reply_store_error(c, op->manner, op->completion.code, &l->err);
+    listing_done(l);
+    alloc_free(l);
+}
+
 void keys_list(struct conn *c, struct manner manner, struct quern_slice body)
 {
-    struct listing l = {.out = &c->loop->text};
-    struct quern_error err;
-    enum quern_code code;
+    struct listing *l = NEW(struct listing);
+    struct write_op *op;
 
     (void)body;
-    if (read_all(c, &l)) {
-        code = list(&l, c->loop->server->db);
-        err = l.err;
-        if (code == QUERN_OK)
-            reply_with(c, manner, 200, l.lines ? "application/x-ndjson" : "application/json",
-                       buf_slice(l.out), "Cache-Control: no-store\r\n");
-        else
-            reply_store_error(c, manner, code, &err);
-        pool_give_back(&c->loop->text);
+    if (l == NULL) {
+        conn_cut(c);
+        return;
     }
-    listing_done(&l);
+    op = read_all(c, l) ? write_new(c, manner, 0, false) : NULL;
+    if (op == NULL) {
+        if (c->refusal.bad.status == 0)
+            conn_cut(c);
+        listing_done(l);
+        alloc_free(l);
+        return;
+    }
+    op->is_read = true;
+    op->listing = l;
+    aside_submit(op, work_list, then_finish);
 }

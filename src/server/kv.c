@@ -12,6 +12,7 @@
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
+#include "server/writes.h"
 
 #include "base/base64.h"
 #include "base/error.h"
@@ -240,9 +241,11 @@ void kv_get(struct conn *c, struct manner manner, struct quern_slice body)
     (void)body;
     if (!take_key(c))
         return;
-    count(&loop->server->counters.gets, 1);
     err_clear(&err);
-    code = quern_get(loop->server->db, buf_slice(&loop->key), NULL, &loop->value, &err);
+    code = read_value(c, manner, buf_slice(&loop->key), &err);
+    if (code == QUERN_BUSY)
+        return;
+    count(&loop->server->counters.gets, 1);
     count(&loop->server->counters.gets_found, code == QUERN_OK);
     if (code == QUERN_NOT_FOUND)
         refuse(c, 404, "key_not_found", "key not found");

@@ -191,6 +191,7 @@ static void settle(struct loop *loop)
         again |= hand_over(loop);
     } while (again);
     observe_flush(loop);
+    atomic_store_explicit(&loop->allocations, alloc_calls_here(), memory_order_relaxed);
 }
 
 static void on_before(uv_prepare_t *handle)
@@ -233,6 +234,8 @@ static void loop_free(struct loop *loop)
     pool_free(loop);
     access_unref(loop->access);
     quern_value_done(&loop->value);
+    for (unsigned i = 0; i < LOOP_VALUES; i++)
+        quern_value_done(&loop->many[i]);
     buf_done(&loop->key);
     buf_done(&loop->text);
     buf_done(&loop->lines);

@@ -34,6 +34,8 @@ struct compressor;
 struct conn;
 struct write_op;
 
+#define LOOP_VALUES 64u
+
 struct loop {
     struct server *server; /* constant */
     unsigned number;       /* constant */
@@ -47,6 +49,7 @@ struct loop {
     /* Any thread. */
     _Atomic(struct letter *) inbox; /* newest first */
     _Atomic unsigned signals;
+    _Atomic uint64_t allocations; /* the loop's thread alone writes it: how often it took memory */
 
     /* The loop's thread alone. */
     struct conn *conns;               /* all that are open */
@@ -60,9 +63,10 @@ struct loop {
     /* The time that clients are held to: ticks seen, times their length. A loop that is late
      * itself, on a machine too busy, sees fewer ticks, and so blames no client for it. */
     uint64_t clock_ms;
-    struct quern_value value;      /* reused by reads */
-    struct buf key, text;          /* scratch of the request at hand */
-    struct buf lines;              /* of the access log */
+    struct quern_value value;             /* reused by reads */
+    struct quern_value many[LOOP_VALUES]; /* by reads of many keys */
+    struct buf key, text;                 /* scratch of the request at hand */
+    struct buf lines;                     /* of the access log */
     struct buf records;            /* of TLS, as they came from the socket that is being read */
     struct compressor *compressor; /* NULL: nobody asked for it yet */
     struct buf sealed;             /* memory for the next that are made */

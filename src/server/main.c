@@ -416,6 +416,7 @@ static int run(struct house *h, const struct server_options *options)
     server->name = name;
     hosts_init(&server->hosts, options);
     gate_init(&server->gate);
+    aside_init(&server->aside);
     stop_init(&server->stop, wake_main, h);
 
     slowlog_init(&server->slowlog, (int64_t)options->slow_ms * 1000, options->slow_count);
@@ -435,6 +436,7 @@ static int run(struct house *h, const struct server_options *options)
     }
     listeners_close(&h->listeners);
     stop_done(&server->stop);
+    aside_stop(&server->aside);
     gate_done(&server->gate);
     guard_close(&server->guard);
     slowlog_done(&server->slowlog);

@@ -83,6 +83,7 @@ enum waited_for {
     WAITED_OTHERS,  /* requests before it on its connection */
     WAITED_CLIENT,  /* the client, who did not read earlier replies */
     WAITED_GATE,    /* another delete of the same key */
+    WAITED_DISK,    /* a value that was not in memory, or a walk */
     WAITED_COMMIT,  /* the store: writes before it, or room for it */
     WAITED_SYNC,    /* the same, and the disk's word that it is durable */
     WAITED_KINDS,

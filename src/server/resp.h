@@ -123,6 +123,7 @@ struct resp_conn {
     struct resp_request request;
     bool parsed; /* a whole request stands in `request` */
     bool more;   /* one has begun to arrive */
+    bool warmed; /* what it will read on the loop was read ahead */
     bool paused; /* that in `request` waits for the end of CLIENT PAUSE */
     int proto;
     uint8_t database;
@@ -165,6 +166,11 @@ void resp_call_clear(struct resp_call *call);
 
 /* Begin the write of the command at hand; the reply comes later. */
 void resp_begin_write(struct call *k);
+/* Carry the command at hand out on a thread that may wait for the disk; the reply comes later. */
+void resp_begin_aside(struct call *k);
+/* For a command that reads on the loop: are its keys in memory? False: they are read aside, and then
+ * the command is to be carried out. */
+bool resp_keys_are_here(struct call *k);
 /* Begin the write of a transaction that was moved to the op's call; the reply comes later. */
 bool resp_begin_exec(struct call *k);
 /* Sync all that was written, then reply OK, or nothing. */

@@ -15,7 +15,7 @@ struct quern_slice call_value(const struct call *k)
 
 void call_select(struct call *k, uint8_t database)
 {
-    k->database = database;
+    k->reads.database = database;
     if (k->batch != NULL)
         quern_batch_select(k->batch, database);
 }
@@ -23,12 +23,11 @@ void call_select(struct call *k, uint8_t database)
 enum quern_code call_get(struct call *k, struct quern_slice key)
 {
     struct resp_counters *n = &k->server->resp->counters;
-    struct quern_read_opts opts = {.database = k->database};
     enum quern_code code = QUERN_NOT_FOUND;
 
     if (key.len >= 1 && key.len <= QUERN_KEY_BYTES_MAX)
         code = k->update != NULL ? quern_update_get(k->update, key, k->value, k->err)
-                                 : quern_get(k->server->db, key, &opts, k->value, k->err);
+                                 : quern_get(k->server->db, key, &k->reads, k->value, k->err);
     if (k->command->flags & CMD_READONLY)
         count(code == QUERN_OK ? &n->hits : &n->misses,
               code == QUERN_OK || code == QUERN_NOT_FOUND);
@@ -189,7 +188,7 @@ void reply_failure(struct resp_out *out, enum quern_code code, const struct quer
         resp_put_error(out, "MISCONF the store takes no writes until it is restarted: %s", story);
         break;
     case QUERN_BUSY:
-        resp_put_error(out, "TRYAGAIN the store is busy; try again in a moment");
+        resp_put_error(out, "TRYAGAIN the store is stalled, retry in 1000 ms");
         break;
     case QUERN_CLOSED:
         resp_put_error(out, "ERR the server is shutting down");

@@ -6,9 +6,12 @@
  *     where     runs on                   reads by             in a transaction
  *     HERE      the connection's loop     quern_get, iterators after it, on the loop
  *     READ      the connection's loop     quern_get            in its update
+ *               or, where that would wait for the disk, aside from it
+ *     WALK      aside from the loops      iterators, counts    after it, on the loop
  *     UPDATE    whoever leads the commit  quern_update_get     in its update
  *
- * A handler of UPDATE may run on any thread and must not touch `conn`, which is NULL then. A blind
+ * A handler of READ, WALK or UPDATE may run on any thread and must not touch `conn`, which is NULL
+ * then. What a READ has begun on the loop is forgotten when a read is BUSY. A blind
  * one reads nothing: it fills a batch on the loop, and the commit leader has nothing to run. */
 #ifndef SERVER_RESP_CALL_H
 #define SERVER_RESP_CALL_H
@@ -27,6 +30,7 @@ typedef enum quern_code (*command_fn)(struct call *k);
 enum where {
     HERE,
     READ,
+    WALK,
     UPDATE,
 };
 
@@ -57,6 +61,7 @@ enum group {
     GROUP_SCRIPTING,
 };
 
+#define MGET_AT_ONCE 64u                      /* values that a loop keeps memory for: LOOP_VALUES */
 #define REPLY_BYTES_MAX (UINT64_C(256) << 20) /* of a command that replies with many things */
 
 struct command {
@@ -80,15 +85,16 @@ struct call {
     struct quern_update *update; /* NULL: reads go to the store */
     struct quern_batch *batch;   /* takes writes; NULL: there are none */
     const struct command *command;
-    uint8_t database;
     const struct quern_slice *args; /* the command's name is the first */
     size_t argc;
     struct resp_out out;
     struct quern_value *value; /* what call_get() found */
+    struct quern_value *many;  /* MGET_AT_ONCE values that keep their memory, or NULL */
     struct quern_error *err;
-    bool may_hand_over; /* a large value may follow the output, uncopied */
-    bool later;         /* the reply comes when a write completes */
-    bool failed;        /* the store could not: the reply is its failure */
+    struct quern_read_opts reads; /* of which database, and may it wait for the disk? */
+    bool may_hand_over;           /* a large value may follow the output, uncopied */
+    bool later;                   /* the reply comes when a write completes */
+    bool failed;                  /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;
 };
 
@@ -111,6 +117,11 @@ bool command_arity_fits(const struct command *command, size_t argc);
 #define COMMAND_NAME_BYTES 48
 const char *command_full_name(const struct command *command, char to[COMMAND_NAME_BYTES]);
 const char *command_group_name(enum group group);
+/* In a transaction: does it run in its update, or after it? */
+static inline bool command_in_update(const struct command *command)
+{
+    return command->where == READ || command->where == UPDATE;
+}
 /* "key value [NX|XX]"; empty: no arguments. resp_syntax.c */
 const char *command_syntax(const struct command *command);
 void command_put_arguments(struct resp_out *out,

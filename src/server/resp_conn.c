@@ -231,12 +231,19 @@ static unsigned kind_of(const struct call *k, bool well)
 
 static void run_here(struct call *k)
 {
+    size_t mark = k->out.to->len;
     enum quern_code code;
 
     /* What MONITOR tells may come between a head and its value, if that is not copied. */
     k->may_hand_over = k->conn->resp->reply == REPLY_ON && k->conn->resp->monitor == NULL;
+    k->reads.cached = k->command->where == READ;
     err_clear(k->err);
     code = k->command->run(k);
+    if (code == QUERN_BUSY && k->reads.cached) {
+        k->out.to->len = mark;
+        resp_begin_aside(k);
+        return;
+    }
     if (code != QUERN_OK)
         reply_failure(&k->out, code, k->err);
     k->failed = code != QUERN_OK;
@@ -321,9 +328,21 @@ static void end_request(struct conn *c, size_t mark, bool later)
     if (rc->reply_next == REPLY_SKIP)
         rc->reply = REPLY_SKIP;
     rc->reply_next = REPLY_ON;
+    rc->warmed = false;
     c->in_at += rc->request.bytes;
     resp_request_next(&rc->request);
     rc->parsed = false;
+}
+
+/* While others are under way: writes follow writes, and reads that wait for the disk follow such
+ * reads. Anything else would overtake, or see too little. */
+static bool may_join(const struct conn *c, const struct call *k, bool is_write, bool is_aside)
+{
+    bool with_reads = c->ops->is_read;
+
+    if (!conn_may_add(c, c->resp->request.bytes))
+        return false;
+    return with_reads ? is_aside && k->command->where == READ : is_write && c->asides == 0;
 }
 
 static bool carry_out(struct conn *c)
@@ -332,14 +351,15 @@ static bool carry_out(struct conn *c)
     struct quern_error err;
     struct call k = {.server = c->loop->server,
                      .conn = c,
-                     .database = rc->database,
+                     .reads.database = rc->database,
                      .args = rc->request.args,
                      .argc = rc->request.count,
                      .out = {&c->out, rc->proto, false},
                      .value = &c->loop->value,
+                     .many = c->loop->many,
                      .err = &err};
     bool draining = atomic_load_explicit(&k.server->draining, memory_order_relaxed);
-    bool unknown_sub = false, well, is_write;
+    bool unknown_sub = false, well, is_write, is_aside;
     size_t mark = c->out.len;
 
     resp_request_place(&rc->request, conn_request_bytes(c));
@@ -350,7 +370,12 @@ static bool carry_out(struct conn *c)
     k.command = command_find(k.args, k.argc, &unknown_sub);
     well = is_well(&k);
     is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
-    if (c->ops != NULL && (!is_write || !conn_may_add(c, rc->request.bytes)))
+    is_aside = well && !draining && !rc->transaction.open &&
+               (k.command->where == WALK || (k.command->where == READ && c->asides > 0));
+    if (c->ops != NULL && !may_join(c, &k, is_write, is_aside))
+        return false;
+    if (well && k.command->where == HERE && k.command->first_key != 0 && !rc->transaction.open &&
+        !resp_keys_are_here(&k))
         return false;
     if (well && !draining && waits_for_pause(&k))
         return false;
@@ -375,6 +400,8 @@ static bool carry_out(struct conn *c)
             monitors_tell(&k);
         if (is_write)
             resp_begin_write(&k);
+        else if (is_aside)
+            resp_begin_aside(&k);
         else
             run_here(&k);
     }

@@ -51,7 +51,7 @@ static bool same_key(struct quern_slice a, struct quern_slice b)
 /* The value that was read, under another name; it expires when it would have. */
 static enum quern_code put_under(struct call *k, uint8_t database, struct quern_slice key)
 {
-    uint8_t mine = k->database;
+    uint8_t mine = k->reads.database;
     enum quern_code code;
 
     call_select(k, database);
@@ -64,7 +64,7 @@ static enum quern_code put_under(struct call *k, uint8_t database, struct quern_
 static enum quern_code is_taken(struct call *k, uint8_t database, struct quern_slice key)
 {
     struct quern_value *kept = k->value, other = {0};
-    uint8_t mine = k->database;
+    uint8_t mine = k->reads.database;
     enum quern_code code;
 
     k->value = &other;
@@ -87,13 +87,13 @@ static enum quern_code rename_key(struct call *k, bool only_if_free)
     if (same_key(k->args[1], k->args[2]))
         return only_if_free ? call_int(k, 0) : call_ok(k);
     if (only_if_free) {
-        code = is_taken(k, k->database, k->args[2]);
+        code = is_taken(k, k->reads.database, k->args[2]);
         if (code == QUERN_OK)
             return call_int(k, 0);
         if (code != QUERN_NOT_FOUND)
             return code;
     }
-    code = put_under(k, k->database, k->args[2]);
+    code = put_under(k, k->reads.database, k->args[2]);
     if (code == QUERN_OK)
         code = call_delete(k, k->args[1]);
     if (code != QUERN_OK)
@@ -113,7 +113,7 @@ enum quern_code cmd_renamenx(struct call *k)
 
 enum quern_code cmd_copy(struct call *k)
 {
-    uint8_t to = k->database;
+    uint8_t to = k->reads.database;
     bool replace = false;
     enum quern_code code;
 
@@ -127,7 +127,7 @@ enum quern_code cmd_copy(struct call *k)
             return call_syntax_error(k);
         }
     }
-    if (to == k->database && same_key(k->args[1], k->args[2]))
+    if (to == k->reads.database && same_key(k->args[1], k->args[2]))
         return call_error(k, "ERR source and destination objects are the same");
     code = call_get(k, k->args[1]);
     if (code == QUERN_NOT_FOUND)
@@ -153,7 +153,7 @@ enum quern_code cmd_move(struct call *k)
 
     if (!call_database(k, 2, &to))
         return QUERN_OK;
-    if (to == k->database)
+    if (to == k->reads.database)
         return call_error(k, "ERR source and destination objects are the same");
     code = call_get(k, k->args[1]);
     if (code == QUERN_NOT_FOUND)

@@ -127,7 +127,7 @@ enum quern_code transaction_run(struct call *k, struct resp_call *rc)
         k->args = q->args;
         k->argc = q->argc;
         call_select(k, q->database);
-        if (q->command->where != HERE)
+        if (command_in_update(q->command))
             code = q->command->run(k);
         if (code != QUERN_OK)
             return code;
@@ -144,7 +144,7 @@ static void run_queued_here(struct conn *c, struct queued *q, struct resp_out *o
     struct call k = {.server = c->loop->server,
                      .conn = c,
                      .command = q->command,
-                     .database = q->database,
+                     .reads.database = q->database,
                      .args = q->args,
                      .argc = q->argc,
                      .out = *out,
@@ -169,7 +169,7 @@ void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *ou
     }
     resp_put_array(out, rc->transaction.count);
     for (struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
-        if (q->command->where == HERE)
+        if (!command_in_update(q->command))
             run_queued_here(c, q, out);
         else
             resp_put_raw(out, rc->reply.data + from, q->reply_to - from);
@@ -187,7 +187,7 @@ enum quern_code cmd_multi(struct call *k)
         return call_error(k, "ERR MULTI calls can not be nested");
     t->open = true;
     t->refused = false;
-    t->database = k->database;
+    t->database = k->reads.database;
     atomic_store_explicit(&k->conn->resp->client.queued, 0, memory_order_relaxed);
     return call_ok(k);
 }
@@ -211,7 +211,7 @@ enum quern_code cmd_discard(struct call *k)
 static bool is_idle(const struct transaction *t)
 {
     for (const struct queued *q = t->first; q != NULL; q = q->next) {
-        if (q->command->where != HERE)
+        if (command_in_update(q->command))
             return false;
     }
     return t->watched == NULL;
@@ -238,7 +238,7 @@ static void tell_monitors(const struct call *exec, const struct transaction *t)
         k.command = q->command;
         k.args = q->args;
         k.argc = q->argc;
-        k.database = q->database;
+        k.reads.database = q->database;
         monitors_tell(&k);
     }
 }
@@ -285,8 +285,11 @@ enum quern_code cmd_watch(struct call *k)
             return QUERN_OK;
         }
         memcpy(w + 1, k->args[i].data, k->args[i].len);
-        *w = (struct watched){
-            t->watched, k->database, code == QUERN_OK, k->value->seq, {w + 1, k->args[i].len}};
+        *w = (struct watched){t->watched,
+                              k->reads.database,
+                              code == QUERN_OK,
+                              k->value->seq,
+                              {w + 1, k->args[i].len}};
         t->watched = w;
         t->watched_count++;
         t->bytes += sizeof(*w) + k->args[i].len;

@@ -32,7 +32,8 @@ static bool read_range_options(struct call *k, int64_t *limit, bool *reverse)
 
 enum quern_code cmd_quern_range(struct call *k)
 {
-    struct quern_iter_opts opts = {.range = {k->args[1], k->args[2]}, .database = k->database};
+    struct quern_iter_opts opts = {.range = {k->args[1], k->args[2]},
+                                   .database = k->reads.database};
     struct buf found OWNED_BUF = {0};
     struct resp_out list = {&found, k->out.proto, false};
     struct quern_iter *it = NULL;
@@ -68,9 +69,8 @@ enum quern_code cmd_quern_range(struct call *k)
 enum quern_code cmd_quern_count(struct call *k)
 {
     struct quern_range range = {k->args[1], k->args[2]};
-    struct quern_read_opts opts = {.database = k->database};
     uint64_t n;
-    enum quern_code code = quern_count(k->server->db, &range, &opts, &n, k->err);
+    enum quern_code code = quern_count(k->server->db, &range, &k->reads, &n, k->err);
 
     return code != QUERN_OK ? code : call_int(k, (int64_t)n);
 }

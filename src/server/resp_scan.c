@@ -19,7 +19,7 @@
 /* An iterator over the keys that may match. */
 static enum quern_code walk_of(struct call *k, struct quern_slice pattern, struct quern_iter **out)
 {
-    struct quern_iter_opts opts = {.bulk = true, .database = k->database};
+    struct quern_iter_opts opts = {.bulk = true, .database = k->reads.database};
     struct buf prefix OWNED_BUF = {0};
 
     if (resp_glob_prefix(pattern, &prefix, k->err))
@@ -178,7 +178,8 @@ enum quern_code cmd_scan(struct call *k)
 
     if (!read_scan(k, &s))
         return QUERN_OK;
-    if (s.cursor != 0 && !cursors_find(k->server->resp->cursors, k->database, s.cursor, &last))
+    if (s.cursor != 0 &&
+        !cursors_find(k->server->resp->cursors, k->reads.database, s.cursor, &last))
         return call_error(k, "ERR invalid cursor");
     if (s.strings) {
         code = scan_some(k, &s, &last, &list, &found, &more);
@@ -186,7 +187,7 @@ enum quern_code cmd_scan(struct call *k)
             return code;
     }
     if (more) {
-        next = cursors_add(k->server->resp->cursors, k->database, buf_slice(&last), s.cursor);
+        next = cursors_add(k->server->resp->cursors, k->reads.database, buf_slice(&last), s.cursor);
         list.failed |= next == 0;
     }
     put_scan(k, next, &text, found);
@@ -272,7 +273,7 @@ enum quern_code resp_count_keys(struct server *server, uint8_t database, bool ma
 enum quern_code cmd_dbsize(struct call *k)
 {
     struct key_count n;
-    enum quern_code code = resp_count_keys(k->server, k->database, false, &n, k->err);
+    enum quern_code code = resp_count_keys(k->server, k->reads.database, false, &n, k->err);
 
     return code != QUERN_OK ? code : call_int(k, (int64_t)n.keys);
 }
@@ -302,7 +303,7 @@ static void draw_between(struct quern_slice first, struct quern_slice last, uint
 enum quern_code cmd_randomkey(struct call *k)
 {
     struct buf first OWNED_BUF = {0}, drawn OWNED_BUF = {0};
-    struct quern_iter_opts opts = {.database = k->database};
+    struct quern_iter_opts opts = {.database = k->reads.database};
     struct quern_iter *it = NULL;
     enum quern_code code = quern_iter_new(k->server->db, &opts, &it, k->err);
     bool on;

@@ -57,6 +57,7 @@ void kv_post(struct conn *c, struct manner manner, struct quern_slice body);
 
 /* keys.c */
 void keys_check(struct conn *c);
+void keys_completed(struct write_op *op); /* answer a listing */
 void keys_list(struct conn *c, struct manner manner, struct quern_slice body);
 
 /* batch.c */

@@ -12,6 +12,7 @@
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 
+#include "server/aside.h"
 #include "server/gate.h"
 #include "server/guard.h"
 #include "server/hosts.h"
@@ -54,6 +55,7 @@ struct server {
     struct hosts hosts;
     struct gate gate;        /* locks itself */
     struct guard guard;      /* locks itself */
+    struct aside aside;      /* locks itself */
     struct stop stop;        /* locks itself */
     struct slowlog slowlog;  /* locks itself */
     struct sink *access_log; /* locks itself; NULL: there is none */
@@ -69,9 +71,10 @@ struct server {
 
     _Atomic uint32_t connections;     /* open now */
     _Atomic uint32_t connections_max; /* that of the options, or less: CONFIG SET maxclients */
-    _Atomic uint32_t watchers; /* of them, those that only wait for the words of a shutdown */
-    _Atomic uint64_t writes;   /* handed to the store, not completed */
-    _Atomic bool draining;     /* set once: no new request is begun */
+    _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
+    _Atomic uint64_t write_bytes; /* keys and values of them */
+    _Atomic uint64_t writes;      /* handed to the store, not completed */
+    _Atomic bool draining;        /* set once: no new request is begun */
     struct counters counters;
 };
 

@@ -21,6 +21,15 @@ void write_note_key(struct write_op *op, struct quern_slice key);
 void write_submit(struct write_op *op);
 void write_finish(struct write_op *op, enum quern_code code);
 
+/* For the request at hand: the value of a key into loop->value, from memory. BUSY: it is fetched from
+ * disk, and the request is to be left as it is; it is carried out once more when that is done.
+ * Without memory for that the connection is cut. */
+enum quern_code read_value(struct conn *c, struct manner manner, struct quern_slice key,
+                           struct quern_error *err);
+
+/* How much writers are held up, 0 to 100: by the store's slow-down, or by what is under way. */
+unsigned write_pressure(const struct server *server);
+
 /* "synced", "interval" or "os": what is true of a write that went well. */
 const char *write_durability(const struct write_op *op);
 
