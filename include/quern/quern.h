@@ -319,8 +319,9 @@ QUERN_API void quern_value_done(struct quern_value *value);
 
 struct quern_read_opts {
     const struct quern_snapshot *snapshot; /* NULL: now */
-    bool
-        cached; /* never wait for the disk: BUSY where something would have to be read from there */
+    /* Never wait for the disk: BUSY where something would have to be read from there. */
+    bool cached;
+    size_t bytes_max; /* not 0: BUSY for a longer value. quern_multi_get() alone looks at it */
     uint8_t database;
 };
 

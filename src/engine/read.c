@@ -401,10 +401,16 @@ static uint64_t get_some(const struct view *view, uint8_t database, const struct
     return passed;
 }
 
+static bool is_too_long(const struct quern_read_opts *opts, const struct sst_lookup *l)
+{
+    return opts != NULL && opts->bytes_max != 0 && l->found && l->entry.value.len > opts->bytes_max;
+}
+
 /* As `at` sees them, as get_at(). *err: the first that concerned one key; OK: none. */
 static void get_many(struct quern *db, uint8_t database, const struct quern_slice *keys, size_t n,
-                     const struct pin *at, bool cached, struct quern_value *values,
-                     enum quern_code *codes, bool *torn, struct quern_error *err)
+                     const struct pin *at, const struct quern_read_opts *opts,
+                     struct quern_value *values, enum quern_code *codes, bool *torn,
+                     struct quern_error *err)
 {
     struct counters *counters;
     struct moment moment;
@@ -417,10 +423,15 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        passed += get_some(moment.view, database, keys + done, some, moment.seq, cached, &m);
+        passed +=
+            get_some(moment.view, database, keys + done, some, moment.seq, is_cached(opts), &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 
+            if (code == QUERN_OK && is_too_long(opts, &m.lookup[i])) {
+                code = err_set(&m.err[i], QUERN_BUSY, "the value is longer than was asked for");
+                alloc_free(GIVE(m.lookup[i].owned));
+            }
             if (code == QUERN_OK)
                 code = deliver(db, &moment, &m.lookup[i], &values[done + i], &m.err[i]);
             inner_key_done(&m.key[i]);
@@ -458,10 +469,10 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
     err = ERR_OR(err, local);
     if (engine_check(db, err))
         return err->code;
-    get_many(db, database, keys, n, pin_of(opts), is_cached(opts), values, codes, &torn, err);
+    get_many(db, database, keys, n, pin_of(opts), opts, values, codes, &torn, err);
     if (UNLIKELY(torn)) {
         pin_add(db, &pin);
-        get_many(db, database, keys, n, &pin, is_cached(opts), values, codes, &torn, err);
+        get_many(db, database, keys, n, &pin, opts, values, codes, &torn, err);
         pin_remove(db, &pin);
     }
     return err->code;

@@ -74,6 +74,16 @@ void about_api(struct conn *c, struct manner manner, struct quern_slice body)
                "Cache-Control: no-cache\r\n");
 }
 
+/* How often the loops have taken memory; not while they serve, once they are warm. */
+static uint64_t loop_allocations(const struct server *server)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < server->loop_count; i++)
+        sum += atomic_load_explicit(&server->loops[i]->allocations, memory_order_relaxed);
+    return sum;
+}
+
 void about_config(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct buf *text = &c->loop->text;
@@ -85,16 +95,6 @@ void about_config(struct conn *c, struct manner manner, struct quern_slice body)
         conn_cut(c);
     else
         reply_with(c, manner, 200, "application/json", buf_slice(text), no_store);
-}
-
-/* How often the loops have taken memory; not while they serve, once they are warm. */
-static uint64_t loop_allocations(const struct server *server)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < server->loop_count; i++)
-        sum += atomic_load_explicit(&server->loops[i]->allocations, memory_order_relaxed);
-    return sum;
 }
 
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body)

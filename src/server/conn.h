@@ -92,7 +92,8 @@ struct conn {
     struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
-    bool handed; /* writes of it wait in the loop's hand */
+    unsigned gathered; /* commands of it that wait for the batch of reads: resp_reads.c */
+    bool handed;       /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */
     struct buf in;

@@ -32,6 +32,7 @@ enum {
 
 struct compressor;
 struct conn;
+struct reads;
 struct write_op;
 
 #define LOOP_VALUES 64u
@@ -56,6 +57,7 @@ struct loop {
     struct conn *dirty, **dirty_last; /* something happened to them; each at most once */
     struct conn *later, **later_last; /* they have writes in `hand`: dirty once it is empty */
     struct quern_hand hand;           /* the writes of this turn */
+    struct reads *reads;              /* the reads of this turn */
     struct conn *spare_conns;
     unsigned spare_conn_count;
     struct write_op *spare_ops;

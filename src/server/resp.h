@@ -121,10 +121,12 @@ enum reply_mode {
 
 struct resp_conn {
     struct resp_request request;
-    bool parsed; /* a whole request stands in `request` */
-    bool more;   /* one has begun to arrive */
-    bool warmed; /* what it will read on the loop was read ahead */
-    bool paused; /* that in `request` waits for the end of CLIENT PAUSE */
+    bool parsed;   /* a whole request stands in `request` */
+    bool more;     /* one has begun to arrive */
+    bool alone;    /* the next command takes no part in a batch of reads */
+    bool put_back; /* resp_reads.c has put it back to a command that was parsed before */
+    bool warmed;   /* what it will read on the loop was read ahead */
+    bool paused;   /* that in `request` waits for the end of CLIENT PAUSE */
     int proto;
     uint8_t database;
     enum reply_mode reply, reply_next;
@@ -141,7 +143,7 @@ struct resp_call {
     struct buf reply;
     struct quern_value value; /* scratch of the update */
     int proto;
-    bool silent, conflict, is_exec;
+    bool silent, conflict, is_exec, sees_all;
     uint64_t puts, put_bytes, deletes;
 };
 

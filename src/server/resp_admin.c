@@ -296,15 +296,13 @@ enum quern_code cmd_config_set(struct call *k)
     return call_ok(k);
 }
 
-/* Settings come from flags and the environment as well, and none was changed: there is nothing that
- * could be written. */
+/* The file is the operator's: what CONFIG SET changes lasts as long as the process. */
 enum quern_code cmd_config_rewrite(struct call *k)
 {
     if (k->server->options->config == NULL)
         return call_error(k, "ERR The server is running without a config file");
-    return call_error(k,
-                      "ERR Rewriting config file: this server never changes its config file, and "
-                      "no setting was changed since it was read");
+    return call_error(k, "ERR Rewriting config file: this server never changes its config file; "
+                         "write there what is to last");
 }
 
 enum quern_code cmd_config_resetstat(struct call *k)

@@ -91,8 +91,16 @@ struct call {
     struct quern_value *value; /* what call_get() found */
     struct quern_value *many;  /* MGET_AT_ONCE values that keep their memory, or NULL */
     struct quern_error *err;
+    /* What was read for it already, in order; keys are those of `args`. */
+    struct fetched_keys {
+        const struct quern_slice *keys;
+        struct quern_value *values;
+        const enum quern_code *codes;
+        size_t count;
+    } fetched;
     struct quern_read_opts reads; /* of which database, and may it wait for the disk? */
     bool may_hand_over;           /* a large value may follow the output, uncopied */
+    bool sees_all;                /* of a WALK: its client's token reaches all keys */
     bool later;                   /* the reply comes when a write completes */
     bool failed;                  /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;
@@ -126,6 +134,9 @@ static inline bool command_in_update(const struct command *command)
 const char *command_syntax(const struct command *command);
 void command_put_arguments(struct resp_out *out,
                            const struct command *command); /* as DOCS has them */
+/* From here on the arguments are secret, and never told to anybody; 0: none is. */
+size_t command_secret_from(const struct command *command, const struct quern_slice *args,
+                           size_t argc);
 /* The last argument that is a key; 0: none. */
 size_t command_last_key(const struct command *command, size_t argc);
 

@@ -16,6 +16,7 @@
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
+#include "server/resp_reads.h"
 #include "server/observe.h"
 #include "server/say.h"
 
@@ -328,7 +329,7 @@ static void end_request(struct conn *c, size_t mark, bool later)
     if (rc->reply_next == REPLY_SKIP)
         rc->reply = REPLY_SKIP;
     rc->reply_next = REPLY_ON;
-    rc->warmed = false;
+    rc->warmed = rc->alone = false;
     c->in_at += rc->request.bytes;
     resp_request_next(&rc->request);
     rc->parsed = false;
@@ -359,7 +360,7 @@ static bool carry_out(struct conn *c)
                      .many = c->loop->many,
                      .err = &err};
     bool draining = atomic_load_explicit(&k.server->draining, memory_order_relaxed);
-    bool unknown_sub = false, well, is_write, is_aside;
+    bool unknown_sub = false, well, is_write, is_aside, batched;
     size_t mark = c->out.len;
 
     resp_request_place(&rc->request, conn_request_bytes(c));
@@ -372,6 +373,14 @@ static bool carry_out(struct conn *c)
     is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
     is_aside = well && !draining && !rc->transaction.open &&
                (k.command->where == WALK || (k.command->where == READ && c->asides > 0));
+    rc->put_back = false;
+    batched = well && !draining && !rc->transaction.open && !is_aside && reads_suit(&k);
+    if (c->gathered > 0 && (!batched || c->loop->access != NULL)) {
+        reads_run(c->loop); /* nothing overtakes them */
+        if (rc->put_back)
+            return true;
+        mark = c->out.len;
+    }
     if (c->ops != NULL && !may_join(c, &k, is_write, is_aside))
         return false;
     if (well && k.command->where == HERE && k.command->first_key != 0 && !rc->transaction.open &&
@@ -402,6 +411,8 @@ static bool carry_out(struct conn *c)
             resp_begin_write(&k);
         else if (is_aside)
             resp_begin_aside(&k);
+        else if (batched)
+            reads_take(&k);
         else
             run_here(&k);
     }

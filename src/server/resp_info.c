@@ -162,7 +162,7 @@ static void section_keyspace(struct page *p)
     struct quern_error ignored;
     struct key_count n;
 
-    if (!guard_sees_all(p->k->conn))
+    if (!p->k->sees_all)
         return; /* how many there are of all is not his to know */
     for (uint8_t db = 0; db < DATABASES; db++) {
         if (resp_count_keys(p->k->server, db, true, &n, &ignored) == QUERN_OK && n.keys > 0)

@@ -163,22 +163,10 @@ static void put_argument(struct resp_out *line, struct quern_slice arg)
     resp_put_raw(line, "\"", 1);
 }
 
-/* From here on the arguments of a command are secret; 0: none is. */
-static size_t secret_from(const struct call *k)
-{
-    if (k->command->run == cmd_auth)
-        return 1;
-    for (size_t i = 2; k->command->run == cmd_hello && i < k->argc; i++) {
-        if (call_arg_is(k, i, "AUTH"))
-            return i + 1;
-    }
-    return 0;
-}
-
 static void write_line(const struct call *k, struct resp_out *line)
 {
     static const struct quern_slice hidden = {"(redacted)", 10};
-    size_t secret = secret_from(k);
+    size_t secret = command_secret_from(k->command, k->args, k->argc);
     struct timespec now;
     char text[128];
     int len;

@@ -11,6 +11,7 @@
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
+#include "server/guard.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -149,7 +150,8 @@ static void run_queued_here(struct conn *c, struct queued *q, struct resp_out *o
                      .argc = q->argc,
                      .out = *out,
                      .value = &c->loop->value,
-                     .err = &err};
+                     .err = &err,
+                     .sees_all = guard_sees_all(c)};
     enum quern_code code;
 
     err_clear(&err);

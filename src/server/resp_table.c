@@ -460,6 +460,20 @@ const char *command_group_name(enum group group)
     return names[group];
 }
 
+size_t command_secret_from(const struct command *command, const struct quern_slice *args,
+                           size_t argc)
+{
+    if (command->run == cmd_auth)
+        return 1;
+    if (command->run == cmd_acl_setuser)
+        return 3;
+    for (size_t i = 2; command->run == cmd_hello && i < argc; i++) {
+        if (resp_same_word(args[i], "AUTH"))
+            return i + 1;
+    }
+    return 0;
+}
+
 size_t command_last_key(const struct command *command, size_t argc)
 {
     if (command->key_step == 0 || argc <= (size_t)command->first_key)

@@ -12,6 +12,7 @@
 #include "server/resp.h"
 
 #include "server/conn.h"
+#include "server/guard.h"
 #include "server/writes.h"
 
 #include "base/alloc.h"
@@ -221,7 +222,8 @@ static void work_command(struct write_op *op)
                      .argc = rc->command->argc,
                      .out = {&rc->reply, rc->proto, false},
                      .value = &rc->value,
-                     .err = &op->completion.error};
+                     .err = &op->completion.error,
+                     .sees_all = rc->sees_all};
 
     err_clear(k.err);
     op->completion.code = k.command->run(&k);
@@ -248,6 +250,7 @@ void resp_begin_aside(struct call *k)
     op->synced = false;
     if (op->finished)
         return;
+    op->call->sees_all = guard_sees_all(c);
     op->call->command = queued_new(k, k->reads.database);
     if (op->call->command == NULL)
         write_finish(op, err_memory(&op->completion.error, "a command"));

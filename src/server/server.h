@@ -54,8 +54,8 @@ struct server {
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
     struct gate gate;        /* locks itself */
-    struct guard guard;      /* locks itself */
     struct aside aside;      /* locks itself */
+    struct guard guard;      /* locks itself */
     struct stop stop;        /* locks itself */
     struct slowlog slowlog;  /* locks itself */
     struct sink *access_log; /* locks itself; NULL: there is none */

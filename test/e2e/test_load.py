@@ -9,7 +9,7 @@ import os
 import resource
 import socket
 
-from quernd import Server, SickDisk, answered, command, equal, main, request, test, until
+from quernd import BINARY, Server, SickDisk, answered, command, equal, main, request, test, until
 
 KEYS = 64
 
@@ -270,7 +270,10 @@ def idle_connections_cost_little_and_everybody_else_is_served():
             until(lambda: stats_of(w)["server"]["connections"] == count + 1, "all are there")
         each = (memory_of(s) - before) / count
         print(f"# {count} idle connections, {each:.0f} bytes each")
-        assert each < 4096, each
+        with open(BINARY, "rb") as f:  # a sanitizer's shadow is memory as well
+            code = f.read()
+        watched = b"__tsan_init" in code or b"__asan_init" in code
+        assert watched or each < 4096, each
         everybody_else_is_served(s, 0)
         for c in idle:
             c.close()
