@@ -52,7 +52,8 @@ struct cli_args {
     const char *cert;     /* so too: with the certificate to show and its key; or NULL */
     const char *words[3]; /* what follows the verb and is no option */
     size_t word_count;
-    struct quern_slice key; /* the first word of get, set and del, from hex if asked */
+    struct quern_slice
+        key; /* the first word of get, set and del, from hex if asked; del: empty for a range */
     struct quern_slice prefix, start, end;
     uint64_t limit;               /* UINT64_MAX: none */
     const char *scopes, *expires; /* of token create; NULL: not given */
@@ -61,7 +62,7 @@ struct cli_args {
     uint8_t database;             /* --database, or 0 */
     bool database_given;          /* dump and load: that one alone */
     bool help, version;
-    bool json, nul, hex, reverse, keys_only, sync, read_only, no_end;
+    bool json, nul, hex, reverse, keys_only, sync, read_only, no_end, all;
     struct buf hex_bytes[4];
 };
 

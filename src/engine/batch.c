@@ -23,7 +23,7 @@ void quern_batch_clear(struct quern_batch *batch)
     buf_clear(&batch->checks);
     batch->database = 0;
     batch->count = 0;
-    batch->puts = 0;
+    batch->puts = batch->cuts = 0;
     batch->user_bytes = 0;
     batch->clears++;
 }
@@ -33,16 +33,12 @@ void quern_batch_select(struct quern_batch *batch, uint8_t database)
     batch->database = database;
 }
 
-static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, struct quern_slice key,
-                           struct quern_slice value, uint64_t expires_ms, struct quern_error *err)
+static enum quern_code append(struct quern_batch *batch, enum entry_kind kind,
+                              struct quern_slice key, struct quern_slice value, uint64_t expires_ms,
+                              struct quern_error *err)
 {
     uint8_t *at;
 
-    if (check_key(batch->database, key, err) || check_expiry(expires_ms, err))
-        return err->code;
-    if (value.len > QUERN_VALUE_BYTES_MAX)
-        return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
-                       value.len, QUERN_VALUE_BYTES_MAX);
     if (batch->ops.len + OP_HEAD_BYTES_MAX + 1 + key.len + value.len > QUERN_BATCH_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the batch would have more than %u bytes",
                        QUERN_BATCH_BYTES_MAX);
@@ -55,8 +51,20 @@ static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, stru
     batch->ops.len = (size_t)(at + value.len - batch->ops.data);
     batch->count++;
     batch->puts += kind == ENTRY_PUT;
+    batch->cuts += kind == ENTRY_RANGE_DELETE;
     batch->user_bytes += key.len + value.len;
     return QUERN_OK;
+}
+
+static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, struct quern_slice key,
+                           struct quern_slice value, uint64_t expires_ms, struct quern_error *err)
+{
+    if (check_key(batch->database, key, err) || check_expiry(expires_ms, err))
+        return err->code;
+    if (value.len > QUERN_VALUE_BYTES_MAX)
+        return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
+                       value.len, QUERN_VALUE_BYTES_MAX);
+    return append(batch, kind, key, value, expires_ms, err);
 }
 
 enum quern_code quern_batch_put(struct quern_batch *batch, struct quern_slice key,
@@ -82,6 +90,40 @@ enum quern_code quern_batch_delete(struct quern_batch *batch, struct quern_slice
     struct quern_error local;
 
     return add(batch, ENTRY_DELETE, key, slice_of(NULL, 0), 0, ERR_OR(err, local));
+}
+
+/* Up to the end of the database where the range has none. */
+static enum quern_code range_end(const struct quern_batch *batch, struct quern_slice end,
+                                 struct buf *inner, struct quern_error *err)
+{
+    bool open = end.len == 0;
+
+    return inner_assign(inner, (uint8_t)(batch->database + open), end, err);
+}
+
+enum quern_code quern_batch_delete_range(struct quern_batch *batch, const struct quern_range *range,
+                                         struct quern_error *err)
+{
+    struct buf end OWNED_BUF = {0};
+    struct quern_error local;
+    struct cut cut;
+
+    err = ERR_OR(err, local);
+    if (range == NULL)
+        return err_set(err, QUERN_INVALID,
+                       "the range is NULL; one with both bounds empty has all keys");
+    cut = (struct cut){range->start, range->end, 0};
+    if (cut.start.len > QUERN_KEY_BYTES_MAX || cut.end.len > QUERN_KEY_BYTES_MAX)
+        return err_set(
+            err, QUERN_INVALID, "a bound of the range has %zu bytes; keys are 1 to %u bytes",
+            cut.start.len > cut.end.len ? cut.start.len : cut.end.len, QUERN_KEY_BYTES_MAX);
+    if (check_database(batch->database, err))
+        return err->code;
+    if (cut_is_empty(&cut))
+        return QUERN_OK;
+    if (range_end(batch, cut.end, &end, err))
+        return err->code;
+    return append(batch, ENTRY_RANGE_DELETE, cut.start, buf_slice(&end), 0, err);
 }
 
 /* check := u8 what | u64 revision | u32 key_len | key */
