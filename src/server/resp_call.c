@@ -77,6 +77,12 @@ enum quern_code call_delete(struct call *k, struct quern_slice key)
     return quern_batch_delete(k->batch, key, k->err);
 }
 
+enum quern_code call_delete_range(struct call *k, const struct quern_range *range)
+{
+    k->deletes++;
+    return quern_batch_delete_range(k->batch, range, k->err);
+}
+
 bool call_integer(struct call *k, size_t arg, int64_t *out)
 {
     if (resp_integer(k->args[arg], out))

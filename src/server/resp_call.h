@@ -156,6 +156,7 @@ MUST_USE enum quern_code call_put_until(struct call *k, struct quern_slice key,
                                         struct quern_slice value, uint64_t expires_ms);
 MUST_USE enum quern_code call_delete(struct call *k, struct quern_slice key);
 
+MUST_USE enum quern_code call_delete_range(struct call *k, const struct quern_range *range);
 int64_t call_now_ms(void); /* since 1970 */
 
 /* The argument as an integer; false: replied that it is none. */

@@ -52,6 +52,7 @@ enum quern_code cmd_lcs(struct call *k);
 
 /* resp_own.c */
 enum quern_code cmd_quern_count(struct call *k);
+enum quern_code cmd_quern_delrange(struct call *k);
 enum quern_code cmd_quern_range(struct call *k);
 enum quern_code cmd_quern_stats(struct call *k);
 
@@ -59,6 +60,8 @@ enum quern_code cmd_quern_stats(struct call *k);
 enum quern_code cmd_copy(struct call *k);
 enum quern_code cmd_del(struct call *k);
 enum quern_code cmd_exists(struct call *k);
+enum quern_code cmd_flushall(struct call *k);
+enum quern_code cmd_flushdb(struct call *k);
 enum quern_code cmd_move(struct call *k);
 enum quern_code cmd_object_encoding(struct call *k);
 enum quern_code cmd_object_freq(struct call *k);

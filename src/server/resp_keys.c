@@ -171,6 +171,37 @@ enum quern_code cmd_move(struct call *k)
     return code != QUERN_OK ? code : call_int(k, 1);
 }
 
+/* From one database to another, the first one included. ASYNC and SYNC say how Redis frees memory: here
+ * merges do, later. */
+static enum quern_code flush(struct call *k, uint8_t from, uint8_t to)
+{
+    const struct quern_range all = {{NULL, 0}, {NULL, 0}};
+    uint8_t mine = k->reads.database;
+
+    if (k->argc > 2 || (k->argc == 2 && !call_arg_is(k, 1, "SYNC") && !call_arg_is(k, 1, "ASYNC")))
+        return call_syntax_error(k);
+    for (unsigned db = from; db <= to; db++) {
+        enum quern_code code;
+
+        call_select(k, (uint8_t)db);
+        code = call_delete_range(k, &all);
+        if (code != QUERN_OK)
+            return code;
+    }
+    call_select(k, mine);
+    return call_ok(k);
+}
+
+enum quern_code cmd_flushall(struct call *k)
+{
+    return flush(k, 0, DATABASES - 1);
+}
+
+enum quern_code cmd_flushdb(struct call *k)
+{
+    return flush(k, k->reads.database, k->reads.database);
+}
+
 /* Databases cannot change places: every key would have to be written anew. */
 enum quern_code cmd_swapdb(struct call *k)
 {

@@ -75,6 +75,15 @@ enum quern_code cmd_quern_count(struct call *k)
     return code != QUERN_OK ? code : call_int(k, (int64_t)n);
 }
 
+/* How many they were nobody looks. */
+enum quern_code cmd_quern_delrange(struct call *k)
+{
+    struct quern_range range = {k->args[1], k->args[2]};
+    enum quern_code code = call_delete_range(k, &range);
+
+    return code != QUERN_OK ? code : call_ok(k);
+}
+
 enum quern_code cmd_quern_stats(struct call *k)
 {
     struct quern_stats stats;

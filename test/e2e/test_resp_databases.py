@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Databases 0 to 15 over the Redis protocol: as in a real redis-server, and whole after a crash."""
+"""Databases 0 to 15 over the Redis protocol, and their flushing: as in a real redis-server, and whole
+after a crash."""
 
 import os
 import random
@@ -20,6 +21,8 @@ def some_words(rng):
         lambda: ("DEL", key()), lambda: ("EXISTS", key(), key()), lambda: ("MGET", key(), key(), key()),
         lambda: ("PEXPIRETIME", key()), lambda: ("MULTI",), lambda: ("EXEC",), lambda: ("EXEC",), lambda: ("DISCARD",),
         lambda: ("WATCH", key()), lambda: ("RESET",), lambda: ("GETDEL", key()),
+        lambda: ("FLUSHDB", *rng.choice([(), ("SYNC",), ("async",), ("x",), ("SYNC", "SYNC")])),
+        lambda: ("FLUSHALL", *rng.choice([(), ("SYNC",), ("ASYNC",), ("x",)])),
         lambda: ("DBSIZE",), lambda: ("RANDOMKEY",) if rng.random() < 0.1 else ("GET", key()),
     ])()
 
@@ -75,6 +78,9 @@ def each_database_has_its_own_keys_scans_and_counts():
               == ["db0", "db3", "db15"], "INFO counts each")
         equal(w.get(b"0:00").status, 200)  # HTTP has database 0
         equal(w.get(b"3:00").status, 404)
+        equal([r.call("SELECT", 3), r.call("QUERN.DELRANGE", "3:05", "3:10"), r.call("DBSIZE")], ["OK", "OK", 15])
+        equal([r.call("SELECT", 0), r.call("DBSIZE")], ["OK", 20])
+        equal([r.call("SELECT", 15), r.call("QUERN.DELRANGE", "", ""), r.call("DBSIZE")], ["OK", "OK", 0])
         equal(r.call("SELECT", 15), "OK")
         line = r.call("CLIENT", "INFO").decode()
         assert " db=15 " in line, line
@@ -100,6 +106,24 @@ def a_transaction_goes_over_databases_and_watches_each():
                   ["OK", "QUEUED", None if conflict else ["OK"]])
         equal([r.call("SELECT", 5), r.call("MULTI"), r.call("SELECT", 6), r.call("DISCARD"), r.call("SET", "in5", "1"),
                r.call("SELECT", 5), r.call("GET", "in5")], ["OK", "OK", "QUEUED", "OK", "OK", "OK", b"1"])
+
+
+@test
+def flushing_is_one_step_and_survives_a_crash():
+    with Server() as first:
+        with first.resp() as r:
+            for db in range(16):
+                r.send(command("SELECT", db) + b"".join(command("SET", f"k{i}", db) for i in range(50)))
+                equal([r.answer() for _ in range(51)], ["OK"] * 51)
+            equal([r.call("SELECT", 4), r.call("FLUSHDB", "ASYNC"), r.call("DBSIZE")], ["OK", "OK", 0])
+            equal([r.call("SELECT", 5), r.call("DBSIZE")], ["OK", 50])
+            equal([r.call("MULTI"), r.call("FLUSHALL"), r.call("SET", "only", "1"), r.call("EXISTS", "k1"),
+                   r.call("EXEC")], ["OK", "QUEUED", "QUEUED", "QUEUED", ["OK", "OK", 0]])
+        first.kill()
+        with Server(data=first.data) as again, again.resp() as r:
+            for db in range(16):
+                equal([r.call("SELECT", db), r.call("KEYS", "*")], ["OK", [b"only"] if db == 5 else []], db)
+            equal([r.call("SELECT", 5), r.call("FLUSHALL"), r.call("DBSIZE")], ["OK", "OK", 0])
 
 
 @test
