@@ -634,7 +634,7 @@ static int read_cached(struct quern *db)
     return busy;
 }
 
-/* The codes of a value of exactly bytes_max, and of one that is longer: 0 and BUSY are right. */
+/* Of a value of exactly bytes_max and one that is longer, how many a read judges rightly. */
 static int read_short(struct quern *db)
 {
     struct quern_slice keys[2] = {world_key(0), {"longer", 6}};
@@ -645,7 +645,8 @@ static int read_short(struct quern *db)
     char longer[4096] = {0};
     int right;
 
-    CHECK_OK(quern_put(db, keys[1], (struct quern_slice){longer, value.len + 1}, NULL, &err), &err);
+    if (quern_put(db, keys[1], (struct quern_slice){longer, value.len + 1}, NULL, &err))
+        return -1;
     IGNORE(quern_multi_get(db, keys, 2, &opts, values, codes, &err));
     right = (codes[0] == QUERN_OK && values[0].len == opts.bytes_max) +
             (codes[1] == QUERN_BUSY && values[1].len == 0);
