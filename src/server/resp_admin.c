@@ -78,10 +78,10 @@ static void put_zero(const struct server *server, char *to)
     put_number(to, 0);
 }
 
-static void put_one(const struct server *server, char *to)
+static void put_databases(const struct server *server, char *to)
 {
     (void)server;
-    put_number(to, 1);
+    put_number(to, DATABASES);
 }
 
 static void put_yes(const struct server *server, char *to)
@@ -174,7 +174,7 @@ static int64_t most(const struct server *server)
 static const struct setting settings[] = {
     {"appendfsync", put_fsync, NULL, 0, NULL},
     {"appendonly", put_yes, NULL, 0, NULL},
-    {"databases", put_one, NULL, 0, NULL},
+    {"databases", put_databases, NULL, 0, NULL},
     {"dir", put_dir, NULL, 0, NULL},
     {"latency-monitor-threshold", put_latency, take_latency, 0, most},
     {"maxclients", put_max_clients, take_max_clients, 1, most_clients},

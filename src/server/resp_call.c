@@ -13,6 +13,13 @@ struct quern_slice call_value(const struct call *k)
     return (struct quern_slice){k->value->data, k->value->len};
 }
 
+void call_select(struct call *k, uint8_t database)
+{
+    k->reads.database = database;
+    if (k->batch != NULL)
+        quern_batch_select(k->batch, database);
+}
+
 /* Handlers ask in the order of their keys, most of them once. */
 static enum quern_code take_fetched(struct call *k, struct quern_slice key)
 {
@@ -34,7 +41,7 @@ enum quern_code call_get(struct call *k, struct quern_slice key)
         code = take_fetched(k, key);
     else if (key.len >= 1 && key.len <= QUERN_KEY_BYTES_MAX)
         code = k->update != NULL ? quern_update_get(k->update, key, k->value, k->err)
-                                 : quern_get(k->server->db, key, k->reads, k->value, k->err);
+                                 : quern_get(k->server->db, key, &k->reads, k->value, k->err);
     if (k->command->flags & CMD_READONLY)
         count(code == QUERN_OK ? &n->hits : &n->misses,
               code == QUERN_OK || code == QUERN_NOT_FOUND);
@@ -70,11 +77,43 @@ enum quern_code call_delete(struct call *k, struct quern_slice key)
     return quern_batch_delete(k->batch, key, k->err);
 }
 
+enum quern_code call_delete_range(struct call *k, const struct quern_range *range)
+{
+    k->deletes++;
+    return quern_batch_delete_range(k->batch, range, k->err);
+}
+
 bool call_integer(struct call *k, size_t arg, int64_t *out)
 {
     if (resp_integer(k->args[arg], out))
         return true;
     resp_put_error(&k->out, "ERR value is not an integer or out of range");
+    return false;
+}
+
+bool database_of(struct quern_slice s, uint8_t *out)
+{
+    int64_t n;
+
+    if (!resp_integer(s, &n) || n < 0 || n >= (int64_t)DATABASES)
+        return false;
+    *out = (uint8_t)n;
+    return true;
+}
+
+bool call_database(struct call *k, size_t arg, uint8_t *out)
+{
+    int64_t n;
+
+    if (database_of(k->args[arg], out))
+        return true;
+    if (!call_integer(k, arg, &n))
+        return false;
+    if (n < INT32_MIN || n > INT32_MAX)
+        resp_put_error(&k->out, "ERR value is out of range, value must between %d and %d",
+                       INT32_MIN, INT32_MAX);
+    else
+        resp_put_error(&k->out, "ERR DB index is out of range");
     return false;
 }
 

@@ -98,12 +98,11 @@ struct call {
         const enum quern_code *codes;
         size_t count;
     } fetched;
-    const struct quern_read_opts
-        *reads;         /* of reads from the store; NULL: they may wait for the disk */
-    bool may_hand_over; /* a large value may follow the output, uncopied */
-    bool sees_all;      /* of a WALK: its client's token reaches all keys */
-    bool later;         /* the reply comes when a write completes */
-    bool failed;        /* the store could not: the reply is its failure */
+    struct quern_read_opts reads; /* of which database, and may it wait for the disk? */
+    bool may_hand_over;           /* a large value may follow the output, uncopied */
+    bool sees_all;                /* of a WALK: its client's token reaches all keys */
+    bool later;                   /* the reply comes when a write completes */
+    bool failed;                  /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;
 };
 
@@ -143,6 +142,11 @@ size_t command_last_key(const struct command *command, size_t argc);
 
 /* ---- for handlers: resp_call.c ---- */
 
+#define DATABASES 16u
+
+/* Of another database from here on, reads and writes; the caller goes back. */
+void call_select(struct call *k, uint8_t database);
+
 /* The value under a key, into k->value: OK, NOT_FOUND, or a failure. What cannot be a key, since it
  * is empty or too long, is not found. */
 MUST_USE enum quern_code call_get(struct call *k, struct quern_slice key);
@@ -152,10 +156,15 @@ MUST_USE enum quern_code call_put_until(struct call *k, struct quern_slice key,
                                         struct quern_slice value, uint64_t expires_ms);
 MUST_USE enum quern_code call_delete(struct call *k, struct quern_slice key);
 
+MUST_USE enum quern_code call_delete_range(struct call *k, const struct quern_range *range);
 int64_t call_now_ms(void); /* since 1970 */
 
 /* The argument as an integer; false: replied that it is none. */
 MUST_USE bool call_integer(struct call *k, size_t arg, int64_t *out);
+/* The number of a database, if it is one. */
+bool database_of(struct quern_slice s, uint8_t *out);
+/* The argument as the number of a database; false: replied that it is none. */
+MUST_USE bool call_database(struct call *k, size_t arg, uint8_t *out);
 /* A name of ours, however the client wrote it, in capitals; `to` is returned. */
 const char *upper_case(struct quern_slice name, char to[COMMAND_NAME_BYTES]);
 bool call_arg_is(const struct call *k, size_t arg, const char *word);

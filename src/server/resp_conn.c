@@ -232,16 +232,15 @@ static unsigned kind_of(const struct call *k, bool well)
 
 static void run_here(struct call *k)
 {
-    static const struct quern_read_opts in_memory = {.cached = true};
     size_t mark = k->out.to->len;
     enum quern_code code;
 
     /* What MONITOR tells may come between a head and its value, if that is not copied. */
     k->may_hand_over = k->conn->resp->reply == REPLY_ON && k->conn->resp->monitor == NULL;
-    k->reads = k->command->where == READ ? &in_memory : NULL;
+    k->reads.cached = k->command->where == READ;
     err_clear(k->err);
     code = k->command->run(k);
-    if (code == QUERN_BUSY && k->reads != NULL) {
+    if (code == QUERN_BUSY && k->reads.cached) {
         k->out.to->len = mark;
         resp_begin_aside(k);
         return;
@@ -353,6 +352,7 @@ static bool carry_out(struct conn *c)
     struct quern_error err;
     struct call k = {.server = c->loop->server,
                      .conn = c,
+                     .reads.database = rc->database,
                      .args = rc->request.args,
                      .argc = rc->request.count,
                      .out = {&c->out, rc->proto, false},

@@ -172,8 +172,8 @@ static void write_line(const struct call *k, struct resp_out *line)
     int len;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    len = snprintf(text, sizeof(text), "+%" PRId64 ".%06ld [0 %s]", (int64_t)now.tv_sec,
-                   now.tv_nsec / 1000, k->conn->resp->client.peer);
+    len = snprintf(text, sizeof(text), "+%" PRId64 ".%06ld [%u %s]", (int64_t)now.tv_sec,
+                   now.tv_nsec / 1000, k->reads.database, k->conn->resp->client.peer);
     resp_put_raw(line, text, (size_t)len);
     for (size_t i = 0; i < k->argc; i++) {
         if (line->to->len >= LINE_BYTES_MAX) {

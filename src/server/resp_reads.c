@@ -32,6 +32,7 @@ struct read {
 
 struct reads {
     unsigned count, arg_count, key_count;
+    uint8_t database; /* of all of them: what is for another one runs alone */
     struct read each[READS_MAX];
     struct quern_slice args[ARGS_MAX], keys[KEYS_MAX];
     struct quern_value values[KEYS_MAX];
@@ -77,8 +78,8 @@ bool reads_suit(const struct call *k)
         rc->monitor != NULL)
         return false;
     n = keys_of(k);
-    return n > 0 && r->count < READS_MAX && r->key_count + n <= KEYS_MAX &&
-           r->arg_count + k->argc <= ARGS_MAX;
+    return n > 0 && (r->count == 0 || r->database == k->reads.database) && r->count < READS_MAX &&
+           r->key_count + n <= KEYS_MAX && r->arg_count + k->argc <= ARGS_MAX;
 }
 
 void reads_take(struct call *k)
@@ -87,6 +88,7 @@ void reads_take(struct call *k)
     struct reads *r = c->loop->reads;
     unsigned n = keys_of(k);
 
+    r->database = k->reads.database;
     r->each[r->count++] = (struct read){.conn = c,
                                         .command = k->command,
                                         .in_at = c->in_at,
@@ -161,8 +163,9 @@ static void put_back(const struct read *read)
 
 void reads_run(struct loop *loop)
 {
-    static const struct quern_read_opts opts = {.cached = true, .bytes_max = VALUE_BYTES_MAX};
     struct reads *r = loop->reads;
+    struct quern_read_opts opts = {
+        .cached = true, .bytes_max = VALUE_BYTES_MAX, .database = r->database};
     struct quern_error ignored;
 
     if (r->count == 0)

@@ -61,7 +61,7 @@ static enum quern_code mget_some(struct call *k, const struct quern_slice *keys,
 
     if (k->many == NULL)
         memset(own, 0, n * sizeof(*own));
-    code = quern_multi_get(k->server->db, keys, n, k->reads, values, codes, k->err);
+    code = quern_multi_get(k->server->db, keys, n, &k->reads, values, codes, k->err);
     for (size_t i = 0; i < n; i++) {
         if (code == QUERN_OK && codes[i] == QUERN_OK)
             resp_put_bulk(&k->out, (struct quern_slice){values[i].data, values[i].len});

@@ -86,6 +86,7 @@ static enum quern_code run_update(void *arg, struct quern_update *u, struct quer
     if (rc->is_exec) {
         code = transaction_run(&k, rc);
     } else {
+        call_select(&k, rc->command->database);
         k.command = rc->command->command;
         k.args = rc->command->args;
         k.argc = rc->command->argc;
@@ -100,9 +101,10 @@ static enum quern_code run_update(void *arg, struct quern_update *u, struct quer
 /* What the update will read is read now, so that no writer waits for the disk inside it. A failure
  * shows again there. The values count as bytes of the op, since its reply or its batch may be as
  * large: behind much of that no further write is begun. */
-static bool read_keys(struct write_op *op, const struct queued *q,
-                      const struct quern_read_opts *opts, struct quern_value *value)
+static bool read_keys(struct write_op *op, const struct queued *q, bool cached,
+                      struct quern_value *value)
 {
+    struct quern_read_opts opts = {.cached = cached, .database = q->database};
     struct quern *db = op->conn->loop->server->db;
     size_t last = command_last_key(q->command, q->argc);
     struct quern_error ignored;
@@ -113,16 +115,15 @@ static bool read_keys(struct write_op *op, const struct queued *q,
         enum quern_code code = QUERN_NOT_FOUND;
 
         if (q->args[i].len > 0 && q->args[i].len <= QUERN_KEY_BYTES_MAX)
-            code = quern_get(db, q->args[i], opts, value, &ignored);
+            code = quern_get(db, q->args[i], &opts, value, &ignored);
         op->read_bytes += code == QUERN_OK ? value->len : 0;
         all &= code != QUERN_BUSY;
     }
     return all;
 }
 
-/* False: with opts->cached something was not in memory. */
-static bool read_ahead(struct write_op *op, const struct quern_read_opts *opts,
-                       struct quern_value *value)
+/* False: with `cached` something was not in memory. */
+static bool read_ahead(struct write_op *op, bool cached, struct quern_value *value)
 {
     const struct resp_call *rc = op->call;
     struct quern_error ignored;
@@ -130,19 +131,22 @@ static bool read_ahead(struct write_op *op, const struct quern_read_opts *opts,
 
     op->read_bytes = 0;
     if (!rc->is_exec)
-        return read_keys(op, rc->command, opts, value);
+        return read_keys(op, rc->command, cached, value);
     for (const struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
         if (command_in_update(q->command))
-            all &= read_keys(op, q, opts, value);
+            all &= read_keys(op, q, cached, value);
     }
-    for (const struct watched *w = rc->transaction.watched; w != NULL; w = w->next)
-        all &= quern_get(op->conn->loop->server->db, w->key, opts, value, &ignored) != QUERN_BUSY;
+    for (const struct watched *w = rc->transaction.watched; w != NULL; w = w->next) {
+        struct quern_read_opts opts = {.cached = cached, .database = w->database};
+
+        all &= quern_get(op->conn->loop->server->db, w->key, &opts, value, &ignored) != QUERN_BUSY;
+    }
     return all;
 }
 
 static void work_read_ahead(struct write_op *op)
 {
-    (void)read_ahead(op, NULL, &op->call->value);
+    (void)read_ahead(op, false, &op->call->value);
 }
 
 static void submit_update(struct write_op *op)
@@ -157,9 +161,7 @@ static void submit_update(struct write_op *op)
 
 static void begin_update(struct write_op *op)
 {
-    static const struct quern_read_opts in_memory = {.cached = true};
-
-    if (read_ahead(op, &in_memory, &op->conn->loop->value))
+    if (read_ahead(op, true, &op->conn->loop->value))
         submit_update(op);
     else
         aside_submit(op, work_read_ahead, submit_update);
@@ -171,6 +173,7 @@ static void run_blind(struct call *k, struct write_op *op)
     enum quern_code code;
 
     k->batch = op->batch;
+    call_select(k, k->reads.database);
     k->out = (struct resp_out){&rc->reply, rc->proto, false};
     k->err = &op->completion.error;
     write_note_key(op, k->args[k->command->first_key]);
@@ -200,7 +203,7 @@ void resp_begin_write(struct call *k)
         run_blind(k, op);
         return;
     }
-    op->call->command = queued_new(k->command, k->args, k->argc);
+    op->call->command = queued_new(k, k->reads.database);
     if (op->call->command == NULL) {
         write_finish(op, err_memory(&op->completion.error, "a write"));
         return;
@@ -214,6 +217,7 @@ static void work_command(struct write_op *op)
     struct resp_call *rc = op->call;
     struct call k = {.server = op->conn->loop->server,
                      .command = rc->command->command,
+                     .reads.database = rc->command->database,
                      .args = rc->command->args,
                      .argc = rc->command->argc,
                      .out = {&rc->reply, rc->proto, false},
@@ -247,7 +251,7 @@ void resp_begin_aside(struct call *k)
     if (op->finished)
         return;
     op->call->sees_all = guard_sees_all(c);
-    op->call->command = queued_new(k->command, k->args, k->argc);
+    op->call->command = queued_new(k, k->reads.database);
     if (op->call->command == NULL)
         write_finish(op, err_memory(&op->completion.error, "a command"));
     else
@@ -305,15 +309,14 @@ static void then_retry(struct write_op *op)
 
 bool resp_keys_are_here(struct call *k)
 {
-    static const struct quern_read_opts in_memory = {.cached = true};
     struct conn *c = k->conn;
     struct write_op *op;
 
     if (c->resp->warmed)
         return true;
     op = begin_op(c, c->resp->request.bytes, false);
-    if (op == NULL || (op->call != NULL &&
-                       (op->call->command = queued_new(k->command, k->args, k->argc)) == NULL)) {
+    if (op == NULL ||
+        (op->call != NULL && (op->call->command = queued_new(k, k->reads.database)) == NULL)) {
         conn_cut(c);
         if (op != NULL && !op->finished)
             write_finish(op, QUERN_NO_MEMORY);
@@ -324,7 +327,7 @@ bool resp_keys_are_here(struct call *k)
     op->manner.asked.kind = KIND_NONE;
     if (op->finished)
         return false;
-    if (read_ahead(op, &in_memory, &c->loop->value))
+    if (read_ahead(op, true, &c->loop->value))
         then_retry(op);
     else
         aside_submit(op, work_read_ahead, then_retry);
