@@ -662,6 +662,7 @@ static int read_cached(struct quern *db)
     static struct quern_value values[CACHED_KEYS];
     static struct quern_slice keys[CACHED_KEYS];
     static enum quern_code codes[CACHED_KEYS];
+    static char text[CACHED_KEYS][24];
     struct quern_read_opts opts = {.cached = true};
     struct quern_value value = {0};
     int busy = 0;
@@ -675,8 +676,10 @@ static int read_cached(struct quern *db)
         codes[i] = code;
     }
     quern_value_done(&value);
-    for (unsigned i = 0; i < CACHED_KEYS; i++)
-        keys[i] = world_key(i);
+    for (unsigned i = 0; i < CACHED_KEYS; i++) { /* world_key() keeps few at a time */
+        (void)snprintf(text[i], sizeof(text[i]), "%s", (const char *)world_key(i).data);
+        keys[i] = QUERN_STR(text[i]);
+    }
     IGNORE(quern_multi_get(db, keys, CACHED_KEYS, &opts, values, codes, &err));
     for (unsigned i = 0; i < CACHED_KEYS; i++) {
         if (codes[i] != QUERN_BUSY && codes[i] != QUERN_OK)
