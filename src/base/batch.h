@@ -41,7 +41,7 @@ MUST_USE enum quern_code op_append(struct buf *ops, enum entry_kind kind, struct
 /* Walk the operations:   struct op_cursor c = op_cursor_of(&batch);
  *                        while (op_next(&c, &e)) ...;  if (c.bad) ...
  * `e.seq` is left 0. Every length is checked, so bytes from disk are safe to walk; `bad` is set
- * when they do not parse (unknown kind, cut short, sizes over the limits). */
+ * when they do not parse (unknown kind, no key, cut short, sizes over the limits). */
 struct op_cursor {
     const uint8_t *at, *end;
     struct quern_slice tail;

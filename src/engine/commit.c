@@ -214,8 +214,9 @@ static struct waiter *pass_lead_locked(struct quern *db)
 }
 
 /* Lead: groups from the queue until the own waiter is done or, without one, until so many
- * asynchronous ones are. The lock is released on return. The next leader is told first: its sync need
- * not wait until all of this group have been woken. */
+ * asynchronous ones are, or the next group would have to wait for something. The lock is released on
+ * return. The next leader is told first: its sync need not wait until all of this group have been
+ * woken. */
 static void lead_and_unlock(struct quern *db, struct waiter *self, size_t async_count)
 {
     size_t async_told = 0;
@@ -242,6 +243,8 @@ static void lead_and_unlock(struct quern *db, struct waiter *self, size_t async_
         if (synced && code == QUERN_OK)
             learn_locked(db, count, db->log_sync_ns);
         db->async_pending -= told;
+        if (!done && self == NULL) /* others have joined the queue meanwhile */
+            done = !engine_can_write_now(db, db->queue_head);
         if (done) {
             next = pass_lead_locked(db);
             mutex_unlock(&db->queue_mu);

@@ -15,6 +15,8 @@
  * may load the number before the group raises it. */
 #include "engine/engine_priv.h"
 
+#define CUTS_MAX 256 /* pieces that the list of one MemDB may have */
+
 /* ---- MemDBs with their cuts ---- */
 
 bool memdb_is_empty(const struct memdb *m)
@@ -31,6 +33,11 @@ quern_seq memdb_seq_max(const struct memdb *m)
 
     mem_info(m->mem, &info);
     return m->cuts != NULL && m->cuts->seq_max > info.seq_max ? m->cuts->seq_max : info.seq_max;
+}
+
+bool memdb_has_many_cuts(const struct memdb *m)
+{
+    return m->cuts != NULL && m->cuts->count >= CUTS_MAX;
 }
 
 void memdb_done(struct memdb *m)

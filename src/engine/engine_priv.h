@@ -383,6 +383,8 @@ void engine_ahead_stop(struct quern *db);
 /* ---- cuts.c ---- */
 bool memdb_is_empty(const struct memdb *m);
 quern_seq memdb_seq_max(const struct memdb *m);
+/* A list of cuts is made anew for each that comes: so its MemDB goes before it is long. */
+bool memdb_has_many_cuts(const struct memdb *m);
 void memdb_done(struct memdb *m);
 /* A group with range deletes, made ready before it is logged, so that nothing can fail after. */
 struct cut_group {

@@ -61,7 +61,8 @@ static enum quern_code recover_mem(struct recover *r, uint64_t bytes, struct mem
     struct quern *db = r->db;
     size_t n = db->recovered_count;
 
-    if (n == 0 || !mem_fits(db->recovered[n - 1].mem, bytes)) {
+    if (n == 0 || !mem_fits(db->recovered[n - 1].mem, bytes) ||
+        memdb_has_many_cuts(&db->recovered[n - 1])) {
         if (n != 0 && !r->full && flush_recovered(db, err)) {
             if (err->code != QUERN_NO_SPACE)
                 return err->code;

@@ -13,7 +13,6 @@
 
 #include <inttypes.h>
 
-#define CUTS_MAX 256 /* pieces that the list of one MemDB may have */
 #define LOG_FACTOR 4 /* the log of a MemDB may be so many times as long as that can hold */
 
 /* ---- making room ---- */
@@ -217,10 +216,10 @@ static bool has_many_dead(struct quern *db)
            engine_sealed_count(db) == 0;
 }
 
-/* A list of cuts is made anew for each that comes, so it goes before it is long. */
-static bool has_many_cuts(const struct quern *db)
+/* Has the MemDB no room for them: of bytes or, if there are range deletes, in its list of those? */
+static bool is_full(const struct quern *db, uint64_t mem_bytes, bool cuts)
 {
-    return db->active.cuts != NULL && db->active.cuts->count >= CUTS_MAX;
+    return !mem_fits(db->active.mem, mem_bytes) || (cuts && memdb_has_many_cuts(&db->active));
 }
 
 /* Leading, nobody else counts writes: no need for one step that others cannot split. */
@@ -293,7 +292,7 @@ static enum quern_code write_judged(struct quern *db, struct waiter *first, stru
             "resumes by itself when there is some");
     if (g.count != 0) {
         pressure_wait(db, g.bytes);
-        if (!mem_fits(db->active.mem, g.mem_bytes)) {
+        if (is_full(db, g.mem_bytes, g.cuts)) {
             mem_spare_want(&db->spare, db->options.memdb_bytes);
             if (engine_seal(db, g.mem_bytes, true, err))
                 return err->code;
@@ -308,7 +307,7 @@ static enum quern_code write_judged(struct quern *db, struct waiter *first, stru
         return engine_seal(db, 0, true, err);
     if (UNLIKELY(atomic_load_explicit(&db->seal_wanted, memory_order_relaxed) ||
                  (g.count != 0 && log_is_long(db)) ||
-                 (g.deletes && (has_many_cuts(db) || has_many_dead(db))))) {
+                 (g.deletes && (memdb_has_many_cuts(&db->active) || has_many_dead(db))))) {
         struct quern_error later;
 
         atomic_store(&db->seal_wanted, false);
@@ -321,6 +320,7 @@ bool engine_can_write_now(struct quern *db, const struct waiter *first)
 {
     const struct wal *wal = engine_wal(db);
     uint64_t bytes = 0, mem_bytes = 0;
+    bool cuts = false;
     size_t n = 0;
 
     for (const struct waiter *w = first; w != NULL; w = w->next, n++) {
@@ -328,8 +328,9 @@ bool engine_can_write_now(struct quern *db, const struct waiter *first)
             return false;
         bytes += batch_bytes(&w->batch);
         mem_bytes += mem_bytes_needed(&w->batch);
+        cuts |= w->cuts != 0;
     }
-    return wal != NULL && wal_has_room(wal, n, bytes) && mem_fits(db->active.mem, mem_bytes) &&
+    return wal != NULL && wal_has_room(wal, n, bytes) && !is_full(db, mem_bytes, cuts) &&
            !pressure_is_on(db);
 }
 

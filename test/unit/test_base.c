@@ -280,6 +280,20 @@ TEST(base_a_batch_cut_anywhere_is_bad_or_ends_at_an_op)
     }
 }
 
+/* Inside, a key begins with its database, and hashes and heads rely on that. */
+TEST(base_an_op_without_a_key_is_bad)
+{
+    for (enum entry_kind kind = ENTRY_PUT; kind <= ENTRY_DELETE; kind++) {
+        uint8_t bytes[OP_HEAD_BYTES_MAX];
+        uint8_t *end = op_put_head(bytes, kind, 0, 0, 0);
+        struct batch_ref batch = {.ops = {bytes, (size_t)(end - bytes)}, .op_count = 1};
+        struct op_cursor c = op_cursor_of(&batch);
+        struct entry e;
+
+        CHECK(!op_next(&c, &e) && c.bad);
+    }
+}
+
 TEST(base_hostile_ops_are_bad_and_never_read_past_their_end)
 {
     uint64_t state = tap_seed();

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "engine/scan_priv.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -722,7 +723,7 @@ TEST(many_small_range_deletes_are_flushed_before_their_list_is_long)
         CHECK_OK(world_fill(db, 0, KEYS, 1, &err), &err);
         for (unsigned n = 0; n < KEYS; n += 2) {
             CHECK_OK(cut(db, n, n + 1), &err);
-            CHECK(db->active.cuts == NULL || db->active.cuts->count <= 300);
+            CHECK(db->active.cuts == NULL || db->active.cuts->count <= 256 + 1);
         }
     }
     for (unsigned n = 1; n < KEYS; n += 2)
@@ -735,6 +736,72 @@ TEST(many_small_range_deletes_are_flushed_before_their_list_is_long)
     CHECK_EQ(stats_of(db).cuts, 0);
     CHECK_EQ(stats_of(db).table_entries, KEYS / 2);
     CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* Where no flush makes room for more of them, a range delete waits as for room in a MemDB. */
+TEST(a_list_of_range_deletes_stays_short_when_flushes_are_behind)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct sim_fault full = {
+        .ops = SIM_CREATE, .name = "*.sst", .always = true, .sys_errno = ENOSPC};
+    enum quern_code code;
+    struct quern *db;
+    unsigned n = 0;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, KEYS, 1, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    CHECK_OK(world_fill(db, 1, 2, 1, &err), &err); /* so a flush makes a table */
+    sim_fail(sim, &full);
+    for (; n < 3000 && cut(db, 2 * n, 2 * n + 1) == QUERN_OK; n++)
+        CHECK(db->active.cuts == NULL || db->active.cuts->count <= 256);
+    CHECK(n < 3000);
+    CHECK_CODE(err.code, QUERN_NO_SPACE);
+    CHECK_OK(world_put(db, 1, 2, false, &err), &err); /* of these there is room for more */
+    sim_fail_never(sim);
+    do
+        usleep(1000);
+    while ((code = cut(db, 2 * n, 2 * n + 1)) == QUERN_NO_SPACE);
+    CHECK_OK(code, &err);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* A log may have more of them than one list should, and each makes the list anew. */
+TEST(recovery_flushes_range_deletes_before_their_list_is_long)
+{
+    struct sim_fault full = {
+        .ops = SIM_CREATE, .name = "*.sst", .always = true, .sys_errno = ENOSPC};
+    struct quern_batch *batch = quern_batch_new();
+    struct sim *sim = sim_new(1), *after;
+    struct wanted w = {{0}};
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, KEYS, 1, &err), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    CHECK_OK(world_fill(db, 1, 2, 1, &err), &err); /* so a flush makes a table */
+    sim_fail(sim, &full);
+    for (unsigned n = 0; n < KEYS; n++) {
+        struct quern_range one = range_of(2 * n, 2 * n + 1);
+
+        CHECK_OK(quern_batch_delete_range(batch, &one, &err), &err);
+        want(&w, n, n + 1, n % 2); /* the other half is gone */
+    }
+    CHECK_OK(quern_write(db, batch, NULL, &err), &err);
+    CHECK_OK(quern_write(db, batch, NULL, &err), &err);
+    CHECK_OK(cut(db, 1, 2), &err);
+    want(&w, 1, 2, 0);
+    CHECK_OK(quern_sync(db, &err), &err);
+    after = sim_crash(sim, 1, SIM_DROP_ALL);
+    IGNORE(quern_close(db, &err));
+    sim_free(sim);
+    CHECK_OK(world_open(after, NULL, &db, &err), &err);
+    CHECK_EQ(stats_of(db).recovered_batches, 4);
+    CHECK_EQ(stats_of(db).flushes, 3);
+    CHECK(shows(db, NULL, &w));
+    CHECK_OK(quern_close(db, &err), &err);
+    sim_free(after);
+    quern_batch_free(batch);
 }
 
 /* By itself, when nothing else is to be done. */
