@@ -65,9 +65,9 @@ void loop_mark_later(struct loop *loop, struct conn *conn)
  * any. */
 static bool hand_over(struct loop *loop)
 {
+    reads_run(loop); /* what they show is older than the writes */
     if (loop->hand.count_ == 0 && loop->later == NULL)
         return false;
-    reads_run(loop); /* what they show is older than the writes */
     quern_hand_over(loop->server->db, &loop->hand);
     if (loop->later != NULL) {
         *loop->dirty_last = loop->later;

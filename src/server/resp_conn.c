@@ -360,7 +360,8 @@ static bool carry_out(struct conn *c)
                      .many = c->loop->many,
                      .err = &err};
     bool draining = atomic_load_explicit(&k.server->draining, memory_order_relaxed);
-    bool unknown_sub = false, well, is_write, is_aside, batched;
+    bool unknown_sub = false, http, well, refused = false, is_write, is_aside;
+    unsigned batched; /* how many keys it reads in a batch of reads; 0: it takes no part */
     size_t mark = c->out.len;
 
     resp_request_place(&rc->request, conn_request_bytes(c));
@@ -369,36 +370,41 @@ static bool carry_out(struct conn *c)
         return true;
     }
     k.command = command_find(k.args, k.argc, &unknown_sub);
-    well = is_well(&k);
+    http = is_http(&rc->request);
+    well = !http && is_well(&k);
     is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
     is_aside = well && !draining && !rc->transaction.open &&
                (k.command->where == WALK || (k.command->where == READ && c->asides > 0));
     rc->put_back = false;
-    batched = well && !draining && !rc->transaction.open && !is_aside && reads_suit(&k);
-    if (c->gathered > 0 && (!batched || c->loop->access != NULL)) {
+    batched = well && !draining && !rc->transaction.open && !is_aside ? reads_suit(&k) : 0;
+    if (c->gathered > 0 && (batched == 0 || c->loop->access != NULL)) {
         reads_run(c->loop); /* nothing overtakes them */
         if (rc->put_back)
             return true;
         mark = c->out.len;
     }
-    if (c->ops != NULL && !may_join(c, &k, is_write, is_aside))
+    if (UNLIKELY(c->loop->access != NULL) && well && !draining)
+        refused = !guard_command(&k); /* before anything is read for it */
+    if (c->ops != NULL && (refused || !may_join(c, &k, is_write, is_aside))) {
+        c->out.len = mark; /* why it is refused is said in its turn */
         return false;
-    if (well && k.command->where == HERE && k.command->first_key != 0 && !rc->transaction.open &&
-        !resp_keys_are_here(&k))
+    }
+    if (well && !refused && k.command->where == HERE && k.command->first_key != 0 &&
+        !rc->transaction.open && !resp_keys_are_here(&k))
         return false;
-    if (well && !draining && waits_for_pause(&k))
+    if (well && !refused && !draining && waits_for_pause(&k))
         return false;
     note_heard(&k);
     measure_begin(&c->loop->measure, &rc->asked, &c->heard, conn_arrived(c) - rc->request.bytes,
                   kind_of(&k, well), rc->request.bytes);
-    if (is_http(&rc->request)) {
+    if (http) {
         answer_http(c);
     } else if (draining) {
         (void)call_error(&k, "ERR the server is shutting down");
         c->last = true;
     } else if (!well) {
         say_refused(&k, unknown_sub);
-    } else if (UNLIKELY(c->loop->access != NULL) && !guard_command(&k)) {
+    } else if (refused) {
         rc->transaction.refused = true;
         well = false;
         count(&k.server->resp->counters.errors, 1);
@@ -411,8 +417,8 @@ static bool carry_out(struct conn *c)
             resp_begin_write(&k);
         else if (is_aside)
             resp_begin_aside(&k);
-        else if (batched)
-            reads_take(&k);
+        else if (batched > 0)
+            reads_take(&k, batched);
         else
             run_here(&k);
     }
@@ -443,6 +449,10 @@ bool resp_step(struct conn *c)
 
     if (rc->parsed)
         return carry_out(c);
+    if (conn_arrived(c) == 0) {
+        rc->more = false;
+        return false;
+    }
     limits.stranger = c->loop->access != NULL && guard_is_stranger(c);
     rc->more = false;
     if (limits.request_bytes_max < REQUEST_BYTES_MIN)
@@ -452,12 +462,16 @@ bool resp_step(struct conn *c)
         rc->parsed = true;
         return carry_out(c);
     case RESP_MORE:
-        rc->more = conn_arrived(c) > 0;
+        rc->more = true;
         return false;
     case RESP_NO_MEMORY:
         conn_cut(c);
         return false;
     default:
+        if (c->gathered > 0) { /* what came before it is answered before it */
+            reads_run(c->loop);
+            return true;
+        }
         if (c->ops != NULL)
             return false;
         measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,

@@ -4,9 +4,10 @@
  *          a b c d e f  --> one quern_multi_get(), in memory alone: the cache misses overlap
  *     each handler runs, and call_get() finds its values fetched
  *
- * Arguments are not copied: nothing is read from a socket before the batch has run. What is not in
- * memory, and what is longer than VALUE_BYTES_MAX, is BUSY: then the connection is put back to where
- * that command begins, and what it sent behind it is parsed once more. */
+ * Arguments are not copied: nothing is read from a socket before the batch has run. Those of a typed
+ * line stand elsewhere, and the next line would overwrite them: such a command runs alone. What is not
+ * in memory, and what is longer than VALUE_BYTES_MAX, is BUSY: then the connection is put back to
+ * where that command begins, and what it sent behind it is parsed once more. */
 #include "server/resp_reads.h"
 
 #include "server/conn.h"
@@ -68,25 +69,26 @@ static unsigned keys_of(const struct call *k)
     return (unsigned)(last - first + 1);
 }
 
-bool reads_suit(const struct call *k)
+unsigned reads_suit(const struct call *k)
 {
     const struct resp_conn *rc = k->conn->resp;
     const struct reads *r = k->conn->loop->reads;
     unsigned n;
 
-    if (k->command->where != READ || k->conn->ops != NULL || rc->alone || rc->reply != REPLY_ON ||
-        rc->monitor != NULL)
-        return false;
+    if (k->command->where != READ || k->conn->ops != NULL || rc->alone || rc->request.is_inline ||
+        rc->reply != REPLY_ON || rc->monitor != NULL)
+        return 0;
     n = keys_of(k);
-    return n > 0 && (r->count == 0 || r->database == k->reads.database) && r->count < READS_MAX &&
-           r->key_count + n <= KEYS_MAX && r->arg_count + k->argc <= ARGS_MAX;
+    return (r->count == 0 || r->database == k->reads.database) && r->count < READS_MAX &&
+                   r->key_count + n <= KEYS_MAX && r->arg_count + k->argc <= ARGS_MAX
+               ? n
+               : 0;
 }
 
-void reads_take(struct call *k)
+void reads_take(struct call *k, unsigned n)
 {
     struct conn *c = k->conn;
     struct reads *r = c->loop->reads;
-    unsigned n = keys_of(k);
 
     r->database = k->reads.database;
     r->each[r->count++] = (struct read){.conn = c,

@@ -358,8 +358,9 @@ void resp_completed(struct write_op *op)
             transaction_reply(c, rc, &out);
         else
             resp_put_raw(&out, rc->reply.data, rc->reply.len);
-        resp_count(c, &op->manner.asked, mark,
-                   op->completion.code != QUERN_OK ? OUTCOME_FAILED : OUTCOME_OK);
+        if (op->manner.asked.kind != KIND_NONE) /* else it is no request, but a part of one */
+            resp_count(c, &op->manner.asked, mark,
+                       op->completion.code != QUERN_OK ? OUTCOME_FAILED : OUTCOME_OK);
         if (out.failed)
             conn_cut(c);
         else if (rc != NULL && rc->silent)

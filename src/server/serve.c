@@ -486,6 +486,9 @@ bool serve_request(struct conn *c, struct quern_slice body)
 {
     struct manner manner = manner_of(c);
 
+    /* The tokens may have changed while the body came. */
+    if (c->refusal.bad.status == 0 && c->user != NULL && c->access != c->loop->access)
+        (void)guard_request(c);
     if (c->refusal.bad.status == 0) {
         if (c->request.method == HTTP_OPTIONS)
             reply_options(c, manner);

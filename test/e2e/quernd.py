@@ -22,7 +22,7 @@ BINARY = os.environ.get("QUERND", "")
 class Server:
     """A running quernd. `with Server("--durability", "os") as s: ...`"""
 
-    def __init__(self, *options, data=None, binary=None, command=None, env=None, wait=30, port=0,
+    def __init__(self, *options, data=None, binary=None, command=None, env=None, wait=120, port=0,
                  resp="127.0.0.1:0"):
         self.own_dir = tempfile.mkdtemp(prefix="quern-e2e-") if data is None else None
         self.data = data or os.path.join(self.own_dir, "data")
@@ -344,7 +344,7 @@ def curl(*arguments, data=None):
     return int(status), body
 
 
-def until(condition, what, limit=30):
+def until(condition, what, limit=120):
     """Wait until it holds."""
     end = time.monotonic() + limit
     while not condition():

@@ -27,7 +27,7 @@ class RealRedis:
                  "no", "--slowlog-log-slower-than", "-1", "--dir",
                  self.dir], stdout=subprocess.DEVNULL)
             try:
-                until(lambda: process.poll() is not None or self._answers(port), "redis-server", 10)
+                until(lambda: process.poll() is not None or self._answers(port), "redis-server", 60)
             except AssertionError:
                 process.kill()
                 raise

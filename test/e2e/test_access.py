@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 
-from quernd import BINARY, Refused, Resp, Server, Wire, curl, equal, main, quote, test, until
+from quernd import BINARY, Refused, Resp, Server, Wire, command, curl, equal, main, quote, test, until
 
 QUERN = os.environ.get("QUERN", "")
 DENIED = Refused("NOPERM this user has no permissions to access one of the keys used as arguments")
@@ -232,6 +232,23 @@ def a_token_ends_when_it_expires_is_off_or_is_revoked():
 
 
 @test
+def a_body_that_comes_after_its_token_was_revoked_is_not_taken():
+    with guarded() as (s, t), s.connect() as plain, s.connect() as chunked:
+        head = f"PUT /v1/kv/app/k HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {t.of['app']}\r\n"
+        plain.send((head + "Content-Length: 3\r\nExpect: 100-continue\r\n\r\n").encode())
+        chunked.send((head + "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n").encode())
+        for wire in (plain, chunked):
+            equal(wire.read(interim=True).status, 100)
+        equal(quern("token", "revoke", t.path, "app")[0], 0)
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: "tokens: 4 read" in s.stderr(), "the file was read again")
+        plain.send(b"one")
+        chunked.send(b"3\r\none\r\n0\r\n\r\n")
+        equal([plain.read().status, chunked.read().status], [401, 401])
+        equal(ask(s, "GET", "/v1/kv/app/k", None, t.field("all")).status, 404)
+
+
+@test
 def a_bad_token_file_is_refused_and_the_old_one_stays():
     with guarded() as (s, t):
         good = open(t.path, "rb").read()
@@ -340,6 +357,42 @@ def nobody_gets_in_without_a_token_over_resp():
         equal(r.call("GET", "k"), NOAUTH)
         equal(r.call("HELLO", "3", "AUTH", "reader", t.of["reader"])[b"proto"], 3)
         equal(r.call("GET", "k"), b"v")
+
+
+@test
+def a_refusal_comes_in_its_turn():
+    refused = Refused("NOPERM this user has no permissions to run the 'dbsize' command")
+    with guarded() as (s, t), s.resp() as r:
+        equal(r.call("AUTH", t.of["app"]), "OK")
+        asked = [(("SET", "app/k", "v"), "OK"), (("SET", "k", "v"), DENIED), (("INCR", "app/n"), 1),
+                 (("INCR", "n"), DENIED), (("DBSIZE",), refused), (("GET", "app/k"), b"v"), (("GET", "k"), DENIED),
+                 (("OBJECT", "ENCODING", "k"), DENIED), (("MGET", "app/k", "app/n"), [b"v", b"1"]),
+                 (("MULTI",), "OK"), (("SET", "app/k", "w"), "QUEUED"), (("SET", "k", "w"), DENIED),
+                 (("EXEC",), Refused("EXECABORT Transaction discarded because of previous errors.")),
+                 (("GET", "app/k"), b"v")]
+        for _ in range(20):
+            r.send(b"".join(command(*words) for words, _ in asked) + command("DEL", "app/n", "app/k"))
+            equal([r.answer() for _ in asked], [want for _, want in asked])
+            equal(r.answer(), 2)
+        r.send(command("SET", "app/k", "v") + b"SET / HTTP/1.1\r\n")
+        equal(r.answer(), "OK")
+        equal(r.raw(), b"HTTP/1.1 400 Bad Request\r\n")
+
+
+@test
+def what_is_refused_is_not_read():
+    with guarded() as (s, t), s.resp() as nobody, s.resp() as app, s.resp() as full:
+        equal(app.call("AUTH", t.of["app"]), "OK")
+        equal(full.call("AUTH", t.of["all"]), "OK")
+
+        def gets():
+            return json.loads(full.call("QUERN.STATS"))["gets"]
+        before = gets()
+        for words in (("OBJECT", "ENCODING", "k"), ("WATCH", "k"), ("MEMORY", "USAGE", "k"), ("GET", "k"),
+                      ("DUMP", "k"), ("INCR", "k"), ("COPY", "k", "l"), ("MOVE", "k", "1"), ("LCS", "k", "l")):
+            equal(nobody.call(*words), NOAUTH, words)
+            equal(app.call(*words), DENIED, words)
+        equal(gets(), before)
 
 
 @test

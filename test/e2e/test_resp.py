@@ -104,8 +104,28 @@ def keys_answer_as_in_redis():
 
 
 @test
-def connections_answer_as_in_redis():
+def typed_lines_in_a_row_hear_each_its_own():
     with Server("--durability", "os") as s, s.resp() as r:
+        equal(r.call("MSET", "a", "1", "b", "2"), "OK")
+        r.send(b"GET a\r\nGET b\r\nMGET a b\r\nGET " + b"x" * 5000 + b"\r\nEXISTS a\r\nGET a\r\n")
+        equal([r.answer() for _ in range(6)], [b"1", b"2", [b"1", b"2"], None, 1, b"1"])
+
+
+@test
+def what_cannot_be_read_is_said_after_the_replies_before_it():
+    with Server("--durability", "os") as s:
+        for before in (["GET", "none"], ["MGET", "none", "none"], ["SET", "k", "v"], ["DBSIZE"]):
+            with s.resp() as r, s.resp() as alone:
+                wanted = alone.call(*before)
+                r.send(2 * command(*before) + b"*1\r\n!x\r\n" + command("PING"))
+                equal([r.answer(), r.answer()], [wanted] * 2 if before[0] != "DBSIZE" else [1, 1], before)
+                equal(r.answer(), Refused("ERR Protocol error: expected '$', got '!'"))
+                assert r.ended()
+
+
+@test
+def connections_answer_as_in_redis():
+    with Server("--durability", "os", "--slow-log", "1440m") as s, s.resp() as r:
         rows = [
             ("PING", "PONG"), ("PING hello", b"hello"), ("PING a b", arity("ping")), ("ECHO hi", b"hi"),
             ("SELECT 15", "OK"), ("SELECT 16", Refused("ERR DB index is out of range")),
