@@ -534,7 +534,22 @@ struct quern_stats {
 };
 QUERN_API void quern_stats(struct quern *db, struct quern_stats *out);
 
-/* The same as one JSON object, every field under its name.
+/* One table of the store. Valid during the call only. */
+struct quern_table {
+    const char *file; /* its name in the store's directory */
+    uint32_t tier;    /* as in quern_stats */
+    uint64_t run_no;  /* tables of one run do not overlap */
+    uint64_t bytes, entries, tombstones, expiring;
+    struct quern_slice first_key, last_key; /* inclusive */
+};
+typedef void (*quern_table_fn)(void *arg, const struct quern_table *table);
+/* Tell of every table, as of one moment: the newest run first, each in the order of its keys.
+ *   errors   INVALID, NO_MEMORY
+ *   source   src/engine/stats.c */
+QUERN_API QUERN_CHECK enum quern_code quern_tables(struct quern *db, quern_table_fn fn, void *arg,
+                                                   struct quern_error *err);
+
+/* quern_stats() as one JSON object, every field under its name.
  *   owns     the string is the caller's: free()
  *   returns  NULL when there is no memory */
 QUERN_API char *quern_stats_json(const struct quern_stats *stats);

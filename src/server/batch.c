@@ -11,6 +11,7 @@
  * member that nobody reads might have been the condition that mattered. */
 #include "server/item.h"
 #include "server/lifetime.h"
+#include "server/limits.h"
 #include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"
@@ -23,10 +24,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-
-#define BODY_BYTES_MAX (16u << 20)
-#define RESULT_BYTES_MAX (16u << 20)
-#define STEPS_MAX 10000u
 
 enum step_kind {
     STEP_CHECK,
@@ -188,7 +185,7 @@ static complaint take_steps(struct verb *v, const json_t *root, size_t *failed)
         return "a batch is {\"ops\":[...]}, and \"atomic\":true if you like";
     if (atomic != NULL && !json_is_true(atomic))
         return "a batch is always atomic";
-    if (n > STEPS_MAX)
+    if (n > BATCH_STEPS_MAX)
         return "a batch is at most 10000 operations";
     for (size_t i = 0; i < n && wrong == NULL; i++) {
         *failed = i;
@@ -200,8 +197,7 @@ static complaint take_steps(struct verb *v, const json_t *root, size_t *failed)
 
 void batch_check(struct conn *c)
 {
-    if (c->body_max > BODY_BYTES_MAX)
-        c->body_max = BODY_BYTES_MAX;
+    c->body_max = BATCH_BODY_BYTES_MAX;
     if (!kv_check_sync(c))
         return;
     if (http_has(&c->request, HTTP_IF_MATCH) || http_has(&c->request, HTTP_IF_NONE_MATCH))
@@ -276,7 +272,7 @@ static enum quern_code run_step(struct verb *v, size_t i, struct quern_update *u
         return no(v, i, VERB_CONDITION, err);
     if (add_result(v, s, value, err))
         return err->code;
-    return v->result.len > RESULT_BYTES_MAX ? no(v, i, VERB_TOO_LARGE, err) : QUERN_OK;
+    return v->result.len > BATCH_RESULT_BYTES_MAX ? no(v, i, VERB_TOO_LARGE, err) : QUERN_OK;
 }
 
 static enum quern_code run(void *arg, struct quern_update *u, struct quern_error *err)

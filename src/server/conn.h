@@ -19,6 +19,7 @@ struct manner {
 };
 
 struct verb;
+struct round;
 
 /* A write on its way through the store. In order of arrival in its connection's queue. */
 struct write_op {
@@ -37,9 +38,13 @@ struct write_op {
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
 
     /* Under /v1 alone. */
-    struct verb *verb;                  /* what it asks, or NULL; the op's */
-    void (*again)(struct write_op *op); /* called on the loop when a check of the batch failed */
-    bool alone;                         /* no other write may follow it before it is finished */
+    struct verb *verb;                   /* what it asks, or NULL; the op's */
+    void (*again)(struct write_op *op);  /* called on the loop when a check of the batch failed */
+    bool alone;                          /* no other write may follow it before it is finished */
+    void (*answer)(struct write_op *op); /* how it is answered, if it is no write at all: admin.c */
+    uint64_t job;                        /* waited for */
+    bool created;
+    struct round *round; /* to all loops */
 };
 
 /* What a connection is about; see the drawing in conn.c. */
@@ -64,6 +69,8 @@ struct refusal {
 };
 
 struct route;
+struct import;
+struct outflow;
 
 struct conn {
     uv_tcp_t tcp;
@@ -82,14 +89,17 @@ struct conn {
     struct http_chunked chunked;
     enum conn_phase phase;
     const struct route *route;
-    struct params params; /* of the query */
-    uint64_t body_max;
+    struct params params;         /* of the query */
+    uint64_t body_max, body_left; /* left: of one with a length that is taken as it comes */
     struct refusal refusal;
 
     /* Writes under way, oldest first. */
     struct write_op *ops, **ops_last;
     unsigned op_count;
     size_t op_bytes;
+
+    struct import *import;   /* takes the body at hand, or NULL */
+    struct outflow *outflow; /* makes the reply at hand, or NULL: then no other request is begun */
 
     /* Output: `out` gathers replies, `big` is a large value to follow it, and CRLF that if
      * `big_tail` is 2; while `writing`, `sending` (and `big`) belong to libuv. */
@@ -99,9 +109,10 @@ struct conn {
     size_t left_unsent; /* of the write under way, when last looked at */
 
     enum conn_wait wait;
-    uint64_t wait_since, progress_at; /* by the loop's clock_ms */
-    uint64_t body_bytes;              /* arrived since the head */
-    size_t words_told;                /* of the shutdown */
+    uint64_t opened_at, wait_since, progress_at; /* by the loop's clock_ms */
+    uint64_t body_bytes;                         /* arrived since the head */
+    size_t words_told;                           /* of the shutdown */
+    bool passes_body;                            /* that of the request at hand goes to `import` */
     bool reading, writing, eof, last, lingering, watching, chunked_words, continued, closing,
         closed;
 };

@@ -9,6 +9,7 @@
  *     client that lost it on the way must not delete or read anything. */
 #include "server/item.h"
 #include "server/pool.h"
+#include "server/reach.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
@@ -233,15 +234,19 @@ static void reply_meta(struct conn *c, struct manner manner)
 void kv_get(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct loop *loop = c->loop;
+    struct quern_read_opts opts = {0};
+    struct held_snapshot *held;
     struct quern_error err;
     enum quern_code code;
 
     (void)body;
-    if (!take_key(c))
+    if (!take_key(c) || !reach_snapshot(c, &held))
         return;
     count(&loop->server->counters.gets, 1);
     err_clear(&err);
-    code = quern_get(loop->server->db, buf_slice(&loop->key), NULL, &loop->value, &err);
+    opts.snapshot = reach_view(held);
+    code = quern_get(loop->server->db, buf_slice(&loop->key), &opts, &loop->value, &err);
+    snapshots_give(&loop->server->snapshots, held);
     count(&loop->server->counters.gets_found, code == QUERN_OK);
     if (code == QUERN_NOT_FOUND)
         refuse(c, 404, "key_not_found", "key not found");

@@ -11,6 +11,7 @@
 #include "server/say.h"
 #include "server/server.h"
 #include "server/syncer.h"
+#include "server/work.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -38,14 +39,10 @@ struct house {
 
 static void on_event(void *arg, const struct quern_event *event)
 {
-    static const char *const names[] = {
-        "opened",   "torn tail", "flushed", "compacted", "slowed",
-        "no space", "resumed",   "corrupt", "failed",    "closed",
-    };
-    unsigned kind = (unsigned)event->kind;
+    struct server *server = arg;
 
-    (void)arg;
-    say_event("%s: %s", kind < ARRAY_LEN(names) ? names[kind] : "event", event->text);
+    events_note(&server->events, event);
+    say_event("%s: %s", event_name(event->kind), event->text);
 }
 
 static int open_store(struct server *server)
@@ -57,6 +54,7 @@ static int open_store(struct server *server)
         .compact_interval_ms = o->compact_ms,
         .recover = o->recover,
         .on_event = on_event,
+        .on_event_arg = server,
     };
     struct quern_error err;
 
@@ -218,6 +216,16 @@ static void name_store_and_run(struct server *server)
                    (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
 }
 
+/* Beside the store, so on its file system, and not in it. */
+static void name_checkpoints(struct server *server)
+{
+    char path[4096];
+
+    if (realpath(server->options->data, path) == NULL)
+        (void)snprintf(path, sizeof(path), "%s", server->options->data);
+    (void)snprintf(server->checkpoints, sizeof(server->checkpoints), "%s.checkpoints", path);
+}
+
 /* Everything from an open store to a closed one. */
 static int serve(struct house *h)
 {
@@ -226,12 +234,17 @@ static int serve(struct house *h)
     int status = EXIT_OPEN;
 
     name_store_and_run(server);
-    if (resp_shared_new(&server->resp, &err) || start_loops(server, &err) ||
+    snapshots_init(&server->snapshots);
+    name_checkpoints(server);
+    if (jobs_start(&server->jobs, server->db, &err) || resp_shared_new(&server->resp, &err) ||
+        workers_new(&server->workers, &err) || start_loops(server, &err) ||
         (server->options->durability == DURABLE_INTERVAL &&
          syncer_start(&h->syncer, server->db, server->options->sync_ms, &err))) {
         complain("%s", err.text);
+        jobs_join(&server->jobs);
         (void)quern_close(server->db, &err);
         end_loops(server);
+        workers_free(server->workers);
         resp_shared_free(server->resp);
         return status;
     }
@@ -244,6 +257,9 @@ static int serve(struct house *h)
     syncer_stop(&h->syncer);
     status = stop_run(server, turn, h);
     end_loops(server);
+    workers_free(server->workers);
+    snapshots_done(&server->snapshots);
+    jobs_done(&server->jobs);
     resp_shared_free(server->resp);
     return status;
 }
@@ -269,6 +285,7 @@ int main(int argc, char **argv)
     server->name = name;
     hosts_init(&server->hosts, &options);
     gate_init(&server->gate);
+    events_init(&server->events);
     stop_init(&server->stop, wake_main, &house);
 
     status = listeners_bind(&house.listeners, &options);
@@ -284,5 +301,6 @@ int main(int argc, char **argv)
     listeners_close(&house.listeners);
     stop_done(&server->stop);
     gate_done(&server->gate);
+    events_done(&server->events);
     return status;
 }

@@ -42,12 +42,15 @@ static const char *const names[PARAM_KINDS] = {
     [PARAM_COUNT] = "count",
     [PARAM_MAX_SCAN_MS] = "max_scan_ms",
     [PARAM_VERBOSE] = "verbose",
+    [PARAM_SNAPSHOT] = "snapshot",
+    [PARAM_WAIT] = "wait",
+    [PARAM_DIR] = "dir",
 };
 
 /* These may stand without a value: ?verbose. */
 #define FLAGS                                                                                      \
     (PARAM_BIT(PARAM_KEEPTTL) | PARAM_BIT(PARAM_REVERSE) | PARAM_BIT(PARAM_VALUES) |               \
-     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_VERBOSE))
+     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_VERBOSE) | PARAM_BIT(PARAM_WAIT))
 
 static int kind_of(struct quern_slice name, unsigned taken)
 {

@@ -27,6 +27,9 @@ enum param_kind {
     PARAM_COUNT,
     PARAM_MAX_SCAN_MS,
     PARAM_VERBOSE,
+    PARAM_SNAPSHOT,
+    PARAM_WAIT,
+    PARAM_DIR,
     PARAM_KINDS,
 };
 

@@ -193,6 +193,12 @@ void reply_precondition_failed(struct conn *c, struct manner manner, bool there,
 void reply_store_error(struct conn *c, struct manner manner, enum quern_code code,
                        const struct quern_error *err)
 {
+    reply_store_problem(c, manner, code, err, "");
+}
+
+void reply_store_problem(struct conn *c, struct manner manner, enum quern_code code,
+                         const struct quern_error *err, const char *members)
+{
     char detail[sizeof(err->text) + 80];
     struct http_bad bad = {500, "store_error", detail};
     const char *story = err->text[0] != '\0' ? err->text : "no details", *extra = NULL;
@@ -236,7 +242,7 @@ void reply_store_error(struct conn *c, struct manner manner, enum quern_code cod
     default:
         (void)snprintf(detail, sizeof(detail), "%s: %s", quern_code_name(code), story);
     }
-    reply_error(c, manner, &bad, extra);
+    reply_problem(c, manner, &bad, extra, members);
 }
 
 static char *put(char *to, const char *text)
@@ -275,17 +281,21 @@ void reply_written(struct conn *c, struct manner manner, quern_seq seq, const ch
     reply_with(c, manner, 200, manner.json ? json_type : text_type, body, extra);
 }
 
-void reply_stream_head(struct conn *c, struct manner manner, int status)
+bool reply_stream_head(struct conn *c, struct manner manner, int status, const char *type,
+                       const char *extra)
 {
     struct http_reply reply = {
         .status = status,
         .framing = c->request.minor == 1 ? HTTP_CHUNKED : HTTP_TO_CLOSE,
-        .type = text_type,
-        .extra = "Cache-Control: no-store\r\n",
+        .type = type,
+        .extra = extra,
     };
+    bool ends;
 
-    manner.close = true;
+    manner.close |= reply.framing == HTTP_TO_CLOSE;
+    manner.keep &= !manner.close;
     reply_whole(c, manner, reply, (struct quern_slice){NULL, 0});
-    c->chunked_words = reply.framing == HTTP_CHUNKED;
-    c->last = false; /* there is more to say */
+    ends = c->last;
+    c->last = false;
+    return ends;
 }

@@ -16,11 +16,12 @@ struct route {
 };
 
 enum {
-    ROUTE_BELOW = 1,        /* every path that begins so: the rest is a key */
-    ROUTE_TAKES_VALUE = 2,  /* a body may be as large as a value */
-    ROUTE_JOINS = 4,        /* may join other writes of its connection */
-    ROUTE_ANY_TIME = 8,     /* answered while the server drains */
-    ROUTE_NEEDS_ASKING = 16 /* not for pages of other sites, whatever the method */
+    ROUTE_BELOW = 1,         /* every path that begins so: the rest is a key */
+    ROUTE_TAKES_VALUE = 2,   /* a body may be as large as a value */
+    ROUTE_JOINS = 4,         /* may join other writes of its connection */
+    ROUTE_ANY_TIME = 8,      /* answered while the server drains */
+    ROUTE_NEEDS_ASKING = 16, /* not for pages of other sites, whatever the method */
+    ROUTE_PASSES_BODY = 32   /* a body of any size is taken as it comes: import.h */
 };
 
 /* Refuse the request at hand. It is answered when its turn comes: writes before it may be under
@@ -32,6 +33,9 @@ static inline bool has_body(const struct conn *c)
 {
     return c->request.chunked || http_has(&c->request, HTTP_CONTENT_LENGTH);
 }
+
+/* serve.c: the paths that there are, as JSON, each with its methods. */
+MUST_USE enum quern_code routes_text(struct buf *out, struct quern_error *err);
 
 /* kv.c */
 void kv_check(struct conn *c);
@@ -49,7 +53,33 @@ void keys_list(struct conn *c, struct manner manner, struct quern_slice body);
 void batch_check(struct conn *c);
 void batch_post(struct conn *c, struct manner manner, struct quern_slice body);
 
+/* export.c */
+void export_check(struct conn *c);
+void export_get(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* import.c */
+void import_check(struct conn *c);
+void import_post(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* snapshot.c */
+void snapshot_check(struct conn *c);
+void snapshot_make(struct conn *c, struct manner manner, struct quern_slice body);
+void snapshot_end(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* admin.c */
+void admin_check_job(struct conn *c);
+void admin_job(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_checkpoint(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_jobs(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_job_get(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_levels(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_files(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_events(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_clients(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_limits(struct conn *c, struct manner manner, struct quern_slice body);
+
 /* about.c */
+void about_index(struct conn *c, struct manner manner, struct quern_slice body);
 void about_check_health(struct conn *c);
 void about_health(struct conn *c, struct manner manner, struct quern_slice body);
 void about_life(struct conn *c, struct manner manner, struct quern_slice body);

@@ -12,15 +12,19 @@
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 
+#include "server/events.h"
 #include "server/gate.h"
 #include "server/hosts.h"
+#include "server/jobs.h"
 #include "server/options.h"
+#include "server/snapshots.h"
 #include "server/stop.h"
 
 #include <stdatomic.h>
 
 struct loop;
 struct resp_shared;
+struct workers;
 
 /* What a connection speaks; it follows from the port it came to. */
 enum door {
@@ -48,8 +52,13 @@ struct server {
     struct quern
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
-    struct gate gate; /* locks itself */
-    struct stop stop; /* locks itself */
+    struct gate gate;            /* locks itself */
+    struct stop stop;            /* locks itself */
+    struct snapshots snapshots;  /* locks itself */
+    struct workers *workers;     /* locks itself */
+    struct jobs jobs;            /* locks itself */
+    struct events events;        /* locks itself */
+    char checkpoints[4096 + 16]; /* the directory that they are made in, as a full path */
     struct loop **loops;
     unsigned loop_count;
     struct resp_shared *resp;      /* locks itself */
@@ -62,6 +71,8 @@ struct server {
     _Atomic uint32_t connections; /* open now */
     _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
     _Atomic uint64_t writes;      /* handed to the store, not completed */
+    _Atomic uint64_t work;        /* with a worker or on its way back: work.h */
+    _Atomic uint32_t outflows;    /* long replies under way */
     _Atomic bool draining;        /* set once: no new request is begun */
     struct counters counters;
 };

@@ -94,13 +94,6 @@ struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, b
     return op;
 }
 
-const char *write_durability(const struct write_op *op)
-{
-    enum durability level = op->conn->loop->server->options->durability;
-
-    return op->synced ? "synced" : level == DURABLE_INTERVAL ? "interval" : "os";
-}
-
 struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes, bool sync)
 {
     return write_new(c, manner, bytes,

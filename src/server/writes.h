@@ -19,7 +19,10 @@ struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes,
 void write_submit(struct write_op *op);
 void write_finish(struct write_op *op, enum quern_code code);
 
-/* "synced", "interval" or "os": what is true of a write that went well. */
-const char *write_durability(const struct write_op *op);
+/* What is true of a write that went well. */
+static inline const char *durability_name(bool synced)
+{
+    return synced ? "synced" : "buffered";
+}
 
 #endif

@@ -3,7 +3,6 @@
 describes them."""
 
 import base64
-import datetime
 import json
 import os
 import random
@@ -13,39 +12,7 @@ import time
 from urllib.parse import urlencode
 
 from quernd import Server, curl, equal, main, quote, request, test
-
-JSON = [("Accept", "application/json")]
-
-
-def b64u(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def seeded():
-    seed = int.from_bytes(os.urandom(4), "little")
-    print(f"# seed {seed}")
-    return random.Random(seed)
-
-
-def is_problem(r, status, code):
-    equal((r.status, r.fields.get("content-type")), (status, "application/problem+json"), r)
-    told = json.loads(r.body)
-    equal((told["code"], told["status"], told["request_id"]), (code, status, r.fields["x-request-id"]))
-    equal(told["type"], "/problems/" + code.replace("_", "-"))
-    return told
-
-
-def put(w, key, value, more="", fields=()):
-    return w.ask("PUT", f"/v1/kv/{quote(key)}{more}", value, fields)
-
-
-def get(w, key, more="", fields=()):
-    return w.ask("GET", f"/v1/kv/{quote(key)}{more}", None, fields)
-
-
-def batch(w, *ops, more=""):
-    return w.ask("POST", f"/v1/batch{more}", json.dumps({"ops": ops}).encode())
-
+from v1 import b64u, batch, bytes_of, get, is_problem, list_all, moment, put, seeded, together
 
 # ---------------------------------------------------------------- conditions, ranges, ids
 
@@ -227,13 +194,6 @@ def keys_of_any_bytes_round_trip():
         equal([bytes_of(i, "key") for i in listed], sorted(keys))
 
 
-def bytes_of(item, name):
-    if name in item:
-        assert name + "_b64" not in item
-        return item[name].encode()
-    return base64.b64decode(item[name + "_b64"], validate=True)
-
-
 @test
 def conditions_decide_over_writes():
     with Server() as s, s.connect() as w:
@@ -298,25 +258,6 @@ def values_are_changed_in_place():
         for query, code in (("op=append&by=1", "unknown_parameter"), ("op=incr", "body_not_expected")):
             with s.connect() as one:
                 is_problem(one.ask("POST", f"/v1/kv/g?{query}", b"x"), 400, code)
-
-
-def together(function, n):
-    """Run it in `n` threads, with their numbers; what fails in one fails here."""
-    failed = []
-
-    def one(number):
-        try:
-            function(number)
-        except BaseException as why:
-            failed.append(why)
-
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    if failed:
-        raise failed[0]
 
 
 @test
@@ -397,13 +338,13 @@ def requests_on_one_connection_see_those_before():
 
 @test
 def durability_is_chosen_and_told():
-    for level, plain, none in (("always", "synced", "os"), ("interval:50", "interval", "interval"), ("os", "os", "os")):
+    for level, plain in (("always", "synced"), ("interval:50", "buffered"), ("os", "buffered")):
         with Server("--durability", level) as s, s.connect() as w:
             for send in (lambda more: put(w, "k", b"1", more), lambda more: batch(w, {"op": "put", "key": "a", "value": ""}, more=more),
                          lambda more: w.ask("POST", f"/v1/kv/k{more}{'&' if more else '?'}op=incr")):
                 equal(send("").fields["quern-durability"], plain)
                 equal(send("?sync=always").fields["quern-durability"], "synced")
-                equal(send("?sync=os").fields["quern-durability"], none)
+                equal(send("?sync=os").fields["quern-durability"], "buffered")
             for wrong in ("1", "", "never"):
                 with s.connect() as one:
                     is_problem(put(one, "k", b"1", f"?sync={wrong}"), 400, "bad_parameter")
@@ -442,10 +383,6 @@ def what_is_not_understood_is_refused_and_nothing_done():
 
 
 # ---------------------------------------------------------------- lifetimes
-
-
-def moment(text):
-    return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
 @test
@@ -602,20 +539,6 @@ def from_its_end_on_a_key_is_absent_to_everybody():
 
 
 # ---------------------------------------------------------------- many keys
-
-
-def list_all(w, query, name="items"):
-    """All entries of a listing, page by page."""
-    found, cursor, pages = [], "", 0
-    while True:
-        page = json.loads(w.ask("GET", f"/v1/keys?{query}{cursor}").body)
-        found += page[name]
-        pages += 1
-        equal("cursor" in page, not page["complete"])
-        if page["complete"]:
-            return found
-        assert pages < 10000
-        cursor = "&cursor=" + page["cursor"]
 
 
 @test
