@@ -31,6 +31,8 @@ bench: ## measure quern beside RocksDB, LevelDB, LMDB and WiredTiger in an hour,
 	@bench/run $(BENCH_ARGS)
 bench-quick: ## the same, smaller, in five minutes
 	@bench/run --quick $(BENCH_ARGS)
+bench-server: ## measure quernd beside nginx, webdis, etcd, Redis and the disk, in ten minutes (bench/server --help)
+	@bench/run server $(BENCH_ARGS)
 lint: build/build.ninja ## the floors of the house, then clang-tidy
 	@tools/setup check
 	@tools/lint-floors
@@ -53,4 +55,4 @@ build/build.ninja:
 	@tools/setup build
 	@meson setup build
 
-.PHONY: all check asan tsan fuzz valgrind stress mutants coverage bench bench-quick lint format hooks install clean help
+.PHONY: all check asan tsan fuzz valgrind stress mutants coverage bench bench-quick bench-server lint format hooks install clean help

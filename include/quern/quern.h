@@ -154,6 +154,9 @@ QUERN_API uint64_t quern_store_id(const struct quern *db);
 struct quern_write_opts {
     bool sync;           /* survive power loss at return, this write and all before it */
     uint64_t expires_ms; /* when the value expires; 0: never. quern_put() alone looks at it */
+    /* NULL: at once. Else the write waits in this hand for quern_hand_over(). The asynchronous calls
+     * alone look at it. */
+    struct quern_hand *hand;
 };
 
 /* Store `value` under `key`, replacing any older value and when that was to expire.
@@ -234,6 +237,7 @@ struct quern_completion {
     quern_seq seq;
     enum quern_code code;
     struct quern_error error;
+    bool more; /* done() is called for another one of the same hand next, by the same thread */
 
     int ready_; /* internal */
     uint64_t internal_[24];
@@ -252,6 +256,21 @@ QUERN_API QUERN_CHECK enum quern_code quern_write_async(struct quern *db,
                                                         struct quern_completion *completion,
                                                         struct quern_error *err);
 QUERN_API bool quern_completion_ready(const struct quern_completion *c);
+
+/* Asynchronous writes of one thread that go to the store in one step. Begin with zeros. */
+struct quern_hand {
+    void *first_, *last_; /* internal */
+    size_t count_;
+};
+
+/* Hand over what waits in `hand`, which is empty then: one lock and one wake-up for all, and most
+ * likely one commit group. Where that needs to wait for nothing (nobody else writes, no sync is asked
+ * for, nothing depends on what is there, log and MemDB have room, and writers are not slowed), the
+ * calling thread carries the writes out itself, and they are complete at return. It never waits for
+ * the disk. What would have been an error of quern_write_async() at once, BUSY or CLOSED, is that of
+ * the completions.
+ *   source   src/engine/commit.c */
+QUERN_API void quern_hand_over(struct quern *db, struct quern_hand *hand);
 
 /* Make every write that has returned durable.
  *   errors   UNKNOWN, READ_ONLY, CLOSED */
@@ -282,12 +301,14 @@ QUERN_API void quern_value_done(struct quern_value *value);
 
 struct quern_read_opts {
     const struct quern_snapshot *snapshot; /* NULL: now */
+    bool
+        cached; /* never wait for the disk: BUSY where something would have to be read from there */
 };
 
 /* Read the value of `key` into *value.
  *   returns  OK, or NOT_FOUND (then *value is empty and err untouched)
  *   errors   CORRUPT (names table and offset: this key cannot be told; others can), IO, INVALID,
- *            NO_MEMORY
+ *            NO_MEMORY; BUSY with opts->cached alone: nothing is known, ask again without it
  *   source   src/engine/read.c; docs/design/00-tour.md */
 QUERN_API QUERN_CHECK enum quern_code quern_get(struct quern *db, struct quern_slice key,
                                                 const struct quern_read_opts *opts,

@@ -10,6 +10,7 @@
 
 #include "base/entry.h"
 #include "base/error.h"
+#include "base/near.h"
 
 #include <string.h>
 
@@ -39,6 +40,7 @@ static const struct {
 enum option {
     OPT_DB,
     OPT_URL,
+    OPT_CACERT,
     OPT_JSON,
     OPT_HELP,
     OPT_VERSION,
@@ -64,6 +66,7 @@ static const struct {
 } options[OPTION_COUNT] = {
     [OPT_DB] = {"db", '\0', true, ANY_VERB},
     [OPT_URL] = {"url", '\0', true, ANY_VERB},
+    [OPT_CACERT] = {"cacert", '\0', true, VERBS_OVER_HTTP},
     [OPT_JSON] = {"json", '\0', false, ANY_VERB},
     [OPT_HELP] = {"help", 'h', false, ANY_VERB},
     [OPT_VERSION] = {"version", 'V', false, ANY_VERB},
@@ -97,33 +100,6 @@ const char *verb_name(enum cli_verb verb)
     return "quern";
 }
 
-/* How many letters to add, drop or change to make `a` of `b`; 99 for words too long to be typos. */
-static size_t distance(const char *a, size_t a_len, const char *b)
-{
-    size_t row[24], b_len = strlen(b);
-
-    if (a_len >= ARRAY_LEN(row) || b_len >= ARRAY_LEN(row))
-        return 99;
-    for (size_t j = 0; j <= b_len; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a_len; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i;
-        for (size_t j = 1; j <= b_len; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[b_len];
-}
-
 /* Words that people bring along from other stores. */
 static const char *translated(const char *word)
 {
@@ -143,16 +119,16 @@ static const char *translated(const char *word)
 static bool unknown_verb(const char *word, struct quern_error *err)
 {
     const char *best = translated(word);
-    size_t best_distance = 3;
+    size_t best_distance = NEAR_MAX + 1;
 
     for (size_t i = 0; best == NULL && i < ARRAY_LEN(verbs); i++) {
-        size_t d = distance(word, strlen(word), verbs[i].name);
+        size_t d = near_distance(word, strlen(word), verbs[i].name);
 
         if (d < best_distance)
             best_distance = d;
     }
-    for (size_t i = 0; best == NULL && best_distance < 3 && i < ARRAY_LEN(verbs); i++)
-        if (distance(word, strlen(word), verbs[i].name) == best_distance)
+    for (size_t i = 0; best == NULL && best_distance <= NEAR_MAX && i < ARRAY_LEN(verbs); i++)
+        if (near_distance(word, strlen(word), verbs[i].name) == best_distance)
             best = verbs[i].name;
     (void)(best != NULL
                ? err_set(err, QUERN_INVALID, "there is no verb \"%.40s\"; did you mean \"%s\"?",
@@ -164,10 +140,10 @@ static bool unknown_verb(const char *word, struct quern_error *err)
 static bool unknown_option(const char *text, size_t len, struct quern_error *err)
 {
     const char *best = NULL;
-    size_t best_distance = 3;
+    size_t best_distance = NEAR_MAX + 1;
 
     for (size_t i = 0; i < OPTION_COUNT; i++) {
-        size_t d = distance(text, len, options[i].name);
+        size_t d = near_distance(text, len, options[i].name);
 
         if (d < best_distance) {
             best_distance = d;
@@ -317,6 +293,11 @@ static bool take_place(struct cli_args *args, const struct seen *seen,
         args->db = environment->db;
     else
         args->db = "data";
+    if (seen->given[OPT_CACERT] && args->url == NULL) {
+        (void)err_set(err, QUERN_INVALID, "--cacert is for --url");
+        return false;
+    }
+    args->cacert = seen->value[OPT_CACERT];
     return true;
 }
 

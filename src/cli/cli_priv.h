@@ -47,6 +47,7 @@ struct cli_args {
     enum cli_verb verb;
     const char *db;       /* directory; NULL when `url` is set */
     const char *url;      /* NULL when `db` is set */
+    const char *cacert;   /* with `url`: a file in PEM form with the CA to trust; or NULL */
     const char *words[3]; /* what follows the verb and is no option */
     size_t word_count;
     struct quern_slice key; /* the first word of get, set and del, from hex if asked */

@@ -26,6 +26,7 @@ static const char overview[] =
     "    --db DIR            the directory; no other process may have it open\n"
     "    --url URL           a running quernd, such as http://127.0.0.1:8080\n"
     "                        (get, set, del, stats and load)\n"
+    "    --cacert FILE       for an https:// URL: the CA to trust instead of the system's\n"
     "    Without either: QUERN_URL from the environment, else QUERN_DB, else ./data\n"
     "\n"
     "For every verb\n"

@@ -53,10 +53,11 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
 /* A loopback server is reached without a proxy, whatever the environment says. */
 static bool is_loopback(const char *url)
 {
-    static const char *const hosts[] = {"http://127.", "http://localhost", "http://[::1]"};
+    static const char *const hosts[] = {"127.", "localhost", "[::1]"};
+    const char *host = strstr(url, "://");
 
-    for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
-        if (strncasecmp(url, hosts[i], strlen(hosts[i])) == 0)
+    for (size_t i = 0; i < ARRAY_LEN(hosts) && host != NULL; i++)
+        if (strncasecmp(host + 3, hosts[i], strlen(hosts[i])) == 0)
             return true;
     return false;
 }
@@ -82,6 +83,8 @@ enum quern_code remote_init(struct remote *r, const struct cli_args *args)
     (void)curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
     (void)curl_easy_setopt(r->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
     (void)curl_easy_setopt(r->easy, CURLOPT_NOPROGRESS, 0L);
+    if (args->cacert != NULL)
+        (void)curl_easy_setopt(r->easy, CURLOPT_CAINFO, args->cacert);
     if (is_loopback(url))
         (void)curl_easy_setopt(r->easy, CURLOPT_NOPROXY, "*");
     return QUERN_OK;

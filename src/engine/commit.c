@@ -14,7 +14,8 @@
  *   '--- pass the lead on, tell the group
  *
  * A writer that finds the queue empty and nobody leading leads at once: no hand-over, no system
- * call. While a leader waits in a sync the next group gathers behind it. A group without a sync
+ * call. So does quern_hand_over(), for whose writes nobody waits, if they need to wait for nothing:
+ * the thread that calls it has a hundred other things to do, and so has the commit thread's core. While a leader waits in a sync the next group gathers behind it. A group without a sync
  * never takes in a writer that wants one, so nobody waits for a sync in vain.
  *
  * Gathering: N threads that write and sync in turn would fall into two halves, each writing while
@@ -131,6 +132,7 @@ static void complete_async(struct waiter *w, enum quern_code code, const struct 
     void *arg = c->arg;
     int event_fd = c->event_fd;
 
+    c->more = w->hand != NULL && w->next != NULL && w->next->hand == w->hand;
     c->seq = w->seq;
     c->code = code != QUERN_OK ? code : w->code;
     if (code != QUERN_OK)
@@ -210,11 +212,12 @@ static struct waiter *pass_lead_locked(struct quern *db)
     return NULL;
 }
 
-/* Lead: groups from the queue until the own waiter (or, without one, a single group) is done. The
- * lock is released on return. The next leader is told first: its sync need not wait until all of
- * this group have been woken. */
-static void lead_and_unlock(struct quern *db, struct waiter *self)
+/* Lead: groups from the queue until the own waiter is done or, without one, until so many
+ * asynchronous ones are. The lock is released on return. The next leader is told first: its sync need
+ * not wait until all of this group have been woken. */
+static void lead_and_unlock(struct quern *db, struct waiter *self, size_t async_count)
 {
+    size_t async_told = 0;
     bool done;
 
     do {
@@ -230,7 +233,8 @@ static void lead_and_unlock(struct quern *db, struct waiter *self)
         synced = first->sync;
         code = engine_write_group(db, first, &rest, &err);
         told = tell_async(&first, code, &err);
-        done = note_results(first, self, code, &err) || self == NULL;
+        async_told += told;
+        done = note_results(first, self, code, &err) || (self == NULL && async_told >= async_count);
         mutex_lock(&db->queue_mu);
         if (rest != NULL)
             count -= put_back_locked(db, rest);
@@ -272,7 +276,7 @@ enum quern_code engine_commit(struct quern *db, struct waiter *w)
         mutex_lock(&db->queue_mu);
     }
     db->leading = true;
-    lead_and_unlock(db, w);
+    lead_and_unlock(db, w, 0);
     return w->code;
 }
 
@@ -309,7 +313,7 @@ static void *commit_thread(void *arg)
     for (;;) {
         if (!db->leading && db->queue_head != NULL) {
             db->leading = true;
-            lead_and_unlock(db, NULL);
+            lead_and_unlock(db, NULL, 0); /* one group */
             mutex_lock(&db->queue_mu);
         } else if (db->closing && db->queue_head == NULL) {
             break;
@@ -347,17 +351,22 @@ void engine_writes_end(struct quern *db)
         (void)pthread_join(db->commit_thread, NULL);
 }
 
+/* May so many asynchronous writes more join the queue? */
+static enum quern_code admit_locked(struct quern *db, size_t count, struct quern_error *err)
+{
+    if (db->closing)
+        return err_set(err, QUERN_CLOSED, "the store is being closed");
+    if (db->async_pending + count > ASYNC_PENDING_MAX)
+        return err_set(err, QUERN_BUSY, "%d writes are under way already; try again a little later",
+                       ASYNC_PENDING_MAX);
+    err_clear(err);
+    return need_commit_thread_locked(db, err);
+}
+
 enum quern_code engine_commit_async(struct quern *db, struct waiter *w, struct quern_error *err)
 {
     mutex_lock(&db->queue_mu);
-    if (db->closing)
-        (void)err_set(err, QUERN_CLOSED, "the store is being closed");
-    else if (db->async_pending >= ASYNC_PENDING_MAX)
-        (void)err_set(err, QUERN_BUSY, "%d writes are under way already; try again a little later",
-                      ASYNC_PENDING_MAX);
-    else
-        err_clear(err);
-    if (err->code != QUERN_OK || need_commit_thread_locked(db, err)) {
+    if (admit_locked(db, 1, err)) {
         mutex_unlock(&db->queue_mu);
         return err->code;
     }
@@ -367,4 +376,37 @@ enum quern_code engine_commit_async(struct quern *db, struct waiter *w, struct q
         cond_signal(&db->commit_work);
     mutex_unlock(&db->queue_mu);
     return QUERN_OK;
+}
+
+void quern_hand_over(struct quern *db, struct quern_hand *hand)
+{
+    struct waiter *first = hand->first_, *last = hand->last_;
+    size_t count = hand->count_;
+    struct quern_error err;
+    bool alone;
+
+    if (count == 0)
+        return;
+    *hand = (struct quern_hand){0};
+    mutex_lock(&db->queue_mu);
+    if (admit_locked(db, count, &err)) {
+        mutex_unlock(&db->queue_mu);
+        (void)tell_async(&first, err.code, &err);
+        return;
+    }
+    alone = !db->leading && db->queue_head == NULL;
+    if (db->queue_tail != NULL)
+        db->queue_tail->next = first;
+    else
+        db->queue_head = first;
+    db->queue_tail = last;
+    db->async_pending += count;
+    if (alone && engine_can_write_now(db, first)) {
+        db->leading = true;
+        lead_and_unlock(db, NULL, count);
+        return;
+    }
+    if (!db->leading)
+        cond_signal(&db->commit_work);
+    mutex_unlock(&db->queue_mu);
 }

@@ -62,6 +62,7 @@ struct waiter {
     enum quern_code code;    /* of its own refusal (update.c); when it is told, of the whole */
     struct quern_error *err; /* the caller's; NULL for asynchronous writes */
     struct quern_completion *async;
+    const void *hand;    /* it came in this hand; only compared. NULL: alone */
     struct parking told; /* WAITER_LEADS or WAITER_DONE */
     struct waiter *next;
 };
@@ -284,6 +285,8 @@ void engine_writes_end(struct quern *db); /* close: no more writes, all complete
  * group. Leader. */
 MUST_USE enum quern_code engine_write_group(struct quern *db, struct waiter *first,
                                             struct waiter **rest, struct quern_error *err);
+/* Leader, or who could lead at once: would these writes wait for nothing? */
+bool engine_can_write_now(struct quern *db, const struct waiter *first);
 void waiter_take_batch(struct waiter *w, const struct quern_batch *batch); /* borrowed */
 static inline bool waiter_depends(const struct waiter *w)
 {
@@ -357,6 +360,8 @@ void engine_ahead_call(void *db); /* the log's on_low */
 void engine_ahead_stop(struct quern *db);
 
 /* ---- pressure.c ---- */
+/* Would a group be made to wait? */
+bool pressure_is_on(struct quern *db);
 /* Leader: wait as long as a group of `bytes` should, so that writers match what the worker
  * manages. */
 void pressure_wait(struct quern *db, uint64_t bytes);

@@ -42,6 +42,11 @@ static double slowness(struct quern *db)
     return slow;
 }
 
+bool pressure_is_on(struct quern *db)
+{
+    return atomic_load_explicit(&db->flush_rate, memory_order_relaxed) != 0 && slowness(db) > 0;
+}
+
 void pressure_wait(struct quern *db, uint64_t bytes)
 {
     uint64_t rate = atomic_load_explicit(&db->flush_rate, memory_order_relaxed);

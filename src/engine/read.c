@@ -11,7 +11,8 @@
  *   rcu_leave
  *
  * No lock, no count, no shared line is written on the way. A read that misses the cache does its
- * pread inside the section; that only delays the freeing of what was retired meanwhile.
+ * pread inside the section; that only delays the freeing of what was retired meanwhile. A
+ * *cached* read gives up there instead, with BUSY: it is for threads that must not wait for a disk.
  *
  * Expiries. A read of the present asks for the time when it meets the first entry that has one, so
  * later than for view and number. An entry that lives by then lived at the moment of the view as
@@ -95,6 +96,11 @@ struct moment {
 static const struct pin *pin_of(const struct quern_read_opts *opts)
 {
     return opts != NULL && opts->snapshot != NULL ? &opts->snapshot->pin : NULL;
+}
+
+static bool is_cached(const struct quern_read_opts *opts)
+{
+    return opts != NULL && opts->cached;
 }
 
 /* Under RCU. */
@@ -232,10 +238,10 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
 /* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
  * was true at one moment, and it is to be asked again with a pin. */
 __attribute__((always_inline)) static inline enum quern_code
-get_at(struct quern *db, struct quern_slice key, const struct pin *at, struct quern_value *value,
-       bool *torn, struct quern_error *err)
+get_at(struct quern *db, struct quern_slice key, const struct pin *at, bool cached,
+       struct quern_value *value, bool *torn, struct quern_error *err)
 {
-    struct sst_lookup l = {.key = key, .hash = hash_key(key)};
+    struct sst_lookup l = {.key = key, .hash = hash_key(key), .cached = cached};
     struct counters *counters;
     struct moment moment;
     enum quern_code code = QUERN_OK;
@@ -252,7 +258,7 @@ get_at(struct quern *db, struct quern_slice key, const struct pin *at, struct qu
         code = deliver(db, &moment, &l, value, err);
     rcu_leave();
     *torn = moment.torn;
-    if (UNLIKELY(*torn))
+    if (UNLIKELY(*torn || code == QUERN_BUSY))
         return code;
     counters = engine_counters(db);
     if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0)
@@ -272,17 +278,18 @@ enum quern_code engine_get(struct quern *db, struct quern_slice key, const struc
 {
     bool torn;
 
-    return get_at(db, key, at, value, &torn, err);
+    return get_at(db, key, at, false, value, &torn, err);
 }
 
-COLD static enum quern_code get_held(struct quern *db, struct quern_slice key,
+COLD static enum quern_code get_held(struct quern *db, struct quern_slice key, bool cached,
                                      struct quern_value *value, struct quern_error *err)
 {
     enum quern_code code;
     struct pin pin;
+    bool torn;
 
     pin_add(db, &pin);
-    code = engine_get(db, key, &pin, value, err);
+    code = get_at(db, key, &pin, cached, value, &torn, err);
     pin_remove(db, &pin);
     return code;
 }
@@ -298,8 +305,8 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     err = ERR_OR(err, local);
     if (engine_check(db, err) || check_key(key, err))
         return err->code;
-    code = get_at(db, key, pin_of(opts), value, &torn, err);
-    return LIKELY(!torn) ? code : get_held(db, key, value, err);
+    code = get_at(db, key, pin_of(opts), is_cached(opts), value, &torn, err);
+    return LIKELY(!torn) ? code : get_held(db, key, is_cached(opts), value, err);
 }
 
 /* ---- many keys ---- */
@@ -348,7 +355,7 @@ static uint64_t search_run(const struct run *run, bool last, struct many *m, siz
 /* Up to LOOKUPS_MAX keys in one view at one number. Returns how often a run above the bottom was
  * searched in vain. */
 static uint64_t get_some(const struct view *view, const struct quern_slice *keys, size_t n,
-                         quern_seq seq, struct many *m)
+                         quern_seq seq, bool cached, struct many *m)
 {
     uint64_t passed = 0;
 
@@ -358,6 +365,7 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
         l->key = keys[i]; /* one by one: most of a lookup is what will be found */
         l->hash = hash_key(keys[i]);
         l->seq = seq;
+        l->cached = cached;
         l->found = false;
         l->owned = NULL;
         m->code[i] = check_key(keys[i], &m->err[i]);
@@ -376,12 +384,12 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
 
 /* As `at` sees them, as get_at(). *err: the first that concerned one key; OK: none. */
 static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
-                     const struct pin *at, struct quern_value *values, enum quern_code *codes,
-                     bool *torn, struct quern_error *err)
+                     const struct pin *at, bool cached, struct quern_value *values,
+                     enum quern_code *codes, bool *torn, struct quern_error *err)
 {
     struct counters *counters;
     struct moment moment;
-    uint64_t found = 0, passed = 0;
+    uint64_t found = 0, told = 0, passed = 0;
 
     err_clear(err);
     rcu_enter();
@@ -390,7 +398,7 @@ static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        passed += get_some(moment.view, keys + done, some, moment.seq, &m);
+        passed += get_some(moment.view, keys + done, some, moment.seq, cached, &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 
@@ -400,6 +408,7 @@ static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
                 engine_value_clear(&values[done + i]);
             codes[done + i] = code;
             found += code == QUERN_OK;
+            told += code != QUERN_BUSY;
             if (code != QUERN_OK && code != QUERN_NOT_FOUND && err->code == QUERN_OK)
                 *err = m.err[i];
         }
@@ -409,8 +418,8 @@ static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
     if (UNLIKELY(*torn))
         return;
     counters = engine_counters(db);
-    atomic_fetch_add_explicit(&counters->gets, n, memory_order_relaxed);
-    atomic_fetch_add_explicit(&counters->gets_missed, n - found, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counters->gets, told, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counters->gets_missed, told - found, memory_order_relaxed);
     if (passed != 0)
         atomic_fetch_add_explicit(&counters->passed, passed, memory_order_relaxed);
     if (err->code != QUERN_OK)
@@ -428,10 +437,10 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
     err = ERR_OR(err, local);
     if (engine_check(db, err))
         return err->code;
-    get_many(db, keys, n, pin_of(opts), values, codes, &torn, err);
+    get_many(db, keys, n, pin_of(opts), is_cached(opts), values, codes, &torn, err);
     if (UNLIKELY(torn)) {
         pin_add(db, &pin);
-        get_many(db, keys, n, &pin, values, codes, &torn, err);
+        get_many(db, keys, n, &pin, is_cached(opts), values, codes, &torn, err);
         pin_remove(db, &pin);
     }
     return err->code;

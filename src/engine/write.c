@@ -281,6 +281,22 @@ static enum quern_code write_judged(struct quern *db, struct waiter *first, stru
     return QUERN_OK;
 }
 
+bool engine_can_write_now(struct quern *db, const struct waiter *first)
+{
+    const struct wal *wal = engine_wal(db);
+    uint64_t bytes = 0, mem_bytes = 0;
+    size_t n = 0;
+
+    for (const struct waiter *w = first; w != NULL; w = w->next, n++) {
+        if (w->sync || waiter_depends(w))
+            return false;
+        bytes += batch_bytes(&w->batch);
+        mem_bytes += mem_bytes_needed(&w->batch);
+    }
+    return wal != NULL && wal_has_room(wal, n, bytes) && mem_fits(db->active.mem, mem_bytes) &&
+           !pressure_is_on(db);
+}
+
 enum quern_code engine_write_group(struct quern *db, struct waiter *first, struct waiter **rest,
                                    struct quern_error *err)
 {
@@ -396,7 +412,15 @@ static enum quern_code write_async(struct quern *db, const struct waiter *what,
     *w = *what;
     w->sync = opts != NULL && opts->sync;
     w->async = completion;
-    return engine_commit_async(db, w, err);
+    if (opts == NULL || opts->hand == NULL)
+        return engine_commit_async(db, w, err);
+    w->hand = opts->hand;
+    if (opts->hand->count_++ == 0)
+        opts->hand->first_ = w;
+    else
+        ((struct waiter *)opts->hand->last_)->next = w;
+    opts->hand->last_ = w;
+    return QUERN_OK;
 }
 
 enum quern_code quern_write_async(struct quern *db, const struct quern_batch *batch,

@@ -159,14 +159,65 @@ struct quern_slice http_host_name(struct quern_slice authority)
     return (struct quern_slice){s, len};
 }
 
-bool http_origin_is(struct quern_slice origin, struct quern_slice host)
+bool http_origin_is(struct quern_slice origin, const char *scheme, struct quern_slice host)
 {
-    static const char scheme[] = "http://";
-    size_t n = sizeof(scheme) - 1;
+    size_t n = strlen(scheme);
     const uint8_t *s = origin.data;
 
-    return origin.len == n + host.len && same_letters(s, (const uint8_t *)scheme, n) &&
-           same_letters(s + n, host.data, host.len);
+    return origin.len == n + 3 + host.len && same_letters(s, (const uint8_t *)scheme, n) &&
+           memcmp(s + n, "://", 3) == 0 && same_letters(s + n + 3, host.data, host.len);
+}
+
+bool http_is_origin(struct quern_slice s)
+{
+    const uint8_t *c = s.data;
+    const uint8_t *mark = s.len > 3 ? memmem(c, s.len, "://", 3) : NULL;
+    size_t host = mark != NULL ? (size_t)(mark - c) + 3 : 0, end;
+
+    if (host < 4 || c[0] < 'a' || c[0] > 'z')
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if ((i < host - 3 ? !char_is(c[i], CHAR_TOKEN) : i >= host && !char_is(c[i], CHAR_HOST)) ||
+            (c[i] >= 'A' && c[i] <= 'Z'))
+            return false;
+    }
+    end = host + http_host_name((struct quern_slice){c + host, s.len - host}).len;
+    if (end == host || (c[host] == '[' && memchr(c + host, ']', end - host) != c + end - 1))
+        return false;
+    if (end == s.len)
+        return true;
+    for (size_t i = end + 1; i < s.len; i++) { /* at `end` is a colon */
+        if (c[i] < '0' || c[i] > '9')
+            return false;
+    }
+    return end + 1 < s.len;
+}
+
+enum http_encoding http_encoding_of(struct quern_slice accept)
+{
+    int gzip = -1, zstd = 0, identity = -1, any = -1;
+
+    while (accept.len > 0) {
+        struct quern_slice one = cut(&accept, ',');
+        struct quern_slice name = cut(&one, ';');
+        int quality = quality_of(one);
+
+        if (http_same_word(name, "gzip") || http_same_word(name, "x-gzip"))
+            gzip = quality;
+        else if (http_same_word(name, "zstd"))
+            zstd = quality;
+        else if (http_same_word(name, "identity"))
+            identity = quality;
+        else if (http_same_word(name, "*"))
+            any = quality;
+    }
+    if (gzip < 0)
+        gzip = any < 0 ? 0 : any;
+    if (identity < 0) /* always fit, and the last choice */
+        identity = 0;
+    if (zstd > 0 && zstd >= gzip && zstd >= identity)
+        return HTTP_ZSTD;
+    return gzip > 0 && gzip >= identity ? HTTP_GZIP : HTTP_IDENTITY;
 }
 
 bool http_is_request_id(struct quern_slice s)

@@ -64,6 +64,8 @@ enum http_field {
     HTTP_REQUEST_ID,
     HTTP_QUERN_TTL,
     HTTP_QUERN_EXPIRES_AT,
+    HTTP_ACCEPT_ENCODING,
+    HTTP_ACCESS_CONTROL_REQUEST_METHOD,
     HTTP_FIELD_KINDS,
 };
 
@@ -123,6 +125,7 @@ const char *http_method_name(enum http_method method);
 struct http_chunked {
     uint64_t left; /* bytes of the current chunk still to come: announced, not to be trusted */
     uint32_t state, digits, extension_bytes, trailer_bytes;
+    uint32_t name_bytes, names; /* of the trailer at hand; bits of those forbidden that it begins */
     struct http_bad bad;
 };
 
@@ -165,8 +168,21 @@ bool http_media_is(struct quern_slice content_type, const char *type);
 /* "localhost:8080" -> "localhost", "[::1]:80" -> "[::1]"; what has neither shape stays as it is. */
 struct quern_slice http_host_name(struct quern_slice authority);
 
-/* Does the Origin value name the same origin as `http://` + host? */
-bool http_origin_is(struct quern_slice origin, struct quern_slice host);
+/* Does the Origin value name the same origin as scheme ("http") + `://` + host? */
+bool http_origin_is(struct quern_slice origin, const char *scheme, struct quern_slice host);
+
+/* May this be the origin of a page: scheme://host or scheme://host:port, in small letters, nothing
+ * behind it? */
+bool http_is_origin(struct quern_slice s);
+
+enum http_encoding {
+    HTTP_IDENTITY,
+    HTTP_GZIP,
+    HTTP_ZSTD,
+};
+/* What the value of Accept-Encoding rates highest: zstd before gzip before neither where it rates
+ * them alike, and zstd only by its name. */
+enum http_encoding http_encoding_of(struct quern_slice accept_encoding);
 
 /* May this stand as X-Request-Id in a reply: 1 to 64 letters of a token? */
 #define HTTP_REQUEST_ID_BYTES_MAX 64
@@ -215,9 +231,12 @@ struct http_reply {
     int status;
     enum http_framing framing;
     uint64_t length;
-    const char *type;       /* Content-Type, or NULL */
-    const char *extra;      /* further whole lines, "Name: value\r\n...", ours alone; or NULL */
-    const char *server;     /* "quern/0.1.0" */
+    const char *type;     /* Content-Type, or NULL */
+    const char *extra;    /* further whole lines, "Name: value\r\n...", ours alone; or NULL */
+    const char *server;   /* "quern/0.1.0" */
+    const char *vary;     /* Vary, or NULL */
+    const char *encoding; /* Content-Encoding, or NULL */
+    const char *reader; /* the origin whose pages may read this: one of http_is_origin(); or NULL */
     const char *request_id; /* one that http_is_request_id() takes */
     const char *date;       /* HTTP_DATE_BYTES letters */
     bool close;             /* say Connection: close */

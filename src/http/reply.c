@@ -3,7 +3,8 @@
  *     HTTP/1.1 200 OK CRLF
  *     Date: ... CRLF  Server: ... CRLF  X-Request-Id: ... CRLF
  *     X-Content-Type-Options: nosniff CRLF
- *     [Content-Type: ... CRLF]  [extra lines]  [Connection: ... CRLF]
+ *     [Content-Type: ... CRLF]  [Content-Encoding: ... CRLF]  [Vary: ... CRLF]
+ *     [Access-Control-...: ... CRLF]  [extra lines]  [Connection: ... CRLF]
  *     Content-Length: n CRLF | Transfer-Encoding: chunked CRLF | nothing
  *     CRLF
  *
@@ -108,17 +109,33 @@ static void add(struct buf *out, const char *s)
     out->len += len;
 }
 
+static void add_field(struct buf *out, const char *name, const char *value)
+{
+    if (value == NULL)
+        return;
+    add(out, name);
+    add(out, ": ");
+    add(out, value);
+    add(out, "\r\n");
+}
+
 static void add_number(struct buf *out, uint64_t v)
 {
     out->len += http_decimal((char *)out->data + out->len, v);
 }
 
+/* The fields of ours that a page of another origin may read; it may read some others anyway. */
+static const char exposed[] =
+    "ETag, Location, Retry-After, Accept-Ranges, Content-Range, Quern-Rev, Quern-Durability, "
+    "Quern-Expires-At, Quern-Pressure, X-Request-Id";
+
 enum quern_code http_reply_head(struct buf *out, const struct http_reply *reply,
                                 struct quern_error *err)
 {
-    size_t room = 320 + (reply->extra != NULL ? strlen(reply->extra) : 0) +
+    size_t room = 384 + (reply->extra != NULL ? strlen(reply->extra) : 0) +
                   (reply->type != NULL ? strlen(reply->type) : 0) + strlen(reply->server) +
-                  strlen(reply->request_id);
+                  strlen(reply->request_id) +
+                  (reply->reader != NULL ? sizeof(exposed) + 96 + strlen(reply->reader) : 0);
 
     if (buf_reserve(out, room, err))
         return err->code;
@@ -133,10 +150,12 @@ enum quern_code http_reply_head(struct buf *out, const struct http_reply *reply,
     add(out, "\r\nX-Request-Id: ");
     add(out, reply->request_id);
     add(out, "\r\nX-Content-Type-Options: nosniff\r\n");
-    if (reply->type != NULL) {
-        add(out, "Content-Type: ");
-        add(out, reply->type);
-        add(out, "\r\n");
+    add_field(out, "Content-Type", reply->type);
+    add_field(out, "Content-Encoding", reply->encoding);
+    add_field(out, "Vary", reply->vary);
+    if (reply->reader != NULL) {
+        add_field(out, "Access-Control-Allow-Origin", reply->reader);
+        add_field(out, "Access-Control-Expose-Headers", exposed);
     }
     if (reply->extra != NULL)
         add(out, reply->extra);

@@ -195,6 +195,8 @@ static enum http_field field_kind(const uint8_t *name, size_t len)
         [HTTP_REQUEST_ID] = "x-request-id",
         [HTTP_QUERN_TTL] = "quern-ttl",
         [HTTP_QUERN_EXPIRES_AT] = "quern-expires-at",
+        [HTTP_ACCEPT_ENCODING] = "accept-encoding",
+        [HTTP_ACCESS_CONTROL_REQUEST_METHOD] = "access-control-request-method",
     };
 
     for (int kind = 1; kind < HTTP_FIELD_KINDS; kind++) {
@@ -219,6 +221,16 @@ static bool read_length(struct quern_slice s, uint64_t *out)
     }
     *out = v;
     return true;
+}
+
+/* A tab behind what frames the body: the standard allows it, but others do not take it for blank. */
+static bool tab_follows(struct quern_slice value)
+{
+    const uint8_t *c = (const uint8_t *)value.data + value.len;
+
+    while (*c == ' ')
+        c++;
+    return *c == '\t';
 }
 
 static void read_connection(struct http_request *r, struct quern_slice value)
@@ -260,11 +272,11 @@ static enum http_verdict judge_field(struct http_request *r, enum http_field kin
     case HTTP_CONTENT_LENGTH:
         if (again)
             return malformed(r, "more than one Content-Length field");
-        if (!read_length(value, &r->content_length))
+        if (!read_length(value, &r->content_length) || tab_follows(value))
             return malformed(r, "Content-Length must be one decimal number");
         return HTTP_DONE;
     case HTTP_TRANSFER_ENCODING:
-        if (again || !http_same_word(value, "chunked"))
+        if (again || !http_same_word(value, "chunked") || tab_follows(value))
             return malformed(r, "Transfer-Encoding must be exactly: chunked");
         r->chunked = true;
         return HTTP_DONE;

@@ -78,6 +78,23 @@ bool resp_glob_matches(struct quern_slice pattern, struct quern_slice s);
 MUST_USE enum quern_code resp_glob_prefix(struct quern_slice pattern, struct buf *out,
                                           struct quern_error *err);
 
+/* ------------------------------------------------------------------ DUMP and RESTORE -- */
+
+/* The value as RESTORE takes it, here and in Redis, appended to `out`, which is empty. Errors: NO_MEMORY. */
+MUST_USE enum quern_code resp_dump_write(struct quern_slice value, struct buf *out,
+                                         struct quern_error *err);
+
+enum resp_dump {
+    RESP_DUMP_WELL,
+    RESP_DUMP_SUM,    /* of another version, or not as it was written */
+    RESP_DUMP_FORMAT, /* no string, or one of more than `bytes_max` bytes */
+    RESP_DUMP_NO_MEMORY,
+};
+
+/* The value, appended to `out`. Memory grows with the payload, not with what that announces. */
+MUST_USE enum resp_dump resp_dump_read(struct quern_slice payload, uint64_t bytes_max,
+                                       struct buf *out);
+
 /* ------------------------------------------------------------------ replies -- */
 
 /* Where a reply goes. Memory that ran out is remembered, so that it need be asked for only once. */

@@ -10,6 +10,8 @@ MUST_USE bool request_push(struct resp_request *r, size_t at, size_t len);
 /* Split a line into arguments, unquoted into r->text. DONE, BAD or NO_MEMORY. */
 MUST_USE enum resp_verdict inline_split(struct resp_request *r, struct quern_slice line);
 
+uint64_t resp_crc64(struct quern_slice s);
+
 enum resp_verdict request_bad(struct resp_request *r, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif

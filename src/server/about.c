@@ -1,6 +1,7 @@
 /* about.c - what the server says of itself: alive, ready, which version, which routes, how it fares. */
 #include "server/reply.h"
 #include "server/route.h"
+#include "server/tls.h"
 
 #include "base/error.h"
 
@@ -115,11 +116,10 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
         ",\"replies_2xx\":%" PRIu64 ",\"replies_4xx\":%" PRIu64 ",\"replies_5xx\":%" PRIu64
         ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 "},\"store\":",
         quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
-        server->connections, server->options->connections_max, n->connections_total,
-        n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
-        n->gets_found, n->deletes, n->deletes_found, server->writes,
-        snapshots_count(&server->snapshots), n->replies_ok, n->replies_refused, n->replies_failed,
-        n->bytes_in, n->bytes_out);
+        server->connections, server->connections_max, n->connections_total, n->connections_refused,
+        n->timeouts, n->requests, n->sets, n->set_bytes, n->gets, n->gets_found, n->deletes,
+        n->deletes_found, server->writes, snapshots_count(&server->snapshots), n->replies_ok,
+        n->replies_refused, n->replies_failed, n->bytes_in, n->bytes_out);
     buf_clear(&c->loop->text);
     if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
         buf_append(&c->loop->text, store, strlen(store), &err) ||
@@ -129,4 +129,20 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
         reply_with(c, manner, 200, "application/json", buf_slice(&c->loop->text),
                    "Cache-Control: no-store\r\n");
     free(store);
+}
+
+void about_tls(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct tls_keys *keys = c->loop->server->tls;
+    struct buf *text = &c->loop->text;
+    struct quern_error err;
+
+    (void)body;
+    buf_clear(text);
+    if ((keys != NULL ? tls_keys_text(keys, text, &err)
+                      : buf_append(text, "{\"enabled\":false}", 17, &err)) ||
+        buf_append(text, "\n", 1, &err))
+        conn_cut(c);
+    else
+        reply_with(c, manner, 200, "application/json", buf_slice(text), no_store);
 }

@@ -6,7 +6,7 @@
  *     GET  jobs jobs/N levels files events clients limits
  *
  * None of it holds a loop: jobs have their thread, and the rest is short. */
-#include "server/limits.h"
+#include "server/bounds.h"
 #include "server/outflow.h"
 #include "server/pool.h"
 #include "server/reach.h"

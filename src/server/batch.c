@@ -11,7 +11,7 @@
  * member that nobody reads might have been the condition that mattered. */
 #include "server/item.h"
 #include "server/lifetime.h"
-#include "server/limits.h"
+#include "server/bounds.h"
 #include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"

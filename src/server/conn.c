@@ -26,11 +26,12 @@
 #include "server/conn.h"
 
 #include "server/import.h"
-#include "server/limits.h"
+#include "server/bounds.h"
 #include "server/outflow.h"
 #include "server/pool.h"
 #include "server/resp.h"
 #include "server/serve.h"
+#include "server/tls.h"
 
 #include "base/error.h"
 
@@ -39,6 +40,7 @@
 
 #define IN_BYTES_FIRST 16384u
 #define IN_BYTES_WAITING_MAX 65536u
+#define IN_BYTES_PASSED_MAX 262144u
 #define OUT_BYTES_MAX (1u << 20)
 #define OPS_MAX 1024u
 #define OPS_BYTES_MAX (1u << 20)
@@ -86,18 +88,18 @@ void conn_cut(struct conn *c)
 {
     if (c->closing)
         return;
+    if (c->tls != NULL)
+        tls_bye(c);
     c->closing = true;
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
 
 /* ------------------------------------------------------------------ input -- */
 
-static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
+uv_buf_t conn_room(struct conn *c)
 {
-    struct conn *c = handle->data;
     struct quern_error err;
 
-    (void)suggested;
     if (c->lingering || c->in_at == c->in.len) {
         c->in_at = 0;
         pool_give_back(&c->in);
@@ -108,14 +110,21 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
         c->in_at = 0;
     }
     if (c->in.capacity - c->in.len < 2048 &&
-        buf_reserve(&c->in, c->in.len < IN_BYTES_FIRST ? IN_BYTES_FIRST : c->in.len / 4, &err)) {
-        *room = uv_buf_init(NULL, 0); /* libuv reports ENOBUFS, and the connection is cut */
-        return;
-    }
-    *room =
-        uv_buf_init((char *)c->in.data + c->in.len,
-                    (unsigned)(c->in.capacity - c->in.len < (1u << 30) ? c->in.capacity - c->in.len
-                                                                       : 1u << 30));
+        buf_reserve(&c->in, c->in.len < IN_BYTES_FIRST ? IN_BYTES_FIRST : c->in.len / 4, &err))
+        return uv_buf_init(NULL, 0);
+    return uv_buf_init((char *)c->in.data + c->in.len,
+                       (unsigned)(c->in.capacity - c->in.len < (1u << 30)
+                                      ? c->in.capacity - c->in.len
+                                      : 1u << 30));
+}
+
+static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *room)
+{
+    struct conn *c = handle->data;
+
+    (void)suggested;
+    /* Of length 0: libuv reports ENOBUFS, and the connection is cut. */
+    *room = c->tls != NULL ? tls_room(c) : conn_room(c);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
@@ -139,9 +148,18 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
     count(&c->loop->server->counters.bytes_in, (uint64_t)n);
     if (c->lingering || c->watching || c->last)
         return; /* read and dropped */
-    c->in.len += (size_t)n;
+    c->loop->measure.now = ticks_now();
+    if (c->tls != NULL)
+        n = (ssize_t)tls_take(c, (size_t)n);
+    else
+        c->in.len += (size_t)n;
+    heard_more(&c->heard, (uint64_t)n, c->loop->measure.now);
     if (c->phase == CONN_BODY)
         c->body_bytes += (uint64_t)n;
+    if (c->passes_body && conn_arrived(c) > IN_BYTES_PASSED_MAX) { /* what is here goes on first */
+        (void)uv_read_stop((uv_stream_t *)&c->tcp);
+        c->reading = false;
+    }
     loop_mark(c->loop, c);
 }
 
@@ -428,6 +446,10 @@ static void flush(struct conn *c)
     struct buf swap;
     int sent;
 
+    if (c->tls != NULL) {
+        tls_flush(c);
+        return;
+    }
     if (c->writing || all == 0)
         return;
     sent = uv_try_write((uv_stream_t *)&c->tcp, parts, pieces(c, &c->out, 0, parts));
@@ -462,6 +484,8 @@ static void flush(struct conn *c)
 
 static void linger(struct conn *c)
 {
+    if (c->tls != NULL)
+        tls_bye(c);
     if (c->eof || uv_shutdown(&c->fin, (uv_stream_t *)&c->tcp, NULL) != 0) {
         conn_cut(c);
         return;
@@ -532,6 +556,16 @@ static void choose_reading(struct conn *c)
         conn_cut(c);
 }
 
+/* For the times of requests that stand here whole and were not begun. */
+static void note_what_waits(struct conn *c)
+{
+    bool whole =
+        c->resp != NULL ? c->resp->parsed : c->phase == CONN_READY || c->phase == CONN_REFUSED;
+
+    c->heard.by_client = output_is_full(c);
+    c->heard.held = whole || c->heard.by_client;
+}
+
 void conn_run(struct conn *c)
 {
     bool progressed = false, was_full, ended;
@@ -550,6 +584,11 @@ void conn_run(struct conn *c)
         }
         if (c->closing)
             return;
+        if (c->handed) { /* what completes at once leaves together with what is there */
+            c->handed = false;
+            loop_mark_later(c->loop, c);
+            return;
+        }
         if (c->watching && !c->last)
             serve_words(c);
         ended = c->outflow != NULL && outflow_give(c);
@@ -561,6 +600,7 @@ void conn_run(struct conn *c)
         return;
     choose_wait(c, progressed);
     choose_reading(c);
+    note_what_waits(c);
 }
 
 /* The client is too slow with its request: say so, and end. */
@@ -583,6 +623,8 @@ void conn_check_time(struct conn *c)
 
     if (c->closing)
         return;
+    if (c->resp != NULL)
+        resp_tick(c);
     if (c->writing) {
         size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
 
@@ -595,7 +637,10 @@ void conn_check_time(struct conn *c)
             return;
         }
     }
-    if (c->lingering) {
+    if (c->tls != NULL && tls_is_late(c)) {
+        count(&c->loop->server->counters.timeouts, 1);
+        conn_cut(c);
+    } else if (c->lingering) {
         if (waited > (atomic_load(&c->loop->server->draining) ? LINGER_DRAIN_MS : LINGER_MS))
             conn_cut(c);
     } else if (c->wait == WAIT_IDLE) {
@@ -638,7 +683,7 @@ bool conn_open(struct loop *loop, int fd, enum door door)
         return true;
     }
     (void)uv_tcp_nodelay(&c->tcp, 1);
-    if (door == DOOR_RESP && !resp_open(c)) {
+    if ((door == DOOR_RESP && !resp_open(c)) || (loop->server->tls != NULL && !tls_open(c))) {
         conn_cut(c);
         return true;
     }

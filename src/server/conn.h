@@ -6,16 +6,20 @@
 #define SERVER_CONN_H
 
 #include "server/loop.h"
+#include "server/measure.h"
 #include "server/params.h"
 
 /* How a reply is to be given: what the request said of it, kept until a write completes. */
 struct manner {
-    bool json;    /* Accept rates application/json highest */
-    bool problem; /* errors as application/problem+json */
-    bool head;    /* HEAD: no body */
-    bool close;   /* the connection ends after it */
-    bool keep;    /* an HTTP/1.0 client wants to hear that it does not */
+    bool json;                   /* Accept rates application/json highest */
+    bool problem;                /* errors as application/problem+json */
+    bool head;                   /* HEAD: no body */
+    bool close;                  /* the connection ends after it */
+    bool keep;                   /* an HTTP/1.0 client wants to hear that it does not */
+    enum http_encoding encoding; /* what text may be compressed by */
+    const char *reader;          /* the listed origin whose page asks, or NULL */
     char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
+    struct asked asked;
 };
 
 struct verb;
@@ -78,8 +82,10 @@ struct conn {
     uv_shutdown_t fin;
     struct loop *loop;
     struct resp_conn *resp; /* NULL: it speaks HTTP */
+    struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
+    bool handed; /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */
     struct buf in;
@@ -87,6 +93,7 @@ struct conn {
     struct buf body; /* of a chunked request, decoded */
     struct http_request request;
     struct http_chunked chunked;
+    struct heard heard;
     enum conn_phase phase;
     const struct route *route;
     struct params params;         /* of the query */
@@ -132,6 +139,9 @@ void conn_check_time(struct conn *c); /* at every tick of the loop: has it waite
 
 /* May a write of so many bytes join those under way? */
 bool conn_may_add(const struct conn *c, uint64_t bytes);
+
+/* Room for bytes of the client's behind conn->in; of length 0: no memory. */
+uv_buf_t conn_room(struct conn *c);
 
 /* Bytes that have arrived from the start of the request at hand. */
 static inline size_t conn_arrived(const struct conn *c)

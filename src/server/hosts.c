@@ -14,9 +14,10 @@ static bool is_wildcard(const char *address)
 void hosts_init(struct hosts *h, const struct server_options *options)
 {
     h->options = options;
+    h->scheme = options->tls_cert != NULL ? "https" : "http";
     h->any_number = false;
-    for (unsigned i = 0; i < options->listen_count; i++)
-        h->any_number |= is_wildcard(options->listen[i]);
+    for (unsigned i = 0; i < options->listen.count; i++)
+        h->any_number |= is_wildcard(options->listen.each[i]);
 }
 
 /* "10.0.0.1" or "[fe80::1]". */
@@ -48,29 +49,45 @@ bool hosts_known(const struct hosts *h, struct quern_slice authority)
         if (http_same_word(name, always[i]))
             return true;
     }
-    for (unsigned i = 0; i < h->options->listen_count; i++) {
-        (void)snprintf(bracketed, sizeof(bracketed), "[%s]", h->options->listen[i]);
-        if (http_same_word(name, h->options->listen[i]) || http_same_word(name, bracketed))
+    for (unsigned i = 0; i < h->options->listen.count; i++) {
+        (void)snprintf(bracketed, sizeof(bracketed), "[%s]", h->options->listen.each[i]);
+        if (http_same_word(name, h->options->listen.each[i]) || http_same_word(name, bracketed))
             return true;
     }
-    for (unsigned i = 0; i < h->options->host_count; i++) {
-        if (http_same_word(name, h->options->hosts[i]))
+    for (unsigned i = 0; i < h->options->hosts.count; i++) {
+        if (http_same_word(name, h->options->hosts.each[i]))
             return true;
     }
     return h->any_number && is_numeric(name);
 }
 
-bool hosts_foreign(const struct http_request *r, const void *data)
+const char *hosts_listed(const struct hosts *h, const struct http_request *r, const void *data)
 {
-    if (http_has(r, HTTP_ORIGIN) &&
-        !http_origin_is(http_bytes(data, r->field[HTTP_ORIGIN]), http_bytes(data, r->host)))
-        return true;
+    struct quern_slice origin = http_bytes(data, r->field[HTTP_ORIGIN]);
+
+    for (unsigned i = 0; i < h->options->cors_origins.count && http_has(r, HTTP_ORIGIN); i++) {
+        const char *listed = h->options->cors_origins.each[i];
+
+        if (origin.len == strlen(listed) && memcmp(origin.data, listed, origin.len) == 0)
+            return listed;
+    }
+    return NULL;
+}
+
+enum site hosts_site(const struct hosts *h, const struct http_request *r, const void *data)
+{
+    if (hosts_listed(h, r, data) != NULL)
+        return SITE_LISTED;
+    if (http_has(r, HTTP_ORIGIN) && !http_origin_is(http_bytes(data, r->field[HTTP_ORIGIN]),
+                                                    h->scheme, http_bytes(data, r->host)))
+        return SITE_FOREIGN;
     if (http_has(r, HTTP_SEC_FETCH_SITE)) {
         struct quern_slice site = http_bytes(data, r->field[HTTP_SEC_FETCH_SITE]);
 
-        return !http_same_word(site, "same-origin") && !http_same_word(site, "none");
+        if (!http_same_word(site, "same-origin") && !http_same_word(site, "none"))
+            return SITE_FOREIGN;
     }
-    return false;
+    return SITE_OURS;
 }
 
 bool hosts_prefetch(const struct http_request *r)

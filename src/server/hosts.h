@@ -3,7 +3,8 @@
  *
  * A web page the user happens to visit can make the browser send requests to localhost. Two checks
  * stop it: the Host field must be a name of ours (a page that points its own name at 127.0.0.1
- * fails), and what a browser says of the page's origin must be us. docs/design/80-http.md. */
+ * fails), and what a browser says of the page's origin must be us, or an origin that the operator listed.
+ * docs/design/80-http.md. */
 #ifndef SERVER_HOSTS_H
 #define SERVER_HOSTS_H
 
@@ -15,7 +16,8 @@
 
 struct hosts {
     const struct server_options *options;
-    bool any_number; /* listening everywhere: any numeric address may be ours, and none can be
+    const char *scheme; /* what a page of ours is asked for by: "http" or "https" */
+    bool any_number;    /* listening everywhere: any numeric address may be ours, and none can be
                       * rebound */
 };
 
@@ -25,9 +27,17 @@ void hosts_init(struct hosts *h, const struct server_options *options);
  * tunnels change them. */
 bool hosts_known(const struct hosts *h, struct quern_slice authority);
 
-/* Does a browser say that a page of another site sent this request? `data` is what `r` was read
- * from. */
-bool hosts_foreign(const struct http_request *r, const void *data);
+/* Whose page a browser says sent this request. */
+enum site {
+    SITE_OURS,   /* ours, or no page at all */
+    SITE_LISTED, /* of an origin that --cors-origin names */
+    SITE_FOREIGN,
+};
+/* `data` is what `r` was read from. */
+enum site hosts_site(const struct hosts *h, const struct http_request *r, const void *data);
+
+/* The listed origin that the request comes from, as the options have it; or NULL. */
+const char *hosts_listed(const struct hosts *h, const struct http_request *r, const void *data);
 
 /* Does a browser say that nobody asked for this yet, it only fetches ahead? */
 bool hosts_prefetch(const struct http_request *r);

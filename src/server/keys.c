@@ -13,7 +13,7 @@
  * as the client reads; it is of one moment however long it is, and only ends early where limit or
  * max_scan_ms are given. */
 #include "server/item.h"
-#include "server/limits.h"
+#include "server/bounds.h"
 #include "server/outflow.h"
 #include "server/pool.h"
 #include "server/reach.h"
@@ -44,7 +44,7 @@ struct listing {
     uint64_t entries;        /* items and groups so far */
     uint64_t deadline;       /* of uv_hrtime(); 0: none */
     uint64_t slice_ends;     /* of lines: when a worker has walked for long enough */
-    bool on, complete;
+    bool placed, on, complete;
     struct quern_error err;
 };
 
@@ -229,12 +229,9 @@ static enum quern_code begin(struct listing *l)
                                    .prefix = buf_slice(&l->reach.prefix),
                                    .bulk = l->lines};
 
-    if (quern_iter_new(l->reach.server->db, &opts, &l->it, &l->err))
-        return l->err.code;
     if (l->scan_ms != 0)
         l->deadline = uv_hrtime() + (uint64_t)l->scan_ms * 1000000;
-    l->on = place(l);
-    return QUERN_OK;
+    return quern_iter_new(l->reach.server->db, &opts, &l->it, &l->err);
 }
 
 /* Of lines: is it time to pass on what there is, be it nothing, and to see whether somebody still
@@ -249,6 +246,9 @@ static enum quern_code walk(struct listing *l)
 {
     bool first = true;
 
+    if (!l->placed)
+        l->on = place(l);
+    l->placed = true;
     for (; l->on && !is_enough(l) && !is_page(l); l->entries++) {
         struct quern_slice key = quern_iter_key(l->it);
         size_t group = group_length(l, key);
@@ -346,12 +346,11 @@ static void lines_free(struct outflow *o)
 static enum quern_code fill(struct outflow *o, struct quern_error *err)
 {
     struct listing *l = &((struct lines *)o)->listing;
-    enum quern_code code = l->it == NULL ? begin(l) : QUERN_OK;
+    enum quern_code code;
 
     l->out = &o->page;
     l->slice_ends = uv_hrtime() + SLICE_NS;
-    if (code == QUERN_OK)
-        code = walk(l);
+    code = walk(l);
     if (code == QUERN_OK && (!l->on || is_enough(l))) {
         o->over = true;
         code = write_page(l);
@@ -370,10 +369,14 @@ static void reply_lines(struct conn *c, struct manner manner, struct listing *l)
         return;
     }
     lines = NEW(struct lines);
-    if (lines == NULL) {
+    if (lines == NULL || begin(l)) { /* the moment is now */
         outflow_give_up(c);
+        if (lines == NULL)
+            conn_cut(c);
+        else
+            reply_store_error(c, manner, l->err.code, &l->err);
         listing_done(l);
-        conn_cut(c);
+        alloc_free(lines);
         return;
     }
     lines->listing = *l;

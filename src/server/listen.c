@@ -20,11 +20,10 @@
 #define BACKLOG 1024
 #define REST_MS 100
 
-union address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-};
+static const char *option_of(const struct listener *each)
+{
+    return each->door == DOOR_HTTP ? "--listen" : "--resp-listen";
+}
 
 static bool read_address(const char *text, uint16_t port, union address *out, socklen_t *len)
 {
@@ -62,79 +61,59 @@ static int listen_on(const union address *address, socklen_t len)
     return -error;
 }
 
+static uint16_t port_in(const union address *address)
+{
+    return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port : address->v6.sin6_port);
+}
+
+static void set_port(union address *address, uint16_t port)
+{
+    if (address->any.sa_family == AF_INET)
+        address->v4.sin_port = htons(port);
+    else
+        address->v6.sin6_port = htons(port);
+}
+
 static uint16_t port_of(int fd)
 {
     union address bound;
     socklen_t len = sizeof(bound);
 
-    if (getsockname(fd, &bound.any, &len) != 0)
-        return 0;
-    return ntohs(bound.any.sa_family == AF_INET ? bound.v4.sin_port : bound.v6.sin6_port);
+    return getsockname(fd, &bound.any, &len) == 0 ? port_in(&bound) : 0;
 }
 
-static int cannot_listen(const char *text, uint16_t port, int error)
+static int cannot_listen(const struct listener *each, uint16_t port, int error)
 {
-    if (error == EADDRINUSE)
-        complain("port %u is in use; try --port %u", port, port < 65535 ? port + 1u : port - 1u);
+    bool http = each->door == DOOR_HTTP;
+    unsigned next = port < 65535 ? port + 1u : port - 1u;
+
+    if (error == EADDRINUSE && http)
+        complain("port %u is in use; try --port %u", port, next);
+    else if (error == EADDRINUSE)
+        complain("port %u is in use; try --resp-listen %s:%u, or --resp-listen off", port,
+                 each->host, next);
     else if (error == EADDRNOTAVAIL)
-        complain("%s is not an address of this machine", text);
+        complain("%s is not an address of this machine", each->host);
     else if (error == EACCES)
         complain("port %u needs privileges; try --port 8080", port);
     else
-        complain("cannot listen on %s port %u: %s", text, port, strerror(error));
+        complain("cannot listen on %s port %u: %s", each->host, port, strerror(error));
     return EXIT_BIND;
 }
 
-static int not_loopback(const char *option, const char *text)
+/* May it listen where others than this machine's users are? */
+static bool knows_its_clients(const struct server_options *options)
+{
+    return options->insecure_no_auth || options->tls_client_ca != NULL;
+}
+
+static int not_loopback(const struct listener *each)
 {
     complain("%s %s: everybody who reaches that address could read, change and delete everything, "
-             "since there are no access tokens yet; if that is what you want, add "
-             "--insecure-no-auth",
-             option, text);
+             "since there are no access tokens yet; let clients show certificates "
+             "(--tls-client-ca), or if that is what you want, add --insecure-no-auth",
+             option_of(each), each->text);
     return EXIT_CONFIG;
-}
-
-/* The next listener has its socket. */
-static void take(struct listeners *l, enum door door, const union address *address,
-                 const char *text)
-{
-    struct listener *each = &l->each[l->count++];
-
-    each->door = door;
-    each->port = port_of(each->fd);
-    (void)snprintf(each->url, sizeof(each->url),
-                   address->any.sa_family == AF_INET ? "%s://%s:%u" : "%s://[%s]:%u",
-                   door == DOOR_HTTP ? "http" : "redis", text, each->port);
-}
-
-static int bind_http(struct listeners *l, const struct server_options *options)
-{
-    static const char *const local[] = {"127.0.0.1", "::1"};
-    bool chosen = options->listen_count > 0;
-    const char *const *texts = chosen ? options->listen : local;
-    unsigned count = chosen ? options->listen_count : (unsigned)ARRAY_LEN(local);
-    uint16_t port = options->port;
-
-    for (unsigned i = 0; i < count; i++) {
-        struct listener *each = &l->each[l->count];
-        union address address;
-        socklen_t len;
-
-        if (!read_address(texts[i], port, &address, &len)) {
-            complain("--listen %s: must be a numeric address, as 127.0.0.1 or ::1", texts[i]);
-            return EXIT_USAGE;
-        }
-        if (!address_is_loopback(&address.any) && !options->insecure_no_auth)
-            return not_loopback("--listen", texts[i]);
-        each->fd = listen_on(&address, len);
-        if (each->fd < 0 && !chosen && i > 0 && each->fd != -EADDRINUSE)
-            continue; /* a machine without IPv6 */
-        if (each->fd < 0)
-            return cannot_listen(texts[i], port, -each->fd);
-        take(l, DOOR_HTTP, &address, texts[i]);
-        port = each->port;
-    }
-    return EXIT_CLEAN;
 }
 
 /* "127.0.0.1:6380" or "[::1]:6380". */
@@ -162,45 +141,89 @@ static bool split_address(const char *text, char host[INET6_ADDRSTRLEN], uint16_
     return true;
 }
 
-static int bind_resp(struct listeners *l, const struct server_options *options)
+/* ------------------------------------------------------------------ what is asked for -- */
+
+static int plan(struct listeners *l, enum door door, const char *text,
+                const struct server_options *options)
 {
-    static const char *const local[] = {RESP_LISTEN_DEFAULT};
-    const char *const *texts = options->resp_count > 0 ? options->resp_listen : local;
-    unsigned count = options->resp_off ? 0 : options->resp_count > 0 ? options->resp_count : 1;
+    struct listener *each = &l->each[l->count];
+    uint16_t port = (uint16_t)options->port;
 
-    for (unsigned i = 0; i < count; i++) {
-        struct listener *each = &l->each[l->count];
-        char host[INET6_ADDRSTRLEN];
-        union address address;
-        uint16_t port;
-        socklen_t len;
-
-        if (!split_address(texts[i], host, &port) || !read_address(host, port, &address, &len)) {
-            complain("--resp-listen %s: must be off, or a numeric address with a port, as "
-                     "127.0.0.1:6380 or [::1]:6380",
-                     texts[i]);
+    *each =
+        (struct listener){.fd = -1, .door = door, .text = text, .tls = options->tls_cert != NULL};
+    if (door == DOOR_HTTP) {
+        if (strlen(text) < sizeof(each->host))
+            (void)strcpy(each->host, text);
+        if (!read_address(each->host, port, &each->address, &each->address_len)) {
+            complain("--listen %s: must be a numeric address, as 127.0.0.1 or ::1", text);
             return EXIT_USAGE;
         }
-        if (!address_is_loopback(&address.any) && !options->insecure_no_auth)
-            return not_loopback("--resp-listen", texts[i]);
-        each->fd = listen_on(&address, len);
-        if (each->fd == -EADDRINUSE) {
-            complain("port %u is in use; try --resp-listen %s:%u, or --resp-listen off", port, host,
-                     port < 65535 ? port + 1u : port - 1u);
-            return EXIT_BIND;
-        }
-        if (each->fd < 0)
-            return cannot_listen(host, port, -each->fd);
-        take(l, DOOR_RESP, &address, host);
+    } else if (!split_address(text, each->host, &port) ||
+               !read_address(each->host, port, &each->address, &each->address_len)) {
+        complain("--resp-listen %s: must be off, or a numeric address with a port, as "
+                 "127.0.0.1:6380 or [::1]:6380",
+                 text);
+        return EXIT_USAGE;
     }
+    if (!address_is_loopback(&each->address.any) && !knows_its_clients(options))
+        return not_loopback(each);
+    l->count++;
     return EXIT_CLEAN;
 }
 
-int listeners_bind(struct listeners *l, const struct server_options *options)
+int listeners_plan(struct listeners *l, const struct server_options *options)
 {
-    int status = bind_http(l, options);
+    int status = EXIT_CLEAN;
 
-    return status != EXIT_CLEAN ? status : bind_resp(l, options);
+    for (unsigned i = 0; i < options->listen.count && status == EXIT_CLEAN; i++)
+        status = plan(l, DOOR_HTTP, options->listen.each[i], options);
+    for (unsigned i = 0; i < options->resp_listen.count && status == EXIT_CLEAN; i++)
+        status = plan(l, DOOR_RESP, options->resp_listen.each[i], options);
+    if (!options_given(options, "listen") && l->count > 1)
+        l->each[1].may_miss = true; /* a machine without IPv6 */
+    return status;
+}
+
+/* ------------------------------------------------------------------ binding -- */
+
+static int bind_one(struct listener *each)
+{
+    uint16_t wanted = port_in(&each->address);
+
+    each->fd = listen_on(&each->address, each->address_len);
+    if (each->fd < 0)
+        return each->may_miss && each->fd != -EADDRINUSE ? EXIT_CLEAN
+                                                         : cannot_listen(each, wanted, -each->fd);
+    each->port = port_of(each->fd);
+    (void)snprintf(each->url, sizeof(each->url),
+                   each->address.any.sa_family == AF_INET ? "%s%s://%s:%u" : "%s%s://[%s]:%u",
+                   each->door == DOOR_HTTP ? "http" : "redis", each->tls ? "s" : "", each->host,
+                   each->port);
+    return EXIT_CLEAN;
+}
+
+int listeners_bind(struct listeners *l)
+{
+    unsigned planned = l->count;
+    uint16_t http_port = 0;
+
+    l->count = 0;
+    for (unsigned i = 0; i < planned; i++) {
+        struct listener *each = &l->each[i];
+        int status;
+
+        if (each->door == DOOR_HTTP && http_port != 0)
+            set_port(&each->address, http_port); /* the free one that --port 0 found, for all */
+        status = bind_one(each);
+        if (status != EXIT_CLEAN)
+            return status;
+        if (each->fd < 0)
+            continue;
+        if (each->door == DOOR_HTTP)
+            http_port = each->port;
+        l->each[l->count++] = *each;
+    }
+    return EXIT_CLEAN;
 }
 
 uint16_t listeners_port(const struct listeners *l, enum door door)
@@ -213,7 +236,7 @@ uint16_t listeners_port(const struct listeners *l, enum door door)
 }
 
 /* One connection too many is told so, as far as that can be done without waiting. */
-static void turn_away(int fd, enum door door)
+static void turn_away(int fd, enum door door, bool tls)
 {
     static const char too_many[] = "-ERR max number of clients reached\r\n";
     static const char reply[] = "HTTP/1.1 503 Service Unavailable\r\n"
@@ -222,7 +245,9 @@ static void turn_away(int fd, enum door door)
                                 "error: too many connections; try again, or keep fewer open";
     char drop[2048];
 
-    if (door == DOOR_RESP)
+    if (tls)
+        ; /* no word would be understood before a handshake */
+    else if (door == DOOR_RESP)
         (void)send(fd, too_many, sizeof(too_many) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     else
         (void)send(fd, reply, sizeof(reply) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -267,9 +292,9 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
                 rest(l);
             return;
         }
-        if (atomic_load(&server->connections) >= server->options->connections_max) {
+        if (atomic_load(&server->connections) >= atomic_load(&server->connections_max)) {
             count(&server->counters.connections_refused, 1);
-            turn_away(fd, each->door);
+            turn_away(fd, each->door, each->tls);
             continue;
         }
         count(&server->counters.connections_total, 1);

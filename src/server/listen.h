@@ -4,16 +4,31 @@
 
 #include "server/server.h"
 
+#include <netinet/in.h>
 #include <uv.h>
 
 #define LISTENERS_MAX (2 * LISTEN_MAX)
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
 
 struct listeners {
     struct server *server;
     struct listener {
         uv_poll_t poll;
-        int fd;
+        /* As planned. */
         enum door door;
+        bool tls;
+        const char *text; /* as the option has it */
+        char host[INET6_ADDRSTRLEN];
+        union address address;
+        socklen_t address_len;
+        bool may_miss;
+        /* Once bound. */
+        int fd; /* -1 before */
         uint16_t port;
         char url[64]; /* "http://127.0.0.1:8080", "redis://127.0.0.1:6380" */
     } each[LISTENERS_MAX];
@@ -23,9 +38,13 @@ struct listeners {
     bool open;
 };
 
+/* What the options ask for, without touching a socket. Returns an exit status: 0, EXIT_USAGE,
+ * EXIT_CONFIG (not loopback); what is wrong was said. */
+int listeners_plan(struct listeners *l, const struct server_options *options);
+
 /* Bind and listen, before the store is opened: a second server must fail at once and harmlessly.
- * Returns an exit status: 0, EXIT_BIND, EXIT_CONFIG (not loopback); what is wrong was said. */
-int listeners_bind(struct listeners *l, const struct server_options *options);
+ * Returns an exit status: 0, EXIT_BIND; what is wrong was said. */
+int listeners_bind(struct listeners *l);
 
 /* The port of the first listener of that door; 0: there is none. */
 uint16_t listeners_port(const struct listeners *l, enum door door);

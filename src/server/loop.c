@@ -2,20 +2,26 @@
  *
  *     sleep in epoll -> sockets are read into their connections' buffers, which become dirty
  *                    -> letters (completed writes, granted deletes) make theirs dirty
- *                    -> settle: each dirty connection runs once: requests are parsed and carried
- *                       out, replies gathered, and all that is ready leaves in one write
+ *                    -> settle: each dirty connection runs: requests are parsed and carried out,
+ *                       writes gathered in a hand
+ *                       the hand goes to the store: one step for the writes of all connections,
+ *                       which share a commit group and a sync; where nothing needs to wait, they
+ *                       are done there and then (quern_hand_over())
+ *                       connections whose writes are done run again; all that is ready leaves in
+ *                       one write for each
  *                    -> sleep
  *
- * So everything that one waking brings is answered together, and the store sees the writes of all
- * connections before the first reply is formatted: they share a commit group and a sync.
+ * So everything that one waking brings is answered together.
  *
- * The inbox is a stack that any thread pushes to and the loop takes whole; the push that finds it
- * empty wakes the loop. Settling happens after polling and again before it, so that nothing that
+ * The inbox is a stack that any thread pushes to and the loop takes whole. Of the writes that
+ * complete together in a thread of the store's, the last one wakes the loop. Settling happens after polling and again before it, so that nothing that
  * became dirty in a timer sleeps through. */
 #include "server/loop.h"
 
+#include "server/compress.h"
 #include "server/conn.h"
 #include "server/pool.h"
+#include "server/resp.h"
 #include "server/say.h"
 
 #include "base/alloc.h"
@@ -43,7 +49,33 @@ void loop_mark(struct loop *loop, struct conn *conn)
     loop->dirty_last = &conn->dirty_next;
 }
 
-void loop_post(struct loop *loop, struct letter *letter)
+void loop_mark_later(struct loop *loop, struct conn *conn)
+{
+    if (conn->dirty)
+        return;
+    conn->dirty = true;
+    conn->dirty_next = NULL;
+    *loop->later_last = conn;
+    loop->later_last = &conn->dirty_next;
+}
+
+/* Hand over the writes of this turn; then those who wait for that have theirs. True when there were
+ * any. */
+static bool hand_over(struct loop *loop)
+{
+    if (loop->hand.count_ == 0 && loop->later == NULL)
+        return false;
+    quern_hand_over(loop->server->db, &loop->hand);
+    if (loop->later != NULL) {
+        *loop->dirty_last = loop->later;
+        loop->dirty_last = loop->later_last;
+        loop->later = NULL;
+        loop->later_last = &loop->later;
+    }
+    return true;
+}
+
+void loop_post_quietly(struct loop *loop, struct letter *letter)
 {
     struct letter *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
 
@@ -51,8 +83,13 @@ void loop_post(struct loop *loop, struct letter *letter)
         letter->next = head;
     } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, letter,
                                                     memory_order_release, memory_order_relaxed));
-    if (head == NULL && !loop_is_here(loop))
-        (void)uv_async_send(&loop->wake);
+}
+
+void loop_post(struct loop *loop, struct letter *letter)
+{
+    loop_post_quietly(loop, letter);
+    if (!loop_is_here(loop))
+        (void)uv_async_send(&loop->wake); /* no system call while one is under way */
 }
 
 void loop_signal(struct loop *loop, unsigned bits)
@@ -69,6 +106,7 @@ static bool open_letters(struct loop *loop)
 
     if (taken == NULL)
         return false;
+    loop->measure.now = ticks_now();
     while (taken != NULL) {
         struct letter *next = taken->next;
 
@@ -108,6 +146,7 @@ static void heed_signals(struct loop *loop)
         } else if (bits & LOOP_QUIT) {
             conn_cut(c);
         } else {
+            resp_heed(c);
             loop_mark(loop, c);
         }
     }
@@ -144,8 +183,10 @@ static void settle(struct loop *loop)
                 loop->dirty_last = &loop->dirty;
             c->dirty = false;
             conn_run(c);
+            measure_handed(&loop->measure);
             again = true;
         }
+        again |= hand_over(loop);
     } while (again);
 }
 
@@ -192,6 +233,10 @@ static void loop_free(struct loop *loop)
     quern_value_done(&loop->value);
     buf_done(&loop->key);
     buf_done(&loop->text);
+    buf_done(&loop->records);
+    compressor_free(loop->compressor);
+    buf_done(&loop->sealed);
+    measure_free(&loop->measure);
     alloc_free(loop);
 }
 
@@ -206,16 +251,21 @@ enum quern_code loop_start(struct server *server, unsigned number, struct loop *
     loop->server = server;
     loop->number = number;
     loop->dirty_last = &loop->dirty;
+    loop->later_last = &loop->later;
+    if (!measure_init(&loop->measure)) {
+        alloc_free(loop);
+        return err_memory(err, "an event loop");
+    }
     rc = uv_loop_init(&loop->uv);
     if (rc != 0) {
-        alloc_free(loop);
+        loop_free(loop);
         return err_sys(err, -rc, "start an event loop");
     }
     loop->wake.data = loop->tick.data = loop->before.data = loop->after.data = loop;
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
     if (rc != 0) {
         (void)uv_loop_close(&loop->uv);
-        alloc_free(loop);
+        loop_free(loop);
         return err_sys(err, -rc, "start an event loop");
     }
     /* These cannot fail (libuv's documentation). */
@@ -229,7 +279,7 @@ enum quern_code loop_start(struct server *server, unsigned number, struct loop *
         close_handles(loop);
         (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
         (void)uv_loop_close(&loop->uv);
-        alloc_free(loop);
+        loop_free(loop);
         return err->code;
     }
     *out = loop;

@@ -6,9 +6,12 @@
 #ifndef SERVER_LOOP_H
 #define SERVER_LOOP_H
 
+#include "server/measure.h"
 #include "server/server.h"
 
 #include "http/http.h"
+
+#include <quern/quern.h>
 
 #include <uv.h>
 
@@ -20,12 +23,14 @@ struct letter {
 
 /* What may be signalled to a loop: bits. */
 enum {
-    LOOP_DRAIN = 1, /* end idle connections; end the others after what they wait for */
-    LOOP_WORDS = 2, /* there are new words about the shutdown */
-    LOOP_CUT = 4,   /* close connections that are still there, watchers of the shutdown aside */
-    LOOP_QUIT = 8,  /* close everything and end the thread */
+    LOOP_DRAIN = 1,    /* end idle connections; end the others after what they wait for */
+    LOOP_WORDS = 2,    /* there are new words about the shutdown */
+    LOOP_CUT = 4,      /* close connections that are still there, watchers of the shutdown aside */
+    LOOP_QUIT = 8,     /* close everything and end the thread */
+    LOOP_CLIENTS = 16, /* clients were killed, or may go on after a pause */
 };
 
+struct compressor;
 struct conn;
 struct write_op;
 
@@ -46,6 +51,8 @@ struct loop {
     /* The loop's thread alone. */
     struct conn *conns;               /* all that are open */
     struct conn *dirty, **dirty_last; /* something happened to them; each at most once */
+    struct conn *later, **later_last; /* they have writes in `hand`: dirty once it is empty */
+    struct quern_hand hand;           /* the writes of this turn */
     struct conn *spare_conns;
     unsigned spare_conn_count;
     struct write_op *spare_ops;
@@ -53,11 +60,15 @@ struct loop {
     /* The time that clients are held to: ticks seen, times their length. A loop that is late
      * itself, on a machine too busy, sees fewer ticks, and so blames no client for it. */
     uint64_t clock_ms;
-    struct quern_value value; /* reused by reads */
-    struct buf key, text;     /* scratch of the request at hand */
-    uint64_t ids;             /* request ids given */
-    int64_t date_at;          /* unix second of `date` */
+    struct quern_value value;      /* reused by reads */
+    struct buf key, text;          /* scratch of the request at hand */
+    struct buf records;            /* of TLS, as they came from the socket that is being read */
+    struct compressor *compressor; /* NULL: nobody asked for it yet */
+    struct buf sealed;             /* memory for the next that are made */
+    uint64_t ids;                  /* request ids given */
+    int64_t date_at;               /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];
+    struct measure measure; /* others read its numbers */
     bool quitting;
 };
 
@@ -67,6 +78,8 @@ MUST_USE enum quern_code loop_start(struct server *server, unsigned number, stru
 void loop_join(struct loop *loop); /* after LOOP_QUIT */
 
 void loop_post(struct loop *loop, struct letter *letter);
+/* The same, but do not wake the loop: another letter follows at once that does. */
+void loop_post_quietly(struct loop *loop, struct letter *letter);
 void loop_signal(struct loop *loop, unsigned bits);
 
 /* Give an accepted, non-blocking socket to the loop; it counts as a connection from now on. Takes
@@ -78,5 +91,7 @@ bool loop_is_here(const struct loop *loop);
 
 /* The connection wants its turn before the loop sleeps next. */
 void loop_mark(struct loop *loop, struct conn *conn);
+/* The same, after the writes of this turn have been handed over. */
+void loop_mark_later(struct loop *loop, struct conn *conn);
 
 #endif

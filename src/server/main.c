@@ -11,11 +11,13 @@
 #include "server/say.h"
 #include "server/server.h"
 #include "server/syncer.h"
+#include "server/tls.h"
 #include "server/work.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/process.h"
+#include "base/ticks.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -26,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000
+
 /* What the main thread has; its loop accepts, and hears signals and the call to stop. */
 struct house {
     struct server server;
@@ -34,6 +38,7 @@ struct house {
     uv_loop_t uv;
     uv_async_t stop_asked;
     uv_signal_t term, interrupt;
+    uv_timer_t look; /* at the files of TLS */
     uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
 };
 
@@ -50,9 +55,9 @@ static int open_store(struct server *server)
     const struct server_options *o = server->options;
     struct quern_options options = {
         .memory_bytes = o->memory_bytes,
-        .flush_interval_ms = o->flush_ms,
-        .compact_interval_ms = o->compact_ms,
-        .recover = o->recover,
+        .flush_interval_ms = (uint32_t)o->flush_ms,
+        .compact_interval_ms = (uint32_t)o->compact_ms,
+        .recover = (enum quern_recover)o->recover,
         .on_event = on_event,
         .on_event_arg = server,
     };
@@ -140,6 +145,13 @@ static void on_signal(uv_signal_t *handle, int number)
     (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
+static void on_look(uv_timer_t *handle)
+{
+    struct house *h = handle->data;
+
+    tls_keys_look(h->server.tls, false);
+}
+
 static void on_turn(uv_timer_t *handle)
 {
     (void)handle;
@@ -163,6 +175,10 @@ static void start_main_loop(struct house *h)
     }
     h->term.data = h->interrupt.data = h;
     (void)uv_timer_init(&h->uv, &h->turn);
+    (void)uv_timer_init(&h->uv, &h->look);
+    h->look.data = h;
+    if (h->server.tls != NULL)
+        (void)uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
 }
 
 static void end_main_loop(struct house *h)
@@ -170,6 +186,7 @@ static void end_main_loop(struct house *h)
     uv_close((uv_handle_t *)&h->stop_asked, NULL);
     uv_close((uv_handle_t *)&h->term, NULL);
     uv_close((uv_handle_t *)&h->interrupt, NULL);
+    uv_close((uv_handle_t *)&h->look, NULL);
     uv_close((uv_handle_t *)&h->turn, NULL);
     (void)uv_run(&h->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&h->uv);
@@ -264,43 +281,89 @@ static int serve(struct house *h)
     return status;
 }
 
-int main(int argc, char **argv)
+/* The certificate and its key, if there shall be any. */
+static int read_keys(struct server *server, const struct server_options *o)
 {
-    static struct house house;
-    struct server_options options;
-    struct server *server = &house.server;
+    struct quern_error err;
+
+    if (o->tls_cert == NULL && o->tls_key == NULL && o->tls_client_ca == NULL)
+        return EXIT_CLEAN;
+    if (o->tls_cert == NULL || o->tls_key == NULL) {
+        complain("TLS needs both, --tls-cert FILE and --tls-key FILE");
+        return EXIT_CONFIG;
+    }
+    if (tls_keys_new(o, &server->tls, &err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
+static FILE *open_config(const char *path)
+{
+    return fopen(path, "re");
+}
+
+/* With options that are well, up to the exit status. */
+static int run(struct house *h, const struct server_options *options)
+{
+    struct server *server = &h->server;
     char name[32];
     int status;
 
-    process_prepare();
-    if (!options_parse(argc, argv, &options, &status))
-        return status;
-    if (options.print_commands) {
-        resp_print_commands();
-        return EXIT_CLEAN;
-    }
-    server->options = &options;
+    ticks_init();
+    server->options = options;
+    server->connections_max = server->options->connections_max;
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
     server->name = name;
-    hosts_init(&server->hosts, &options);
+    hosts_init(&server->hosts, options);
     gate_init(&server->gate);
     events_init(&server->events);
-    stop_init(&server->stop, wake_main, &house);
+    stop_init(&server->stop, wake_main, h);
 
-    status = listeners_bind(&house.listeners, &options);
-    server->http_port = listeners_port(&house.listeners, DOOR_HTTP);
-    server->resp_port = listeners_port(&house.listeners, DOOR_RESP);
+    status = listeners_bind(&h->listeners);
+    server->http_port = listeners_port(&h->listeners, DOOR_HTTP);
+    server->resp_port = listeners_port(&h->listeners, DOOR_RESP);
     if (status == EXIT_CLEAN) {
-        start_main_loop(&house);
+        start_main_loop(h);
         status = open_store(server);
         if (status == EXIT_CLEAN)
-            status = serve(&house);
-        end_main_loop(&house);
+            status = serve(h);
+        end_main_loop(h);
     }
-    listeners_close(&house.listeners);
+    listeners_close(&h->listeners);
     stop_done(&server->stop);
     gate_done(&server->gate);
     events_done(&server->events);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct house house;
+    struct options_world world = {environ, open_config};
+    struct server_options options;
+    int status;
+
+    process_prepare();
+    if (!options_parse(argc, argv, &world, &options, &status)) {
+        options_done(&options);
+        return status;
+    }
+    if (options.action == ACTION_PRINT_COMMANDS) {
+        resp_print_commands();
+        status = EXIT_CLEAN;
+    } else {
+        status = listeners_plan(&house.listeners, &options);
+        if (status == EXIT_CLEAN)
+            status = read_keys(&house.server, &options);
+        if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
+            say("the configuration is well");
+        else if (status == EXIT_CLEAN)
+            status = run(&house, &options);
+        tls_keys_free(house.server.tls);
+    }
+    options_done(&options);
     return status;
 }

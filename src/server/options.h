@@ -1,13 +1,25 @@
-/* options.h - what quernd was asked to do: the command line, checked. */
+/* options.h - what quernd was asked to do, by its command line, its environment and a file.
+ *
+ *     default  <  configuration file  <  environment  <  command line
+ *
+ * One table (options_table.c) makes all of them: the flag --max-value is `max-value` in the file and
+ * QUERN_MAX_VALUE in the environment, with one text, one default and one check. A list of a later
+ * source replaces that of an earlier one as a whole. No option is a secret, so that none is ever
+ * seen in a list of processes; what is one stands in a file that an option names. */
 #ifndef SERVER_OPTIONS_H
 #define SERVER_OPTIONS_H
 
+#include "base/buf.h"
+
 #include <quern/quern.h>
+
+#include <stdio.h>
 
 /* How the process ends. In --help; scripts and supervisors rely on it: do not renumber. */
 enum exit_status {
     EXIT_CLEAN = 0,
-    EXIT_CONFIG = 1,    /* the options contradict one another or are not safe */
+    EXIT_CONFIG = 1,    /* the configuration file is wrong, or the options contradict one another or
+                         * are not safe */
     EXIT_USAGE = 2,     /* an option that does not exist, or a value out of shape */
     EXIT_BIND = 3,      /* an address or port cannot be had */
     EXIT_LOCKED = 4,    /* another process has the store open */
@@ -25,34 +37,82 @@ enum durability {
 
 #define LISTEN_MAX 8
 #define HOSTS_MAX 16
-#define RESP_LISTEN_DEFAULT "127.0.0.1:6380"
+
+struct option_list {
+    const char *each[16];
+    unsigned count;
+};
+
+enum option_action {
+    ACTION_SERVE,
+    ACTION_CHECK_CONFIG,
+    ACTION_PRINT_CONFIG,
+    ACTION_PRINT_OPTIONS,
+    ACTION_PRINT_COMMANDS,
+    ACTION_VERSION,
+    ACTION_HELP,
+};
+
+enum option_source {
+    FROM_DEFAULT,
+    FROM_FILE,
+    FROM_ENVIRONMENT,
+    FROM_FLAG,
+};
+
+/* What one option was given, by whom. */
+struct option_given {
+    const char *text; /* NULL: it has no value */
+    enum option_source source;
+    unsigned line; /* in the file */
+};
+
+#define OPTIONS_MAX 64
 
 struct server_options {
+    enum option_action action;
+    const char *config; /* the file; NULL: none */
     const char *data;
-    const char *listen[LISTEN_MAX]; /* numeric addresses */
-    unsigned listen_count;          /* 0: 127.0.0.1 and ::1 */
-    const char *hosts[HOSTS_MAX];   /* further names that Host may carry */
-    unsigned host_count;
-    uint16_t port;
-    const char *resp_listen[LISTEN_MAX]; /* "127.0.0.1:6380", "[::1]:6380" */
-    unsigned resp_count;                 /* 0, unless resp_off: RESP_LISTEN_DEFAULT */
-    bool resp_off;
-    bool print_commands; /* and end */
+    struct option_list listen;       /* numeric addresses */
+    struct option_list resp_listen;  /* "127.0.0.1:6380", "[::1]:6380"; none: the door is shut */
+    struct option_list hosts;        /* further names that Host may carry */
+    struct option_list cors_origins; /* whose pages may use this server: "https://example.org" */
+    uint32_t port;
     bool insecure_no_auth;
+    const char *tls_cert, *tls_key; /* both or neither: files in PEM form */
+    const char *tls_client_ca; /* clients show a certificate that this file vouches for; or NULL */
     enum durability durability;
     uint64_t sync_ms;
     uint64_t memory_bytes;
-    uint32_t flush_ms, compact_ms; /* 0: the library's default */
+    uint64_t flush_ms, compact_ms;
     uint32_t connections_max;
     uint64_t value_bytes_max;
-    unsigned loops; /* 0: one per core */
-    enum quern_recover recover;
+    uint32_t loops;   /* 0: one per core */
+    uint32_t recover; /* enum quern_recover */
     uint64_t header_ms, idle_ms, drain_ms;
+
+    struct option_given given[OPTIONS_MAX]; /* by the rows of the table */
+    struct option_text *texts;              /* memory of what stands above */
 };
 
-/* Read the command line. True: go on with *out, whose strings point into argv. False: end the
- * process with *status; what the user needs to know was printed (--help and --version end so too,
- * with 0). */
-bool options_parse(int argc, char **argv, struct server_options *out, int *status);
+/* What is around the process, so that a test can be it. */
+struct options_world {
+    char **environment;
+    FILE *(*open)(const char *path); /* NULL: errno says why */
+};
+
+/* Read all sources. True: go on with *out, as out->action says. False: end the process with *status;
+ * what the user needs to know was printed (--help and such end so too, with 0). options_done() is
+ * due in both cases. */
+bool options_parse(int argc, char **argv, const struct options_world *world,
+                   struct server_options *out, int *status);
+void options_done(struct server_options *o);
+
+/* Did anybody give the option, or is it at its default? */
+bool options_given(const struct server_options *o, const char *name);
+
+/* All options with their values and sources, as JSON. */
+MUST_USE enum quern_code options_json(const struct server_options *o, struct buf *out,
+                                      struct quern_error *err);
 
 #endif

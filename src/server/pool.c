@@ -6,6 +6,7 @@
 #include "server/pool.h"
 
 #include "server/resp.h"
+#include "server/tls.h"
 #include "server/verb.h"
 
 #include "base/alloc.h"
@@ -19,6 +20,7 @@
 
 static void conn_free(struct conn *c)
 {
+    tls_done(c);
     resp_done(c);
     buf_done(&c->in);
     buf_done(&c->body);
@@ -49,6 +51,7 @@ void pool_put_conn(struct conn *c)
         conn_free(c);
         return;
     }
+    tls_done(c);
     resp_done(c);
     pool_give_back(&c->in);
     pool_give_back(&c->body);

@@ -1,8 +1,10 @@
 /* reply.c - puts replies into a connection's output; see reply.h. */
 #include "server/reply.h"
 
+#include "server/compress.h"
 #include "server/conditions.h"
 #include "server/lifetime.h"
+#include "server/serve.h"
 
 #include "base/error.h"
 
@@ -40,23 +42,32 @@ static void name_request(const struct conn *c, char to[HTTP_REQUEST_ID_BYTES_MAX
     to[n] = '\0';
 }
 
-struct manner manner_of(const struct conn *c)
+struct manner manner_of(struct conn *c)
 {
     const struct http_request *r = &c->request;
+    const struct hosts *hosts = &c->loop->server->hosts;
+    const uint8_t *base = conn_request_bytes(c);
     struct manner m = {0};
 
     m.close =
         !r->keep_alive || atomic_load_explicit(&c->loop->server->draining, memory_order_relaxed);
     m.keep = !m.close && r->minor == 0;
     m.head = r->method == HTTP_HEAD;
-    m.problem = is_v1(http_bytes(conn_request_bytes(c), r->path));
+    m.problem = is_v1(http_bytes(base, r->path));
     if (http_has(r, HTTP_ACCEPT)) {
-        struct quern_slice accept = http_bytes(conn_request_bytes(c), r->field[HTTP_ACCEPT]);
+        struct quern_slice accept = http_bytes(base, r->field[HTTP_ACCEPT]);
 
         m.json = http_prefers(accept, json_type, "application/*");
         m.problem |= http_prefers(accept, problem_type, "");
     }
+    if (http_has(r, HTTP_ACCEPT_ENCODING) && hosts_site(hosts, r, base) != SITE_FOREIGN)
+        m.encoding = http_encoding_of(http_bytes(base, r->field[HTTP_ACCEPT_ENCODING]));
+    if (http_has(r, HTTP_ORIGIN))
+        m.reader = hosts_listed(hosts, r, base);
     name_request(c, m.request_id);
+    m.asked.method = (uint16_t)r->method;
+    measure_begin(&c->loop->measure, &m.asked, &c->heard, conn_arrived(c) - c->used, serve_kind(c),
+                  c->used);
     return m;
 }
 
@@ -79,6 +90,9 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
     reply.server = c->loop->server->name;
     reply.date = c->loop->date;
     reply.request_id = manner.request_id;
+    reply.reader = manner.reader;
+    if (c->loop->server->options->cors_origins.count > 0)
+        reply.vary = reply.vary != NULL ? "Origin, Accept-Encoding" : "Origin";
     reply.close = manner.close;
     reply.keep = manner.keep;
     if (manner.close)
@@ -87,6 +101,10 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
         body.len = 0;
     if (http_reply_head(&c->out, &reply, &err) || buf_append(&c->out, body.data, body.len, &err))
         conn_cut(c);
+    measure_done(&c->loop->measure, &manner.asked,
+                 reply.status < 400   ? OUTCOME_OK
+                 : reply.status < 500 ? OUTCOME_REFUSED
+                                      : OUTCOME_FAILED);
 }
 
 void reply_with(struct conn *c, struct manner manner, int status, const char *type,
@@ -100,6 +118,13 @@ void reply_with(struct conn *c, struct manner manner, int status, const char *ty
         .extra = extra,
     };
 
+    if (compress_concerns(type, body.len)) {
+        reply.vary = "Accept-Encoding";
+        if (manner.encoding != HTTP_IDENTITY && compress_text(c->loop, manner.encoding, &body)) {
+            reply.encoding = manner.encoding == HTTP_ZSTD ? "zstd" : "gzip";
+            reply.length = body.len;
+        }
+    }
     reply_whole(c, manner, reply, body);
 }
 

@@ -47,7 +47,7 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
 bool reply_stream_head(struct conn *c, struct manner manner, int status, const char *type,
                        const char *extra);
 
-/* What the request at hand says of its reply. */
-struct manner manner_of(const struct conn *c);
+/* What the request at hand says of its reply; it is begun now. */
+struct manner manner_of(struct conn *c);
 
 #endif

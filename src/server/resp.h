@@ -12,6 +12,7 @@
 #ifndef SERVER_RESP_H
 #define SERVER_RESP_H
 
+#include "server/measure.h"
 #include "server/resp_call.h"
 
 #include "base/thread.h"
@@ -29,6 +30,7 @@ struct resp_counters {
 /* How others see a connection. */
 struct client {
     uint64_t id;
+    struct loop *loop;                      /* constant */
     struct client *prev, *next;             /* guarded by resp_shared.mu */
     char peer[64], here[64];                /* "127.0.0.1:51234"; constant */
     int64_t since;                          /* unix seconds; constant */
@@ -37,7 +39,21 @@ struct client {
     _Atomic(const struct command *) last;
     _Atomic int queued; /* commands of a transaction; -1: none is open */
     _Atomic int proto;
-    _Atomic bool no_evict, no_touch, watches;
+    _Atomic int tracking;
+    _Atomic bool no_evict, no_touch, watches, monitors;
+    _Atomic bool killed; /* its loop is to cut it */
+};
+
+enum {
+    TRACKING_OFF,
+    TRACKING_READ, /* of keys that were read */
+    TRACKING_ALL,  /* of all keys: BCAST */
+};
+
+/* Keys, as they were counted. */
+struct key_count {
+    uint64_t keys, expires, ttl_ms; /* those that expire; in how long, on average */
+    int64_t at_us, took_us;         /* 0: never */
 };
 
 struct resp_shared {
@@ -47,9 +63,16 @@ struct resp_shared {
     struct client *last_client;
     uint32_t client_count;            /* guarded by mu */
     uint64_t last_id;                 /* guarded by mu */
-    uint64_t keys;                    /* guarded by mu; how many there were */
-    int64_t keys_at_us, keys_took_us; /* guarded by mu; 0: never counted */
+    struct key_count counted;         /* guarded by mu */
+    uint64_t asked_ms, asked_count;   /* guarded by mu; commands when INFO last took a rate */
+    uint64_t per_second;              /* guarded by mu; and that rate */
     struct cursors *cursors;          /* locks itself */
+    _Atomic uint64_t paused_until_ms; /* on the monotonic clock; 0: nothing is paused */
+    _Atomic bool paused_all;          /* reads too */
+    _Atomic uint32_t paused_count;    /* connections with a command that waits for its end */
+    _Atomic uint32_t monitor_count;   /* connections that asked for MONITOR */
+    struct mutex monitor_mu;
+    struct monitor *monitors; /* guarded by monitor_mu */
     _Atomic int64_t saved_at; /* unix seconds: all that was acknowledged before was durable */
     char run_id[41];          /* constant */
 };
@@ -93,10 +116,13 @@ struct resp_conn {
     struct resp_request request;
     bool parsed; /* a whole request stands in `request` */
     bool more;   /* one has begun to arrive */
+    bool paused; /* that in `request` waits for the end of CLIENT PAUSE */
     int proto;
     enum reply_mode reply, reply_next;
     struct transaction transaction;
+    struct monitor *monitor; /* NULL: it is none */
     struct client client;
+    struct asked asked; /* of the request at hand */
 };
 
 /* A write of this protocol, as part of a write_op: kept with it for the next one. */
@@ -117,8 +143,13 @@ void resp_done(struct conn *c);          /* free what it has */
 /* Carry out the next request; false: nothing can be done now. */
 bool resp_step(struct conn *c);
 void resp_completed(struct write_op *op);
+/* The reply to a request stands in the output from `mark` on: count it. */
+void resp_count(struct conn *c, const struct asked *asked, size_t mark, enum outcome outcome);
 /* Has a request begun to arrive, and not ended? */
 bool resp_waits_for_more(const struct conn *c);
+/* At LOOP_CLIENTS: cut it if it was killed. At each tick: is a pause over? */
+void resp_heed(struct conn *c);
+void resp_tick(struct conn *c);
 void resp_call_free(struct resp_call *call); /* NULL is fine */
 void resp_call_clear(struct resp_call *call);
 
@@ -139,6 +170,13 @@ void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *ou
 /* Queue the command at hand. */
 enum quern_code transaction_add(struct call *k);
 
+/* Must a command wait for the end of CLIENT PAUSE? */
+bool resp_is_paused(struct resp_shared *shared, bool is_write);
+bool client_is_there(struct resp_shared *shared, uint64_t id);
+
+void monitors_tell(const struct call *k);
+void monitor_end(struct conn *c); /* nothing, if it is none */
+
 struct cursors *cursors_new(void);
 void cursors_free(struct cursors *cursors);
 /* Remember where a scan stands; 0: no memory. `parent`: the cursor it went on from, or 0. */
@@ -147,8 +185,8 @@ uint64_t cursors_add(struct cursors *cursors, struct quern_slice last_key, uint6
 MUST_USE bool cursors_find(struct cursors *cursors, uint64_t id, struct buf *to);
 
 /* How many keys there are, counted now unless counting takes long and was done lately. */
-MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old, uint64_t *out,
-                                         struct quern_error *err);
+MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old,
+                                         struct key_count *out, struct quern_error *err);
 
 void resp_print_commands(void); /* the table of docs/resp.md */
 

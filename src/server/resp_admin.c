@@ -26,10 +26,12 @@ enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *er
         return err_memory(err, "the Redis protocol's door");
     }
     mutex_init(&shared->mu);
+    mutex_init(&shared->monitor_mu);
     (void)uv_random(NULL, NULL, random, sizeof(random), 0, NULL);
     for (size_t i = 0; i < sizeof(random); i++)
         (void)snprintf(shared->run_id + 2 * i, 3, "%02x", random[i]);
     shared->saved_at = time(NULL);
+    shared->asked_ms = uv_hrtime() / 1000000;
     *out = shared;
     return QUERN_OK;
 }
@@ -40,6 +42,7 @@ void resp_shared_free(struct resp_shared *shared)
         return;
     cursors_free(shared->cursors);
     mutex_done(&shared->mu);
+    mutex_done(&shared->monitor_mu);
     alloc_free(shared);
 }
 
@@ -102,7 +105,7 @@ static void put_max_bulk(const struct server *server, char *to)
 
 static void put_max_clients(const struct server *server, char *to)
 {
-    put_number(to, server->options->connections_max);
+    put_number(to, server->connections_max);
 }
 
 static void put_port(const struct server *server, char *to)
@@ -115,7 +118,7 @@ static void put_dir(const struct server *server, char *to)
     (void)snprintf(to, CONFIG_TEXT_BYTES, "%s", server->options->data);
 }
 
-/* What tools ask for; each value is so, and none can be changed while the server runs. */
+/* What tools ask for; each value is so. */
 static const struct setting settings[] = {
     {"appendfsync", put_fsync},
     {"appendonly", put_yes},
@@ -169,35 +172,100 @@ enum quern_code cmd_config_get(struct call *k)
     return QUERN_OK;
 }
 
-/* To set what is so already is well: tools do, to be sure of it. */
+static void set_max_clients(struct server *server, uint64_t n)
+{
+    atomic_store(&server->connections_max, (uint32_t)n);
+}
+
+/* What files may be open was seen to at the start, for so many. */
+static uint64_t most_clients(const struct server *server)
+{
+    return server->options->connections_max;
+}
+
+/* What can be changed, until the server ends. */
+static const struct changeable {
+    const char *name;
+    void (*set)(struct server *server, uint64_t n);
+    uint64_t (*most)(const struct server *server); /* from 1 on */
+} changeables[] = {
+    {"maxclients", set_max_clients, most_clients},
+};
+
+static const struct changeable *changeable_named(const char *name)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(changeables); i++) {
+        if (strcmp(changeables[i].name, name) == 0)
+            return &changeables[i];
+    }
+    return NULL;
+}
+
+static const struct setting *setting_named(const struct call *k, size_t arg)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(settings); i++) {
+        if (call_arg_is(k, arg, settings[i].name))
+            return &settings[i];
+    }
+    return NULL;
+}
+
+static bool refuse_setting(struct call *k, size_t arg, const char *why)
+{
+    resp_put_error(&k->out, "ERR CONFIG SET failed (possibly related to argument '%.*s') - %s",
+                   (int)(k->args[arg].len < 128 ? k->args[arg].len : 128),
+                   (const char *)k->args[arg].data, why);
+    return false;
+}
+
+/* May the setting get that value? To set what is so already is well: tools do, to be sure of it. */
+static bool may_set(struct call *k, size_t arg, const struct setting *setting, int64_t *n)
+{
+    const struct changeable *changeable = changeable_named(setting->name);
+    char text[CONFIG_TEXT_BYTES];
+
+    for (size_t i = 2; i < arg; i += 2) {
+        if (setting_named(k, i) == setting)
+            return refuse_setting(k, arg, "duplicate parameter");
+    }
+    setting->write(k->server, text);
+    if (changeable == NULL)
+        return call_arg_is(k, arg + 1, text) ||
+               refuse_setting(k, arg, "can't set immutable config");
+    if (!resp_integer(k->args[arg + 1], n))
+        return refuse_setting(k, arg, "argument couldn't be parsed into an integer");
+    if (*n < 1 || (uint64_t)*n > changeable->most(k->server)) {
+        (void)snprintf(text, sizeof(text), "argument must be between 1 and %" PRIu64 " inclusive",
+                       changeable->most(k->server));
+        return refuse_setting(k, arg, text);
+    }
+    return true;
+}
+
+/* All of them, or none. */
 enum quern_code cmd_config_set(struct call *k)
 {
-    char text[CONFIG_TEXT_BYTES];
+    int64_t n;
 
     if (k->argc % 2 != 0)
         return call_wrong_arity(k);
     for (size_t i = 2; i < k->argc; i += 2) {
-        const struct setting *found = NULL;
-        int len = (int)(k->args[i].len < 128 ? k->args[i].len : 128);
+        const struct setting *setting = setting_named(k, i);
 
-        for (unsigned s = 0; s < ARRAY_LEN(settings); s++) {
-            if (call_arg_is(k, i, settings[s].name))
-                found = &settings[s];
-        }
-        if (found == NULL) {
-            resp_put_error(&k->out,
-                           "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'", len,
-                           (const char *)k->args[i].data);
+        if (setting == NULL) {
+            resp_put_error(
+                &k->out, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
+                (int)(k->args[i].len < 128 ? k->args[i].len : 128), (const char *)k->args[i].data);
             return QUERN_OK;
         }
-        found->write(k->server, text);
-        if (!call_arg_is(k, i + 1, text)) {
-            resp_put_error(&k->out,
-                           "ERR CONFIG SET failed (possibly related to argument '%.*s') - can't "
-                           "set immutable config",
-                           len, (const char *)k->args[i].data);
+        if (!may_set(k, i, setting, &n))
             return QUERN_OK;
-        }
+    }
+    for (size_t i = 2; i < k->argc; i += 2) {
+        const struct changeable *changeable = changeable_named(setting_named(k, i)->name);
+
+        if (changeable != NULL && resp_integer(k->args[i + 1], &n))
+            changeable->set(k->server, (uint64_t)n);
     }
     return call_ok(k);
 }
@@ -309,6 +377,16 @@ enum quern_code cmd_memory_doctor(struct call *k)
 
     resp_put_verbatim(&k->out, (struct quern_slice){text, sizeof(text) - 1});
     return QUERN_OK;
+}
+
+/* Tests of client libraries begin with it. */
+enum quern_code cmd_function_flush(struct call *k)
+{
+    if (k->argc > 3)
+        return call_sub_error(k);
+    if (k->argc == 3 && !call_arg_is(k, 2, "SYNC") && !call_arg_is(k, 2, "ASYNC"))
+        return call_error(k, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
+    return call_ok(k);
 }
 
 enum quern_code cmd_slowlog_reset(struct call *k)

@@ -6,6 +6,7 @@
 #include "base/error.h"
 
 #include <stdio.h>
+#include <time.h>
 
 struct quern_slice call_value(const struct call *k)
 {
@@ -26,11 +27,27 @@ enum quern_code call_get(struct call *k, struct quern_slice key)
     return code;
 }
 
-enum quern_code call_put(struct call *k, struct quern_slice key, struct quern_slice value)
+int64_t call_now_ms(void)
 {
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+enum quern_code call_put_until(struct call *k, struct quern_slice key, struct quern_slice value,
+                               uint64_t expires_ms)
+{
+    if (expires_ms != 0 && expires_ms <= (uint64_t)call_now_ms())
+        return call_delete(k, key);
     k->puts++;
     k->put_bytes += key.len + value.len;
-    return quern_batch_put(k->batch, key, value, k->err);
+    return quern_batch_put_until(k->batch, key, value, expires_ms, k->err);
+}
+
+enum quern_code call_put(struct call *k, struct quern_slice key, struct quern_slice value)
+{
+    return call_put_until(k, key, value, 0);
 }
 
 enum quern_code call_delete(struct call *k, struct quern_slice key)
@@ -99,6 +116,26 @@ enum quern_code call_wrong_arity(struct call *k)
     char name[COMMAND_NAME_BYTES];
 
     resp_put_error(&k->out, "ERR wrong number of arguments for '%s' command",
+                   command_full_name(k->command, name));
+    return QUERN_OK;
+}
+
+enum quern_code call_sub_error(struct call *k)
+{
+    char name[COMMAND_NAME_BYTES];
+
+    resp_put_error(&k->out,
+                   "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try %s HELP.",
+                   (int)(k->args[1].len < 128 ? k->args[1].len : 128),
+                   (const char *)k->args[1].data, upper_case(k->args[0], name));
+    return QUERN_OK;
+}
+
+enum quern_code call_expire_error(struct call *k)
+{
+    char name[COMMAND_NAME_BYTES];
+
+    resp_put_error(&k->out, "ERR invalid expire time in '%s' command",
                    command_full_name(k->command, name));
     return QUERN_OK;
 }

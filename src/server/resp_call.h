@@ -54,9 +54,9 @@ enum group {
     GROUP_CONNECTION,
     GROUP_SERVER,
     GROUP_TRANSACTIONS,
+    GROUP_SCRIPTING,
 };
 
-#define BLIND_ALWAYS (-1)
 #define REPLY_BYTES_MAX (UINT64_C(256) << 20) /* of a command that replies with many things */
 
 struct command {
@@ -67,7 +67,7 @@ struct command {
     enum group group;
     const char *since, *summary;
     enum where where;
-    int blind_args; /* it is blind when called with so many arguments; 0: never */
+    bool (*blind)(const struct call *k); /* is it, called so? NULL: never */
     command_fn run;
     const struct command *subs; /* of a container */
     unsigned sub_count;
@@ -87,6 +87,7 @@ struct call {
     struct quern_error *err;
     bool may_hand_over; /* a large value may follow the output, uncopied */
     bool later;         /* the reply comes when a write completes */
+    bool failed;        /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;
 };
 
@@ -94,6 +95,11 @@ struct call {
 
 extern const struct command commands[];
 extern const unsigned command_count;
+
+/* Commands and subcommands are numbered from 0. */
+unsigned command_numbers(void); /* how many there are */
+unsigned command_number(const struct command *command);
+const struct command *command_numbered(unsigned number);
 
 /* NULL: there is none. *unknown_sub: a container, but no such subcommand. */
 const struct command *command_find(const struct quern_slice *args, size_t argc, bool *unknown_sub);
@@ -104,6 +110,10 @@ bool command_arity_fits(const struct command *command, size_t argc);
 #define COMMAND_NAME_BYTES 48
 const char *command_full_name(const struct command *command, char to[COMMAND_NAME_BYTES]);
 const char *command_group_name(enum group group);
+/* "key value [NX|XX]"; empty: no arguments. resp_syntax.c */
+const char *command_syntax(const struct command *command);
+void command_put_arguments(struct resp_out *out,
+                           const struct command *command); /* as DOCS has them */
 /* The last argument that is a key; 0: none. */
 size_t command_last_key(const struct command *command, size_t argc);
 
@@ -112,8 +122,13 @@ size_t command_last_key(const struct command *command, size_t argc);
 /* The value under a key, into k->value: OK, NOT_FOUND, or a failure. What cannot be a key, since it
  * is empty or too long, is not found. */
 MUST_USE enum quern_code call_get(struct call *k, struct quern_slice key);
+/* call_put() is one that never expires. To put what has expired already is to delete. */
 MUST_USE enum quern_code call_put(struct call *k, struct quern_slice key, struct quern_slice value);
+MUST_USE enum quern_code call_put_until(struct call *k, struct quern_slice key,
+                                        struct quern_slice value, uint64_t expires_ms);
 MUST_USE enum quern_code call_delete(struct call *k, struct quern_slice key);
+
+int64_t call_now_ms(void); /* since 1970 */
 
 /* The argument as an integer; false: replied that it is none. */
 MUST_USE bool call_integer(struct call *k, size_t arg, int64_t *out);
@@ -129,6 +144,8 @@ enum quern_code call_null(struct call *k);
 enum quern_code call_error(struct call *k, const char *text);
 enum quern_code call_syntax_error(struct call *k);
 enum quern_code call_wrong_arity(struct call *k);
+enum quern_code call_sub_error(struct call *k); /* a subcommand's arguments do not fit */
+enum quern_code call_expire_error(struct call *k);
 
 /* Reply with the failure of the store. */
 void reply_failure(struct resp_out *out, enum quern_code code, const struct quern_error *err);

@@ -1,7 +1,4 @@
-/* resp_client.c - commands about the connection itself: who it is, what it speaks, who else is there.
- *
- * Clients of other loops are listed from what they keep in struct client, under the lock that all
- * share; nothing of theirs is touched. */
+/* resp_client.c - commands about the connection itself: who it is, what it speaks, what it wants. */
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
@@ -169,7 +166,9 @@ enum quern_code cmd_reset(struct call *k)
     atomic_store_explicit(&rc->client.watches, false, memory_order_relaxed);
     atomic_store_explicit(&rc->client.no_evict, false, memory_order_relaxed);
     atomic_store_explicit(&rc->client.no_touch, false, memory_order_relaxed);
+    atomic_store_explicit(&rc->client.tracking, TRACKING_OFF, memory_order_relaxed);
     rc->reply = rc->reply_next = REPLY_ON;
+    monitor_end(k->conn);
     set_proto(k, 2);
     if (set_text(k, &rc->client.name, (struct quern_slice){NULL, 0}))
         return k->err->code;
@@ -259,103 +258,68 @@ enum quern_code cmd_client_no_touch(struct call *k)
     return set_switch(k, &k->conn->resp->client.no_touch);
 }
 
-/* One line about a client, appended to `to`. */
-static void describe_locked(struct call *k, struct client *client, struct resp_out *to)
+/* ------------------------------------------------------------------ CLIENT TRACKING -- */
+
+struct tracking_options {
+    bool broadcast, opt_in, opt_out, prefix;
+};
+
+static bool read_tracking(struct call *k, struct tracking_options *o)
 {
-    int64_t now = k->conn->loop->date_at;
-    int64_t heard = atomic_load_explicit(&client->heard_at, memory_order_relaxed);
-    const struct command *last = atomic_load_explicit(&client->last, memory_order_relaxed);
-    int queued = atomic_load_explicit(&client->queued, memory_order_relaxed);
-    char line[512], name[COMMAND_NAME_BYTES], flags[8];
-    size_t n = 0;
-    int len;
-
-    mutex_assert_held(&k->server->resp->mu);
-    if (queued >= 0)
-        flags[n++] = 'x';
-    if (atomic_load_explicit(&client->no_evict, memory_order_relaxed))
-        flags[n++] = 'e';
-    if (atomic_load_explicit(&client->no_touch, memory_order_relaxed))
-        flags[n++] = 'T';
-    if (n == 0)
-        flags[n++] = 'N';
-    flags[n] = '\0';
-    len = snprintf(line, sizeof(line), "id=%" PRIu64 " addr=%s laddr=%s name=", client->id,
-                   client->peer, client->here);
-    resp_put_raw(to, line, (size_t)len);
-    resp_put_raw(to, client->name.data, client->name.len);
-    len = snprintf(line, sizeof(line),
-                   " age=%" PRId64 " idle=%" PRId64 " flags=%s db=0 sub=0 psub=0 multi=%d cmd=%s "
-                   "user=default resp=%d lib-name=",
-                   now > client->since ? now - client->since : 0, now > heard ? now - heard : 0,
-                   flags, queued, last != NULL ? command_full_name(last, name) : "NULL",
-                   atomic_load_explicit(&client->proto, memory_order_relaxed));
-    resp_put_raw(to, line, (size_t)len);
-    resp_put_raw(to, client->lib_name.data, client->lib_name.len);
-    resp_put_raw(to, " lib-ver=", 9);
-    resp_put_raw(to, client->lib_version.data, client->lib_version.len);
-    resp_put_raw(to, "\n", 1);
-}
-
-static bool is_wanted(const struct call *k, uint64_t id, size_t from)
-{
-    int64_t wanted;
-
-    for (size_t i = from; i < k->argc; i++) {
-        if (resp_integer(k->args[i], &wanted) && (uint64_t)wanted == id)
-            return true;
-    }
-    return from >= k->argc;
-}
-
-static enum quern_code reply_clients(struct call *k, const struct client *only, size_t ids_from)
-{
-    struct resp_shared *shared = k->server->resp;
-    struct buf text OWNED_BUF = {0};
-    struct resp_out to = {&text, 2, false};
-
-    mutex_lock(&shared->mu);
-    for (struct client *client = shared->clients; client != NULL; client = client->next) {
-        if (only != NULL ? client == only : is_wanted(k, client->id, ids_from))
-            describe_locked(k, client, &to);
-    }
-    mutex_unlock(&shared->mu);
-    resp_put_verbatim(&k->out, buf_slice(&text));
-    k->out.failed |= to.failed;
-    return QUERN_OK;
-}
-
-enum quern_code cmd_client_info(struct call *k)
-{
-    return reply_clients(k, &k->conn->resp->client, k->argc);
-}
-
-enum quern_code cmd_client_list(struct call *k)
-{
-    static const char *const others[] = {"master", "replica", "slave", "pubsub"};
-    int64_t id;
-
-    if (k->argc == 2)
-        return reply_clients(k, NULL, k->argc);
-    if (k->argc == 4 && call_arg_is(k, 2, "TYPE")) {
-        if (call_arg_is(k, 3, "normal"))
-            return reply_clients(k, NULL, k->argc);
-        for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
-            if (call_arg_is(k, 3, others[i])) {
-                resp_put_verbatim(&k->out, (struct quern_slice){"", 0});
-                return QUERN_OK;
-            }
-        }
-        resp_put_error(&k->out, "ERR Unknown client type '%.*s'",
-                       (int)(k->args[3].len < 128 ? k->args[3].len : 128),
-                       (const char *)k->args[3].data);
-        return QUERN_OK;
-    }
-    if (k->argc < 4 || !call_arg_is(k, 2, "ID"))
-        return call_syntax_error(k);
+    *o = (struct tracking_options){false, false, false, false};
     for (size_t i = 3; i < k->argc; i++) {
-        if (!resp_integer(k->args[i], &id) || id < 1)
-            return call_error(k, "ERR Invalid client ID");
+        int64_t id;
+
+        if (call_arg_is(k, i, "BCAST")) {
+            o->broadcast = true;
+        } else if (call_arg_is(k, i, "OPTIN")) {
+            o->opt_in = true;
+        } else if (call_arg_is(k, i, "OPTOUT")) {
+            o->opt_out = true;
+        } else if (call_arg_is(k, i, "PREFIX") && i + 1 < k->argc) {
+            o->prefix = true;
+            i++;
+        } else if (call_arg_is(k, i, "REDIRECT") && i + 1 < k->argc) {
+            if (!call_integer(k, ++i, &id))
+                return false;
+            if (!client_is_there(k->server->resp, (uint64_t)id)) {
+                (void)call_error(k, "ERR The client ID you want redirect to does not exist");
+                return false;
+            }
+        } else if (!call_arg_is(k, i, "NOLOOP")) {
+            (void)call_syntax_error(k);
+            return false;
+        }
     }
-    return reply_clients(k, NULL, 3);
+    return true;
+}
+
+/* Accepted, so that libraries that ask for it start; nothing is ever invalidated, and docs/resp.md says
+ * so. */
+enum quern_code cmd_client_tracking(struct call *k)
+{
+    _Atomic int *tracking = &k->conn->resp->client.tracking;
+    int before = atomic_load_explicit(tracking, memory_order_relaxed);
+    struct tracking_options o;
+
+    if (!read_tracking(k, &o))
+        return QUERN_OK;
+    if (call_arg_is(k, 2, "OFF")) {
+        atomic_store_explicit(tracking, TRACKING_OFF, memory_order_relaxed);
+        return call_ok(k);
+    }
+    if (!call_arg_is(k, 2, "ON"))
+        return call_syntax_error(k);
+    if (o.prefix && !o.broadcast)
+        return call_error(k, "ERR PREFIX option requires BCAST mode to be enabled");
+    if (before != TRACKING_OFF && (before == TRACKING_ALL) != o.broadcast)
+        return call_error(k, "ERR You can't switch BCAST mode on/off before disabling tracking for "
+                             "this client, and then re-enabling it with a different mode.");
+    if (o.broadcast && (o.opt_in || o.opt_out))
+        return call_error(k, "ERR OPTIN and OPTOUT are not compatible with BCAST");
+    if (o.opt_in && o.opt_out)
+        return call_error(k, "ERR You can't specify both OPTIN mode and OPTOUT mode");
+    atomic_store_explicit(tracking, o.broadcast ? TRACKING_ALL : TRACKING_READ,
+                          memory_order_relaxed);
+    return call_ok(k);
 }

@@ -93,15 +93,20 @@ enum quern_code cmd_command_info(struct call *k)
 static void put_docs(struct resp_out *out, const struct command *command)
 {
     char name[COMMAND_NAME_BYTES];
+    bool has_arguments = *command_syntax(command) != '\0';
 
     resp_put_text(out, command_full_name(command, name));
-    resp_put_map(out, command->sub_count > 0 ? 4 : 3);
+    resp_put_map(out, 3 + (size_t)(command->sub_count > 0) + has_arguments);
     resp_put_text(out, "summary");
     resp_put_text(out, command->summary);
     resp_put_text(out, "since");
     resp_put_text(out, command->since);
     resp_put_text(out, "group");
     resp_put_text(out, command_group_name(command->group));
+    if (has_arguments) {
+        resp_put_text(out, "arguments");
+        command_put_arguments(out, command);
+    }
     if (command->sub_count == 0)
         return;
     resp_put_text(out, "subcommands");
@@ -205,10 +210,13 @@ enum quern_code cmd_help(struct call *k)
 static void print_row(const struct command *command)
 {
     const struct command *c = command;
+    const char *syntax = command_syntax(c);
 
-    (void)printf("| `%s%s%s` | %d | %s | %s |\n", c->parent != NULL ? c->parent : "",
-                 c->parent != NULL ? " " : "", c->name, c->arity, command_group_name(c->group),
-                 c->summary);
+    (void)printf("| `%s%s%s%s", c->parent != NULL ? c->parent : "", c->parent != NULL ? " " : "",
+                 c->name, *syntax != '\0' ? " " : "");
+    for (; *syntax != '\0'; syntax++)
+        (void)printf(*syntax == '|' ? "\\|" : "%c", *syntax);
+    (void)printf("` | %d | %s | %s |\n", c->arity, command_group_name(c->group), c->summary);
 }
 
 void resp_print_commands(void)

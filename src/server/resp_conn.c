@@ -13,7 +13,7 @@
  *
  * What a person's browser or script sends by mistake, an HTTP request, is told so and closed: a line
  * of its body must never be taken for a command. */
-#include "server/resp.h"
+#include "server/resp_handlers.h"
 
 #include "server/conn.h"
 #include "server/say.h"
@@ -54,6 +54,7 @@ bool resp_open(struct conn *c)
         return false;
     rc->proto = 2;
     rc->transaction.last = &rc->transaction.first;
+    rc->client.loop = c->loop;
     rc->client.queued = -1;
     rc->client.proto = 2;
     rc->client.since = c->loop->date_at;
@@ -68,11 +69,20 @@ bool resp_open(struct conn *c)
     return true;
 }
 
+static void unpause(struct conn *c)
+{
+    if (c->resp->paused)
+        atomic_fetch_sub(&c->loop->server->resp->paused_count, 1);
+    c->resp->paused = false;
+}
+
 void resp_closed(struct conn *c)
 {
     struct resp_shared *shared = c->loop->server->resp;
     struct client *client = &c->resp->client;
 
+    monitor_end(c);
+    unpause(c);
     mutex_lock(&shared->mu);
     if (client->prev != NULL)
         client->prev->next = client->next;
@@ -205,15 +215,27 @@ static void say_refused(struct call *k, bool unknown_sub)
         (void)call_error(k, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 }
 
+/* What a request is counted as. One that waits for EXEC is part of that. */
+static unsigned kind_of(const struct call *k, bool well)
+{
+    if (k->command == NULL)
+        return measure_kind_of_command(command_numbers());
+    if (well && k->conn->resp->transaction.open && !(k->command->flags & CMD_AT_ONCE))
+        return KIND_NONE;
+    return measure_kind_of_command(command_number(k->command));
+}
+
 static void run_here(struct call *k)
 {
     enum quern_code code;
 
-    k->may_hand_over = k->conn->resp->reply == REPLY_ON;
+    /* What MONITOR tells may come between a head and its value, if that is not copied. */
+    k->may_hand_over = k->conn->resp->reply == REPLY_ON && k->conn->resp->monitor == NULL;
     err_clear(k->err);
     code = k->command->run(k);
     if (code != QUERN_OK)
         reply_failure(&k->out, code, k->err);
+    k->failed = code != QUERN_OK;
 }
 
 static void note_heard(struct call *k)
@@ -225,6 +247,58 @@ static void note_heard(struct call *k)
         atomic_store_explicit(&client->last, k->command, memory_order_relaxed);
     count(&k->server->resp->counters.commands, 1);
     count(&k->server->counters.requests, 1);
+}
+
+/* A transaction writes if any of its commands does. CLIENT is never paused: UNPAUSE must get through. */
+static bool must_wait_for_pause(const struct call *k)
+{
+    bool is_write = k->command->flags & CMD_WRITE;
+
+    if (k->command->parent != NULL && strcmp(k->command->parent, "client") == 0)
+        return false;
+    for (const struct queued *q = k->conn->resp->transaction.first;
+         q != NULL && !is_write && k->command->run == cmd_exec; q = q->next)
+        is_write = q->command->flags & CMD_WRITE;
+    return resp_is_paused(k->server->resp, is_write);
+}
+
+/* Is the request at hand to stay where it is until the pause is over? */
+static bool waits_for_pause(struct call *k)
+{
+    struct resp_conn *rc = k->conn->resp;
+
+    if (atomic_load_explicit(&k->server->resp->paused_until_ms, memory_order_relaxed) == 0 ||
+        !must_wait_for_pause(k)) {
+        unpause(k->conn);
+        return false;
+    }
+    if (!rc->paused)
+        atomic_fetch_add(&k->server->resp->paused_count, 1);
+    rc->paused = true;
+    return true;
+}
+
+void resp_tick(struct conn *c)
+{
+    if (c->resp->paused)
+        loop_mark(c->loop, c);
+}
+
+void resp_count(struct conn *c, const struct asked *asked, size_t mark, enum outcome outcome)
+{
+    struct measure *m = &c->loop->measure;
+    const uint8_t *reply = c->out.data + mark;
+
+    if (c->out.len > mark && *reply == '-') {
+        size_t len = 1;
+
+        while (mark + len < c->out.len && reply[len] > ' ')
+            len++;
+        measure_error(m, (struct quern_slice){reply + 1, len - 1});
+        if (outcome == OUTCOME_OK)
+            outcome = OUTCOME_REFUSED;
+    }
+    measure_done(m, asked, outcome);
 }
 
 /* The request is done with; what it replied may be not wanted. */
@@ -269,7 +343,11 @@ static bool carry_out(struct conn *c)
     is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
     if (c->ops != NULL && (!is_write || !conn_may_add(c, rc->request.bytes)))
         return false;
+    if (well && !draining && waits_for_pause(&k))
+        return false;
     note_heard(&k);
+    measure_begin(&c->loop->measure, &rc->asked, &c->heard, conn_arrived(c) - rc->request.bytes,
+                  kind_of(&k, well), rc->request.bytes);
     if (is_http(&rc->request)) {
         answer_http(c);
     } else if (draining) {
@@ -279,13 +357,21 @@ static bool carry_out(struct conn *c)
         say_refused(&k, unknown_sub);
     } else if (rc->transaction.open && !(k.command->flags & CMD_AT_ONCE)) {
         (void)transaction_add(&k);
-    } else if (is_write) {
-        resp_begin_write(&k);
     } else {
-        run_here(&k);
+        if (atomic_load_explicit(&k.server->resp->monitor_count, memory_order_relaxed) > 0)
+            monitors_tell(&k);
+        if (is_write)
+            resp_begin_write(&k);
+        else
+            run_here(&k);
     }
     if (k.out.failed)
         conn_cut(c);
+    if (!k.later)
+        resp_count(c, &rc->asked, mark,
+                   !well || draining ? OUTCOME_REJECTED
+                   : k.failed        ? OUTCOME_FAILED
+                                     : OUTCOME_OK);
     end_request(c, mark, k.later);
     return true;
 }

@@ -9,19 +9,51 @@ enum quern_code cmd_append(struct call *k);
 enum quern_code cmd_decr(struct call *k);
 enum quern_code cmd_decrby(struct call *k);
 enum quern_code cmd_get(struct call *k);
-enum quern_code cmd_getdel(struct call *k);
 enum quern_code cmd_getrange(struct call *k);
-enum quern_code cmd_getset(struct call *k);
 enum quern_code cmd_incr(struct call *k);
 enum quern_code cmd_incrby(struct call *k);
 enum quern_code cmd_incrbyfloat(struct call *k);
 enum quern_code cmd_mget(struct call *k);
-enum quern_code cmd_mset(struct call *k);
-enum quern_code cmd_msetnx(struct call *k);
-enum quern_code cmd_set(struct call *k);
-enum quern_code cmd_setnx(struct call *k);
 enum quern_code cmd_setrange(struct call *k);
 enum quern_code cmd_strlen(struct call *k);
+/* The value that was read as a reply; NOT_FOUND is null. */
+enum quern_code reply_found(struct call *k, enum quern_code code);
+
+/* resp_set.c */
+enum quern_code cmd_getdel(struct call *k);
+enum quern_code cmd_getex(struct call *k);
+enum quern_code cmd_getset(struct call *k);
+enum quern_code cmd_mset(struct call *k);
+enum quern_code cmd_msetnx(struct call *k);
+enum quern_code cmd_psetex(struct call *k);
+enum quern_code cmd_set(struct call *k);
+enum quern_code cmd_setex(struct call *k);
+enum quern_code cmd_setnx(struct call *k);
+bool set_is_blind(const struct call *k);
+
+/* resp_expiry.c */
+enum quern_code cmd_expire(struct call *k);
+enum quern_code cmd_expireat(struct call *k);
+enum quern_code cmd_expiretime(struct call *k);
+enum quern_code cmd_persist(struct call *k);
+enum quern_code cmd_pexpire(struct call *k);
+enum quern_code cmd_pexpireat(struct call *k);
+enum quern_code cmd_pexpiretime(struct call *k);
+enum quern_code cmd_pttl(struct call *k);
+enum quern_code cmd_ttl(struct call *k);
+
+/* resp_dump.c */
+enum quern_code cmd_dump(struct call *k);
+enum quern_code cmd_restore(struct call *k);
+bool restore_is_blind(const struct call *k);
+
+/* resp_lcs.c */
+enum quern_code cmd_lcs(struct call *k);
+
+/* resp_own.c */
+enum quern_code cmd_quern_count(struct call *k);
+enum quern_code cmd_quern_range(struct call *k);
+enum quern_code cmd_quern_stats(struct call *k);
 
 /* resp_keys.c */
 enum quern_code cmd_copy(struct call *k);
@@ -53,19 +85,28 @@ enum quern_code cmd_watch(struct call *k);
 enum quern_code cmd_auth(struct call *k);
 enum quern_code cmd_client_getname(struct call *k);
 enum quern_code cmd_client_id(struct call *k);
-enum quern_code cmd_client_info(struct call *k);
-enum quern_code cmd_client_list(struct call *k);
 enum quern_code cmd_client_no_evict(struct call *k);
 enum quern_code cmd_client_no_touch(struct call *k);
 enum quern_code cmd_client_reply(struct call *k);
 enum quern_code cmd_client_setinfo(struct call *k);
 enum quern_code cmd_client_setname(struct call *k);
+enum quern_code cmd_client_tracking(struct call *k);
 enum quern_code cmd_echo(struct call *k);
 enum quern_code cmd_hello(struct call *k);
 enum quern_code cmd_ping(struct call *k);
 enum quern_code cmd_quit(struct call *k);
 enum quern_code cmd_reset(struct call *k);
 enum quern_code cmd_select(struct call *k);
+
+/* resp_clients.c */
+enum quern_code cmd_client_info(struct call *k);
+enum quern_code cmd_client_kill(struct call *k);
+enum quern_code cmd_client_list(struct call *k);
+enum quern_code cmd_client_pause(struct call *k);
+enum quern_code cmd_client_unpause(struct call *k);
+
+/* resp_monitor.c */
+enum quern_code cmd_monitor(struct call *k);
 
 /* resp_admin.c */
 enum quern_code cmd_bgsave(struct call *k);
@@ -74,6 +115,7 @@ enum quern_code cmd_config_resetstat(struct call *k);
 enum quern_code cmd_config_set(struct call *k);
 enum quern_code cmd_empty_list(struct call *k);
 enum quern_code cmd_empty_map(struct call *k);
+enum quern_code cmd_function_flush(struct call *k);
 enum quern_code cmd_lastsave(struct call *k);
 enum quern_code cmd_memory_doctor(struct call *k);
 enum quern_code cmd_role(struct call *k);

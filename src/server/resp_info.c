@@ -35,7 +35,11 @@ static void section_server(struct page *p)
 {
     const struct server *server = p->k->server;
     uint64_t up = uv_hrtime() / 1000000 - server->started_ms;
+    char path[400];
+    size_t len = sizeof(path);
 
+    if (uv_exepath(path, &len) != 0)
+        path[0] = '\0';
     line(p, "redis_version:7.2.4");
     line(p, "quern_version:%s", quern_version());
     line(p, "redis_mode:standalone");
@@ -47,7 +51,8 @@ static void section_server(struct page *p)
     line(p, "http_port:%u", server->http_port);
     line(p, "uptime_in_seconds:%" PRIu64, up / 1000);
     line(p, "uptime_in_days:%" PRIu64, up / 86400000);
-    line(p, "config_file:");
+    line(p, "executable:%s", path);
+    line(p, "config_file:%s", server->options->config != NULL ? server->options->config : "");
 }
 
 static void section_clients(struct page *p)
@@ -59,8 +64,8 @@ static void section_clients(struct page *p)
     here = server->resp->client_count;
     mutex_unlock(&server->resp->mu);
     line(p, "connected_clients:%" PRIu32, here);
-    line(p, "maxclients:%" PRIu32, server->options->connections_max);
-    line(p, "blocked_clients:0");
+    line(p, "maxclients:%" PRIu32, server->connections_max);
+    line(p, "blocked_clients:%" PRIu32, atomic_load(&server->resp->paused_count));
 }
 
 static void section_memory(struct page *p)
@@ -82,11 +87,30 @@ static void section_persistence(struct page *p)
     line(p, "loading:0");
     line(p, "rdb_last_save_time:%" PRId64, atomic_load(&p->k->server->resp->saved_at));
     line(p, "aof_enabled:1");
+    line(p, "quern_flush_in_progress:%d", p->stats.memdb_sealed > 0);
     line(p, "quern_wal_bytes:%" PRIu64, p->stats.log_bytes);
     line(p, "quern_visible_seq:%" PRIu64, p->stats.visible_seq);
     line(p, "quern_durable_seq:%" PRIu64, p->stats.durable_seq);
     line(p, "quern_read_only:%d", p->stats.read_only);
     line(p, "quern_no_space:%d", p->stats.no_space);
+}
+
+/* Commands a second since somebody asked last, if that is a second ago. */
+static uint64_t take_rate(struct resp_shared *shared)
+{
+    uint64_t now = uv_hrtime() / 1000000, count = shared->counters.commands, rate;
+
+    mutex_lock(&shared->mu);
+    if (now - shared->asked_ms >= 1000) {
+        shared->per_second = count < shared->asked_count
+                                 ? 0 /* CONFIG RESETSTAT */
+                                 : (count - shared->asked_count) * 1000 / (now - shared->asked_ms);
+        shared->asked_ms = now;
+        shared->asked_count = count;
+    }
+    rate = shared->per_second;
+    mutex_unlock(&shared->mu);
+    return rate;
 }
 
 static void section_stats(struct page *p)
@@ -96,12 +120,12 @@ static void section_stats(struct page *p)
 
     line(p, "total_connections_received:%" PRIu64, n->connections);
     line(p, "total_commands_processed:%" PRIu64, n->commands);
+    line(p, "instantaneous_ops_per_sec:%" PRIu64, take_rate(p->k->server->resp));
     line(p, "rejected_connections:%" PRIu64, server->counters.connections_refused);
     line(p, "total_net_input_bytes:%" PRIu64, server->counters.bytes_in);
     line(p, "total_net_output_bytes:%" PRIu64, server->counters.bytes_out);
     line(p, "keyspace_hits:%" PRIu64, n->hits);
     line(p, "keyspace_misses:%" PRIu64, n->misses);
-    line(p, "expired_keys:0");
     line(p, "evicted_keys:0");
     line(p, "total_error_replies:%" PRIu64, n->errors);
 }
@@ -136,10 +160,11 @@ static void section_cluster(struct page *p)
 static void section_keyspace(struct page *p)
 {
     struct quern_error ignored;
-    uint64_t n = 0;
+    struct key_count n;
 
-    if (resp_count_keys(p->k->server, true, &n, &ignored) == QUERN_OK && n > 0)
-        line(p, "db0:keys=%" PRIu64 ",expires=0,avg_ttl=0", n);
+    if (resp_count_keys(p->k->server, true, &n, &ignored) == QUERN_OK && n.keys > 0)
+        line(p, "db0:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, n.keys, n.expires,
+             n.ttl_ms);
 }
 
 static void section_quern(struct page *p)

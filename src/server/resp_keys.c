@@ -48,10 +48,10 @@ static bool same_key(struct quern_slice a, struct quern_slice b)
     return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
 }
 
-/* The value that was read, under another name. */
+/* The value that was read, under another name; it expires when it would have. */
 static enum quern_code put_under(struct call *k, struct quern_slice key)
 {
-    return call_put(k, key, call_value(k));
+    return call_put_until(k, key, call_value(k), k->value->expires_ms);
 }
 
 /* Is there a value? It is looked for with memory of its own: k->value stays. */

@@ -222,6 +222,19 @@ static void exec_here(struct call *k)
     transaction_clear(&alone.transaction);
 }
 
+/* Its commands; EXEC itself was told before. */
+static void tell_monitors(const struct call *exec, const struct transaction *t)
+{
+    struct call k = *exec;
+
+    for (const struct queued *q = t->first; q != NULL; q = q->next) {
+        k.command = q->command;
+        k.args = q->args;
+        k.argc = q->argc;
+        monitors_tell(&k);
+    }
+}
+
 enum quern_code cmd_exec(struct call *k)
 {
     struct transaction *t = &k->conn->resp->transaction;
@@ -232,6 +245,8 @@ enum quern_code cmd_exec(struct call *k)
         close_transaction(k);
         return call_error(k, "EXECABORT Transaction discarded because of previous errors.");
     }
+    if (atomic_load_explicit(&k->server->resp->monitor_count, memory_order_relaxed) > 0)
+        tell_monitors(k, t);
     if (is_idle(t))
         exec_here(k);
     else if (!resp_begin_exec(k))

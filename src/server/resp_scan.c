@@ -201,7 +201,47 @@ static int64_t now_us(void)
     return (int64_t)(uv_hrtime() / 1000);
 }
 
-enum quern_code resp_count_keys(struct server *server, bool may_be_old, uint64_t *out,
+/* One walk over all keys. */
+static enum quern_code walk_all(struct server *server, struct key_count *out,
+                                struct quern_error *err)
+{
+    struct quern_iter_opts opts = {.bulk = true};
+    struct quern_iter *it = NULL;
+    uint64_t now = (uint64_t)call_now_ms();
+    double ttl = 0;
+    enum quern_code code = quern_iter_new(server->db, &opts, &it, err);
+
+    if (code != QUERN_OK)
+        return code;
+    for (bool on = quern_iter_first(it); on; on = quern_iter_next(it)) {
+        uint64_t expires_ms = quern_iter_expires_ms(it);
+
+        out->keys++;
+        if (expires_ms == 0)
+            continue;
+        out->expires++;
+        ttl += expires_ms > now ? (double)(expires_ms - now) : 0;
+    }
+    out->ttl_ms = out->expires > 0 ? (uint64_t)(ttl / (double)out->expires) : 0;
+    code = quern_iter_error(it, err);
+    quern_iter_free(it);
+    return code;
+}
+
+/* The store knows numbers of keys, where nothing is in memory and nothing expires. */
+static enum quern_code count_all(struct server *server, struct key_count *out,
+                                 struct quern_error *err)
+{
+    struct quern_stats stats;
+
+    *out = (struct key_count){0};
+    quern_stats(server->db, &stats);
+    if (stats.memdb_entries == 0 && stats.table_expiring == 0)
+        return quern_count(server->db, NULL, NULL, &out->keys, err);
+    return walk_all(server, out, err);
+}
+
+enum quern_code resp_count_keys(struct server *server, bool may_be_old, struct key_count *out,
                                 struct quern_error *err)
 {
     struct resp_shared *shared = server->resp;
@@ -210,30 +250,30 @@ enum quern_code resp_count_keys(struct server *server, bool may_be_old, uint64_t
     enum quern_code code;
 
     mutex_lock(&shared->mu);
-    if (shared->keys_took_us > COUNT_SHORT_US && COUNT_SHARE * shared->keys_took_us > age_max)
-        age_max = COUNT_SHARE * shared->keys_took_us;
-    known = shared->keys_at_us != 0 && began - shared->keys_at_us < age_max;
-    *out = shared->keys;
+    *out = shared->counted;
     mutex_unlock(&shared->mu);
+    if (out->took_us > COUNT_SHORT_US && COUNT_SHARE * out->took_us > age_max)
+        age_max = COUNT_SHARE * out->took_us;
+    known = out->at_us != 0 && began - out->at_us < age_max;
     if (known)
         return QUERN_OK;
-    code = quern_count(server->db, NULL, NULL, out, err);
+    code = count_all(server, out, err);
     if (code != QUERN_OK)
         return code;
+    out->at_us = now_us();
+    out->took_us = out->at_us - began;
     mutex_lock(&shared->mu);
-    shared->keys = *out;
-    shared->keys_at_us = now_us();
-    shared->keys_took_us = shared->keys_at_us - began;
+    shared->counted = *out;
     mutex_unlock(&shared->mu);
     return QUERN_OK;
 }
 
 enum quern_code cmd_dbsize(struct call *k)
 {
-    uint64_t n;
+    struct key_count n;
     enum quern_code code = resp_count_keys(k->server, false, &n, k->err);
 
-    return code != QUERN_OK ? code : call_int(k, (int64_t)n);
+    return code != QUERN_OK ? code : call_int(k, (int64_t)n.keys);
 }
 
 /* A key that lies between the first and the last: four bytes behind what both begin with are drawn. */

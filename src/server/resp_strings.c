@@ -1,4 +1,5 @@
-/* resp_strings.c - commands on values: the same bytes that HTTP reads and writes under the key. */
+/* resp_strings.c - commands on values: the same bytes that HTTP reads and writes under the key. Those
+ * that change a part of a value leave alone when it expires. */
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
@@ -13,8 +14,7 @@
 
 #define HAND_OVER_BYTES_MIN 65536u /* from here on a value is sent from where it was read to */
 
-/* The value that was read, as a reply. */
-static enum quern_code reply_found(struct call *k, enum quern_code code)
+enum quern_code reply_found(struct call *k, enum quern_code code)
 {
     if (code == QUERN_NOT_FOUND)
         return call_null(k);
@@ -104,127 +104,6 @@ enum quern_code cmd_mget(struct call *k)
     return QUERN_OK;
 }
 
-/* ------------------------------------------------------------------ SET and its kin -- */
-
-struct set_options {
-    bool if_absent, if_present, get;
-};
-
-static bool read_set_options(struct call *k, struct set_options *o)
-{
-    static const char *const expiry[] = {"EX", "PX", "EXAT", "PXAT", "KEEPTTL"};
-
-    *o = (struct set_options){false, false, false};
-    for (size_t i = 3; i < k->argc; i++) {
-        if (call_arg_is(k, i, "NX") && !o->if_present) {
-            o->if_absent = true;
-        } else if (call_arg_is(k, i, "XX") && !o->if_absent) {
-            o->if_present = true;
-        } else if (call_arg_is(k, i, "GET")) {
-            o->get = true;
-        } else {
-            for (unsigned e = 0; e < ARRAY_LEN(expiry); e++) {
-                if (call_arg_is(k, i, expiry[e])) {
-                    (void)call_error(k, "ERR expiry is not supported by this server yet");
-                    return false;
-                }
-            }
-            (void)call_syntax_error(k);
-            return false;
-        }
-    }
-    return true;
-}
-
-enum quern_code cmd_set(struct call *k)
-{
-    struct set_options o;
-    enum quern_code code;
-    bool there, may;
-
-    if (k->argc == 3) {
-        code = call_put(k, k->args[1], k->args[2]);
-        return code != QUERN_OK ? code : call_ok(k);
-    }
-    if (!read_set_options(k, &o))
-        return QUERN_OK;
-    code = call_get(k, k->args[1]);
-    if (code != QUERN_OK && code != QUERN_NOT_FOUND)
-        return code;
-    there = code == QUERN_OK;
-    may = !(o.if_absent && there) && !(o.if_present && !there);
-    if (o.get)
-        (void)reply_found(k, code);
-    else if (!may)
-        (void)call_null(k);
-    else
-        (void)call_ok(k);
-    return may ? call_put(k, k->args[1], k->args[2]) : QUERN_OK;
-}
-
-enum quern_code cmd_setnx(struct call *k)
-{
-    enum quern_code code = call_get(k, k->args[1]);
-
-    if (code == QUERN_OK)
-        return call_int(k, 0);
-    if (code != QUERN_NOT_FOUND)
-        return code;
-    (void)call_int(k, 1);
-    return call_put(k, k->args[1], k->args[2]);
-}
-
-enum quern_code cmd_getset(struct call *k)
-{
-    enum quern_code code = reply_found(k, call_get(k, k->args[1]));
-
-    return code != QUERN_OK ? code : call_put(k, k->args[1], k->args[2]);
-}
-
-enum quern_code cmd_getdel(struct call *k)
-{
-    enum quern_code found = call_get(k, k->args[1]), code = reply_found(k, found);
-
-    return found != QUERN_OK || code != QUERN_OK ? code : call_delete(k, k->args[1]);
-}
-
-static enum quern_code put_pairs(struct call *k)
-{
-    for (size_t i = 1; i + 1 < k->argc; i += 2) {
-        enum quern_code code = call_put(k, k->args[i], k->args[i + 1]);
-
-        if (code != QUERN_OK)
-            return code;
-    }
-    return QUERN_OK;
-}
-
-enum quern_code cmd_mset(struct call *k)
-{
-    enum quern_code code;
-
-    if (k->argc % 2 == 0)
-        return call_wrong_arity(k);
-    code = put_pairs(k);
-    return code != QUERN_OK ? code : call_ok(k);
-}
-
-enum quern_code cmd_msetnx(struct call *k)
-{
-    if (k->argc % 2 == 0)
-        return call_wrong_arity(k);
-    for (size_t i = 1; i < k->argc; i += 2) {
-        enum quern_code code = call_get(k, k->args[i]);
-
-        if (code == QUERN_OK)
-            return call_int(k, 0);
-        if (code != QUERN_NOT_FOUND)
-            return code;
-    }
-    (void)call_int(k, 1);
-    return put_pairs(k);
-}
-
 /* ------------------------------------------------------------------ parts of a value -- */
 
 static bool too_long(struct call *k, uint64_t bytes)
@@ -250,7 +129,7 @@ static enum quern_code put_patched(struct call *k, size_t at, struct quern_slice
     if (piece.len > 0)
         memcpy(whole.data + at, piece.data, piece.len);
     whole.len = len;
-    code = call_put(k, k->args[1], buf_slice(&whole));
+    code = call_put_until(k, k->args[1], buf_slice(&whole), k->value->expires_ms);
     return code != QUERN_OK ? code : call_int(k, (int64_t)len);
 }
 
@@ -327,7 +206,8 @@ static enum quern_code add(struct call *k, int64_t by)
     if (__builtin_add_overflow(v, by, &v))
         return call_error(k, "ERR increment or decrement would overflow");
     len = snprintf(text, sizeof(text), "%lld", (long long)v);
-    code = call_put(k, k->args[1], (struct quern_slice){text, (size_t)len});
+    code = call_put_until(k, k->args[1], (struct quern_slice){text, (size_t)len},
+                          k->value->expires_ms);
     return code != QUERN_OK ? code : call_int(k, v);
 }
 
@@ -359,10 +239,12 @@ enum quern_code cmd_decrby(struct call *k)
     return add(k, -by);
 }
 
+#define REAL_BYTES_MAX 5120u /* the largest long double has 4933 digits before the point */
+
 /* A number as strtold() reads it, all of it, without spaces; neither NaN nor too large. */
 static bool real_of(struct quern_slice s, long double *out)
 {
-    char text[256], *end;
+    char text[REAL_BYTES_MAX], *end;
 
     if (s.len == 0 || s.len >= sizeof(text))
         return false;
@@ -396,7 +278,7 @@ static size_t write_real(long double v, char *to, size_t room)
 enum quern_code cmd_incrbyfloat(struct call *k)
 {
     enum quern_code code = call_get(k, k->args[1]);
-    char text[5120]; /* the largest long double has 4933 digits before the point */
+    char text[REAL_BYTES_MAX];
     struct quern_slice written = {text, 0};
     long double v = 0, by;
 
@@ -409,5 +291,5 @@ enum quern_code cmd_incrbyfloat(struct call *k)
         return call_error(k, "ERR increment would produce NaN or Infinity");
     written.len = write_real(v, text, sizeof(text));
     resp_put_bulk(&k->out, written);
-    return call_put(k, k->args[1], written);
+    return call_put_until(k, k->args[1], written, k->value->expires_ms);
 }

@@ -8,6 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool always_blind(const struct call *k)
+{
+    (void)k;
+    return true;
+}
+
 /* name, arity, flags, first and last key, step, group, since, summary, where, blind, handler,
  * subcommands, parent */
 static const struct command client_subs[] = {
@@ -19,6 +25,9 @@ static const struct command client_subs[] = {
      "The number of the connection", HERE, 0, cmd_client_id, NULL, 0, "client"},
     {"info", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "6.2.0",
      "What is known of the connection", HERE, 0, cmd_client_info, NULL, 0, "client"},
+    {"kill", -3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "2.4.0", "End connections: by address, or by ID, ADDR, LADDR, USER, TYPE", HERE, 0,
+     cmd_client_kill, NULL, 0, "client"},
     {"list", -2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
      "2.4.0", "What is known of all connections", HERE, 0, cmd_client_list, NULL, 0, "client"},
     {"no-evict", 3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
@@ -26,6 +35,9 @@ static const struct command client_subs[] = {
      "client"},
     {"no-touch", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "7.2.0",
      "Accepted: nobody keeps when a key was read", HERE, 0, cmd_client_no_touch, NULL, 0, "client"},
+    {"pause", -3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "3.0.0", "Let commands wait: all, or writes; HTTP goes on", HERE, 0, cmd_client_pause, NULL, 0,
+     "client"},
     {"reply", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_ALONE, 0, 0, 0, GROUP_CONNECTION,
      "3.2.0", "Send replies, or not, or not the next", HERE, 0, cmd_client_reply, NULL, 0,
      "client"},
@@ -33,6 +45,10 @@ static const struct command client_subs[] = {
      "Name the client's library or its version", HERE, 0, cmd_client_setinfo, NULL, 0, "client"},
     {"setname", 3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "2.6.9",
      "Name the connection", HERE, 0, cmd_client_setname, NULL, 0, "client"},
+    {"tracking", -3, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "6.0.0",
+     "Accepted: nothing is ever invalidated", HERE, 0, cmd_client_tracking, NULL, 0, "client"},
+    {"unpause", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION,
+     "6.2.0", "Let commands go on", HERE, 0, cmd_client_unpause, NULL, 0, "client"},
 };
 
 static const struct command command_subs[] = {
@@ -58,8 +74,17 @@ static const struct command config_subs[] = {
     {"resetstat", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
      "2.0.0", "Begin to count anew", HERE, 0, cmd_config_resetstat, NULL, 0, "config"},
     {"set", -4, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.0.0",
-     "Nothing can be set while the server runs; what is so already is taken", HERE, 0,
+     "Set what can be: maxclients, up to --max-connections; what is so already is taken", HERE, 0,
      cmd_config_set, NULL, 0, "config"},
+};
+
+static const struct command function_subs[] = {
+    {"flush", -2, CMD_WRITE | CMD_NOSCRIPT, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "OK: there are none",
+     HERE, 0, cmd_function_flush, NULL, 0, "function"},
+    {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "List the subcommands",
+     HERE, 0, cmd_help, NULL, 0, "function"},
+    {"list", -2, CMD_NOSCRIPT, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "Empty", HERE, 0, cmd_empty_list,
+     NULL, 0, "function"},
 };
 
 static const struct command latency_subs[] = {
@@ -142,16 +167,29 @@ const struct command commands[] = {
     {"discard", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_TRANSACTIONS, "2.0.0", "Forget the transaction", HERE, 0, cmd_discard, NULL, 0,
      NULL},
+    {"dump", 2, CMD_READONLY, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "A value, with what proves it whole, for RESTORE", READ, 0, cmd_dump, NULL, 0, NULL},
     {"echo", 2, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_CONNECTION, "1.0.0",
      "Say it again", HERE, 0, cmd_echo, NULL, 0, NULL},
     {"exec", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_AT_ONCE, 0, 0, 0, GROUP_TRANSACTIONS,
      "1.2.0", "Carry out the transaction as one step", HERE, 0, cmd_exec, NULL, 0, NULL},
     {"exists", -2, CMD_READONLY | CMD_FAST, 1, -1, 1, GROUP_GENERIC, "1.0.0",
      "How many of the keys are there", READ, 0, cmd_exists, NULL, 0, NULL},
+    {"expire", -3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.0.0",
+     "Say in how many seconds a key expires", UPDATE, 0, cmd_expire, NULL, 0, NULL},
+    {"expireat", -3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.2.0",
+     "Say at which second since 1970 a key expires", UPDATE, 0, cmd_expireat, NULL, 0, NULL},
+    {"expiretime", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "7.0.0",
+     "At which second since 1970 a key expires; -1: never, -2: no key", READ, 0, cmd_expiretime,
+     NULL, 0, NULL},
+    {"function", -2, 0, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "There are no functions", HERE, 0, NULL,
+     function_subs, ARRAY_LEN(function_subs), NULL},
     {"get", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0", "The value of a key", READ,
      0, cmd_get, NULL, 0, NULL},
     {"getdel", 2, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_STRING, "6.2.0",
      "The value of a key, which is deleted", UPDATE, 0, cmd_getdel, NULL, 0, NULL},
+    {"getex", -2, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_STRING, "6.2.0",
+     "The value of a key, and say when it expires", UPDATE, 0, cmd_getex, NULL, 0, NULL},
     {"getrange", 4, CMD_READONLY, 1, 1, 1, GROUP_STRING, "2.4.0", "A part of a value", READ, 0,
      cmd_getrange, NULL, 0, NULL},
     {"getset", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0",
@@ -173,14 +211,19 @@ const struct command commands[] = {
      "When a write was last made durable", HERE, 0, cmd_lastsave, NULL, 0, NULL},
     {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "Nothing is measured yet", HERE, 0, NULL,
      latency_subs, ARRAY_LEN(latency_subs), NULL},
+    {"lcs", -3, CMD_READONLY, 1, 2, 1, GROUP_STRING, "7.0.0",
+     "The longest letters that two values have in common", READ, 0, cmd_lcs, NULL, 0, NULL},
     {"memory", -2, 0, 0, 0, 0, GROUP_SERVER, "4.0.0", "What keys take", HERE, 0, NULL, memory_subs,
      ARRAY_LEN(memory_subs), NULL},
     {"mget", -2, CMD_READONLY | CMD_FAST, 1, -1, 1, GROUP_STRING, "1.0.0", "The values of keys",
      READ, 0, cmd_mget, NULL, 0, NULL},
     {"module", -2, 0, 0, 0, 0, GROUP_SERVER, "4.0.0", "There are no modules", HERE, 0, NULL,
      module_subs, ARRAY_LEN(module_subs), NULL},
+    {"monitor", 1, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_ALONE, 0, 0, 0,
+     GROUP_SERVER, "1.0.0", "Tell every command that is carried out, as it comes", HERE, 0,
+     cmd_monitor, NULL, 0, NULL},
     {"mset", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
-     "Set keys to values, all at once", UPDATE, BLIND_ALWAYS, cmd_mset, NULL, 0, NULL},
+     "Set keys to values, all at once", UPDATE, always_blind, cmd_mset, NULL, 0, NULL},
     {"msetnx", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
      "Set keys to values if none of them is there", UPDATE, 0, cmd_msetnx, NULL, 0, NULL},
     {"multi", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_ALLOW_BUSY | CMD_AT_ONCE,
@@ -188,8 +231,30 @@ const struct command commands[] = {
      NULL},
     {"object", -2, 0, 0, 0, 0, GROUP_GENERIC, "2.2.3", "How a value is kept", HERE, 0, NULL,
      object_subs, ARRAY_LEN(object_subs), NULL},
+    {"persist", 2, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.2.0", "Let a key never expire",
+     UPDATE, 0, cmd_persist, NULL, 0, NULL},
+    {"pexpire", -3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "Say in how many milliseconds a key expires", UPDATE, 0, cmd_pexpire, NULL, 0, NULL},
+    {"pexpireat", -3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "Say at which millisecond since 1970 a key expires", UPDATE, 0, cmd_pexpireat, NULL, 0, NULL},
+    {"pexpiretime", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "7.0.0",
+     "At which millisecond since 1970 a key expires; -1: never, -2: no key", READ, 0,
+     cmd_pexpiretime, NULL, 0, NULL},
     {"ping", -1, CMD_FAST, 0, 0, 0, GROUP_CONNECTION, "1.0.0", "Is somebody there?", HERE, 0,
      cmd_ping, NULL, 0, NULL},
+    {"psetex", 4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "2.6.0",
+     "Set a key to a value that expires in so many milliseconds", UPDATE, always_blind, cmd_psetex,
+     NULL, 0, NULL},
+    {"pttl", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "Milliseconds until a key expires; -1: never, -2: no key", READ, 0, cmd_pttl, NULL, 0, NULL},
+    {"quern.count", 3, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "7.0.0",
+     "How many keys there are from start on and before end", HERE, 0, cmd_quern_count, NULL, 0,
+     NULL},
+    {"quern.range", -3, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "7.0.0",
+     "Keys from start on and before end, with their values, in order", HERE, 0, cmd_quern_range,
+     NULL, 0, NULL},
+    {"quern.stats", 1, CMD_READONLY, 0, 0, 0, GROUP_SERVER, "7.0.0",
+     "What GET /stats tells of the store, as JSON", HERE, 0, cmd_quern_stats, NULL, 0, NULL},
     {"quit", -1,
      CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_CONNECTION, "1.0.0", "End the connection", HERE, 0, cmd_quit, NULL, 0, NULL},
@@ -203,6 +268,9 @@ const struct command commands[] = {
      CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_CONNECTION, "6.2.0", "Make the connection as new", HERE, 0, cmd_reset, NULL, 0,
      NULL},
+    {"restore", -4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_GENERIC, "2.6.0",
+     "Set a key to what DUMP told, here or in Redis; strings only", UPDATE, restore_is_blind,
+     cmd_restore, NULL, 0, NULL},
     {"role", 1, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "2.8.12",
      "What the server is among others", HERE, 0, cmd_role, NULL, 0, NULL},
     {"save", 1, CMD_ADMIN | CMD_NOSCRIPT | CMD_NO_MULTI, 0, 0, 0, GROUP_SERVER, "1.0.0",
@@ -212,7 +280,10 @@ const struct command commands[] = {
     {"select", 2, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_CONNECTION, "1.0.0",
      "Choose the database; there is number 0", HERE, 0, cmd_select, NULL, 0, NULL},
     {"set", -3, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "1.0.0", "Set a key to a value",
-     UPDATE, 3, cmd_set, NULL, 0, NULL},
+     UPDATE, set_is_blind, cmd_set, NULL, 0, NULL},
+    {"setex", 4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "2.0.0",
+     "Set a key to a value that expires in so many seconds", UPDATE, always_blind, cmd_setex, NULL,
+     0, NULL},
     {"setnx", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0",
      "Set a key to a value if it is not there", UPDATE, 0, cmd_setnx, NULL, 0, NULL},
     {"setrange", 4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "2.2.0",
@@ -231,6 +302,8 @@ const struct command commands[] = {
      "The server's clock: seconds, microseconds", HERE, 0, cmd_time, NULL, 0, NULL},
     {"touch", -2, CMD_READONLY | CMD_FAST, 1, -1, 1, GROUP_GENERIC, "3.2.1",
      "How many of the keys are there", READ, 0, cmd_exists, NULL, 0, NULL},
+    {"ttl", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.0.0",
+     "Seconds until a key expires; -1: never, -2: no key", READ, 0, cmd_ttl, NULL, 0, NULL},
     {"type", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.0.0", "string, or none", READ,
      0, cmd_type, NULL, 0, NULL},
     {"unlink", -2, CMD_WRITE | CMD_FAST, 1, -1, 1, GROUP_GENERIC, "4.0.0", "Delete keys", UPDATE, 0,
@@ -245,6 +318,43 @@ const struct command commands[] = {
 };
 
 const unsigned command_count = ARRAY_LEN(commands);
+
+unsigned command_numbers(void)
+{
+    unsigned n = command_count;
+
+    for (unsigned i = 0; i < command_count; i++)
+        n += commands[i].sub_count;
+    return n;
+}
+
+unsigned command_number(const struct command *command)
+{
+    unsigned n = command_count;
+
+    if (command->parent == NULL)
+        return (unsigned)(command - commands);
+    for (unsigned i = 0; i < command_count; i++) {
+        if (strcmp(commands[i].name, command->parent) == 0)
+            return n + (unsigned)(command - commands[i].subs);
+        n += commands[i].sub_count;
+    }
+    return 0;
+}
+
+const struct command *command_numbered(unsigned number)
+{
+    const struct command *parent = commands;
+
+    if (number < command_count)
+        return &commands[number];
+    number -= command_count;
+    while (number >= parent->sub_count) {
+        number -= parent->sub_count;
+        parent++;
+    }
+    return &parent->subs[number];
+}
 
 /* Compares a name as a client wrote it with one of the table. */
 static int compare(struct quern_slice name, const char *with)
@@ -307,8 +417,8 @@ const char *command_full_name(const struct command *command, char to[COMMAND_NAM
 
 const char *command_group_name(enum group group)
 {
-    static const char *const names[] = {"string", "generic", "connection", "server",
-                                        "transactions"};
+    static const char *const names[] = {"string", "generic",      "connection",
+                                        "server", "transactions", "scripting"};
 
     return names[group];
 }

@@ -45,7 +45,7 @@ void resp_call_free(struct resp_call *call)
 
 static struct write_op *begin_op(struct conn *c, size_t bytes, bool sync)
 {
-    struct write_op *op = write_begin(c, (struct manner){0}, bytes, sync);
+    struct write_op *op = write_begin(c, (struct manner){.asked = c->resp->asked}, bytes, sync);
 
     if (op == NULL)
         return NULL;
@@ -134,13 +134,6 @@ static void run_blind(struct call *k, struct write_op *op)
         write_submit(op);
 }
 
-static bool is_blind(const struct call *k)
-{
-    int args = k->command->blind_args;
-
-    return args == BLIND_ALWAYS || (args > 0 && (size_t)args == k->argc);
-}
-
 void resp_begin_write(struct call *k)
 {
     struct conn *c = k->conn;
@@ -153,7 +146,7 @@ void resp_begin_write(struct call *k)
     }
     if (op->finished)
         return;
-    if (is_blind(k)) {
+    if (k->command->blind != NULL && k->command->blind(k)) {
         run_blind(k, op);
         return;
     }
@@ -206,6 +199,8 @@ bool resp_begin_save(struct call *k, bool silent)
     if (op->finished)
         return true;
     op->call->silent |= silent;
+    if (silent)
+        op->manner.asked.kind = KIND_NONE; /* the request has its reply */
     out.to = &op->call->reply;
     resp_put_simple(&out, "OK");
     if (out.failed)
@@ -223,6 +218,7 @@ void resp_completed(struct write_op *op)
     size_t mark = c->out.len;
     struct resp_out out = {&c->out, c->resp->proto, false};
 
+    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
     if (rc != NULL && op->completion.code == QUERN_OK) {
         count(&n->sets, rc->puts);
         count(&n->set_bytes, rc->put_bytes);
@@ -238,6 +234,8 @@ void resp_completed(struct write_op *op)
             transaction_reply(c, rc, &out);
         else
             resp_put_raw(&out, rc->reply.data, rc->reply.len);
+        resp_count(c, &op->manner.asked, mark,
+                   op->completion.code != QUERN_OK ? OUTCOME_FAILED : OUTCOME_OK);
         if (out.failed)
             conn_cut(c);
         else if (rc != NULL && rc->silent)

@@ -36,6 +36,10 @@ static inline bool has_body(const struct conn *c)
 
 /* serve.c: the paths that there are, as JSON, each with its methods. */
 MUST_USE enum quern_code routes_text(struct buf *out, struct quern_error *err);
+/* Routes are numbered from 0; `route_name`: "GET /v1/kv/{key}", or "other" for the number behind the
+ * last, which stands for requests without a route. serve.c. */
+unsigned route_count(void);
+void route_name(unsigned number, char *to, size_t room);
 
 /* kv.c */
 void kv_check(struct conn *c);
@@ -85,6 +89,10 @@ void about_health(struct conn *c, struct manner manner, struct quern_slice body)
 void about_life(struct conn *c, struct manner manner, struct quern_slice body);
 void about_version(struct conn *c, struct manner manner, struct quern_slice body);
 void about_api(struct conn *c, struct manner manner, struct quern_slice body);
+void about_tls(struct conn *c, struct manner manner, struct quern_slice body);
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* metrics.c */
+void metrics_get(struct conn *c, struct manner manner, struct quern_slice body);
 
 #endif

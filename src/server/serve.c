@@ -7,6 +7,7 @@
  *     /v1/export  /v1/import       export.c import.c
  *     /v1/snapshots  /v1/admin     snapshot.c admin.c
  *     /  /healthz  /stats          about.c
+ *     /metrics                     metrics.c
  *     GET     /shutdown            also POST, never HEAD
  *
  * Before a body is read: is the host ours, is there such a route, with this method, may this page
@@ -172,6 +173,7 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
+    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
     if (op->answer != NULL) {
         op->answer(op);
         return;
@@ -332,6 +334,7 @@ static const struct route routes[] = {
     {"/v1/admin/clients", HTTP_GET | HTTP_HEAD, READS, 0, admin_clients, NULL, 0},
     {"/v1/admin/limits", HTTP_GET | HTTP_HEAD, READS, 0, admin_limits, NULL, 0},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/v1/admin/tls", HTTP_GET | HTTP_HEAD, READS, 0, about_tls, NULL, 0},
     {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, 0},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
      about_check_health, 0},
@@ -340,9 +343,16 @@ static const struct route routes[] = {
     {"/livez", HTTP_GET | HTTP_HEAD, READS, 0, about_life, NULL, ROUTE_ANY_TIME},
     {"/version", HTTP_GET | HTTP_HEAD, READS, 0, about_version, NULL, 0},
     {"/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/metrics", HTTP_GET | HTTP_HEAD, READS, 0, metrics_get, NULL, 0},
     {"/shutdown", HTTP_GET | HTTP_POST, "Allow: GET, POST, OPTIONS\r\n", 0, shut_down, NULL,
      ROUTE_ANY_TIME | ROUTE_NEEDS_ASKING},
 };
+
+/* What stands for the rest of a path. */
+static const char *below(const struct route *route)
+{
+    return (route->traits & ROUTE_BELOW) == 0 ? "" : route->check == kv_check ? "{key}" : "{id}";
+}
 
 /* `"/v1/keys":["GET","HEAD"]` for each path; routes of one path stand together. */
 enum quern_code routes_text(struct buf *out, struct quern_error *err)
@@ -351,11 +361,10 @@ enum quern_code routes_text(struct buf *out, struct quern_error *err)
         const struct route *r = &routes[i];
         bool same = i > 0 && strcmp(routes[i - 1].path, r->path) == 0;
         bool goes_on = i + 1 < ARRAY_LEN(routes) && strcmp(routes[i + 1].path, r->path) == 0;
-        const char *below = (r->traits & ROUTE_BELOW) != 0 ? "{...}" : "";
         char text[160];
         int n = same ? 0
                      : snprintf(text, sizeof(text), "%s\n    \"%s%s\": [", i > 0 ? "," : "",
-                                r->path, below);
+                                r->path, below(r));
 
         for (unsigned bit = HTTP_GET, any = same; bit <= HTTP_PATCH; bit <<= 1) {
             if ((r->methods & bit) == 0)
@@ -368,6 +377,30 @@ enum quern_code routes_text(struct buf *out, struct quern_error *err)
             return err->code;
     }
     return QUERN_OK;
+}
+
+unsigned route_count(void)
+{
+    return ARRAY_LEN(routes);
+}
+
+void route_name(unsigned number, char *to, size_t room)
+{
+    const struct route *route = &routes[number];
+
+    if (number >= ARRAY_LEN(routes))
+        (void)snprintf(to, room, "other");
+    else
+        (void)snprintf(to, room, "%s %s%s",
+                       http_method_name(route->methods & HTTP_GET ? HTTP_GET : route->methods),
+                       route->path, below(route));
+}
+
+unsigned serve_kind(const struct conn *c)
+{
+    if (c->route == NULL || (c->route->methods & c->request.method) == 0)
+        return measure_kind_of_no_route();
+    return (unsigned)(c->route - routes);
 }
 
 static bool is_at(const struct route *route, struct quern_slice path)
@@ -400,6 +433,7 @@ void serve_begin(struct conn *c)
     const struct http_request *r = &c->request;
     struct quern_slice path = http_bytes(base, r->path);
     bool safe, needs_asking;
+    enum site site;
     struct http_bad bad;
 
     c->route = route_of(path, r->method);
@@ -429,7 +463,8 @@ void serve_begin(struct conn *c)
     }
     needs_asking = (c->route->traits & ROUTE_NEEDS_ASKING) != 0;
     safe = (r->method & (HTTP_GET | HTTP_HEAD)) != 0 && !needs_asking;
-    if (!safe && (hosts_foreign(r, base) || (needs_asking && hosts_prefetch(r)))) {
+    site = safe ? SITE_OURS : hosts_site(&server->hosts, r, base);
+    if (site == SITE_FOREIGN || (needs_asking && (site != SITE_OURS || hosts_prefetch(r)))) {
         refuse(c, 403, "cross_site", "not for a page of another site");
         return;
     }
@@ -461,15 +496,34 @@ bool serve_may_join(const struct conn *c)
            c->request.method == HTTP_POST && !last->waits_at_gate && !last->alone;
 }
 
+/* What a browser asks before a page of another origin may send such a request: it sends that only
+ * if this page's origin is listed and method and fields are among those named here. */
+static void reply_options(struct conn *c, struct manner manner)
+{
+    const char *allow =
+        c->route != NULL ? c->route->allow : "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n";
+    char extra[512];
+
+    if (manner.reader == NULL || !http_has(&c->request, HTTP_ACCESS_CONTROL_REQUEST_METHOD)) {
+        reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0}, allow);
+        return;
+    }
+    (void)snprintf(extra, sizeof(extra),
+                   "%sAccess-Control-Allow-Methods%s"
+                   "Access-Control-Allow-Headers: Accept, Authorization, Content-Type, If-Match, "
+                   "If-None-Match, If-Range, Range, Quern-TTL, Quern-Expires-At, X-Request-Id\r\n"
+                   "Access-Control-Max-Age: 600\r\n",
+                   allow, strchr(allow, ':'));
+    reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0}, extra);
+}
+
 bool serve_request(struct conn *c, struct quern_slice body)
 {
     struct manner manner = manner_of(c);
 
     if (c->refusal.bad.status == 0) {
         if (c->request.method == HTTP_OPTIONS)
-            reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0},
-                       c->route != NULL ? c->route->allow
-                                        : "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n");
+            reply_options(c, manner);
         else
             c->route->carry_out(c, manner, body);
         if (c->refusal.bad.status != 0 && c->ops != NULL)
@@ -489,7 +543,8 @@ static bool answer_resp(struct conn *c)
     struct quern_error err;
     int len;
 
-    if (c->request.saw_line || conn_arrived(c) == 0 || *conn_request_bytes(c) != '*')
+    if (c->request.saw_line || conn_arrived(c) == 0 ||
+        (*conn_request_bytes(c) != '*' && *conn_request_bytes(c) != '+'))
         return false;
     if (server->resp_port != 0)
         (void)snprintf(where, sizeof(where), "; RESP is at :%u", server->resp_port);

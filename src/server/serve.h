@@ -17,6 +17,9 @@ bool serve_may_join(const struct conn *c);
  * then. */
 bool serve_request(struct conn *c, struct quern_slice body);
 
+/* Which of the kinds of measure.h the request at hand is. */
+unsigned serve_kind(const struct conn *c);
+
 void serve_refusal(struct conn *c); /* answer `refusal`, and let the connection end */
 void serve_completed(
     struct write_op *op); /* answer a write that has finished, unless nobody listens */

@@ -25,6 +25,7 @@
 struct loop;
 struct resp_shared;
 struct workers;
+struct tls_keys;
 
 /* What a connection speaks; it follows from the port it came to. */
 enum door {
@@ -62,18 +63,20 @@ struct server {
     struct loop **loops;
     unsigned loop_count;
     struct resp_shared *resp;      /* locks itself */
+    struct tls_keys *tls;          /* locks itself; NULL: all is in the clear */
     uint16_t http_port, resp_port; /* the first of each; 0: none */
     const char *name;              /* "quern/0.1.0" */
     char etag_begins[19];          /* "\"00f1e2d3c4b5a697-": with the store's number */
     char run[18];                  /* "18b2f3c1a0d4e5f6-": of this start, for request ids */
     uint64_t started_ms;
 
-    _Atomic uint32_t connections; /* open now */
-    _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
-    _Atomic uint64_t writes;      /* handed to the store, not completed */
-    _Atomic uint64_t work;        /* with a worker or on its way back: work.h */
-    _Atomic uint32_t outflows;    /* long replies under way */
-    _Atomic bool draining;        /* set once: no new request is begun */
+    _Atomic uint32_t connections;     /* open now */
+    _Atomic uint32_t connections_max; /* that of the options, or less: CONFIG SET maxclients */
+    _Atomic uint32_t watchers; /* of them, those that only wait for the words of a shutdown */
+    _Atomic uint64_t writes;   /* handed to the store, not completed */
+    _Atomic uint64_t work;     /* with a worker or on its way back: work.h */
+    _Atomic uint32_t outflows; /* long replies under way */
+    _Atomic bool draining;     /* set once: no new request is begun */
     struct counters counters;
 };
 

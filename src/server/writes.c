@@ -1,15 +1,15 @@
 /* writes.c - the way of a write through the server; no loop ever waits for it.
  *
- *     set      batch -> quern_write_async() -> ... -> completed() on a thread of the store's
- *                                                  -> letter to the loop -> finished
+ *     set      batch -> the loop's hand -> quern_hand_over() at the end of the turn -> ...
+ *                    -> completed() on a thread of the store's -> letter to the loop -> finished
  *     delete   gate: another delete of this key under way? wait for its turn, as a letter
  *              quern_get(): not there -> finished, NOT_FOUND
  *              there -> as a set; the gate opens for the next when it has finished
  *
  *     /v1      verb.c looks what is there, and at that again when somebody was faster
  *
- * When the store completes a write before quern_write_async() returns, on the loop's own thread, no
- * letter is needed: the op is marked, and its connection has its turn before the loop sleeps. */
+ * When the store completes a write inside quern_hand_over(), on the loop's own thread, no letter is
+ * needed: the op is marked, and its connection has its turn before the loop sleeps. */
 #include "server/writes.h"
 
 #include "server/pool.h"
@@ -61,13 +61,17 @@ static void completed(void *arg, struct quern_completion *completion)
         finish(op);
         return;
     }
-    loop_post(loop, &op->letter);
+    if (completion->more) /* `op` may be gone as soon as it is posted, and the last one wakes */
+        loop_post_quietly(loop, &op->letter);
+    else
+        loop_post(loop, &op->letter);
 }
 
 void write_submit(struct write_op *op)
 {
-    struct quern_write_opts opts = {.sync = op->synced};
-    struct quern *db = op->conn->loop->server->db;
+    struct loop *loop = op->conn->loop;
+    struct quern_write_opts opts = {.sync = op->synced, .hand = &loop->hand};
+    struct quern *db = loop->server->db;
     struct quern_completion *completion = &op->completion;
     struct quern_error err;
 
@@ -78,6 +82,8 @@ void write_submit(struct write_op *op)
              : quern_write_async(db, op->batch, &opts, completion, &err)) != QUERN_OK) {
         completion->error = err;
         write_finish(op, err.code);
+    } else {
+        op->conn->handed = true;
     }
 }
 
@@ -137,6 +143,7 @@ static void open_granted(struct letter *letter)
     struct write_op *op = (struct write_op *)letter;
 
     op->waits_at_gate = false;
+    measure_resume(&op->conn->loop->measure, &op->manner.asked, WAITED_GATE);
     pass_gate(op, buf_slice(&op->key));
 }
 

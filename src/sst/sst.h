@@ -110,6 +110,7 @@ struct sst_lookup {
     quern_seq seq; /* versions above it are not seen */
     bool last;     /* no table is asked after this one, so the key is most likely here: a filter
                     * that is not loaded yet is not read, unless such a read was in vain before */
+    bool cached;   /* nothing is read from disk: BUSY where that would be needed */
 
     bool found;         /* out: `entry` holds the newest version <= seq, a tombstone perhaps */
     struct entry entry; /* out: borrows from the cache until rcu_leave(), or from `owned` */
@@ -117,7 +118,7 @@ struct sst_lookup {
                          * alloc_free(); else NULL */
 };
 
-/* Errors: CORRUPT (names table, offset and reason), IO, NO_MEMORY. */
+/* Errors: CORRUPT (names table, offset and reason), IO, NO_MEMORY; BUSY (only with l->cached). */
 MUST_USE enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error *err);
 
 /* Touch what a search for this key will need, without waiting for it: in a get the filter's line;

@@ -49,7 +49,7 @@ enum quern_code table_settle(struct sst *t, const struct index *x, uint32_t b,
             break;
         alloc_free(held->owned);
         held->owned = NULL;
-        if (table_block(t, x, ++b, held, err))
+        if (table_block(t, x, ++b, l->cached, held, err))
             return err->code;
         block_view(&block, held->bytes);
         i = block_search(&block, l->key, l->seq);
@@ -122,13 +122,13 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
     if (table_asks_filter(t, l->last)) {
         struct filter view;
 
-        if (table_filter(t, &filter, err))
+        if (table_filter(t, l->cached, &filter, err))
             return table_error(t, err);
         view = frame_filter(filter);
         if (!filter_may_hold(&view, l->hash))
             return QUERN_OK;
     }
-    if (table_index(t, &index, err))
+    if (table_index(t, l->cached, &index, err))
         return table_error(t, err);
     x = frame_index(index);
     b = index_search(x, l->key);
@@ -140,7 +140,7 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
         cache_count_hits(t->cache, 1);
         frame_touch(held.frame, CHANCES_BLOCK);
         held.bytes = frame_block(held.frame);
-    } else if (table_load_block(t, x, b, &held, err)) {
+    } else if (l->cached ? table_not_cached(err) : table_load_block(t, x, b, &held, err)) {
         return table_error(t, err);
     }
     block_view(&block, held.bytes);
@@ -164,13 +164,13 @@ enum quern_code sst_rank(struct sst *t, struct quern_slice key, uint64_t *rank,
     uint32_t b;
 
     rcu_enter();
-    code = table_index(t, &index, err);
+    code = table_index(t, false, &index, err);
     if (code == QUERN_OK) {
         x = frame_index(index);
         b = index_search(x, key);
         *rank = x->before[b];
         if (b < x->count) {
-            code = table_block(t, x, b, &held, err);
+            code = table_block(t, x, b, false, &held, err);
             if (code == QUERN_OK) {
                 struct block block;
 
@@ -230,7 +230,7 @@ static void stage_filter(struct steps *s, struct sst_lookup **lookups, size_t n)
         if (table_asks_filter(l->table, l->last)) {
             struct filter filter;
 
-            if (UNLIKELY(table_filter(l->table, &f, &s->errs[k]))) {
+            if (UNLIKELY(table_filter(l->table, l->cached, &f, &s->errs[k]))) {
                 step_failed(s, k);
                 continue;
             }
@@ -259,7 +259,7 @@ static uint32_t stage_index(struct steps *s)
 
         if (p->filter_line != NULL && !filter_line_may_hold(p->filter_line, p->probes, p->l->hash))
             continue;
-        if (UNLIKELY(table_index(p->l->table, &f, &s->errs[k]))) {
+        if (UNLIKELY(table_index(p->l->table, p->l->cached, &f, &s->errs[k]))) {
             step_failed(s, k);
             continue;
         }
@@ -338,7 +338,7 @@ static void read_missing(struct steps *s, uint8_t *missing, size_t n)
         struct step *p = &s->step[missing[j]];
         struct quern_error *err = &s->errs[missing[j]];
         struct held_block held = {0};
-        enum quern_code code = table_block(p->l->table, p->x, p->at, &held, err);
+        enum quern_code code = table_block(p->l->table, p->x, p->at, p->l->cached, &held, err);
 
         if (code == QUERN_OK) {
             block_view(&p->block, held.bytes);

@@ -120,7 +120,7 @@ static enum quern_code hold_cached(struct sst_iter *s, uint32_t b, struct quern_
     expected = slot_get(table_slot(s->t, b));
     if (LIKELY(expected != NULL))
         frame_prefetch_columns(expected);
-    code = table_block(s->t, s->x, b, &held, err);
+    code = table_block(s->t, s->x, b, false, &held, err);
     if (code == QUERN_OK && held.frame != NULL)
         frame_pin(held.frame);
     rcu_leave();
@@ -397,7 +397,7 @@ enum quern_code sst_iter(struct sst *t, enum sst_walk walk, struct iter **out,
     if (s == NULL)
         return err_memory(err, "a cursor");
     rcu_enter();
-    code = table_index(t, &s->index, err);
+    code = table_index(t, false, &s->index, err);
     if (code == QUERN_OK)
         frame_pin(s->index);
     rcu_leave();

@@ -107,6 +107,11 @@ enum quern_code table_error(const struct sst *t, struct quern_error *err)
     return err_in(err, "table %06" PRIu64, t->meta.table_no);
 }
 
+enum quern_code table_not_cached(struct quern_error *err)
+{
+    return err_set(err, QUERN_BUSY, "what is asked for is not in the cache");
+}
+
 enum quern_code sst_open(struct os_dir *dir, const struct table_meta *meta, struct sst_cache *cache,
                          struct sst **out, struct quern_error *err)
 {

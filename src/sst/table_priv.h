@@ -86,12 +86,16 @@ static inline const struct index *frame_index(struct frame *f)
     return (const struct index *)(const void *)frame_lines(f);
 }
 
-MUST_USE static inline enum quern_code table_index(struct sst *t, struct frame **out,
+/* What is asked for is not in memory, and whoever asks does not wait for the disk. */
+enum quern_code table_not_cached(struct quern_error *err);
+
+/* `cached`, here and below: what is not in memory is not loaded, but BUSY. */
+MUST_USE static inline enum quern_code table_index(struct sst *t, bool cached, struct frame **out,
                                                    struct quern_error *err)
 {
     *out = slot_get(&t->index);
     if (UNLIKELY(*out == NULL))
-        return table_load_index(t, out, err);
+        return cached ? table_not_cached(err) : table_load_index(t, out, err);
     frame_touch(*out, CHANCES_LINES);
     return QUERN_OK;
 }
@@ -127,12 +131,12 @@ static inline void table_want_filter(struct sst *t)
 }
 
 /* Only where table_has_filter(). */
-MUST_USE static inline enum quern_code table_filter(struct sst *t, struct frame **out,
+MUST_USE static inline enum quern_code table_filter(struct sst *t, bool cached, struct frame **out,
                                                     struct quern_error *err)
 {
     *out = slot_get(&t->filter);
     if (UNLIKELY(*out == NULL))
-        return table_load_filter(t, out, err);
+        return cached ? table_not_cached(err) : table_load_filter(t, out, err);
     frame_touch(*out, CHANCES_LINES);
     return QUERN_OK;
 }
@@ -153,12 +157,13 @@ static inline void frame_prefetch_columns(const struct frame *f)
 }
 
 MUST_USE static inline enum quern_code table_block(struct sst *t, const struct index *x, uint32_t b,
-                                                   struct held_block *out, struct quern_error *err)
+                                                   bool cached, struct held_block *out,
+                                                   struct quern_error *err)
 {
     struct frame *f = slot_get(table_slot(t, b));
 
     if (UNLIKELY(f == NULL))
-        return table_load_block(t, x, b, out, err);
+        return cached ? table_not_cached(err) : table_load_block(t, x, b, out, err);
     frame_touch(f, CHANCES_BLOCK);
     *out = (struct held_block){frame_block(f), f, NULL};
     return QUERN_OK;

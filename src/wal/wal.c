@@ -350,6 +350,15 @@ enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_
     return sync && !direct ? sync_all(w, err) : QUERN_OK;
 }
 
+bool wal_has_room(const struct wal *w, size_t n, uint64_t bytes)
+{
+    const struct segment *s = &w->cur;
+
+    return s->map != NULL &&
+           record_start(s->end) + record_bytes(n * WAL_BATCH_HEAD_BYTES + bytes) <=
+               segment_prepared(s);
+}
+
 enum quern_code wal_sync(struct wal *w, struct quern_error *err)
 {
     if (is_poisoned(w))

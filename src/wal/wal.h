@@ -65,6 +65,9 @@ MUST_USE enum quern_code wal_open(struct os_dir *dir, const struct wal_config *c
 MUST_USE enum quern_code wal_append(struct wal *w, const struct batch_ref *batches, size_t n,
                                     quern_seq first_seq, bool sync, struct quern_error *err);
 
+/* Would an append of `n` batches with so many bytes, without a sync, only copy memory? The writer. */
+bool wal_has_room(const struct wal *w, size_t n, uint64_t bytes);
+
 /* Make all appended so far durable.
  * Errors: UNKNOWN (poisoned now), READ_ONLY (poisoned earlier). */
 MUST_USE enum quern_code wal_sync(struct wal *w, struct quern_error *err);

@@ -35,7 +35,7 @@ class Server:
             env=None if env is None else {**os.environ, **env})
         self.port = self._wait_ready(wait)
         self.url = f"http://127.0.0.1:{self.port}"
-        found = re.search(r"listening: redis://\S+:(\d+)", self.stdout())
+        found = re.search(r"listening: rediss?://\S+:(\d+)", self.stdout())
         self.resp_port = int(found.group(1)) if found else 0
 
     def _wait_ready(self, limit):
@@ -43,7 +43,7 @@ class Server:
         while time.monotonic() < end:
             text = self.stdout()
             if "\nready" in text:
-                return int(re.search(r"listening: http://\S+:(\d+)", text).group(1))
+                return int(re.search(r"listening: https?://\S+:(\d+)", text).group(1))
             if self.process.poll() is not None:
                 return 0
             time.sleep(0.01)
@@ -98,11 +98,11 @@ class Server:
         if self.own_dir:
             shutil.rmtree(self.own_dir, ignore_errors=True)
 
-    def connect(self, timeout=30):
-        return Wire(self.port, timeout)
+    def connect(self, timeout=30, tls=None):
+        return Wire(self.port, timeout, tls)
 
-    def resp(self, timeout=30):
-        return Resp(self.resp_port, timeout)
+    def resp(self, timeout=30, tls=None):
+        return Resp(self.resp_port, timeout, tls)
 
 
 class Reply:
@@ -116,9 +116,13 @@ class Reply:
 class Wire:
     """One connection: bytes out as they are given, replies in as they are framed."""
 
-    def __init__(self, port, timeout=30):
+    def __init__(self, port, timeout=30, tls=None):
+        """`tls`: an ssl.SSLContext to speak TLS by, or a function that wraps the socket."""
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls(self.socket) if callable(tls) else tls.wrap_socket(
+                self.socket, server_hostname="localhost", suppress_ragged_eofs=False)
         self.buffer = b""
 
     def __enter__(self):

@@ -43,8 +43,6 @@ def strings_answer_as_in_redis():
             ("SET a 9 XX", "OK"), ("SET a 10 GET", b"9"), ("SET new 1 GET", None), ("GET new", b"1"),
             ("SET a 11 NX GET", b"10"), ("GET a", b"10"), ("SET x 1 XX GET", None), ("GET x", None),
             ("SET a 1 NX XX", SYNTAX), ("SET a 1 FOO", SYNTAX),
-            ("SET a 1 EX 10", Refused("ERR expiry is not supported by this server yet")),
-            ("SET a 1 KEEPTTL", Refused("ERR expiry is not supported by this server yet")),
             ("GET a", b"10"), ("SETNX a 5", 0), ("SETNX d 5", 1), ("GETSET d 6", b"5"), ("GETSET e 1", None),
             ("GETDEL e", b"1"), ("GETDEL e", None), ("MSET m1 1 m2 2", "OK"),
             ("MGET m1 none m2 m1", [b"1", None, b"2", b"1"]), ("MSET m1", arity("mset")),
@@ -374,6 +372,87 @@ def scan_tells_every_key_once_in_order_and_knows_its_cursors():
 
 
 @test
+def many_scans_at_once_go_each_its_way():
+    with Server("--durability", "os") as s, s.resp() as r:
+        names = [f"k{i:03}".encode() for i in range(200)]
+        r.call("MSET", *[part for name in names for part in (name, "v")])
+        scans = [[b"0", []] for _ in range(400)]
+        first = True
+        while first or any(cursor != b"0" for cursor, _ in scans):
+            going = [scan for scan in scans if first or scan[0] != b"0"]
+            r.send(b"".join(command("SCAN", scan[0], "COUNT", 50) for scan in going))
+            for scan in going:
+                scan[0], some = r.answer()
+                scan[1] += some
+            first = False
+        for _, found in scans:
+            equal(found, names)
+
+
+@test
+def the_third_protocol_sends_only_what_clients_of_redis_7_know():
+    known = set(b"+-:$*_%~=")
+    with Server("--durability", "os") as s, s.resp() as r:
+        equal(r.call("HELLO", "3")[b"proto"], 3)
+        r.call("MSET", "a", "1", "b", "2.5")
+        for words in ("GET a", "GET none", "MGET a none", "INCRBYFLOAT b 1e10", "SCAN 0", "KEYS *", "TTL a", "COMMAND", "INFO",
+                      "CONFIG GET *", "CLIENT LIST", "CLIENT INFO", "CLIENT TRACKING ON", "SET a 2", "COMMAND DOCS set",
+                      "LCS a b IDX", "OBJECT ENCODING a", "EXISTS a", "MULTI", "GET a", "EXEC", "WATCH a", "ROLE", "TIME",
+                      "SLOWLOG GET", "LATENCY HISTOGRAM", "MEMORY DOCTOR", "QUERN.RANGE a b", "NOPE", "RANDOMKEY"):
+            r.write(*words.split())
+            raw = r.raw()
+            at = 0
+            while at < len(raw):  # each part's first byte; what bulks hold is passed over
+                end = raw.index(b"\r\n", at)
+                assert raw[at] in known, (words, raw[at:at + 40])
+                size = raw[at + 1:end]
+                at = end + 2 + (int(size) + 2 if raw[at] in b"$=" and size != b"-1" else 0)
+
+
+@test
+def info_has_the_fields_that_tools_look_for():
+    fields = """redis_version quern_version redis_mode os arch_bits process_id run_id tcp_port uptime_in_seconds executable
+        config_file connected_clients blocked_clients maxclients used_memory used_memory_human used_memory_rss maxmemory
+        maxmemory_policy loading rdb_last_save_time aof_enabled quern_wal_bytes quern_flush_in_progress
+        total_connections_received total_commands_processed instantaneous_ops_per_sec keyspace_hits keyspace_misses
+        rejected_connections total_net_input_bytes role connected_slaves master_repl_offset used_cpu_user db0""".split()
+    with Server("--durability", "os") as s, s.resp() as r:
+        r.call("SET", "a", "1", "EX", 1000)
+        r.call("GET", "a")
+        found = dict(line.split(":", 1) for line in r.call("INFO", "all").decode().splitlines() if ":" in line)
+        equal([f for f in fields if f not in found], [])
+        assert re.fullmatch(r"keys=1,expires=1,avg_ttl=\d+", found["db0"]), found["db0"]
+        equal((found["redis_mode"], found["loading"], found["role"], found["keyspace_hits"]), ("standalone", "0", "master", "1"))
+        assert os.path.samefile(found["executable"], BINARY), found["executable"]
+        two = r.call("INFO", "clients", "CPU").decode()
+        equal(re.findall(r"# (\w+)", two), ["Clients", "CPU"])
+        equal(r.call("INFO", "nothing"), b"")
+        until(lambda: b"instantaneous_ops_per_sec:0\r\n" not in r.call("INFO", "stats"), "a rate")
+
+
+@test
+def ranges_are_told_in_order_and_counted():
+    with Server("--durability", "os") as s, s.resp() as r:
+        r.call("MSET", *[part for i in range(30) for part in (f"k{i:02}", f"v{i}")])
+        names = [f"k{i:02}".encode() for i in range(30)]
+        def keys(*words):
+            return [key for key, _ in r.call("QUERN.RANGE", *words)]
+        equal(r.call("QUERN.RANGE", "k03", "k05"), [[b"k03", b"v3"], [b"k04", b"v4"]])
+        equal(keys("", ""), names)
+        equal(keys("k28", ""), names[28:])
+        equal(keys("", "k02", "REV"), [b"k01", b"k00"])
+        equal(keys("k10", "k20", "limit", "2", "rev"), [b"k19", b"k18"])
+        equal((keys("", "", "LIMIT", "0"), keys("z", ""), keys("k2", "k1")), ([], [], []))
+        for words, wanted in ((("", "", "LIMIT"), SYNTAX), (("", "", "x"), SYNTAX), (("", "", "LIMIT", "x"), INTEGER),
+                              (("", "", "LIMIT", "-1"), Refused("ERR LIMIT can't be negative"))):
+            equal(r.call("QUERN.RANGE", *words), wanted, words)
+        equal([r.call("QUERN.COUNT", *w) for w in (("", ""), ("k03", "k05"), ("z", ""), ("k2", "k1"))], [30, 2, 0, 0])
+        r.call("MSET", *[part for i in range(2000) for part in (f"m{i:04}", "")])
+        equal((len(keys("m", "")), len(keys("m", "", "LIMIT", "5000"))), (1000, 2000))
+        assert b'"memdb_entries":2030' in r.call("QUERN.STATS").replace(b" ", b""), r.call("QUERN.STATS")
+
+
+@test
 def commands_describe_themselves():
     with Server() as s, s.resp() as r:
         everything = r.call("COMMAND")
@@ -391,6 +470,20 @@ def commands_describe_themselves():
         docs = r.call("COMMAND", "DOCS", "set")
         equal((docs[0], docs[1][0]), (b"set", b"summary"))
         equal(len(r.call("COMMAND", "DOCS")), 2 * len(everything))
+        r.call("HELLO", "3")
+        docs = r.call("COMMAND", "DOCS")
+        options = docs[b"set"][b"arguments"]
+        equal([a[b"name"] for a in options], [b"key", b"value", b"choice", b"GET", b"choice"])
+        equal((options[0][b"type"], options[2][b"type"], options[2][b"flags"]), (b"key", b"oneof", ["optional"]))
+        equal([a[b"token"] for a in options[4][b"arguments"]], [b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL"])
+        equal(docs[b"mset"][b"arguments"][0][b"flags"], ["multiple"])
+        arity = {}
+        for info in everything:
+            arity[info[0]] = abs(info[1]) - 1 if not info[9] else 0
+            arity.update({sub[0]: abs(sub[1]) - 2 for sub in info[9]})
+        for name, doc in docs.items():  # who takes arguments says which
+            for sub, its in ((name, doc), *doc.get(b"subcommands", {}).items()):
+                assert arity[sub] <= 0 or b"arguments" in its, sub
         assert r.call("CLIENT", "HELP")[0].startswith("CLIENT <subcommand>")
 
 
@@ -437,10 +530,11 @@ def the_wrong_door_says_where_the_right_one_is():
                 until(r.ended if first != b"POST / HTTP/1.1\r\n" else lambda: r.read() is not None,
                       first)
         assert "speaks HTTP on the Redis protocol's port" in s.stderr(), s.stderr()
-        with Resp(s.port) as r:
-            r.write("PING")
-            equal(r.answer(), Refused(f"ERR this is quern's HTTP port; RESP is at :{s.resp_port}"))
-            assert r.ended()
+        for sent in (command("PING"), b"+PING\r\n"):
+            with Resp(s.port) as r:
+                r.send(sent)
+                equal(r.answer(), Refused(f"ERR this is quern's HTTP port; RESP is at :{s.resp_port}"))
+                assert r.ended()
         with s.resp() as r:
             equal(r.call("GET", "smuggled"), None)
     with Server(resp="off") as s, Resp(s.port) as r:
@@ -463,6 +557,26 @@ def a_port_in_use_and_a_wrong_address_are_said():
             equal(other.process.wait(10), status, address)
             assert words in other.stderr(), other.stderr()
             other.forget()
+
+
+@test
+def the_limit_of_connections_can_be_set_while_the_server_runs():
+    def failed(name, why):
+        return Refused(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+    with Server("--max-connections", "5") as s, s.resp() as a, s.resp() as b:
+        for words, wanted in (
+                ("maxclients 6", failed("maxclients", "argument must be between 1 and 5 inclusive")),
+                ("maxclients x", failed("maxclients", "argument couldn't be parsed into an integer")),
+                ("maxclients 2 maxclients 2", failed("maxclients", "duplicate parameter")),
+                ("maxclients 2 port 1", failed("port", "can't set immutable config")),
+                ("maxclients 2 timeout 0", "OK"), ("maxclients", arity("config|set"))):
+            equal(a.call("CONFIG", "SET", *words.split()), wanted, words)
+        equal([a.call("CONFIG", "GET", "maxclients"), b.call("PING")], [[b"maxclients", b"2"], "PONG"])
+        with s.resp() as r:
+            equal(r.answer(), Refused("ERR max number of clients reached"))
+        equal(a.call("CONFIG", "SET", "maxclients", "5"), "OK")
+        with s.resp() as r:
+            equal(r.call("PING"), "PONG")
 
 
 @test

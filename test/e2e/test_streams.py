@@ -261,6 +261,7 @@ def an_import_of_any_size_takes_little_memory():
         end = lines_of(w.read())[-1]
         equal((end["imported"], end["errors"]), (rounds * 2000, 0))
         after, _ = memory_of(s)
+        print(f"# {(after - before) >> 10} MiB at the most")
         assert after - before < 100 << 10, (before, after)
         equal(json.loads(w.ask("GET", "/v1/keys?count&max_scan_ms=1000").body)["count"], 2000)
 

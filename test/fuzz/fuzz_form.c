@@ -78,8 +78,7 @@ static void check_host(const uint8_t *host, size_t len)
 {
     static const char *const ours[] = {"localhost",     "127.0.0.1", "[::1]",
                                        "quern.example", "192.0.2.7", "[192.0.2.7]"};
-    struct server_options options = {
-        .listen = {"192.0.2.7"}, .listen_count = 1, .hosts = {"quern.example"}, .host_count = 1};
+    struct server_options options = {.listen = {{"192.0.2.7"}, 1}, .hosts = {{"quern.example"}, 1}};
     struct hosts h;
     bool known, begins = false;
 
@@ -92,7 +91,7 @@ static void check_host(const uint8_t *host, size_t len)
                   (len == n || host[n] == ':');
     }
     must(!known || begins);
-    options.listen[0] = "::";
+    options.listen.each[0] = "::";
     hosts_init(&h, &options);
     if (hosts_known(&h, (struct quern_slice){host, len}) && !known) /* then it is a number */
         must(len > 0 && memchr("[0123456789", host[0], 11) != NULL);

@@ -1,10 +1,13 @@
-/* fuzz_options.c - the command line of quernd, one word a line: sizes, times, numbers, modes. What
- * is taken is inside what --help says. */
+/* fuzz_options.c - what quernd is told: its command line, its environment and its file, each word or
+ * line as it comes. What is taken is inside what --help says.
+ *
+ *     words of argv, one a line | 0 | NAME=VALUE of the environment, one a line | 0 | the file */
 #include "fuzz.h"
 
 #include "server/options.h"
 #include "server/say.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,8 +28,9 @@ void complain(const char *format, ...)
 static void check(const struct server_options *o)
 {
     must(o->data != NULL && o->data[0] != '\0');
-    must(o->listen_count <= LISTEN_MAX && o->host_count <= HOSTS_MAX && o->loops <= 256);
-    must(o->resp_count <= LISTEN_MAX && !(o->resp_off && o->resp_count > 0));
+    must(o->listen.count >= 1 && o->listen.count <= LISTEN_MAX);
+    must(o->hosts.count <= HOSTS_MAX && o->resp_listen.count <= LISTEN_MAX);
+    must(o->loops <= 256 && o->port <= 65535 && o->recover <= 2);
     must(o->memory_bytes >= 1 << 20 && o->memory_bytes <= UINT64_C(1) << 50);
     must(o->value_bytes_max >= 1 && o->value_bytes_max <= QUERN_VALUE_BYTES_MAX);
     must(o->connections_max >= 1 && o->connections_max <= 1000000);
@@ -36,13 +40,44 @@ static void check(const struct server_options *o)
          o->idle_ms <= 86400000 && o->drain_ms <= 3600000);
 }
 
+/* The file of the input, whatever its name. */
+static struct {
+    uint8_t *data;
+    size_t size;
+} file;
+
+static FILE *open_file(const char *path)
+{
+    (void)path;
+    if (file.size != 0)
+        return fmemopen(file.data, file.size, "r");
+    errno = ENOENT;
+    return NULL;
+}
+
+/* The next part of the input, up to a zero byte, as lines; their count. */
+static int lines_of(char **text, const char *end, char **lines, int max)
+{
+    char *rest = *text;
+    int n = 0;
+
+    *text += strlen(rest) + (*text + strlen(rest) < end);
+    while (n < max && rest != NULL)
+        lines[n++] = strsep(&rest, "\n");
+    return n;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static FILE *nowhere;
     FILE *out = stdout;
     struct server_options o;
-    char quernd[] = "quernd", *argv[WORDS_MAX + 1] = {quernd}, *text, *rest;
+    char quernd[] = "quernd", *argv[WORDS_MAX + 2] = {quernd}, *environment[WORDS_MAX + 1];
+    struct options_world world = {environment, open_file};
+    char *text, *rest, *end;
     int argc = 1, status = -1;
+    struct buf json OWNED_BUF = {0};
+    struct quern_error err;
 
     if (size > 4096)
         return 0;
@@ -54,14 +89,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, data, size);
     text[size] = '\0';
     rest = text;
-    while (argc < WORDS_MAX && rest != NULL)
-        argv[argc++] = strsep(&rest, "\n");
+    end = text + size;
+    argc += lines_of(&rest, end, argv + 1, WORDS_MAX);
+    argv[argc] = NULL;
+    environment[lines_of(&rest, end, environment, WORDS_MAX)] = NULL;
+    file.data = (uint8_t *)rest;
+    file.size = (size_t)(end - rest);
     optind = 0;       /* glibc: begin anew */
     stdout = nowhere; /* where --help goes */
-    if (options_parse(argc, argv, &o, &status))
-        check(&o);
-    else
+    if (options_parse(argc, argv, &world, &o, &status)) {
+        if (o.action != ACTION_PRINT_COMMANDS) {
+            check(&o);
+            must(options_json(&o, &json, &err) == QUERN_OK);
+        }
+    } else {
         must(status == EXIT_CLEAN || status == EXIT_USAGE || status == EXIT_CONFIG);
+    }
+    options_done(&o);
     stdout = out;
     free(text);
     return 0;

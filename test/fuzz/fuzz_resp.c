@@ -1,10 +1,10 @@
 /* fuzz_resp.c - requests of the Redis protocol: how the bytes are cut must not matter, and what is
- * found lies inside them. Then the globs, by another matcher.
+ * found lies inside them. Then the globs, by another matcher; and the bytes as what RESTORE is sent.
  *
  * The first byte chooses how a second reading is cut; the rest is what a client sends. */
 #include "fuzz.h"
 
-#include "resp/resp.h"
+#include "resp/resp_priv.h"
 
 #define GLOB_BYTES_MAX 12u /* the plain matcher takes two to the power of the stars */
 
@@ -103,6 +103,42 @@ static void check_glob(const uint8_t *data, size_t size)
     buf_done(&prefix);
 }
 
+#define VALUE_BYTES_MAX 65536u
+
+static void check_restored(struct quern_slice payload, const struct quern_slice *wanted)
+{
+    struct buf value = {0};
+    enum resp_dump how = resp_dump_read(payload, VALUE_BYTES_MAX, &value);
+
+    must(how == RESP_DUMP_WELL || (wanted == NULL && how != RESP_DUMP_NO_MEMORY));
+    must(value.len <= VALUE_BYTES_MAX);
+    if (wanted != NULL)
+        must(value.len == wanted->len && memcmp(value.data, wanted->data, value.len) == 0);
+    buf_done(&value);
+}
+
+/* Any bytes with the sum that belongs to them may be what a client sends; and as a value they come back. */
+static void check_dump(const uint8_t *data, size_t size)
+{
+    struct quern_slice bytes = {data, size < VALUE_BYTES_MAX ? size : VALUE_BYTES_MAX};
+    struct buf dumped = {0}, sent = {0};
+    struct quern_error err;
+    uint64_t sum;
+    uint8_t foot[8];
+
+    must(resp_dump_write(bytes, &dumped, &err) == QUERN_OK);
+    check_restored(buf_slice(&dumped), &bytes);
+    must(buf_append(&sent, data, size, &err) == QUERN_OK);
+    must(buf_append(&sent, "\x0a", 2, &err) == QUERN_OK);
+    sum = resp_crc64(buf_slice(&sent));
+    for (unsigned i = 0; i < 8; i++)
+        foot[i] = (uint8_t)(sum >> 8 * i);
+    must(buf_append(&sent, foot, 8, &err) == QUERN_OK);
+    check_restored(buf_slice(&sent), NULL);
+    buf_done(&dumped);
+    buf_done(&sent);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct reading once, cut;
@@ -120,5 +156,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(once.requests == cut.requests && once.args == cut.args && once.sum == cut.sum);
     must(once.bad == cut.bad && once.taken == cut.taken);
     check_glob(data, size);
+    check_dump(data, size);
     return 0;
 }

@@ -1,23 +1,25 @@
-/* second_http.c - asks http_parser, which served Node.js for years (Debian: libhttp-parser-dev). In
- * a file of its own, since both name their methods HTTP_GET. */
+/* second_http.c - asks llhttp, which serves Node.js, in its strict mode (Debian: node-llhttp, whose C
+ * sources the build compiles where they are installed). In a file of its own, since both name their
+ * methods HTTP_GET. */
 #include "second_http.h"
 
-#include <http_parser.h>
+#include <llhttp.h>
 #include <string.h>
 
-static int on_head(http_parser *p)
+static int on_head(llhttp_t *p)
 {
     struct second_http *s = p->data;
 
     s->head = true;
     s->minor = p->http_minor;
-    s->keep_alive = http_should_keep_alive(p) != 0;
+    s->keep_alive = llhttp_should_keep_alive(p) != 0;
     s->chunked = (p->flags & F_CHUNKED) != 0;
+    s->has_length = (p->flags & F_CONTENT_LENGTH) != 0;
     s->content_length = p->content_length;
     return 0;
 }
 
-static int on_body(http_parser *p, const char *at, size_t len)
+static int on_body(llhttp_t *p, const char *at, size_t len)
 {
     struct second_http *s = p->data;
 
@@ -27,26 +29,31 @@ static int on_body(http_parser *p, const char *at, size_t len)
     return 0;
 }
 
-static int on_whole(http_parser *p)
+static int on_whole(llhttp_t *p)
 {
     ((struct second_http *)p->data)->whole = true;
-    http_parser_pause(p, 1);
-    return 0;
+    return HPE_PAUSED;
 }
 
 void second_http_read(const uint8_t *data, size_t len, struct second_http *out)
 {
-    static const http_parser_settings settings = {
-        .on_headers_complete = on_head, .on_body = on_body, .on_message_complete = on_whole};
-    http_parser parser;
+    llhttp_settings_t settings;
+    llhttp_t parser;
+    llhttp_errno_t result;
 
+    llhttp_settings_init(&settings);
+    settings.on_headers_complete = on_head;
+    settings.on_body = on_body;
+    settings.on_message_complete = on_whole;
     memset(out, 0, sizeof(*out));
     out->body_sum = 1;
+    llhttp_init(&parser, HTTP_REQUEST, &settings);
     parser.data = out;
-    http_parser_init(&parser, HTTP_REQUEST);
-    out->taken = http_parser_execute(&parser, &settings, (const char *)data, len);
-    out->upgrade = parser.upgrade != 0;
-    out->form_refused = !out->head && (HTTP_PARSER_ERRNO(&parser) == HPE_INVALID_URL ||
-                                       HTTP_PARSER_ERRNO(&parser) == HPE_INVALID_METHOD ||
-                                       HTTP_PARSER_ERRNO(&parser) == HPE_INVALID_HEADER_TOKEN);
+    result = llhttp_execute(&parser, (const char *)data, len);
+    out->taken =
+        result == HPE_OK ? len : (size_t)(llhttp_get_error_pos(&parser) - (const char *)data);
+    out->upgrade = llhttp_get_upgrade(&parser) != 0;
+    out->refused = result != HPE_OK && result != HPE_PAUSED && result != HPE_PAUSED_UPGRADE;
+    out->form_refused = !out->head && (result == HPE_INVALID_URL || result == HPE_INVALID_METHOD);
+    out->why = out->refused ? llhttp_get_error_reason(&parser) : "";
 }

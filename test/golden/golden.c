@@ -234,7 +234,7 @@ static void drop_snapshot(struct script *s, const char *name)
 
 static void get(struct script *s)
 {
-    struct quern_read_opts opts = {find_snapshot(s, text(s, 0))};
+    struct quern_read_opts opts = {.snapshot = find_snapshot(s, text(s, 0))};
     struct quern_value value = {0};
     char room[4 * WORD_BYTES_MAX];
     struct quern_error err;
@@ -279,7 +279,7 @@ static void scan(struct script *s, bool back, bool prefix)
 
 static void count(struct script *s)
 {
-    struct quern_read_opts opts = {find_snapshot(s, text(s, 0))};
+    struct quern_read_opts opts = {.snapshot = find_snapshot(s, text(s, 0))};
     struct quern_range range = {word(s, 1), word(s, 2)};
     struct quern_error err;
     uint64_t n = 0;

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 
 #include <pthread.h>
+#include <errno.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -397,6 +398,115 @@ TEST(asynchronous_writes_complete_in_order_and_are_durable)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+enum { HAND_WRITES = 600 };
+struct hand_write {
+    struct quern_completion c;
+    struct quern_batch *batch;
+    struct handing *of;
+    unsigned n;
+};
+struct handing {
+    _Atomic unsigned told, last_ones;
+    _Atomic bool disorder, elsewhere;
+    pthread_t by;
+    struct hand_write write[HAND_WRITES];
+};
+
+static void hand_done(void *arg, struct quern_completion *c)
+{
+    struct hand_write *w = arg;
+    struct handing *h = w->of;
+
+    if (atomic_fetch_add(&h->told, 1) != w->n || c->code != QUERN_OK)
+        h->disorder = true;
+    if (!c->more)
+        atomic_fetch_add(&h->last_ones, 1);
+    if (!pthread_equal(h->by, pthread_self()))
+        h->elsewhere = true;
+}
+
+static void hand_over(struct quern *db, struct handing *h, unsigned base, bool sync)
+{
+    struct quern_hand hand = {0};
+
+    h->told = h->last_ones = 0;
+    h->by = pthread_self();
+    for (unsigned i = 0; i < HAND_WRITES; i++) {
+        struct quern_write_opts opts = {.sync = sync && i + 1 == HAND_WRITES, .hand = &hand};
+        struct hand_write *w = &h->write[i];
+
+        w->of = h;
+        w->n = i;
+        w->c = (struct quern_completion){.done = hand_done, .arg = w};
+        w->batch = w->batch != NULL ? w->batch : quern_batch_new();
+        quern_batch_clear(w->batch);
+        CHECK_OK(quern_batch_put(w->batch, world_key(base + i), world_value(base + i, 1), &err),
+                 &err);
+        CHECK_OK(quern_write_async(db, w->batch, &opts, &w->c, &err), &err);
+    }
+    CHECK_EQ(h->told, 0); /* nothing happens before */
+    quern_hand_over(db, &hand);
+    CHECK(hand.first_ == NULL && hand.count_ == 0);
+}
+
+TEST(writes_handed_over_together_are_complete_at_return_if_nothing_has_to_wait)
+{
+    static struct handing h;
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct sim *left OWNED(sim_free) = NULL;
+    struct quern_options options = world_options();
+    struct quern *db;
+
+    options.memory_bytes = 64 << 20;
+    options.memdb_bytes = options.log_segment_bytes = 4 << 20;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, 1, 1, &err), &err); /* the log begins */
+    do { /* the worker leads now and then: the next time it is not there */
+        h.elsewhere = false;
+        hand_over(db, &h, 0, false);
+        while (h.told < HAND_WRITES)
+            nap_ms(1);
+        CHECK(!h.disorder);
+    } while (h.elsewhere);
+    CHECK_EQ(h.last_ones, (HAND_WRITES + 255) / 256); /* one in each commit group */
+    CHECK_OK(world_check(db, 0, HAND_WRITES, 1, &err), &err);
+
+    hand_over(db, &h, HAND_WRITES, true); /* somebody must wait for the sync: not this thread */
+    while (h.told < HAND_WRITES)
+        nap_ms(1);
+    CHECK(!h.disorder && h.elsewhere);
+    left = sim_crash(sim, 1, SIM_DROP_ALL);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(left, NULL, &db, &err), &err);
+    CHECK_OK(world_check(db, 0, 2 * HAND_WRITES, 1, &err), &err);
+    CHECK_OK(quern_close(db, &err), &err);
+    for (unsigned i = 0; i < HAND_WRITES; i++)
+        quern_batch_free(h.write[i].batch);
+}
+
+TEST(writes_handed_over_to_a_sick_disk_hear_so)
+{
+    struct quern_hand hand = {0};
+    struct quern_write_opts opts = {.hand = &hand};
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct sim_fault fault = {.ops = SIM_CHANGES, .always = true, .sys_errno = EIO};
+    struct quern_batch *batch = quern_batch_new();
+    struct quern_completion c = {.code = QUERN_OK};
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_OK(quern_batch_put(batch, world_key(1), world_value(1, 1), &err), &err);
+    CHECK_OK(quern_write_async(db, batch, &opts, &c, &err), &err);
+    sim_fail(sim, &fault);
+    quern_hand_over(db, &hand);
+    while (!quern_completion_ready(&c))
+        nap_ms(1);
+    CHECK(c.code != QUERN_OK && c.error.code == c.code && !c.more);
+    sim_fail_never(sim);
+    IGNORE(quern_close(db, &err));
+    quern_batch_free(batch);
+}
+
 /* ---- budgets and periods ---- */
 
 /* Wait until `fine` says so, at most half a minute. */
@@ -488,6 +598,67 @@ TEST(reads_go_on_from_the_cache_when_what_they_read_moves_to_new_tables)
         CHECK_EQ(after.cache_misses, before.cache_misses);
     }
     CHECK(after.compactions != 0);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+enum { CACHED_KEYS = 500 };
+
+/* How many of the keys a read says it cannot tell without the disk; -1: an answer was wrong. */
+static int read_cached(struct quern *db)
+{
+    static struct quern_value values[CACHED_KEYS];
+    static struct quern_slice keys[CACHED_KEYS];
+    static enum quern_code codes[CACHED_KEYS];
+    struct quern_read_opts opts = {.cached = true};
+    struct quern_value value = {0};
+    int busy = 0;
+
+    for (unsigned i = 0; i < CACHED_KEYS; i++) {
+        enum quern_code code = quern_get(db, world_key(i), &opts, &value, &err);
+
+        if (code != QUERN_BUSY && (code != QUERN_OK || value.len != world_value(i, 1).len))
+            return -1;
+        busy += code == QUERN_BUSY;
+        codes[i] = code;
+    }
+    quern_value_done(&value);
+    for (unsigned i = 0; i < CACHED_KEYS; i++)
+        keys[i] = world_key(i);
+    IGNORE(quern_multi_get(db, keys, CACHED_KEYS, &opts, values, codes, &err));
+    for (unsigned i = 0; i < CACHED_KEYS; i++) {
+        if (codes[i] != QUERN_BUSY && codes[i] != QUERN_OK)
+            return -1;
+        busy += codes[i] == QUERN_BUSY;
+        quern_value_done(&values[i]);
+    }
+    return busy;
+}
+
+TEST(a_cached_read_never_reads_the_disk_and_says_when_it_would_have_to)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct quern_stats before, after;
+    struct quern *db;
+    uint64_t reads;
+
+    options.memory_bytes = 64 << 20;
+    options.memdb_bytes = options.table_bytes = 4 << 20; /* one table, and so nothing to merge */
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(world_fill(db, 0, CACHED_KEYS, 1, &err), &err);
+    CHECK_EQ(read_cached(db), 0); /* all are in the MemDB */
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    quern_stats(db, &before);
+    reads = sim_op_count_of(sim, SIM_READ);
+    CHECK_EQ(read_cached(db), 2 * CACHED_KEYS);
+    CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads);
+    quern_stats(db, &after);
+    CHECK_EQ(after.gets, before.gets); /* nothing was told, so nothing is counted */
+    CHECK_OK(world_check(db, 0, CACHED_KEYS, 1, &err), &err);
+    reads = sim_op_count_of(sim, SIM_READ);
+    CHECK_EQ(read_cached(db), 0);
+    CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads);
     CHECK_OK(quern_close(db, &err), &err);
 }
 

@@ -203,6 +203,9 @@ static const struct head_case heads[] = {
     {"POST / HTTP/1.1\r\n" H "Content-Length: 9223372036854775808\r\n", 400, 0},
     {"POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551621\r\n", 400, 0},
     {"POST / HTTP/1.1\r\n" H "Content-Length : 5\r\n", 400, 0},
+    {"POST / HTTP/1.1\r\n" H "Content-Length: 5\t\r\n", 400, 0},
+    {"POST / HTTP/1.1\r\n" H "Content-Length: 5 \t \r\n", 400, 0},
+    {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\t\r\n", 400, 0},
     {"POST / HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400, 0},
     {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 400, 0},
     {"POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", 400, 0},
@@ -364,6 +367,8 @@ static const struct body_case bodies[] = {
     {"0000000000000001\r\na\r\n0\r\n\r\n", "a", 0},
     {"1;ext=\"v\"\r\na\r\n0;x\r\n\r\n", "a", 0},
     {"1\r\na\r\n0\r\nTrailer: x\r\nOther:\r\n\r\n", "a", 0},
+    {"1;a=b;c;d=\"x ;y\";e\r\na\r\n0\r\n\r\n", "a", 0},
+    {"0\r\nContent-Lengthy: 1\r\nTransfer-Encodin: 2\r\n\r\n", "", 0},
     {"2\r\n\r\n\r\n0\r\n\r\n", "\r\n", 0},
     {"5\r\nhel", "?", 0},
     {"5", "?", 0},
@@ -397,6 +402,16 @@ static const struct body_case bodies[] = {
     {"0\r\nx y\r\n\r\n", NULL, 0},
     {"0\r\nx: y\n\r\n", NULL, 0},
     {"0\r\nx: \x01\r\n\r\n", NULL, 0},
+    {"1;\r\na\r\n0\r\n\r\n", NULL, 0},
+    {"1; a\r\na\r\n0\r\n\r\n", NULL, 0},
+    {"1;a=\r\na\r\n0\r\n\r\n", NULL, 0},
+    {"1;=b\r\na\r\n0\r\n\r\n", NULL, 0},
+    {"1;a=\"b\"c\r\na\r\n0\r\n\r\n", NULL, 0},
+    {"1;a=\"b\\\"\"\r\na\r\n0\r\n\r\n", NULL, 0},
+    {"1;a=\"b\r\na\r\n0\r\n\r\n", NULL, 0},
+    {"1;\xff\r\na\r\n0\r\n\r\n", NULL, 0},
+    {"0\r\nTransfer-Encoding: chunked\r\n\r\n", NULL, 0},
+    {"0\r\nx: y\r\ncONTENT-lENGTH: 1\r\n\r\n", NULL, 0},
 };
 
 /* Decode in pieces of `cut` bytes into `body`; *taken bytes were used. */
@@ -580,13 +595,81 @@ TEST(http_hosts_and_origins_are_told_apart)
     CHECK_BYTES(http_host_name(S("[::1")), "[::1");
     CHECK_BYTES(http_host_name(S("[::1]x:80")), "[::1]x:80"); /* whose name, this is not */
     CHECK_BYTES(http_host_name(S("")), "");
-    CHECK(http_origin_is(S("http://A:1"), S("a:1")));
-    CHECK(!http_origin_is(S("https://a:1"), S("a:1")));
-    CHECK(!http_origin_is(S("http://a:1.evil"), S("a:1")));
-    CHECK(!http_origin_is(S("http://a"), S("a:1")));
-    CHECK(!http_origin_is(S("null"), S("")));
+    CHECK(http_origin_is(S("http://A:1"), "http", S("a:1")));
+    CHECK(!http_origin_is(S("https://a:1"), "http", S("a:1")));
+    CHECK(!http_origin_is(S("http://a:1.evil"), "http", S("a:1")));
+    CHECK(!http_origin_is(S("http://a"), "http", S("a:1")));
+    CHECK(!http_origin_is(S("null"), "http", S("")));
     CHECK(http_media_is(S("Text/Plain ; charset=x"), "text/plain"));
     CHECK(!http_media_is(S("text/plainx"), "text/plain"));
+}
+
+static struct quern_slice text_of(const char *s)
+{
+    return (struct quern_slice){s, strlen(s)};
+}
+
+TEST(http_an_origin_is_a_scheme_and_a_host_and_nothing_more)
+{
+    static const char *const good[] = {"https://app.example", "http://localhost:3000",
+                                       "http://[::1]:80", "https://[::1]", "web+x://h"};
+    static const char *const bad[] = {"*",
+                                      "null",
+                                      "app.example",
+                                      "https://a/",
+                                      "https://A",
+                                      "Https://a",
+                                      "https://",
+                                      "https://:80",
+                                      "https://a:",
+                                      "https://a:x",
+                                      "https://a:80/",
+                                      "https://a b",
+                                      "://a",
+                                      "1x://a",
+                                      "https://a?b",
+                                      "https://a#",
+                                      "https://[::1]x",
+                                      "https://[::]a[::1]",
+                                      "https://u@a",
+                                      "https:/a",
+                                      "https://a\r\nb",
+                                      ""};
+
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        CHECK(http_is_origin(text_of(good[i])));
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK(!http_is_origin(text_of(bad[i])));
+    CHECK(http_origin_is(S("https://a:1"), "https", S("a:1")));
+    CHECK(!http_origin_is(S("http://a:1"), "https", S("a:1")));
+}
+
+TEST(http_a_coding_is_what_the_client_rates_highest)
+{
+    static const struct {
+        const char *asked;
+        enum http_encoding want;
+    } cases[] = {
+        {"gzip", HTTP_GZIP},
+        {"zstd", HTTP_ZSTD},
+        {"gzip, deflate, br, zstd", HTTP_ZSTD},
+        {"gzip;q=1.0, zstd;q=0.9", HTTP_GZIP},
+        {"zstd;q=0, gzip;q=0.001", HTTP_GZIP},
+        {"*", HTTP_GZIP}, /* not everybody who says so knows zstd */
+        {"*;q=0, zstd", HTTP_ZSTD},
+        {"*;q=0", HTTP_IDENTITY},
+        {"gzip;q=0", HTTP_IDENTITY},
+        {"gzip;q=0, *", HTTP_IDENTITY},
+        {"gzip;q=0.5, identity;q=0.6", HTTP_IDENTITY},
+        {"identity;q=0", HTTP_IDENTITY},
+        {"GZip ; Q=0.8", HTTP_GZIP},
+        {"gzipp, xgzip, br", HTTP_IDENTITY},
+        {"", HTTP_IDENTITY},
+        {",;q=1,", HTTP_IDENTITY},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        CHECK_EQ(http_encoding_of(text_of(cases[i].asked)), cases[i].want);
 }
 
 TEST(http_utf8_is_what_the_standard_calls_well_formed)

@@ -1,6 +1,6 @@
 /* test_resp.c - the Redis protocol as bytes: what is taken, what is refused and with which words,
  * however the network cut it. */
-#include "resp/resp.h"
+#include "resp/resp_priv.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -333,6 +333,84 @@ static void put_all(struct resp_out *o)
     resp_put_set(o, 3);
     resp_put_map(o, 4);
     resp_put_verbatim(o, (struct quern_slice){"say", 3});
+}
+
+struct dumped {
+    const char *body; /* before the version */
+    size_t len;
+    const char *value; /* NULL: refused */
+};
+
+/* What Redis 7.0 dumps, and what it would not. */
+static const struct dumped dumps[] = {
+    {"\x00\x05hello", 7, "hello"},
+    {"\x00\x00", 2, ""},
+    {"\x00\xc0\x7b", 3, "123"},
+    {"\x00\xc0\x80", 3, "-128"},
+    {"\x00\xc1\x00\x80", 4, "-32768"},
+    {"\x00\xc2\xff\xff\xff\x7f", 6, "2147483647"},
+    {"\x00\x40\x03"
+     "abc",
+     6, "abc"},
+    {"\x00\x80\x00\x00\x00\x03"
+     "abc",
+     9, "abc"},
+    {"\x00\xc3\x09\x40\x40\x01zz\xe0\x33\x00\x01zz", 14,
+     "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"},
+    {"\x00\x06hello", 7, NULL},
+    {"\x00\x04hello", 7, NULL},
+    {"\x00", 1, NULL},
+    {"\x01\x00", 2, NULL},
+    {"\x00\xc0", 2, NULL},
+    {"\x00\xc2\xff", 3, NULL},
+    {"\x00\xc4\x00", 3, NULL},
+    {"\x00\x82\x00", 3, NULL},
+    {"\x00\xc3\x02\x03\x20\x00", 6, NULL},                      /* goes back before the beginning */
+    {"\x00\xc3\x09\x40\x41\x01zz\xe0\x33\x00\x01zz", 14, NULL}, /* one byte too few */
+    {"\x00\xc3\x09\x40\x3f\x01zz\xe0\x33\x00\x01zz", 14, NULL}, /* one too many */
+    {"\x00\xc3\x01\x80\x7f\xff\xff\xff\x00", 9, NULL},          /* announces 2 GiB */
+    {"\x00\xc3\x02\x05\x04z", 6, NULL},
+};
+
+static struct buf with_foot(const char *body, size_t len)
+{
+    struct buf all = {0};
+    struct quern_error err;
+    uint64_t sum;
+
+    EXPECT(buf_append(&all, body, len, &err) == QUERN_OK);
+    EXPECT(buf_append(&all, "\x0a", 2, &err) == QUERN_OK);
+    sum = resp_crc64(buf_slice(&all));
+    for (unsigned i = 0; i < 8; i++) {
+        uint8_t byte = (uint8_t)(sum >> 8 * i);
+
+        EXPECT(buf_append(&all, &byte, 1, &err) == QUERN_OK);
+    }
+    return all;
+}
+
+TEST(values_are_restored_from_what_redis_dumps_and_from_nothing_else)
+{
+    EXPECT(resp_crc64((struct quern_slice){"123456789", 9}) == UINT64_C(0xe9c6d914c4b8d9ca));
+    for (unsigned i = 0; i < ARRAY_LEN(dumps); i++) {
+        struct buf all = with_foot(dumps[i].body, dumps[i].len), value = {0};
+        enum resp_dump how = resp_dump_read(buf_slice(&all), 1 << 20, &value);
+
+        if (dumps[i].value == NULL) {
+            EXPECT(how == RESP_DUMP_FORMAT);
+        } else {
+            EXPECT(how == RESP_DUMP_WELL && value.len == strlen(dumps[i].value) &&
+                   memcmp(value.data, dumps[i].value, value.len) == 0);
+        }
+        for (size_t at = 0; at < all.len; at++) {
+            all.data[at] ^= 1;
+            buf_clear(&value);
+            EXPECT(resp_dump_read(buf_slice(&all), 1 << 20, &value) == RESP_DUMP_SUM);
+            all.data[at] ^= 1;
+        }
+        buf_done(&all);
+        buf_done(&value);
+    }
 }
 
 TEST(replies_have_the_bytes_of_their_protocol)

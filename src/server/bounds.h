@@ -1,7 +1,7 @@
-/* limits.h - bounds of the HTTP door that /v1/admin/limits tells, beside those of the parser
+/* bounds.h - those of the HTTP door that /v1/admin/limits tells, beside those of the parser
  * (http.h) and of the options. */
-#ifndef SERVER_LIMITS_H
-#define SERVER_LIMITS_H
+#ifndef SERVER_BOUNDS_H
+#define SERVER_BOUNDS_H
 
 #define BATCH_BODY_BYTES_MAX (16u << 20)
 #define BATCH_RESULT_BYTES_MAX (16u << 20)
