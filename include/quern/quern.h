@@ -177,7 +177,24 @@ QUERN_API QUERN_CHECK enum quern_code quern_delete(struct quern *db, struct quer
                                                    const struct quern_write_opts *opts,
                                                    struct quern_error *err);
 
-/* Several operations that happen together or not at all. Of two on one key the later wins. */
+/* The keys from `start` (inclusive; empty: from the first) up to `end` (exclusive; empty: to the
+ * last). */
+struct quern_range {
+    struct quern_slice start, end;
+};
+
+/* Remove every key of `range`, in one step: of one size in the log whatever it removes, and visible
+ * as a whole. Snapshots and iterators that are older see the keys still. Both bounds empty: every key
+ * there is. A range without keys in it (start >= end) does nothing. The space comes back by merges.
+ *   errors   as quern_put(); INVALID: `range` is NULL, or a bound is too long
+ *   source   src/engine/cuts.c; docs/decisions/0024-a-range-delete-is-a-cut.md */
+QUERN_API QUERN_CHECK enum quern_code quern_delete_range(struct quern *db,
+                                                         const struct quern_range *range,
+                                                         const struct quern_write_opts *opts,
+                                                         struct quern_error *err);
+
+/* Several operations that happen together or not at all. Of two on one key the later wins: what is
+ * put behind a range delete stays, what was put before it in the same batch is gone. */
 struct quern_batch;
 
 QUERN_API struct quern_batch *quern_batch_new(void);         /* NULL: no memory */
@@ -196,6 +213,10 @@ quern_batch_put_until(struct quern_batch *batch, struct quern_slice key, struct 
                       uint64_t expires_ms, struct quern_error *err);
 QUERN_API QUERN_CHECK enum quern_code
 quern_batch_delete(struct quern_batch *batch, struct quern_slice key, struct quern_error *err);
+
+QUERN_API QUERN_CHECK enum quern_code quern_batch_delete_range(struct quern_batch *batch,
+                                                               const struct quern_range *range,
+                                                               struct quern_error *err);
 
 enum quern_require {
     QUERN_REQUIRE_ABSENT = 1,
@@ -322,12 +343,6 @@ QUERN_API QUERN_CHECK enum quern_code
 quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
                 const struct quern_read_opts *opts, struct quern_value *values,
                 enum quern_code *codes, struct quern_error *err);
-
-/* The keys from `start` (inclusive; empty: from the first) up to `end` (exclusive; empty: to the
- * last). */
-struct quern_range {
-    struct quern_slice start, end;
-};
 
 struct quern_iter;
 struct quern_iter_opts {
@@ -529,6 +544,7 @@ struct quern_stats {
     uint64_t memory_budget, memdb_bytes, memdb_sealed, cache_bytes, cache_block_bytes,
         cache_index_bytes, cache_filter_bytes;
     uint64_t memdb_entries;
+    uint64_t cuts; /* ranges deleted of which something may be left, in pieces that do not meet */
     /* disk, bytes */
     uint64_t disk_bytes, log_bytes;
     uint64_t log_segments; /* 0 until something is written */
@@ -537,7 +553,8 @@ struct quern_stats {
     uint32_t tiers;          /* rows of `tier` in use; the last one is the bottom run */
     struct quern_tier_stats tier[QUERN_TIERS_MAX];
     /* since open */
-    uint64_t puts, deletes, batches, gets, gets_found, seeks, user_bytes; /* keys + values put */
+    uint64_t puts, deletes, range_deletes, batches, gets, gets_found, seeks;
+    uint64_t user_bytes; /* keys + values put */
     uint64_t log_bytes_written, log_syncs, log_sync_ns_total, log_sync_ns_max, log_groups;
     uint64_t flushes, flush_bytes, flush_ns;
     uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;

@@ -65,7 +65,8 @@ bool op_next(struct op_cursor *c, struct entry *e)
     c->at = get_varint(c->at, c->end, &key_len);
     if (c->at == NULL || (c->at = get_varint(c->at, c->end, &value_len)) == NULL)
         return op_bad(c);
-    if (key_len > ENTRY_KEY_BYTES_MAX || value_len > ENTRY_VALUE_BYTES_MAX)
+    if (key_len > ENTRY_KEY_BYTES_MAX ||
+        value_len > (e->kind == ENTRY_RANGE_DELETE ? ENTRY_KEY_BYTES_MAX : ENTRY_VALUE_BYTES_MAX))
         return op_bad(c);
     if (kind & OP_HAS_EXPIRY) {
         if (c->end - c->at < 8)

@@ -3,7 +3,8 @@
  *     op    := u8 kind | varint key_len | varint value_len | [u64 expires_ms] | key | value
  *
  * `kind` is an entry_kind, with OP_HAS_EXPIRY added when an expiry follows. The same bytes are
- * what the WAL stores: an append is a memcpy. A range delete carries its end key as value. */
+ * what the WAL stores: an append is a memcpy. A range delete carries its end key as value, empty
+ * where there is none; its key, the start, may be empty too. */
 #ifndef BASE_BATCH_H
 #define BASE_BATCH_H
 

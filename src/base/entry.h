@@ -11,7 +11,7 @@
 enum entry_kind {
     ENTRY_PUT = 1,
     ENTRY_DELETE = 2,       /* a tombstone: value is empty */
-    ENTRY_RANGE_DELETE = 3, /* from key up to but without `value`, the end key */
+    ENTRY_RANGE_DELETE = 3, /* in a batch only: from key up to but without `value` (base/cuts.h) */
 };
 
 /* Keys inside may be a little longer than a user's (QUERN_KEY_BYTES_MAX): room for prefixes. */

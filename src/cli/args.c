@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-#define RANGE_VERBS (VERB_SCAN | VERB_COUNT | VERB_COMPACT | VERB_DUMP)
+#define RANGE_VERBS (VERB_SCAN | VERB_COUNT | VERB_COMPACT | VERB_DUMP | VERB_DEL)
 #define ANY_VERB (~0u)
 
 static const struct {
@@ -25,7 +25,7 @@ static const struct {
 } verbs[] = {
     {"get", VERB_GET, 1, 1, "KEY"},
     {"set", VERB_SET, 2, 2, "KEY VALUE"},
-    {"del", VERB_DEL, 1, 1, "KEY"},
+    {"del", VERB_DEL, 0, 1, "KEY, or a range"},
     {"scan", VERB_SCAN, 0, 0, "no words"},
     {"count", VERB_COUNT, 0, 0, "no words"},
     {"stats", VERB_STATS, 0, 0, "no words"},
@@ -55,6 +55,7 @@ enum option {
     OPT_KEYS_ONLY,
     OPT_SYNC,
     OPT_NO_END,
+    OPT_ALL,
     OPTION_COUNT
 };
 
@@ -72,7 +73,7 @@ static const struct {
     [OPT_VERSION] = {"version", 'V', false, ANY_VERB},
     [OPT_READ_ONLY] = {"read-only", '\0', false,
                        VERB_GET | VERB_SCAN | VERB_COUNT | VERB_STATS | VERB_VERIFY | VERB_DUMP},
-    [OPT_HEX] = {"hex", '\0', false, VERB_GET | VERB_SET | VERB_DEL | RANGE_VERBS},
+    [OPT_HEX] = {"hex", '\0', false, VERB_GET | VERB_SET | RANGE_VERBS},
     [OPT_NUL] = {"null", '0', false, VERB_SCAN},
     [OPT_PREFIX] = {"prefix", '\0', true, RANGE_VERBS},
     [OPT_START] = {"start", '\0', true, RANGE_VERBS},
@@ -82,6 +83,7 @@ static const struct {
     [OPT_KEYS_ONLY] = {"keys-only", '\0', false, VERB_SCAN},
     [OPT_SYNC] = {"sync", '\0', false, VERB_SET | VERB_DEL | VERB_LOAD},
     [OPT_NO_END] = {"no-end", '\0', false, VERB_LOAD},
+    [OPT_ALL] = {"all", '\0', false, VERB_DEL},
 };
 
 /* What the pass over argv has seen. */
@@ -250,6 +252,25 @@ static bool key_bytes(const char *text, bool hex, struct buf *memory, struct que
     return true;
 }
 
+/* What del removes is said in one way, and never by leaving something out. */
+static bool check_del(const struct cli_args *args, const struct seen *seen, struct quern_error *err)
+{
+    bool bounds = seen->given[OPT_PREFIX] || seen->given[OPT_START] || seen->given[OPT_END];
+    bool open = args->prefix.len == 0 && args->start.len == 0 && args->end.len == 0;
+
+    if ((args->word_count != 0) + bounds + args->all > 1)
+        (void)err_set(err, QUERN_INVALID, "del takes KEY, or a range, or --all");
+    else if (args->word_count == 0 && !args->all && open)
+        (void)err_set(err, QUERN_INVALID,
+                      "that would remove every key: del takes KEY, or --prefix, --start or --end "
+                      "with bytes in it; to remove all say --all");
+    else if (args->word_count == 0 && args->url != NULL)
+        (void)err_set(err, QUERN_INVALID, "a range is removed in a directory (--db) only");
+    else
+        return true;
+    return false;
+}
+
 static bool take_keys(struct cli_args *args, const struct seen *seen, struct quern_error *err)
 {
     struct quern_slice *const to[] = {&args->prefix, &args->start, &args->end};
@@ -259,7 +280,9 @@ static bool take_keys(struct cli_args *args, const struct seen *seen, struct que
         if (seen->given[from[i]] &&
             !key_bytes(seen->value[from[i]], args->hex, &args->hex_bytes[i], to[i], err))
             return false;
-    if ((args->verb & (VERB_GET | VERB_SET | VERB_DEL)) == 0)
+    if (args->verb == VERB_DEL && !check_del(args, seen, err))
+        return false;
+    if ((args->verb & (VERB_GET | VERB_SET | VERB_DEL)) == 0 || args->word_count == 0)
         return true;
     if (!key_bytes(args->words[0], args->hex, &args->hex_bytes[3], &args->key, err))
         return false;
@@ -353,6 +376,7 @@ bool args_parse(int argc, char **argv, const struct cli_environment *environment
     args->sync = seen.given[OPT_SYNC];
     args->read_only = seen.given[OPT_READ_ONLY];
     args->no_end = seen.given[OPT_NO_END];
+    args->all = seen.given[OPT_ALL];
     args->word_count = seen.word_count - 1;
     memcpy(args->words, seen.words + 1, args->word_count * sizeof(seen.words[0]));
     if (seen.given[OPT_LIMIT] && !decimal_parse(seen.value[OPT_LIMIT], &args->limit)) {

@@ -50,11 +50,12 @@ struct cli_args {
     const char *cacert;   /* with `url`: a file in PEM form with the CA to trust; or NULL */
     const char *words[3]; /* what follows the verb and is no option */
     size_t word_count;
-    struct quern_slice key; /* the first word of get, set and del, from hex if asked */
+    struct quern_slice
+        key; /* the first word of get, set and del, from hex if asked; del: empty for a range */
     struct quern_slice prefix, start, end;
     uint64_t limit; /* UINT64_MAX: none */
     bool help, version;
-    bool json, nul, hex, reverse, keys_only, sync, read_only, no_end;
+    bool json, nul, hex, reverse, keys_only, sync, read_only, no_end, all;
     struct buf hex_bytes[4];
 };
 

@@ -11,6 +11,7 @@ static const char overview[] =
     "    set KEY VALUE       store it; VALUE may be - (standard input) or @FILE\n"
     "    del KEY             remove it\n"
     "Many entries\n"
+    "    del --prefix P      remove all keys of a range, in one step\n"
     "    scan                list entries in key order\n"
     "    count               tell how many there are\n"
     "    dump [FILE]         write all as JSON lines, sealed by a checksum\n"
@@ -49,10 +50,11 @@ static const char overview[] =
     "    quern scan --prefix user/ --limit 10\n"
     "    quern dump | gzip > backup.gz;  zcat backup.gz | quern --db other load\n";
 
-static const char range_help[] = "    --prefix P          only keys that begin with P\n"
-                                 "    --start K           from K on (inclusive)\n"
-                                 "    --end K             up to K (exclusive)\n"
-                                 "    --hex               P and K are written in hex: 00ff\n";
+static const char range_help[] =
+    "    --prefix P          only keys that begin with P\n"
+    "    --start K           from K on (inclusive)\n"
+    "    --end K             up to K (exclusive)\n"
+    "    --hex               keys and prefixes are written in hex: 00ff\n";
 
 static const char get_help[] =
     "quern get KEY - write the value of KEY to standard output\n"
@@ -79,12 +81,22 @@ static const char set_help[] =
     "\n"
     "    quern set photo @photo.jpg\n";
 
-static const char del_help[] = "quern del KEY - remove KEY\n"
-                               "\n"
-                               "Exit code 1 when there is no such key.\n"
-                               "\n"
-                               "    --sync              return when it survives loss of power\n"
-                               "    --hex               KEY is written in hex: 00ff\n";
+static const char del_help[] =
+    "quern del KEY - remove KEY\n"
+    "quern del --prefix P | --start K --end K | --all - remove every key of a range\n"
+    "\n"
+    "Exit code 1 when there is no such KEY. A range is removed in one step, however much it "
+    "holds,\n"
+    "whether or not there is anything in it; with --db only. Its space comes back by and by, or "
+    "by\n"
+    "quern compact.\n"
+    "\n";
+static const char del_more_help[] =
+    "    --all               every key there is: without bounds nothing is removed\n"
+    "    --sync              return when it survives loss of power; a directory is in any case\n"
+    "                        synced before the command ends\n"
+    "\n"
+    "    quern del --prefix session/\n";
 
 static const char scan_help[] =
     "quern scan - list entries in key order: KEY, a tab, VALUE, one line each\n"
@@ -202,6 +214,7 @@ void help_print(enum cli_verb verb, FILE *to)
         break;
     case VERB_DEL:
         before = del_help;
+        after = del_more_help;
         break;
     case VERB_SCAN:
         before = scan_help;

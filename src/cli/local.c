@@ -151,25 +151,6 @@ static enum cli_exit local_set(struct local *l)
     return EXIT_GOOD;
 }
 
-static enum cli_exit local_del(struct local *l)
-{
-    const struct quern_write_opts synced = {.sync = true};
-    struct quern_value value = {0};
-    /* Nobody else writes meanwhile: this process holds the lock. */
-    enum quern_code code = quern_get(l->db, l->args->key, NULL, &value, &l->err);
-
-    quern_value_done(&value);
-    if (code == QUERN_NOT_FOUND)
-        return out_not_found(l->args);
-    if (code == QUERN_OK)
-        code = quern_delete(l->db, l->args->key, &synced, &l->err);
-    if (code != QUERN_OK)
-        return fail(l);
-    if (l->args->json)
-        out_text("{\"ok\":true,\"durability\":\"synced\"}\n");
-    return EXIT_GOOD;
-}
-
 /* ---- many entries ---- */
 
 /* The range that --start, --end and --prefix leave; borrows from args and l->range_end. */
@@ -182,6 +163,40 @@ static enum quern_code range_of(struct local *l, struct quern_range *range)
 static bool range_is_empty(const struct quern_range *range)
 {
     return range->end.len != 0 && key_compare(range->start, range->end) >= 0;
+}
+
+static enum quern_code del_key(struct local *l)
+{
+    const struct quern_write_opts synced = {.sync = true};
+    struct quern_value value = {0};
+    /* Nobody else writes meanwhile: this process holds the lock. */
+    enum quern_code code = quern_get(l->db, l->args->key, NULL, &value, &l->err);
+
+    quern_value_done(&value);
+    return code == QUERN_OK ? quern_delete(l->db, l->args->key, &synced, &l->err) : code;
+}
+
+static enum quern_code del_range(struct local *l)
+{
+    const struct quern_write_opts synced = {.sync = true};
+    struct quern_range range;
+
+    if (range_of(l, &range))
+        return l->err.code;
+    return quern_delete_range(l->db, &range, &synced, &l->err);
+}
+
+static enum cli_exit local_del(struct local *l)
+{
+    enum quern_code code = l->args->word_count != 0 ? del_key(l) : del_range(l);
+
+    if (code == QUERN_NOT_FOUND)
+        return out_not_found(l->args);
+    if (code != QUERN_OK)
+        return fail(l);
+    if (l->args->json)
+        out_text("{\"ok\":true,\"durability\":\"synced\"}\n");
+    return EXIT_GOOD;
 }
 
 static enum quern_code print_entry(struct local *l, struct quern_iter *it)

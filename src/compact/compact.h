@@ -37,7 +37,8 @@ struct compact_config {
 struct compact_job {
     bool active;
     bool rewrite; /* bottom tables with dead entries are rewritten even if nothing overlaps */
-    uint64_t horizon_ms; /* compact_need's, when it began */
+    uint64_t horizon_ms;  /* compact_need's, when it began */
+    quern_seq oldest_pin; /* the same */
     uint32_t target_tier;
     uint64_t target_run;
     uint64_t run_no[JOB_RUNS_MAX]; /* sources, without the target */
@@ -88,13 +89,24 @@ struct compact_job *compact_active(struct compact_jobs *jobs);
  * bottom; tables that are cut by the range widen it. NULL when there is nothing to do, or a job is
  * under way that must end first (*wait is set then). */
 struct compact_job *compact_pick_range(const struct manifest_state *state,
-                                       struct compact_jobs *jobs, uint64_t horizon_ms,
+                                       struct compact_jobs *jobs, const struct compact_need *need,
                                        struct quern_slice start, struct quern_slice end,
                                        struct manifest *numbers, bool *wait);
 
 /* Nothing of the table will be seen by anybody, and nothing lies below it that it hides: it may go
  * unread. */
 bool compact_is_expired(const struct manifest_table *t, uint64_t horizon_ms);
+
+/* The same by cuts: all of its range lies in them, they are newer than all it has, and whoever sees it
+ * sees them. What it hides they hide as well, so it may stand in any tier. `cuts` may be NULL. */
+bool compact_is_cut(const struct manifest_table *t, const struct cuts *cuts, struct cut_pins pins);
+
+/* Those of `cuts` that may have something left to hide, in the tables of `state` and in `add`, which
+ * join them. *out as of cuts_new(). Errors: NO_MEMORY. */
+MUST_USE enum quern_code compact_live_cuts(const struct manifest_state *state,
+                                           const struct manifest_table *add, size_t add_count,
+                                           const struct cuts *cuts, struct cuts **out,
+                                           struct quern_error *err);
 
 /* The next slice of a job. */
 struct compact_slice {
@@ -131,7 +143,8 @@ struct compact_rules {
     size_t snapshot_count;
     uint64_t
         horizon_ms; /* what has expired by then is dead for everybody: a tombstone stands for it */
-    bool bottom;    /* nothing older lies below the output: tombstones may go */
+    const struct cuts *cuts; /* what they hide from all who see it goes; NULL: there are none */
+    bool bottom;             /* nothing older lies below the output: tombstones may go */
     uint64_t table_bytes;
     uint32_t block_bytes, filter_bits;
     enum sst_codec codec;
@@ -141,6 +154,9 @@ struct compact_rules {
     enum quern_code (*yield)(void *arg, struct quern_error *err);
     void *yield_arg;
 };
+
+/* manifest_table.cut_seq of what these rules make, if they have every cut up to `seq`. */
+quern_seq compact_cut_seq(const struct compact_rules *rules, quern_seq seq);
 
 /* Write what the rules keep of the entries of `in`, from where it stands up to keys < `end` (empty:
  * to its end), as tables in `dir`. The caller positions `in` and keeps it. Tables are synced, the

@@ -8,7 +8,8 @@
  * A stratum is what lies between two neighbouring snapshots; of each key the newest version in
  * every stratum is kept. What has expired for everybody goes on as a tombstone of its number: it
  * must hide what is older, as it did. A tombstone in the lowest stratum hides only what the same
- * merge drops, if nothing older lies below the output; then it goes too. All versions of a key land
+ * merge drops, if nothing older lies below the output; then it goes too. A cut over the key is like a
+ * newer version: what is older than the cut in its stratum goes, and the cut stays where it is kept. All versions of a key land
  * in one table, so a point read looks into one table per run. The files are synced, and their names
  * too, before the caller hears of them.
  *
@@ -34,6 +35,7 @@ struct merge {
     struct buf key;      /* user key of the last entry seen */
     bool key_known;
     size_t stratum; /* of the last entry kept of that key */
+    size_t cut;     /* in rules->cuts, the first piece that ends after the last key seen */
     uint64_t since_yield;
 };
 
@@ -114,6 +116,24 @@ static struct entry tombstone_for(const struct entry *e)
         .key = e->key, .value = slice_of(e->value.data, 0), .seq = e->seq, .kind = ENTRY_DELETE};
 }
 
+/* Does a cut hide it from all who see it? Keys rise, and so do the pieces. */
+static bool is_cut(struct merge *m, const struct entry *e, size_t stratum)
+{
+    const struct cuts *cuts = m->rules->cuts;
+    const struct cut *p;
+
+    while (m->cut < cuts->count && !cut_ends_after(&cuts->piece[m->cut], e->key))
+        m->cut++;
+    for (size_t i = m->cut; i < cuts->count; i++) {
+        p = &cuts->piece[i];
+        if (key_compare(p->start, e->key) > 0)
+            return false;
+        if (p->seq > e->seq && stratum_of(m->rules, p->seq) == stratum)
+            return true;
+    }
+    return false;
+}
+
 /* Keep one entry of the input or drop it. */
 static enum quern_code merge_entry(struct merge *m, const struct iter *in, struct quern_error *err)
 {
@@ -126,6 +146,8 @@ static enum quern_code merge_entry(struct merge *m, const struct iter *in, struc
     m->out->entries_in++;
     if (!new_key && stratum == m->stratum)
         return QUERN_OK; /* hidden by a newer version for everyone */
+    if (m->rules->cuts != NULL && is_cut(m, e, stratum))
+        return QUERN_OK;
     if (new_key) {
         if (buf_assign(&m->key, e->key, err))
             return err->code;
@@ -213,4 +235,12 @@ enum quern_code compact_merge(struct os_dir *dir, struct manifest *numbers, stru
         compact_output_done(out);
     }
     return code;
+}
+
+/* Where somebody sees what a cut hides, that has stayed. */
+quern_seq compact_cut_seq(const struct compact_rules *rules, quern_seq seq)
+{
+    if (rules->cuts == NULL)
+        return 0;
+    return rules->snapshot_count != 0 && rules->snapshots[0] < seq ? rules->snapshots[0] : seq;
 }

@@ -17,6 +17,10 @@
  * besides. */
 #define DEAD_SHARE 4
 
+/* So many cuts make a merge due that takes them away: at the next look, and at once. */
+#define CUTS_LOOK 64
+#define CUTS_MANY 4096
+
 /* ---- runs ---- */
 
 struct run_shape {
@@ -199,7 +203,7 @@ static void leave_no_gap(struct compact_job *job, const struct manifest_state *s
 }
 
 static struct compact_job *begin(struct compact_jobs *jobs, const struct manifest_state *state,
-                                 uint64_t horizon_ms, uint32_t from, uint32_t to,
+                                 const struct compact_need *need, uint32_t from, uint32_t to,
                                  uint32_t target_tier, uint64_t bottom_run,
                                  struct manifest *numbers)
 {
@@ -210,7 +214,8 @@ static struct compact_job *begin(struct compact_jobs *jobs, const struct manifes
     leave_no_gap(job, state);
     job->active = true;
     job->rewrite = false;
-    job->horizon_ms = horizon_ms;
+    job->horizon_ms = need->horizon_ms;
+    job->oldest_pin = need->oldest_pin;
     if (target_tier != TIER_BOTTOM)
         job->target_run = job->run_no[0]; /* as old as the newest of its sources */
     else
@@ -241,9 +246,31 @@ static struct compact_job *settle(const struct manifest_state *state, const stru
     if (!idle && need->read_bytes < s->upper_bytes + (bottom ? s->bottom_bytes : 0))
         return NULL;
     if (bottom)
-        return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s->bottom_run,
-                     numbers);
-    return begin(jobs, state, need->horizon_ms, 0, s->deepest, s->deepest + 1, 0, numbers);
+        return begin(jobs, state, need, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s->bottom_run, numbers);
+    return begin(jobs, state, need, 0, s->deepest, s->deepest + 1, 0, numbers);
+}
+
+/* What cuts hide goes when the store is idle, or when there are so many of them that lists grow long:
+ * by a merge of all that they touch, if nobody sees what they hide. What lies wholly in them has gone
+ * unread before that. */
+static struct compact_job *clear_cuts(const struct manifest_state *state, const struct shape *s,
+                                      struct compact_jobs *jobs, const struct compact_need *need,
+                                      struct manifest *numbers)
+{
+    size_t count = state->cuts != NULL ? state->cuts->count : 0;
+    struct compact_job *job;
+
+    if (count == 0 || (need->urge != COMPACT_IDLE &&
+                       count < (need->urge == COMPACT_LOOK ? CUTS_LOOK : CUTS_MANY)))
+        return NULL;
+    for (size_t i = 0; i < state->table_count; i++) {
+        if (!is_cut_in(&state->tables[i], state->cuts, need->oldest_pin))
+            continue;
+        job = begin(jobs, state, need, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s->bottom_run, numbers);
+        job->rewrite = true;
+        return job;
+    }
+    return NULL;
 }
 
 static bool has_many_dead(const struct manifest_table *t, uint64_t horizon_ms)
@@ -275,6 +302,7 @@ static struct compact_job *clean(const struct manifest_state *state, const struc
             return NULL; /* no memory: at the next look */
         job->active = job->rewrite = true;
         job->horizon_ms = need->horizon_ms;
+        job->oldest_pin = need->oldest_pin;
         job->target_tier = TIER_BOTTOM;
         job->target_run = s->bottom_run;
         job->run_count = 0;
@@ -313,25 +341,24 @@ struct compact_job *compact_pick(const struct manifest_state *state, struct comp
     bool bottom_is_due = !jobs->job[TIER_BOTTOM].active && (much || many_dead);
 
     if (!busy && bottom_is_due)
-        return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run,
-                     numbers);
+        return begin(jobs, state, need, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
     for (uint32_t tier = 0; tier < TIER_BOTTOM; tier++) {
         if (jobs->job[tier].active)
             return &jobs->job[tier];
         if (s.free_runs[tier] < config->tier_runs)
             continue;
         if (!busy && tier + 1 == TIER_BOTTOM)
-            return begin(jobs, state, need->horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM,
-                         s.bottom_run, numbers);
+            return begin(jobs, state, need, 0, TIER_BOTTOM - 1, TIER_BOTTOM, s.bottom_run, numbers);
         if (bottom_is_due && s.free_runs[tier] < 3 * config->tier_runs)
             continue; /* what is under way ends first, and nothing else begins meanwhile */
         if (tier + 1 < TIER_BOTTOM && !can_wait(state, &s, jobs, config, tier))
-            return begin(jobs, state, need->horizon_ms, tier, tier, tier + 1, 0, numbers);
+            return begin(jobs, state, need, tier, tier, tier + 1, 0, numbers);
     }
     if (jobs->job[TIER_BOTTOM].active)
         return &jobs->job[TIER_BOTTOM];
-    if (need->urge == COMPACT_NORMAL || busy)
-        return NULL;
+    job = busy ? NULL : clear_cuts(state, &s, jobs, need, numbers);
+    if (job != NULL || need->urge == COMPACT_NORMAL || busy)
+        return job;
     job = settle(state, &s, jobs, need, numbers);
     return job != NULL ? job : clean(state, &s, jobs, need);
 }
@@ -375,7 +402,7 @@ static void widen(const struct manifest_state *state, struct quern_slice *start,
 }
 
 struct compact_job *compact_pick_range(const struct manifest_state *state,
-                                       struct compact_jobs *jobs, uint64_t horizon_ms,
+                                       struct compact_jobs *jobs, const struct compact_need *need,
                                        struct quern_slice start, struct quern_slice end,
                                        struct manifest *numbers, bool *wait)
 {
@@ -391,7 +418,7 @@ struct compact_job *compact_pick_range(const struct manifest_state *state,
     for (size_t i = 0; i < state->table_count; i++)
         if (state->tables[i].tier == TIER_BOTTOM)
             bottom_run = state->tables[i].run_no;
-    job = begin(jobs, state, horizon_ms, 0, TIER_BOTTOM - 1, TIER_BOTTOM, bottom_run, numbers);
+    job = begin(jobs, state, need, 0, TIER_BOTTOM - 1, TIER_BOTTOM, bottom_run, numbers);
     job->rewrite = true;
     if (buf_append(&job->position, start.data, start.len, &err))
         return job;      /* no memory for a bound: the whole store is compacted instead */

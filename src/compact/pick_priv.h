@@ -30,6 +30,10 @@ static inline bool job_has_run(const struct compact_job *job, uint64_t run_no)
     return false;
 }
 
+/* May there be something in it that a cut hides, and that nobody sees who is at `oldest_pin` or
+ * later? In compact/cut.c. */
+bool is_cut_in(const struct manifest_table *t, const struct cuts *cuts, quern_seq oldest_pin);
+
 /* How many entries have expired, if they do so evenly from the first to the last. Where that is too
  * many, a rewrite takes at least the first, and the next of the same table is due only when a good
  * part of what was left of the time has passed. */

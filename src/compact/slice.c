@@ -28,7 +28,8 @@ static int by_smallest(const void *a, const void *b, void *arg)
 static bool is_dirty(const struct plan *p, const struct manifest_table *t)
 {
     return t->meta.tombstone_count != 0 || t->meta.duplicate_count != 0 ||
-           expired_in(t, p->job->horizon_ms) != 0;
+           expired_in(t, p->job->horizon_ms) != 0 ||
+           is_cut_in(t, p->state->cuts, p->job->oldest_pin);
 }
 
 static enum quern_code plan_make(struct plan *p, struct quern_error *err)

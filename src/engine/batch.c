@@ -22,9 +22,25 @@ void quern_batch_clear(struct quern_batch *batch)
     buf_clear(&batch->ops);
     buf_clear(&batch->checks);
     batch->count = 0;
-    batch->puts = 0;
+    batch->puts = batch->cuts = 0;
     batch->user_bytes = 0;
     batch->clears++;
+}
+
+static enum quern_code append(struct quern_batch *batch, enum entry_kind kind,
+                              struct quern_slice key, struct quern_slice value, uint64_t expires_ms,
+                              struct quern_error *err)
+{
+    if (batch->ops.len + OP_HEAD_BYTES_MAX + key.len + value.len > QUERN_BATCH_BYTES_MAX)
+        return err_set(err, QUERN_INVALID, "the batch would have more than %u bytes",
+                       QUERN_BATCH_BYTES_MAX);
+    if (op_append(&batch->ops, kind, key, value, expires_ms, err))
+        return err->code;
+    batch->count++;
+    batch->puts += kind == ENTRY_PUT;
+    batch->cuts += kind == ENTRY_RANGE_DELETE;
+    batch->user_bytes += key.len + value.len;
+    return QUERN_OK;
 }
 
 static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, struct quern_slice key,
@@ -35,15 +51,7 @@ static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, stru
     if (value.len > QUERN_VALUE_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
                        value.len, QUERN_VALUE_BYTES_MAX);
-    if (batch->ops.len + OP_HEAD_BYTES_MAX + key.len + value.len > QUERN_BATCH_BYTES_MAX)
-        return err_set(err, QUERN_INVALID, "the batch would have more than %u bytes",
-                       QUERN_BATCH_BYTES_MAX);
-    if (op_append(&batch->ops, kind, key, value, expires_ms, err))
-        return err->code;
-    batch->count++;
-    batch->puts += kind == ENTRY_PUT;
-    batch->user_bytes += key.len + value.len;
-    return QUERN_OK;
+    return append(batch, kind, key, value, expires_ms, err);
 }
 
 enum quern_code quern_batch_put(struct quern_batch *batch, struct quern_slice key,
@@ -69,6 +77,26 @@ enum quern_code quern_batch_delete(struct quern_batch *batch, struct quern_slice
     struct quern_error local;
 
     return add(batch, ENTRY_DELETE, key, slice_of(NULL, 0), 0, ERR_OR(err, local));
+}
+
+enum quern_code quern_batch_delete_range(struct quern_batch *batch, const struct quern_range *range,
+                                         struct quern_error *err)
+{
+    struct quern_error local;
+    struct cut cut;
+
+    err = ERR_OR(err, local);
+    if (range == NULL)
+        return err_set(err, QUERN_INVALID,
+                       "the range is NULL; one with both bounds empty has all keys");
+    cut = (struct cut){range->start, range->end, 0};
+    if (cut.start.len > QUERN_KEY_BYTES_MAX || cut.end.len > QUERN_KEY_BYTES_MAX)
+        return err_set(
+            err, QUERN_INVALID, "a bound of the range has %zu bytes; keys are 1 to %u bytes",
+            cut.start.len > cut.end.len ? cut.start.len : cut.end.len, QUERN_KEY_BYTES_MAX);
+    if (cut_is_empty(&cut))
+        return QUERN_OK;
+    return append(batch, ENTRY_RANGE_DELETE, cut.start, cut.end, 0, err);
 }
 
 /* check := u8 what | u64 revision | u32 key_len | key */

@@ -2,7 +2,7 @@
  *
  * Where a single run holds all there is in the range, and its tables have one living version of
  * each key, none of which has expired, the difference of two ranks is the answer: the index knows
- * running counts. Otherwise the range is walked, without looking at values. */
+ * running counts. That goes for what lies between cuts too, and for what came after them. Otherwise the range is walked, without looking at values. */
 #include "engine/scan_priv.h"
 
 static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it, bool *touches,
@@ -29,17 +29,19 @@ static bool table_touches(const struct table *t, const struct quern_iter *it)
            (it->upper.len == 0 || key_compare(buf_slice(&t->smallest), buf_slice(&it->upper)) < 0);
 }
 
-static bool table_is_plain(const struct table *t, const struct pin *at)
+/* `cut`: the newest cut over the range, which may hide what is older. */
+static bool table_is_plain(const struct table *t, const struct pin *at, quern_seq cut)
 {
     const struct table_meta *meta = sst_meta(t->sst);
 
-    return meta->tombstone_count == 0 && meta->duplicate_count == 0 && meta->seq_max <= at->seq &&
+    return meta->seq_min >= cut && meta->tombstone_count == 0 && meta->duplicate_count == 0 &&
+           meta->seq_max <= at->seq &&
            (meta->expires_min_ms == 0 || meta->expires_min_ms > at->time_ms);
 }
 
 /* The only run with tables in the range. *only is NULL when there is none; false: ranks cannot
  * answer. */
-static bool only_run(const struct quern_iter *it, const struct run **only)
+static bool only_run(const struct quern_iter *it, quern_seq cut, const struct run **only)
 {
     const struct version *version = it->view->version;
 
@@ -50,7 +52,7 @@ static bool only_run(const struct quern_iter *it, const struct run **only)
         for (size_t i = 0; i < run->count; i++) {
             if (!table_touches(run->tables[i], it))
                 continue;
-            if (!table_is_plain(run->tables[i], &it->pin) || (*only != NULL && *only != run))
+            if (!table_is_plain(run->tables[i], &it->pin, cut) || (*only != NULL && *only != run))
                 return false;
             *only = run;
         }
@@ -79,8 +81,8 @@ static enum quern_code count_table(const struct table *t, const struct quern_ite
     return QUERN_OK;
 }
 
-static enum quern_code count_by_rank(const struct quern_iter *it, bool *answered, uint64_t *count,
-                                     struct quern_error *err)
+static enum quern_code count_by_rank(const struct quern_iter *it, quern_seq cut, bool *answered,
+                                     uint64_t *count, struct quern_error *err)
 {
     const struct view *view = it->view;
     const struct run *run = NULL;
@@ -92,13 +94,49 @@ static enum quern_code count_by_rank(const struct quern_iter *it, bool *answered
     for (size_t i = 0; i < view->sealed_count; i++)
         if (mem_touches(view->sealed[i], it, &touches, err))
             return err->code;
-    if (touches || !only_run(it, &run))
+    if (touches || !only_run(it, cut, &run))
         return QUERN_OK;
     *answered = true;
     for (size_t i = 0; run != NULL && i < run->count; i++)
         if (table_touches(run->tables[i], it) && count_table(run->tables[i], it, count, err))
             return err->code;
     return QUERN_OK;
+}
+
+/* The range of the iterator, over which this cut lies, or none. */
+static enum quern_code count_range(struct quern_iter *it, quern_seq cut, uint64_t *count,
+                                   struct quern_error *err)
+{
+    bool answered;
+
+    if (count_by_rank(it, cut, &answered, count, err))
+        return err->code;
+    if (answered)
+        return QUERN_OK;
+    for (bool more = quern_iter_first(it); more; more = quern_iter_next(it))
+        ++*count;
+    return quern_iter_error(it, err);
+}
+
+/* Cuts part the range: what lies beside them is counted as ever. */
+static enum quern_code count_pieces(struct quern_iter *it, uint64_t *count, struct quern_error *err)
+{
+    struct buf end OWNED_BUF = {0};
+    struct cut_span span;
+
+    if (buf_append(&end, it->upper.data, it->upper.len, err))
+        return err->code;
+    for (;;) {
+        view_cut_span(it->view, buf_slice(&it->lower), it->pin.seq, &span);
+        if (span.to.len == 0 || (end.len != 0 && key_compare(span.to, buf_slice(&end)) >= 0))
+            span.to = buf_slice(&end);
+        if (iter_bound(it, span.to, err) || count_range(it, span.seq, count, err))
+            return err->code;
+        if (key_equal(buf_slice(&it->upper), buf_slice(&end)))
+            return QUERN_OK;
+        if (buf_assign(&it->lower, buf_slice(&it->upper), err))
+            return err->code;
+    }
 }
 
 OWNER(quern_iter_free, struct quern_iter *);
@@ -110,7 +148,6 @@ enum quern_code quern_count(struct quern *db, const struct quern_range *range,
     struct quern_iter_opts how = {.bulk = true};
     struct quern_iter *it OWNED(quern_iter_free) = NULL;
     struct quern_error local;
-    bool answered;
 
     err = ERR_OR(err, local);
     if (range != NULL)
@@ -122,11 +159,7 @@ enum quern_code quern_count(struct quern *db, const struct quern_range *range,
     *count = 0;
     if (it->upper.len != 0 && key_compare(buf_slice(&it->lower), buf_slice(&it->upper)) >= 0)
         return QUERN_OK;
-    if (count_by_rank(it, &answered, count, err))
-        return err->code;
-    if (answered)
-        return QUERN_OK;
-    for (bool more = quern_iter_first(it); more; more = quern_iter_next(it))
-        ++*count;
-    return quern_iter_error(it, err);
+    if (it->view->cuts_count != 0)
+        return count_pieces(it, count, err);
+    return count_range(it, 0, count, err);
 }

@@ -111,6 +111,6 @@ enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *
     version_condemn(old, version);
     if (!flushed)
         spans_forget(&db->spans);
-    mem_unref(done.mem);
+    memdb_done(&done);
     return QUERN_OK;
 }

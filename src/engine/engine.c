@@ -178,29 +178,32 @@ static void view_retire(struct rcu_node *node)
     view_unref((struct view *)node);
 }
 
-enum quern_code engine_publish_locked(struct quern *db, struct version *version,
-                                      struct quern_error *err)
+void engine_publish_in_locked(struct quern *db, struct version *version, struct view *now)
 {
-    struct view *old = atomic_load_explicit(&db->view, memory_order_relaxed), *now;
-    struct mem **waiting OWNED(alloc_free) = NULL;
-    size_t count = 0;
+    struct view *old = atomic_load_explicit(&db->view, memory_order_relaxed);
 
     mutex_assert_held(&db->mu);
-    waiting = alloc_array(db->recovered_count + db->sealed_count + 1, sizeof(*waiting));
-    if (waiting == NULL)
-        return err_memory(err, "a view");
+    view_set_active(now, db->active.mem, db->active.cuts);
     for (size_t i = 0; i < db->recovered_count; i++)
-        waiting[count++] = db->recovered[i].mem;
+        view_add_sealed(now, db->recovered[i].mem, db->recovered[i].cuts);
     for (size_t i = 0; i < db->sealed_count; i++)
-        waiting[count++] = db->sealed[i].mem;
-    if (view_new(db->active.mem, waiting, count, version != NULL ? version : old->version, &now,
-                 err))
-        return err->code;
+        view_add_sealed(now, db->sealed[i].mem, db->sealed[i].cuts);
+    view_set_version(now, version != NULL ? version : old->version);
     atomic_store_explicit(&db->view, now, memory_order_release);
     if (!db->shared) /* the reaper need not run beside the first reads */
         view_unref(old);
     else
         rcu_retire(&old->retire, view_retire);
+}
+
+enum quern_code engine_publish_locked(struct quern *db, struct version *version,
+                                      struct quern_error *err)
+{
+    struct view *now;
+
+    if (view_new(db->recovered_count + db->sealed_count, &now, err))
+        return err->code;
+    engine_publish_in_locked(db, version, now);
     return QUERN_OK;
 }
 

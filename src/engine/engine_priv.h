@@ -3,7 +3,8 @@
  *   commit.c    commit queue: one leader at a time, for a group of writers
  *   write.c     the group: encoded, logged, applied, published
  *   update.c    writes that depend on what is there
- *   read.c      point reads        scan.c   cursors for users        count.c  key ranges
+ *   read.c      point reads        scan.c, scan_build.c  cursors for users   count.c  key ranges
+ *   cuts.c      range deletes, which are no entries
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
  *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content
@@ -40,6 +41,7 @@
 /* A MemDB and the log segments that hold it. */
 struct memdb {
     struct mem *mem;
+    struct cuts *cuts;  /* those that came in its time; NULL: none */
     uint64_t log_first; /* its first entry is in this segment or a later one */
     uint64_t capacity;  /* bytes it was made for */
     uint64_t born_ns;   /* when its first entry came; 0: none yet */
@@ -55,7 +57,7 @@ struct waiter {
     quern_update_fn update;
     void *update_arg;
     uint64_t user_bytes; /* of keys and values, for the statistics */
-    uint32_t puts;       /* among the operations; the others are deletions */
+    uint32_t puts, cuts; /* among the operations; the others are deletions */
     bool sync;
     bool seal; /* close the MemDB after this, if it holds anything */
     quern_seq seq;
@@ -202,7 +204,8 @@ struct quern {
 
     /* ---- statistics: relaxed ---- */
     struct counters counters[COUNTER_STRIPES];
-    _Atomic uint64_t puts, deletes, batches, user_bytes; /* raised by the leader alone */
+    _Atomic uint64_t puts, deletes, range_deletes, batches,
+        user_bytes; /* raised by the leader alone */
     _Atomic uint64_t flushes, flush_bytes, flush_ns;
     _Atomic uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
     _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;
@@ -255,6 +258,8 @@ uint32_t engine_fork_generation(void);
 /* Make the view of what mu guards, with this version (NULL: the present one), and publish it. */
 MUST_USE enum quern_code engine_publish_locked(struct quern *db, struct version *version,
                                                struct quern_error *err);
+/* The same with a view at hand, empty and with room: cannot fail. */
+void engine_publish_in_locked(struct quern *db, struct version *version, struct view *now);
 /* The present view with a reference. */
 struct view *engine_view(struct quern *db);
 size_t engine_sealed_count(struct quern *db); /* MemDBs that wait to be flushed; no lock */
@@ -333,14 +338,14 @@ void engine_worker_stop(struct quern *db);
 enum quern_code engine_ask(struct quern *db, struct request *r);
 /* Write the oldest MemDB out as a run of tier 0 and drop it from the recovered or the sealed. With
  * log_first, segments below it are not needed any more. Worker; or open, before there is one. */
-MUST_USE enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
-                                          struct quern_error *err);
+MUST_USE enum quern_code engine_flush_mem(struct quern *db, const struct memdb *memdb,
+                                          uint64_t log_first, struct quern_error *err);
 /* Apply an edit and publish the version that follows. Worker. `made` (may be NULL) is what a merge
  * made of the tables that it adds. `flushed`: the oldest MemDB that waits goes with it. */
 MUST_USE enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *edit,
                                            const struct compact_output *made, bool flushed,
                                            struct quern_error *err);
-/* Live snapshots and cursors, rising, each number once. *out is the caller's (alloc_free). */
+/* Live snapshots and cursors, rising, each number once. The list is the caller's (alloc_free). */
 MUST_USE enum quern_code engine_pins(struct quern *db, quern_seq **out, size_t *count,
                                      struct quern_error *err);
 quern_seq engine_oldest_pin(struct quern *db); /* UINT64_MAX: there is none */
@@ -359,6 +364,23 @@ bool ballast_give_up(struct quern *db); /* true: there was some, and its space i
 void engine_ahead_call(void *db); /* the log's on_low */
 void engine_ahead_stop(struct quern *db);
 
+/* ---- cuts.c ---- */
+bool memdb_is_empty(const struct memdb *m);
+quern_seq memdb_seq_max(const struct memdb *m);
+void memdb_done(struct memdb *m);
+/* A group with range deletes, made ready before it is logged, so that nothing can fail after. */
+struct cut_group {
+    struct view *view; /* to publish them in */
+    struct cuts *cuts; /* those of the active MemDB with the group's */
+    struct cuts **own; /* of each batch */
+    size_t count;
+};
+MUST_USE enum quern_code cut_group_make(struct quern *db, const struct batch_ref *batches,
+                                        size_t count, struct cut_group *out,
+                                        struct quern_error *err);
+void cut_group_publish(struct quern *db, struct cut_group *g);
+void cut_group_done(struct cut_group *g); /* zeros are fine */
+
 /* ---- pressure.c ---- */
 /* Would a group be made to wait? */
 bool pressure_is_on(struct quern *db);
@@ -369,7 +391,7 @@ void pressure_wait(struct quern *db, uint64_t bytes);
 /* ---- batch.c ---- */
 struct quern_batch {
     struct buf ops, checks;
-    uint32_t count, puts;
+    uint32_t count, puts, cuts;
     uint64_t user_bytes;
     uint64_t clears; /* how often it was cleared: who knows its operations knows them no more */
 };

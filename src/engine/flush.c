@@ -54,13 +54,15 @@ static enum sst_warm flush_warmth(struct quern *db, uint64_t bytes)
 
 /* The edit that makes new tables one run. The metas are borrowed. */
 enum quern_code work_list_tables(const struct compact_output *out, uint32_t tier, uint64_t run_no,
-                                 struct manifest_table **list, struct quern_error *err)
+                                 quern_seq cut_seq, struct manifest_table **list,
+                                 struct quern_error *err)
 {
     *list = alloc_array(out->count + 1, sizeof(**list));
     if (*list == NULL)
         return err_memory(err, "a manifest edit");
     for (size_t i = 0; i < out->count; i++)
-        (*list)[i] = (struct manifest_table){tier, run_no, out->tables[i]};
+        (*list)[i] = (struct manifest_table){
+            .tier = tier, .run_no = run_no, .cut_seq = cut_seq, .meta = out->tables[i]};
     return QUERN_OK;
 }
 
@@ -102,57 +104,85 @@ static bool lies_apart(const struct quern *db, struct iter *in, struct quern_err
     return true;
 }
 
-enum quern_code engine_flush_mem(struct quern *db, struct mem *mem, uint64_t log_first,
+/* What the edit says beside the tables. The cuts of the MemDB join those over the tables, unless
+ * nothing is left for them to hide. *cuts is the caller's. */
+static enum quern_code settle_cuts(struct quern *db, const struct memdb *memdb,
+                                   struct cut_pins pins, const struct manifest_edit *edit,
+                                   struct cuts **cuts, struct quern_error *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+    struct cuts *all OWNED(cuts_unref) = NULL;
+
+    if (cuts_new(state->cuts, memdb->cuts->piece, memdb->cuts->count, pins, &all, err))
+        return err->code;
+    return compact_live_cuts(state, edit->add, edit->add_count, all, cuts, err);
+}
+
+static void say_flushed(struct quern *db, const struct mem_info *info,
+                        const struct compact_output *out, uint64_t ns)
+{
+    uint64_t rate = info->arena_bytes * 1000 / (ns / 1000000 + 1);
+    uint64_t before = atomic_load(&db->flush_rate);
+
+    atomic_store(&db->flush_rate, before == 0 ? rate : (3 * before + rate) / 4);
+    atomic_fetch_add(&db->flushes, 1);
+    atomic_fetch_add(&db->flush_bytes, out->bytes_written);
+    atomic_fetch_add(&db->flush_ns, ns);
+    atomic_store(&db->last_flush_ns, os_now_ns(db->os));
+    engine_event(db, QUERN_EVENT_FLUSHED, info->arena_bytes, out->bytes_written, ns,
+                 "flushed %" PRIu64 " entries, %" PRIu64 " bytes, in %zu tables", out->entries_out,
+                 out->bytes_written, out->count);
+}
+
+enum quern_code engine_flush_mem(struct quern *db, const struct memdb *memdb, uint64_t log_first,
                                  struct quern_error *err)
 {
     struct compact_rules rules = work_rules(db, false, work_version(db)->run_count == 0);
     struct iter *in OWNED(iter_free) = NULL;
+    struct cuts *cuts OWNED(cuts_unref) = NULL;
     struct compact_output out;
     struct manifest_table *list = NULL;
-    struct manifest_edit edit = {.set_flushed_seq = true};
+    struct manifest_edit edit = {.set_flushed_seq = true,
+                                 .flushed_seq = memdb_seq_max(memdb),
+                                 .set_log_first = log_first != 0,
+                                 .log_first = log_first,
+                                 .set_cuts = memdb->cuts != NULL};
     struct mem_info info;
     quern_seq *pins = NULL;
-    uint64_t began = os_now_ns(db->os), ns;
+    uint64_t began = os_now_ns(db->os);
     enum quern_code code;
 
-    mem_info(mem, &info);
-    if (mem_iter(mem, 0, &in, err) || engine_pins(db, &pins, &rules.snapshot_count, err))
+    mem_info(memdb->mem, &info);
+    if (mem_iter(memdb->mem, 0, &in, err) || engine_pins(db, &pins, &rules.snapshot_count, err))
         return err->code;
     rules.snapshots = pins;
+    rules.cuts = memdb->cuts; /* newer ones may be lost with the log, and these entries not */
     rules.horizon_ms = engine_horizon_ms(db);
     if (lies_apart(db, in, err))
         rules.table_bytes = db->options.table_bytes;
     rules.warm = flush_warmth(db, info.arena_bytes);
     iter_first(in);
     code = compact_merge(db->dir, db->manifest, in, slice_of(NULL, 0), &rules, &out, err);
-    alloc_free(pins);
-    if (code != QUERN_OK)
+    if (code != QUERN_OK) {
+        alloc_free(pins);
         return err_in(err, "flush");
-    edit.flushed_seq = info.seq_max;
-    edit.set_log_first = log_first != 0;
-    edit.log_first = log_first;
-    code = work_list_tables(&out, 0, manifest_take_file_no(db->manifest), &list, err);
+    }
+    code = work_list_tables(&out, 0, manifest_take_file_no(db->manifest),
+                            compact_cut_seq(&rules, edit.flushed_seq), &list, err);
     edit.add = list;
     edit.add_count = out.count;
+    if (code == QUERN_OK && edit.set_cuts)
+        code = settle_cuts(db, memdb, (struct cut_pins){pins, rules.snapshot_count}, &edit, &cuts,
+                           err);
+    edit.cuts = cuts;
     if (code == QUERN_OK)
         code = engine_apply_edit(db, &edit, &out, true, err);
     if (work_edit_refused(code) && !atomic_load(&db->failed))
         work_remove_tables(db, &out);
     alloc_free(list);
-    ns = os_now_ns(db->os) - began;
-    if (code == QUERN_OK) {
-        uint64_t rate = info.arena_bytes * 1000 / (ns / 1000000 + 1);
-        uint64_t before = atomic_load(&db->flush_rate);
-
-        atomic_store(&db->flush_rate, before == 0 ? rate : (3 * before + rate) / 4);
-        atomic_fetch_add(&db->flushes, 1);
-        atomic_fetch_add(&db->flush_bytes, out.bytes_written);
-        atomic_fetch_add(&db->flush_ns, ns);
-        atomic_store(&db->last_flush_ns, os_now_ns(db->os));
-        engine_event(db, QUERN_EVENT_FLUSHED, info.arena_bytes, out.bytes_written, ns,
-                     "flushed %" PRIu64 " entries, %" PRIu64 " bytes, in %zu tables",
-                     out.entries_out, out.bytes_written, out.count);
-    }
+    alloc_free(pins);
+    if (code == QUERN_OK)
+        say_flushed(db, &info, &out, os_now_ns(db->os) - began);
     compact_output_done(&out);
     return code == QUERN_OK ? QUERN_OK : err_in(err, "flush");
 }
@@ -196,11 +226,12 @@ enum quern_code work_flush_oldest(struct quern *db, struct quern_error *err)
     oldest = db->sealed[0];
     log_first = db->sealed_count > 1 ? db->sealed[1].log_first : db->active.log_first;
     mem_ref(oldest.mem);
+    (void)cuts_ref(oldest.cuts);
     mutex_unlock(&db->mu);
-    code = engine_flush_mem(db, oldest.mem, log_first, err);
+    code = engine_flush_mem(db, &oldest, log_first, err);
     if (code == QUERN_NO_SPACE && ballast_give_up(db))
-        code = engine_flush_mem(db, oldest.mem, log_first, err);
-    mem_unref(oldest.mem);
+        code = engine_flush_mem(db, &oldest, log_first, err);
+    memdb_done(&oldest);
     if (code == QUERN_OK) {
         wal_release(engine_wal(db), log_first);
         engine_share_memory(db);

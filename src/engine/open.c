@@ -137,8 +137,9 @@ static enum quern_code first_view(struct quern *db, struct quern_error *err)
 
     if (version_build(db->dir, db->cache, manifest_state(db->manifest), NULL,
                       (struct open_tables){0}, &version, err) ||
-        view_new(NULL, NULL, 0, version, &view, err))
+        view_new(0, &view, err))
         return err->code;
+    view_set_version(view, version);
     atomic_store(&db->view, view);
     work_count_tables(db, version);
     return QUERN_OK;
@@ -228,11 +229,11 @@ static void engine_free(struct quern *db)
     wal_drop(engine_wal(db));
     view_unref(atomic_load(&db->view));
     rcu_drain(); /* retired views and frames are freed before the cache goes */
-    mem_unref(db->active.mem);
+    memdb_done(&db->active);
     for (size_t i = 0; i < db->sealed_count; i++)
-        mem_unref(db->sealed[i].mem);
+        memdb_done(&db->sealed[i]);
     for (size_t i = 0; i < db->recovered_count; i++)
-        mem_unref(db->recovered[i].mem);
+        memdb_done(&db->recovered[i]);
     alloc_free(db->recovered);
     engine_updates_done(db);
     mem_spare_done(&db->spare);

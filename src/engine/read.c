@@ -2,7 +2,8 @@
  *
  *   hash the key once
  *   rcu_enter
- *     view, then the number to read at        (version.h says why in this order)
+ *     view, then the number to read at        (version.h says why in this order, and that the
+ *                                              view must be the present one still)
  *     prefetch the filter lines of the MemDBs
  *     MemDB, sealed MemDBs newest first
  *     prefetch the filter lines of the runs, and the place in the bottom one's index
@@ -13,6 +14,9 @@
  * No lock, no count, no shared line is written on the way. A read that misses the cache does its
  * pread inside the section; that only delays the freeing of what was retired meanwhile. A
  * *cached* read gives up there instead, with BUSY: it is for threads that must not wait for a disk.
+ *
+ * An entry that a cut hides (cuts.c) is absent, and so is all that is older under its key. Where there
+ * is no cut at all, as a rule, that is one look at a count in the view.
  *
  * Expiries. A read of the present asks for the time when it meets the first entry that has one, so
  * later than for view and number. An entry that lives by then lived at the moment of the view as
@@ -111,6 +115,11 @@ static struct moment moment_of(struct quern *db, const struct pin *at)
 
     m.seq = at != NULL ? at->seq : atomic_load_explicit(&db->visible_seq, memory_order_acquire);
     m.time_ms = at != NULL ? at->time_ms : 0;
+    if (at == NULL) /* a cut may have come between, and the number count it */
+        while (UNLIKELY(atomic_load_explicit(&db->view, memory_order_relaxed) != m.view)) {
+            m.view = atomic_load_explicit(&db->view, memory_order_acquire);
+            m.seq = atomic_load_explicit(&db->visible_seq, memory_order_acquire);
+        }
     return m;
 }
 
@@ -198,7 +207,7 @@ static inline enum quern_code deliver(struct quern *db, struct moment *m, struct
 {
     enum quern_code code = QUERN_NOT_FOUND;
 
-    if (l->found && lives(db, m, &l->entry)) {
+    if (l->found && !view_cuts(m->view, &l->entry, l->key, m->seq) && lives(db, m, &l->entry)) {
         if (l->owned != NULL && l->entry.value.len >= TAKE_BYTES_MIN) {
             value_take(value, l);
             return QUERN_OK;
@@ -225,7 +234,8 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
     l.found = search_mems(view, &l);
     if (!l.found)
         code = search_tables(view->version, &l, &passed, err);
-    if (code == QUERN_OK && !(l.found && entry_lives(&l.entry, at->time_ms)))
+    if (code == QUERN_OK && !(l.found && entry_lives(&l.entry, at->time_ms) &&
+                              !view_cuts(view, &l.entry, key, at->seq)))
         code = QUERN_NOT_FOUND;
     *seq = l.entry.seq;
     alloc_free(GIVE(l.owned));

@@ -25,11 +25,11 @@ struct recover {
 /* The oldest MemDB becomes a run of tier 0, and leaves the list. */
 static enum quern_code flush_recovered(struct quern *db, struct quern_error *err)
 {
-    struct mem *mem = db->recovered[0].mem;
-    enum quern_code code = engine_flush_mem(db, mem, 0, err);
+    struct memdb oldest = db->recovered[0];
+    enum quern_code code = engine_flush_mem(db, &oldest, 0, err);
 
     if (code == QUERN_NO_SPACE && ballast_give_up(db))
-        code = engine_flush_mem(db, mem, 0, err);
+        code = engine_flush_mem(db, &oldest, 0, err);
     return code;
 }
 
@@ -55,7 +55,7 @@ static enum quern_code add_mem(struct quern *db, uint64_t bytes, struct quern_er
 }
 
 /* The MemDB that takes the next batch: the last one, or a new one when it is full. */
-static enum quern_code recover_mem(struct recover *r, uint64_t bytes, struct mem **out,
+static enum quern_code recover_mem(struct recover *r, uint64_t bytes, struct memdb **out,
                                    struct quern_error *err)
 {
     struct quern *db = r->db;
@@ -71,7 +71,27 @@ static enum quern_code recover_mem(struct recover *r, uint64_t bytes, struct mem
         if (add_mem(db, bytes, err))
             return err->code;
     }
-    *out = db->recovered[db->recovered_count - 1].mem;
+    *out = &db->recovered[db->recovered_count - 1];
+    return QUERN_OK;
+}
+
+/* Its range deletes join those of the MemDB, and *own has them for it. */
+static enum quern_code recover_cuts(struct memdb *memdb, const struct batch_ref *batch,
+                                    quern_seq seq, struct cuts **own, struct quern_error *err)
+{
+    struct buf list OWNED_BUF = {0};
+    struct cuts *all, *before = memdb->cuts;
+
+    if (cuts_own(batch, own, err))
+        return err->code;
+    if (*own == NULL)
+        return QUERN_OK;
+    if (cuts_gather(&list, batch, seq, err) ||
+        cuts_new(before, (const struct cut *)(const void *)list.data, list.len / sizeof(struct cut),
+                 (struct cut_pins){NULL, 0}, &all, err))
+        return err->code;
+    memdb->cuts = all;
+    cuts_unref(before);
     return QUERN_OK;
 }
 
@@ -79,12 +99,14 @@ static enum quern_code recover_batch(void *arg, const struct batch_ref *batch, q
                                      uint64_t segment_no, struct quern_error *err)
 {
     struct recover *r = arg;
-    struct mem *mem = NULL;
+    struct cuts *own OWNED(cuts_unref) = NULL;
+    struct memdb *memdb = NULL;
 
     (void)segment_no;
-    if (recover_mem(r, mem_bytes_needed(batch), &mem, err))
+    if (recover_mem(r, mem_bytes_needed(batch), &memdb, err) ||
+        recover_cuts(memdb, batch, seq, &own, err))
         return err->code;
-    mem_apply(mem, batch, seq);
+    mem_apply_cut(memdb->mem, batch, seq, own);
     r->db->last_seq = seq;
     return QUERN_OK;
 }

@@ -7,7 +7,8 @@
  *       write_store       one merge of everything -> the bottom run of `to`; then its manifest
  *
  * Sequence numbers decide what is newer, whatever file it stands in, so neither runs nor tiers need
- * be known. The merge sees everything at once: a deletion does its work in it and need not be kept.
+ * be known. The merge sees everything at once: a deletion, of a key or of a range, does its work in it and
+ * need not be kept.
  *
  * Without a whole manifest every table takes part, and a log that is still wanted is told by its
  * LINKs: the segment that calls itself the first of a log began when all before it was in tables.
@@ -251,7 +252,8 @@ static enum quern_code flush_log(struct log *log, struct quern_error *err)
     return code;
 }
 
-/* The operations whose keys are in holes: the rest is in tables. */
+/* The operations whose keys are in holes: the rest is in tables. What a range delete removed may come
+ * back in a hole, from older operations and tables: so none is left out. */
 static enum quern_code keep_holes(struct repair *r, const struct batch_ref *batch, struct buf *ops,
                                   uint32_t *count, struct quern_error *err)
 {
@@ -260,7 +262,7 @@ static enum quern_code keep_holes(struct repair *r, const struct batch_ref *batc
 
     *count = 0;
     while (op_next(&c, &e)) {
-        if (!in_hole(r, e.key))
+        if (e.kind != ENTRY_RANGE_DELETE && !in_hole(r, e.key))
             continue;
         if (op_append(ops, e.kind, e.key, e.value, e.expires_ms, err))
             return err->code;
@@ -272,13 +274,16 @@ static enum quern_code keep_holes(struct repair *r, const struct batch_ref *batc
 static enum quern_code apply(struct log *log, const struct batch_ref *batch, quern_seq seq,
                              struct quern_error *err)
 {
+    struct cuts *own OWNED(cuts_unref) = NULL;
     uint64_t needed = mem_bytes_needed(batch);
 
     if (log->mem != NULL && !mem_fits(log->mem, needed) && flush_log(log, err))
         return err->code;
     if (log->mem == NULL && mem_new(needed > MEM_BYTES ? needed : MEM_BYTES, NULL, &log->mem, err))
         return err->code;
-    mem_apply(log->mem, batch, seq);
+    if (cuts_take(log->repair, batch, seq, err) || cuts_own(batch, &own, err))
+        return err->code;
+    mem_apply_cut(log->mem, batch, seq, own);
     if (seq > log->repair->seq_max)
         log->repair->seq_max = seq;
     return QUERN_OK;
@@ -473,7 +478,8 @@ static enum quern_code publish(struct repair *r, const struct compact_output *ou
     if (state.tables == NULL)
         return err_memory(err, "repair");
     for (size_t i = 0; i < out->count; i++) {
-        state.tables[i] = (struct manifest_table){TIER_BOTTOM, run_no, out->tables[i]};
+        state.tables[i] =
+            (struct manifest_table){.tier = TIER_BOTTOM, .run_no = run_no, .meta = out->tables[i]};
         if (out->tables[i].seq_max > state.flushed_seq)
             state.flushed_seq = out->tables[i].seq_max;
     }
@@ -489,6 +495,7 @@ static enum quern_code write_store(struct repair *r, struct quern_error *err)
     struct compact_output out;
     enum quern_code code;
 
+    rules.cuts = r->cuts;
     rules.yield = tell_progress;
     rules.yield_arg = r;
     if (r->from.manifest.state.flushed_seq > r->seq_max)
@@ -532,6 +539,7 @@ static void repair_done(struct repair *r)
 {
     sources_done(r);
     holes_done(r);
+    cuts_unref(r->cuts);
     sst_cache_free(r->cache);
     manifest_close(r->numbers);
     os_dir_close(r->to);
@@ -548,6 +556,7 @@ enum quern_code engine_repair(struct os *os, const char *from, const char *to,
 
     *r.report = (struct quern_repair_report){0};
     code = remains_open(os, from, &r.findings, &r.from, err);
+    r.cuts = cuts_ref(r.from.manifest.state.cuts);
     if (code == QUERN_OK)
         code = sst_cache_new(CACHE_BYTES, &r.cache, err);
     if (code == QUERN_OK)

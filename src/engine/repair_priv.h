@@ -30,6 +30,7 @@ struct repair {
     struct manifest *numbers; /* of files in `to` */
     struct buf sources;       /* struct source ... */
     struct buf holes;         /* struct hole ... */
+    struct cuts *cuts;        /* of the manifest and the log; NULL: none */
     quern_seq seq_max;
     uint64_t bytes_done, bytes_total;
 };
@@ -41,6 +42,10 @@ MUST_USE enum quern_code hole_add(struct repair *r, struct quern_slice first, bo
 void holes_settle(struct repair *r); /* once, before in_hole() */
 bool in_hole(const struct repair *r, struct quern_slice key);
 void holes_done(struct repair *r);
+
+/* The range deletes of a batch of number `seq`: the merge of all has them do their work. */
+MUST_USE enum quern_code cuts_take(struct repair *r, const struct batch_ref *batch, quern_seq seq,
+                                   struct quern_error *err);
 
 /* One cursor over all sources, first and next only. They stay until it is freed. */
 MUST_USE enum quern_code sources_merge(struct repair *r, struct iter **out,

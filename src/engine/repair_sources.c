@@ -116,6 +116,26 @@ bool in_hole(const struct repair *r, struct quern_slice key)
                         key_compare(key, buf_slice(&hole_at(r, low - 1)->last)) <= 0);
 }
 
+/* ---- range deletes ---- */
+
+enum quern_code cuts_take(struct repair *r, const struct batch_ref *batch, quern_seq seq,
+                          struct quern_error *err)
+{
+    struct buf list OWNED_BUF = {0};
+    struct cuts *all;
+
+    if (cuts_gather(&list, batch, seq, err))
+        return err->code;
+    if (list.len == 0)
+        return QUERN_OK;
+    if (cuts_new(r->cuts, (const struct cut *)(const void *)list.data,
+                 list.len / sizeof(struct cut), (struct cut_pins){NULL, 0}, &all, err))
+        return err->code;
+    cuts_unref(r->cuts);
+    r->cuts = all;
+    return QUERN_OK;
+}
+
 /* ---- lanes ---- */
 
 struct lane {

@@ -196,6 +196,53 @@ static void run_prev(struct iter *it)
         last_before(r, r->at);
 }
 
+static bool is_older(const struct table *t, quern_seq seq)
+{
+    return sst_meta(t->sst)->seq_max < seq;
+}
+
+/* Tables that are older as a whole are passed over, up to the first that is not. */
+static bool pass_forward(struct run_iter *r, quern_seq seq, struct quern_slice to)
+{
+    size_t at = r->at;
+
+    while (at < r->count && is_older(r->tables[at], seq) &&
+           (to.len == 0 || key_compare(buf_slice(&r->tables[at]->largest), to) < 0))
+        at++;
+    if (at < r->count && is_older(r->tables[at], seq)) {
+        run_seek(&r->base, to);
+        return true;
+    }
+    if (at == r->at)
+        return false;
+    forget_left(r);
+    first_from(r, at);
+    return true;
+}
+
+static bool pass_backward(struct run_iter *r, quern_seq seq, struct quern_slice to)
+{
+    size_t end = r->at + 1; /* behind the first that stays */
+
+    while (end > 0 && is_older(r->tables[end - 1], seq) &&
+           key_compare(buf_slice(&r->tables[end - 1]->smallest), to) >= 0)
+        end--;
+    if (end > 0 && is_older(r->tables[end - 1], seq)) {
+        run_seek_below(&r->base, to);
+        return true;
+    }
+    if (end == r->at + 1)
+        return false;
+    forget_left(r);
+    last_before(r, end);
+    return true;
+}
+
+static bool run_pass(struct iter *it, quern_seq seq, struct quern_slice to, bool backward)
+{
+    return backward ? pass_backward(of(it), seq, to) : pass_forward(of(it), seq, to);
+}
+
 static void run_free(struct iter *it)
 {
     iter_free(of(it)->inner);
@@ -217,6 +264,7 @@ static const struct iter_ops run_iter_ops = {
     .prev = run_prev,
     .free = run_free,
     .hash = run_hash,
+    .pass = run_pass,
 };
 
 enum quern_code tables_iter(struct table *const *tables, size_t count, enum sst_walk walk,

@@ -14,19 +14,19 @@
  * changes to the present view when there is a newer one, and finds its place there by the key; so
  * an iterator that is used does not hold dead files, however long it walks.
  *
+ * What a cut hides is not shown. Where there is much of it, those MemDBs and tables that are older than
+ * the cut as a whole are left for where it ends (iter_pass); only what is newer too is walked.
+ *
  * A walk that meets nothing for long asks spans.c whether more of it is known, and else goes on so
  * that it will be known next time. */
 #include "engine/scan_priv.h"
-
-#include "base/prefix.h"
-
-/* Cursors of an iterator that are gathered without memory of their own. */
-#define INPUTS_FEW 16
 
 /* So many entries in a row that are not shown: look whether more of them are known; and walk them
  * so that they will be. */
 #define WALK_LOOK 16
 #define WALK_REMEMBER 256
+/* So many in a row that a cut hides: see whether all it hides can be passed over. */
+#define CUT_LOOK 4
 
 #define NO_KEY ((struct quern_slice){NULL, 0})
 
@@ -34,80 +34,7 @@
 #define SEEK_PASSES 8
 #define HAND_IN 4096 /* passes gathered before the shared counter is told */
 
-/* ---- building ---- */
-
-/* A MemDB that is empty now holds nothing that the iterator's number can see, and never will. Who
- * wants to know of newer entries too builds again (enter_walk). */
-static enum quern_code add_mem(const struct quern_iter *it, struct mem *mem, struct iter **inputs,
-                               size_t *count, struct quern_error *err)
-{
-    struct mem_info info;
-
-    mem_info(mem, &info);
-    if (info.entry_count == 0)
-        return QUERN_OK;
-    if (mem_iter(mem, it->pin.seq, &inputs[*count], err))
-        return err->code;
-    (*count)++;
-    return QUERN_OK;
-}
-
-/* One cursor for every MemDB and run of the view, newest first. */
-static enum quern_code collect_inputs(struct quern_iter *it, struct iter **inputs, size_t *count,
-                                      struct quern_error *err)
-{
-    const struct view *view = it->view;
-
-    if (view->mem != NULL && add_mem(it, view->mem, inputs, count, err))
-        return err->code;
-    it->has_active = *count != 0;
-    for (size_t i = view->sealed_count; i-- > 0;)
-        if (add_mem(it, view->sealed[i], inputs, count, err))
-            return err->code;
-    for (size_t r = 0; r < view->version->run_count; r++, (*count)++)
-        if (run_iter(&view->version->runs[r], it->bulk ? SST_BULK : SST_CACHED, &inputs[*count],
-                     err))
-            return err->code;
-    return QUERN_OK;
-}
-
-static enum quern_code build(struct quern_iter *it, struct quern_error *err)
-{
-    size_t count = 0, most = 2 + it->view->sealed_count + it->view->version->run_count;
-    struct iter *few[INPUTS_FEW], **inputs = few;
-    enum quern_code code;
-
-    if (most > INPUTS_FEW)
-        inputs = alloc_array(most, sizeof(struct iter *));
-    if (inputs == NULL)
-        return err_memory(err, "an iterator");
-    code = collect_inputs(it, inputs, &count, err);
-    if (code != QUERN_OK) {
-        while (count-- > 0)
-            iter_free(inputs[count]);
-    } else if (count == 0) {
-        code = iter_empty(&it->in, err);
-    } else {
-        code = iter_merge(inputs, count, &it->in, err); /* takes or frees the inputs */
-    }
-    if (inputs != few)
-        alloc_free(inputs);
-    return code;
-}
-
-static enum quern_code set_bounds(struct quern_iter *it, const struct quern_iter_opts *opts,
-                                  struct quern_error *err)
-{
-    struct buf after OWNED_BUF = {0};
-    struct quern_slice lower = opts->range.start, upper = opts->range.end;
-
-    if (prefix_narrow(opts->prefix, &lower, &upper, &after, err))
-        return err->code;
-    it->upper_head = upper.len != 0 ? key_head(upper, 0) : UINT64_MAX;
-    if (buf_append(&it->lower, lower.data, lower.len, err))
-        return err->code;
-    return buf_append(&it->upper, upper.data, upper.len, err);
-}
+/* ---- life ---- */
 
 enum quern_code quern_iter_new(struct quern *db, const struct quern_iter_opts *opts,
                                struct quern_iter **out, struct quern_error *err)
@@ -130,7 +57,7 @@ enum quern_code quern_iter_new(struct quern *db, const struct quern_iter_opts *o
     db->iterator_count++;
     mutex_unlock(&db->mu);
     it->view = engine_view(db);
-    if (set_bounds(it, opts, err) || build(it, err)) {
+    if (iter_set_bounds(it, opts, err) || iter_build(it, err)) {
         quern_iter_free(it);
         return err->code;
     }
@@ -180,7 +107,7 @@ static bool rebuild(struct quern_iter *it)
 
     it->view = now;
     it->in = NULL;
-    if (build(it, &err)) {
+    if (iter_build(it, &err)) {
         it->view = before;
         it->in = in;
         it->has_active = had_active;
@@ -244,11 +171,26 @@ static bool stop(struct quern_iter *it, const struct quern_error *why)
     return false;
 }
 
-enum sight { SHOWN, PASSED, BEYOND };
+/* The newest cut over `key` that the iterator sees; 0: there is none. */
+static quern_seq cut_over(struct quern_iter *it, struct quern_slice key)
+{
+    if (!it->cut_known || !cut_span_has(&it->cut, key))
+        view_cut_span(it->view, key, it->pin.seq, &it->cut);
+    it->cut_known = true;
+    return it->cut.seq;
+}
+
+/* Is it deleted by a range? As a rule the view has no cut, and that is one look. */
+static inline bool is_cut(struct quern_iter *it, const struct entry *e)
+{
+    return UNLIKELY(it->cuts) && cut_over(it, e->key) > e->seq;
+}
+
+enum sight { SHOWN, PASSED, CUT, BEYOND };
 
 /* What the entry that a forward walk stands on is to it. `skip` is the key, if any, whose versions
  * are passed over; it is readable for one step of `in`. */
-static inline enum sight look(const struct quern_iter *it, const struct entry *e,
+static inline enum sight look(struct quern_iter *it, const struct entry *e,
                               struct quern_slice *skip)
 {
     if (skip->len != 0 && key_equal(e->key, *skip)) {
@@ -260,21 +202,38 @@ static inline enum sight look(const struct quern_iter *it, const struct entry *e
     skip->len = 0;
     if (e->seq > it->pin.seq)
         return PASSED;
+    if (is_cut(it, e))
+        return CUT; /* and so are older versions of the key */
     if (LIKELY(entry_lives(e, it->pin.time_ms)))
         return SHOWN;
     *skip = e->key; /* a tombstone, or what has expired, hides what is older */
     return PASSED;
 }
 
+/* On from an entry that is not shown. Where many in a row are cut, past all that can be passed over
+ * together: nothing in it is of a key that is to be skipped, since the entry here is not. */
+static inline void go_on(struct quern_iter *it, enum sight sight)
+{
+    it->passed++;
+    it->cut_row = UNLIKELY(sight == CUT) ? it->cut_row + 1 : 0;
+    if (UNLIKELY(it->cut_row == CUT_LOOK)) {
+        it->cut_row = 0;
+        if (iter_pass(it->in, it->cut.seq, it->cut.to, false))
+            return;
+    }
+    iter_next(it->in);
+}
+
 /* Walk on to the next entry shown and, if that is a walk of `slot`, remember what was empty. */
 static bool walk_forward(struct quern_iter *it, int slot)
 {
     struct quern_slice skip = NO_KEY;
+    enum sight sight;
 
-    for (struct iter *in = it->in; in->valid; iter_next(in), it->passed++) {
+    for (struct iter *in = it->in; in->valid; go_on(it, sight)) {
         const struct entry *e = &in->at;
-        enum sight sight = look(it, e, &skip);
 
+        sight = look(it, e, &skip);
         if (sight == BEYOND) {
             spans_keep(&it->db->spans, slot, buf_slice(&it->upper));
             return stop(it, NULL);
@@ -324,6 +283,7 @@ static bool find_far(struct quern_iter *it, struct quern_slice skip)
 {
     struct spans *spans = &it->db->spans;
     struct iter *in = it->in;
+    enum sight sight;
     int slot;
 
     if (buf_assign(&it->key, in->at.key, &it->err) ||
@@ -331,10 +291,9 @@ static bool find_far(struct quern_iter *it, struct quern_slice skip)
         return stop(it, NULL);
     if (spans_resume(spans, buf_slice(&it->key), it->pin.seq, it->pin.time_ms, &it->jump, &slot))
         return jump_forward(it, slot);
-    for (int passed = 0; in->valid; iter_next(in), passed++, it->passed++) {
-        enum sight sight = look(it, &in->at, &skip);
-
-        if (sight != PASSED)
+    for (int passed = 0; in->valid; go_on(it, sight), passed++) {
+        sight = look(it, &in->at, &skip);
+        if (sight == SHOWN || sight == BEYOND)
             return sight == SHOWN ? (it->valid = true) : stop(it, NULL);
         if (passed == WALK_REMEMBER) { /* once more, and this time watched */
             slot = enter_walk(it,
@@ -351,11 +310,11 @@ static bool find_far(struct quern_iter *it, struct quern_slice skip)
 static bool find_forward(struct quern_iter *it, struct quern_slice skip)
 {
     struct iter *in = it->in;
+    enum sight sight;
 
     it->backward = false;
-    for (int passed = 0; in->valid; iter_next(in), passed++, it->passed++) {
-        enum sight sight = look(it, &in->at, &skip);
-
+    for (int passed = 0; in->valid; go_on(it, sight), passed++) {
+        sight = look(it, &in->at, &skip);
         if (LIKELY(sight == SHOWN))
             return it->valid = true;
         if (sight == BEYOND)
@@ -390,7 +349,7 @@ static bool take_group(struct quern_iter *it)
     do {
         if (in->at.seq <= it->pin.seq) {
             it->shown = in->at;
-            found = entry_lives(&in->at, it->pin.time_ms);
+            found = entry_lives(&in->at, it->pin.time_ms) && !is_cut(it, &in->at);
             lasts = false;
         } else if (found && !lasts) { /* a second step would take it away */
             if (!keep_shown(it))
@@ -413,6 +372,9 @@ static bool find_backward(struct quern_iter *it)
             return stop(it, NULL);
         if (passed == WALK_LOOK) {
             passed = 0;
+            if (it->cuts && cut_over(it, in->at.key) != 0 &&
+                iter_pass(in, it->cut.seq, it->cut.from, true))
+                continue;
             if (spans_before(&it->db->spans, in->at.key, it->pin.seq, it->pin.time_ms, &it->jump)) {
                 iter_seek_below(in, buf_slice(&it->jump));
                 continue;
@@ -510,12 +472,12 @@ COLD static bool next_anew(struct quern_iter *it)
 
 /* look() in short, for what a step as a rule comes to: another key, which is shown. False: it takes
  * a closer look. */
-static inline bool shows_at_once(const struct quern_iter *it, struct quern_slice left)
+static inline bool shows_at_once(struct quern_iter *it, struct quern_slice left)
 {
     const struct entry *e = &it->in->at;
 
     return !key_ends_equal(e->key, left) && it->in->head < it->upper_head &&
-           e->seq <= it->pin.seq && entry_lives(e, it->pin.time_ms);
+           e->seq <= it->pin.seq && entry_lives(e, it->pin.time_ms) && !is_cut(it, e);
 }
 
 bool quern_iter_next(struct quern_iter *it)

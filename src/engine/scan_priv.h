@@ -19,8 +19,21 @@ struct quern_iter {
     struct buf copy;
     struct buf key;  /* of a seek, where it would not last; where a long walk over nothing began */
     struct buf jump; /* where a known span ends or begins */
-    uint64_t passed; /* see engine_passed(); not yet handed in */
+    bool cuts;       /* the view has some */
+    bool cut_known;  /* `cut` says what it says */
+    struct cut_span cut; /* of the view, around the last key asked for */
+    unsigned cut_row;    /* entries in a row that it hides */
+    uint64_t passed;     /* see engine_passed(); not yet handed in */
     struct quern_error err;
 };
+
+/* ---- scan_build.c ---- */
+/* it->in, new, over the view as it is now; stands nowhere. Errors: NO_MEMORY. */
+MUST_USE enum quern_code iter_build(struct quern_iter *it, struct quern_error *err);
+MUST_USE enum quern_code iter_set_bounds(struct quern_iter *it, const struct quern_iter_opts *opts,
+                                         struct quern_error *err);
+/* It ends before `upper` (empty: nowhere) from now on; a seek follows. */
+MUST_USE enum quern_code iter_bound(struct quern_iter *it, struct quern_slice upper,
+                                    struct quern_error *err);
 
 #endif

@@ -52,6 +52,7 @@ struct slice_work {
     struct manifest_trim *trim;
     size_t trim_count;
     struct buf start;
+    quern_seq flushed_seq; /* cuts up to here are in the version */
 };
 
 static void slice_work_done(struct slice_work *s)
@@ -82,6 +83,7 @@ static enum quern_code slice_prepare(struct quern *db, const struct compact_slic
 
     s->version = work_version(db);
     version_ref(s->version);
+    s->flushed_seq = state->flushed_seq;
     s->tables = alloc_array(n + 1, sizeof(struct table *));
     s->run_end = alloc_array(n + 1, sizeof(size_t));
     s->remove = alloc_array(n + 1, sizeof(uint64_t));
@@ -191,6 +193,7 @@ static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
         code = slice_cursor(&s, &in, err);
     if (code == QUERN_OK) {
         rules.snapshots = pins;
+        rules.cuts = s.version->cuts;
         rules.horizon_ms = engine_horizon_ms(db);
         rules.warm = slice_warmth(&s);
         rules.yield = merge_yield;
@@ -199,7 +202,8 @@ static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
     }
     iter_free(in);
     if (code == QUERN_OK)
-        code = work_list_tables(&out, job->target_tier, job->target_run, &list, err);
+        code = work_list_tables(&out, job->target_tier, job->target_run,
+                                compact_cut_seq(&rules, s.flushed_seq), &list, err);
     if (code == QUERN_OK) {
         struct manifest_edit edit = {.remove = s.remove,
                                      .remove_count = s.remove_count,
@@ -292,33 +296,80 @@ enum quern_code work_job_step(struct quern *db, struct compact_job *job, uint64_
     return code == QUERN_OK ? QUERN_OK : err_in(err, "compaction");
 }
 
-enum quern_code work_drop_expired(struct quern *db, uint64_t horizon_ms, size_t *dropped,
-                                  struct quern_error *err)
-{
-    const struct manifest_state *state = manifest_state(db->manifest);
-    uint64_t *numbers OWNED(alloc_free) = NULL;
-    struct manifest_edit edit = {.remove_count = 0};
-    uint64_t bytes = 0;
+/* What of the store goes without being read. */
+struct dead {
+    const struct manifest_state *state;
+    uint64_t horizon_ms;
+    struct cut_pins pins;
+    uint64_t *numbers;
+    size_t count;
+    uint64_t bytes;
+};
 
-    *dropped = 0;
-    for (size_t i = 0; i < state->table_count; i++)
-        *dropped += compact_is_expired(&state->tables[i], horizon_ms);
-    if (*dropped == 0)
-        return QUERN_OK;
-    numbers = alloc_array(*dropped, sizeof(*numbers));
-    if (numbers == NULL)
+static enum quern_code list_dead(struct dead *d, struct quern_error *err)
+{
+    d->numbers = alloc_array(d->state->table_count + 1, sizeof(*d->numbers));
+    if (d->numbers == NULL)
         return err_memory(err, "a compaction");
-    for (size_t i = 0; i < state->table_count; i++) {
-        if (!compact_is_expired(&state->tables[i], horizon_ms))
+    for (size_t i = 0; i < d->state->table_count; i++) {
+        const struct manifest_table *t = &d->state->tables[i];
+
+        if (!compact_is_expired(t, d->horizon_ms) && !compact_is_cut(t, d->state->cuts, d->pins))
             continue;
-        numbers[edit.remove_count++] = state->tables[i].meta.table_no;
-        bytes += state->tables[i].meta.file_bytes;
+        d->numbers[d->count++] = t->meta.table_no;
+        d->bytes += t->meta.file_bytes;
     }
-    edit.remove = numbers;
+    return QUERN_OK;
+}
+
+static enum quern_code drop_dead(struct quern *db, struct dead *d, struct quern_error *err)
+{
+    struct manifest_edit edit = {.remove_count = 0};
+    enum quern_code code = list_dead(d, err);
+
+    if (code != QUERN_OK || d->count == 0)
+        return code;
+    edit.remove = d->numbers;
+    edit.remove_count = d->count;
     if (engine_apply_edit(db, &edit, NULL, false, err))
         return err_in(err, "compaction");
-    engine_event(db, QUERN_EVENT_COMPACTED, bytes, 0, 0,
-                 "dropped %zu tables unread: all in them has expired", *dropped);
+    engine_event(db, QUERN_EVENT_COMPACTED, d->bytes, 0, 0,
+                 "dropped %zu tables unread: all in them has expired or was deleted", d->count);
+    return QUERN_OK;
+}
+
+enum quern_code work_drop_dead(struct quern *db, uint64_t horizon_ms, size_t *dropped,
+                               struct quern_error *err)
+{
+    struct dead d = {.state = manifest_state(db->manifest), .horizon_ms = horizon_ms};
+    quern_seq *pins = NULL;
+    enum quern_code code = engine_pins(db, &pins, &d.pins.count, err);
+
+    d.pins.seqs = pins;
+    if (code == QUERN_OK)
+        code = drop_dead(db, &d, err);
+    *dropped = code == QUERN_OK ? d.count : 0;
+    alloc_free(d.numbers);
+    alloc_free(pins);
+    return code;
+}
+
+enum quern_code work_drop_cuts(struct quern *db, struct quern_error *err)
+{
+    const struct manifest_state *state = manifest_state(db->manifest);
+    struct cuts *left OWNED(cuts_unref) = NULL;
+    struct manifest_edit edit = {.set_cuts = true};
+    size_t count = state->cuts != NULL ? state->cuts->count : 0;
+
+    if (count == 0)
+        return QUERN_OK;
+    if (compact_live_cuts(state, NULL, 0, state->cuts, &left, err))
+        return err->code;
+    if (left != NULL && left->count == count)
+        return QUERN_OK;
+    edit.cuts = left;
+    if (engine_apply_edit(db, &edit, NULL, false, err))
+        return err_in(err, "compaction");
     return QUERN_OK;
 }
 
@@ -367,7 +418,7 @@ bool work_merge_step(struct quern *db, enum compact_urge urge)
     need.read_bytes = (passed - db->passed_paid) * PASS_BYTES;
     if (atomic_load(&db->failed) || os_now_ns(db->os) < db->merge_again_ns)
         return false;
-    if (work_drop_expired(db, need.horizon_ms, &dropped, &err)) {
+    if (work_drop_dead(db, need.horizon_ms, &dropped, &err) || work_drop_cuts(db, &err)) {
         work_merge_failed(db, &err);
         return true;
     }

@@ -56,6 +56,8 @@ static void memory_stats(struct quern *db, const struct view *view, struct quern
         out->memdb_bytes += info.arena_bytes;
         out->memdb_entries += info.entry_count;
     }
+    for (size_t i = 0; i < view->cuts_count; i++)
+        out->cuts += view->cuts[i]->count;
 }
 
 static void log_stats(struct quern *db, struct quern_stats *out)
@@ -95,6 +97,7 @@ static void count_stats(struct quern *db, struct quern_stats *out)
     }
     out->puts = atomic_load(&db->puts);
     out->deletes = atomic_load(&db->deletes);
+    out->range_deletes = atomic_load(&db->range_deletes);
     out->batches = atomic_load(&db->batches);
     out->user_bytes = atomic_load(&db->user_bytes);
     out->flushes = atomic_load(&db->flushes);
@@ -288,14 +291,15 @@ char *quern_stats_json(const struct quern_stats *s)
     add_string(&j, "failure", s->failure);
     NUMBER(snapshots), NUMBER(iterators);
     NUMBER(memory_budget), NUMBER(memdb_bytes), NUMBER(memdb_sealed), NUMBER(memdb_entries);
+    NUMBER(cuts);
     NUMBER(cache_bytes), NUMBER(cache_block_bytes), NUMBER(cache_index_bytes);
     NUMBER(cache_filter_bytes);
     NUMBER(disk_bytes), NUMBER(log_bytes), NUMBER(log_segments);
     NUMBER(table_bytes), NUMBER(tables), NUMBER(table_entries), NUMBER(table_tombstones);
     NUMBER(table_expiring);
     add_tiers(&j, s);
-    NUMBER(puts), NUMBER(deletes), NUMBER(batches), NUMBER(gets), NUMBER(gets_found);
-    NUMBER(seeks), NUMBER(user_bytes);
+    NUMBER(puts), NUMBER(deletes), NUMBER(range_deletes), NUMBER(batches);
+    NUMBER(gets), NUMBER(gets_found), NUMBER(seeks), NUMBER(user_bytes);
     NUMBER(log_bytes_written), NUMBER(log_syncs), NUMBER(log_sync_ns_total);
     NUMBER(log_sync_ns_max), NUMBER(log_groups);
     NUMBER(flushes), NUMBER(flush_bytes), NUMBER(flush_ns);

@@ -33,11 +33,14 @@ struct place {
     const struct batch_ref *batch; /* NULL: free */
     size_t at;                     /* where its operation begins */
     quern_seq seq;
+    uint64_t order; /* how many operations were added before it */
 };
 
 struct places {
     struct place *place;
     size_t capacity, count;
+    uint64_t added;  /* operations */
+    struct buf cuts; /* struct place ...: the range deletes */
 };
 
 struct updates {
@@ -81,9 +84,35 @@ static struct place *place_of(const struct places *places, struct quern_slice ke
     return &places->place[i];
 }
 
+/* The order of the newest range delete over `key`, counted from 1; 0: there is none. */
+static uint64_t newest_cut(const struct places *places, struct quern_slice key)
+{
+    const struct place *list = (const struct place *)(const void *)places->cuts.data;
+
+    for (size_t i = places->cuts.len / sizeof(*list); i-- > 0;) {
+        struct entry e;
+        struct cut cut;
+
+        entry_at(&list[i], &e);
+        cut = (struct cut){e.key, e.value, e.seq};
+        if (cut_covers(&cut, key))
+            return list[i].order + 1;
+    }
+    return 0;
+}
+
+/* The newest operation on `key`; one that removed a range with it is a deletion of the key. */
 static bool places_find(const struct places *places, struct quern_slice key, struct entry *e)
 {
-    return places->count != 0 && place_of(places, key, hash_key(key), e)->batch != NULL;
+    const struct place *p = places->count != 0 ? place_of(places, key, hash_key(key), e) : NULL;
+    uint64_t cut = newest_cut(places, key);
+
+    if (p != NULL && p->batch != NULL && p->order >= cut)
+        return true;
+    if (cut == 0)
+        return false;
+    *e = (struct entry){.key = key, .kind = ENTRY_DELETE};
+    return true;
 }
 
 static enum quern_code places_grow(struct places *places, struct quern_error *err)
@@ -103,9 +132,9 @@ static enum quern_code places_grow(struct places *places, struct quern_error *er
         entry_at(&places->place[i], &e);
         *place_of(&more, e.key, places->place[i].hash, &e) = places->place[i];
     }
-    more.count = places->count;
     alloc_free(places->place);
-    *places = more;
+    places->place = more.place;
+    places->capacity = more.capacity;
     return QUERN_OK;
 }
 
@@ -118,31 +147,43 @@ static enum quern_code places_add(struct places *places, const struct batch_ref 
 
     if (from == batch->ops.len)
         return QUERN_OK;
-    for (c.at += from;; places->count++) {
+    for (c.at += from;; places->added++) {
         size_t at = (size_t)(c.at - (const uint8_t *)batch->ops.data);
-        struct place *p;
-        uint64_t hash;
+        struct place fresh = {0, batch, at, seq, places->added}, *p;
 
         if (!op_next(&c, &e))
             return QUERN_OK;
+        if (e.kind == ENTRY_RANGE_DELETE) {
+            if (buf_append(&places->cuts, &fresh, sizeof(fresh), err))
+                return err->code;
+            continue;
+        }
         if (places_grow(places, err))
             return err->code;
-        hash = hash_key(e.key);
-        p = place_of(places, e.key, hash, &known);
-        places->count -= p->batch != NULL;
-        *p = (struct place){hash, batch, at, seq};
+        fresh.hash = hash_key(e.key);
+        p = place_of(places, e.key, fresh.hash, &known);
+        places->count += p->batch == NULL;
+        *p = fresh;
     }
 }
 
 static void places_clear(struct places *places)
 {
     if (places->capacity > PLACES_KEPT_MAX) {
-        alloc_free(places->place);
-        *places = (struct places){.capacity = 0};
+        alloc_free(GIVE(places->place));
+        places->capacity = places->count = 0;
     }
     if (places->count != 0)
         memset(places->place, 0, places->capacity * sizeof(*places->place));
     places->count = 0;
+    places->added = 0;
+    buf_done(&places->cuts); /* seldom any */
+}
+
+static void places_done(struct places *places)
+{
+    alloc_free(places->place);
+    buf_done(&places->cuts);
 }
 
 /* ---- checks ---- */
@@ -269,7 +310,7 @@ static struct updates *need_updates(struct quern *db)
 static void refuse(struct waiter *w, const struct quern_error *why)
 {
     w->batch = (struct batch_ref){.op_count = 0};
-    w->puts = 0;
+    w->puts = w->cuts = 0;
     w->user_bytes = 0;
     w->code = why->code;
     *(w->async != NULL ? &w->async->error : w->err) = *why;
@@ -346,8 +387,8 @@ void engine_updates_done(struct quern *db)
         return;
     for (size_t i = 0; i < GROUP_COUNT_MAX; i++)
         quern_batch_free(u->batch[i]);
-    alloc_free(u->before.place);
-    alloc_free(u->own.place);
+    places_done(&u->before);
+    places_done(&u->own);
     alloc_free(u);
 }
 

@@ -56,6 +56,7 @@ void version_unref(struct version *v)
         alloc_free(run->tables);
         alloc_free(run->heads);
     }
+    cuts_unref(v->cuts);
     alloc_free(v);
 }
 
@@ -205,6 +206,7 @@ enum quern_code version_build(struct os_dir *dir, struct sst_cache *cache,
     if (v == NULL)
         return err_memory(err, "a version");
     atomic_init(&v->refs, 1);
+    v->cuts = cuts_ref(state->cuts);
     code = sort_by_number(old, &from.old, err);
     if (code == QUERN_OK)
         code = fill_runs(v, state, &from, err);
@@ -280,28 +282,73 @@ void view_unref(struct view *v)
     mem_unref(v->mem);
     for (size_t i = 0; i < v->sealed_count; i++)
         mem_unref(v->sealed[i]);
+    for (size_t i = 0; i < v->cuts_count; i++)
+        cuts_unref(v->cuts[i]);
     version_unref(v->version);
     alloc_free(v);
 }
 
-enum quern_code view_new(struct mem *mem, struct mem *const *sealed, size_t sealed_count,
-                         struct version *version, struct view **out, struct quern_error *err)
+/* Cuts lie behind the MemDBs: of each of those, and of the version. */
+enum quern_code view_new(size_t sealed_max, struct view **out, struct quern_error *err)
 {
-    struct view *v = alloc_zeroed(sizeof(*v) + sealed_count * sizeof(struct mem *));
+    struct view *v = alloc_zeroed(sizeof(*v) + sealed_max * sizeof(struct mem *) +
+                                  (sealed_max + 2) * sizeof(struct cuts *));
 
     if (v == NULL)
         return err_memory(err, "a view");
     atomic_init(&v->refs, 1);
+    v->cuts = (struct cuts **)(void *)(v->sealed + sealed_max);
+    *out = v;
+    return QUERN_OK;
+}
+
+static void add_cuts(struct view *v, struct cuts *cuts)
+{
+    if (cuts != NULL)
+        v->cuts[v->cuts_count++] = cuts_ref(cuts);
+}
+
+void view_set_active(struct view *v, struct mem *mem, struct cuts *cuts)
+{
     if (mem != NULL)
         mem_ref(mem);
     v->mem = mem;
+    add_cuts(v, cuts);
+}
+
+void view_add_sealed(struct view *v, struct mem *mem, struct cuts *cuts)
+{
+    mem_ref(mem);
+    v->sealed[v->sealed_count++] = mem;
+    add_cuts(v, cuts);
+}
+
+void view_set_version(struct view *v, struct version *version)
+{
     version_ref(version);
     v->version = version;
-    v->sealed_count = sealed_count;
-    for (size_t i = 0; i < sealed_count; i++) {
-        mem_ref(sealed[i]);
-        v->sealed[i] = sealed[i];
+    add_cuts(v, version->cuts);
+}
+
+/* ---- cuts ---- */
+
+quern_seq view_newest_cut(const struct view *v, struct quern_slice key, quern_seq seq)
+{
+    quern_seq newest = 0;
+
+    for (size_t i = 0; i < v->cuts_count; i++) {
+        quern_seq of = v->cuts[i]->seq_min <= seq ? cuts_newest(v->cuts[i], key, seq) : 0;
+
+        newest = of > newest ? of : newest;
     }
-    *out = v;
-    return QUERN_OK;
+    return newest;
+}
+
+void view_cut_span(const struct view *v, struct quern_slice key, quern_seq seq,
+                   struct cut_span *span)
+{
+    *span = (struct cut_span){.seq = 0};
+    for (size_t i = 0; i < v->cuts_count; i++)
+        if (v->cuts[i]->seq_min <= seq)
+            cuts_narrow(v->cuts[i], key, seq, span);
 }

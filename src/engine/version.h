@@ -4,6 +4,7 @@
  *     view --> mem            takes writes
  *         '--> sealed[n-1..0] being flushed, newest last
  *         '--> version        runs, newest first; immutable, shared by views
+ *         '--> cuts           what was deleted by ranges: a list of each of those that has any
  *
  * One pointer, engine->view, is published by RCU. A point read loads it inside
  * rcu_enter()..rcu_leave() and needs neither lock nor count. Who stays longer (a cursor, a verify)
@@ -11,10 +12,14 @@
  *
  * Order that keeps reads right: load the view first, the visible number second. Everything
  * acknowledged before the read began is in that view; what the view lacks is newer than all it
- * has. */
+ * has. A cut is in a view before its number is visible, and stays until nothing that it hides is in
+ * any. But a view that lacks it may have what came with it, in the MemDB that takes writes: so who has
+ * loaded both looks whether the view is the present one still, and else begins anew. A pin has
+ * its number before the view is loaded, and need not. */
 #ifndef ENGINE_VERSION_H
 #define ENGINE_VERSION_H
 
+#include "base/cuts.h"
 #include "base/rcu.h"
 #include "manifest/manifest.h"
 #include "mem/mem.h"
@@ -41,6 +46,7 @@ struct run {
 
 struct version {
     _Atomic uint32_t refs;
+    struct cuts *cuts; /* over what is in tables; NULL: none */
     size_t run_count;
     struct run runs[]; /* newest first */
 };
@@ -82,16 +88,32 @@ struct view {
     _Atomic uint32_t refs;
     struct mem *mem; /* NULL in a store opened read-only */
     struct version *version;
+    size_t cuts_count; /* most often 0, and reads look no further */
+    struct cuts **cuts;
     size_t sealed_count;
     struct mem *sealed[]; /* oldest first */
 };
 
-/* A view with one reference; takes references of its own on all it is given. Errors: NO_MEMORY. */
-MUST_USE enum quern_code view_new(struct mem *mem, struct mem *const *sealed, size_t sealed_count,
-                                  struct version *version, struct view **out,
-                                  struct quern_error *err);
+/* A view with one reference and nothing in it, with room for so many sealed MemDBs and their cuts.
+ * What it is given then, it takes references on. Errors: NO_MEMORY. */
+MUST_USE enum quern_code view_new(size_t sealed_max, struct view **out, struct quern_error *err);
+void view_set_active(struct view *v, struct mem *mem, struct cuts *cuts); /* NULL: none */
+void view_add_sealed(struct view *v, struct mem *mem, struct cuts *cuts); /* oldest first */
+void view_set_version(struct view *v, struct version *version);
 void view_ref(struct view *v);
 void view_unref(struct view *v); /* NULL is fine */
 OWNER(view_unref, struct view *);
+
+/* The newest cut over `key` of those up to `seq`; 0: there is none. */
+quern_seq view_newest_cut(const struct view *v, struct quern_slice key, quern_seq seq);
+/* Is the newest entry that a reader at `seq` finds under its key deleted by a cut? */
+static inline bool view_cuts(const struct view *v, const struct entry *e, struct quern_slice key,
+                             quern_seq seq)
+{
+    return UNLIKELY(v->cuts_count != 0) && view_newest_cut(v, key, seq) > e->seq;
+}
+/* What holds around `key` for a reader at `seq`; borrowed from the view. */
+void view_cut_span(const struct view *v, struct quern_slice key, quern_seq seq,
+                   struct cut_span *span);
 
 #endif

@@ -28,16 +28,17 @@ static enum quern_code compact_all(struct quern *db, const struct request *r,
 {
     struct compact_job *job;
     uint64_t horizon_ms = engine_horizon_ms(db), done = 0, total = 0, bytes;
+    struct compact_need need = {.oldest_pin = engine_oldest_pin(db), .horizon_ms = horizon_ms};
     size_t dropped;
     bool wait;
 
-    if (work_drop_expired(db, horizon_ms, &dropped, err)) {
+    if (work_drop_dead(db, horizon_ms, &dropped, err)) {
         work_merge_failed(db, err);
         return err->code;
     }
     for (;;) { /* jobs under way end first */
-        job = compact_pick_range(manifest_state(db->manifest), &db->jobs, horizon_ms,
-                                 r->range.start, r->range.end, db->manifest, &wait);
+        job = compact_pick_range(manifest_state(db->manifest), &db->jobs, &need, r->range.start,
+                                 r->range.end, db->manifest, &wait);
         if (!wait)
             break;
         job = compact_active(&db->jobs);
@@ -57,6 +58,10 @@ static enum quern_code compact_all(struct quern *db, const struct request *r,
         tick(db);
         if (r->progress != NULL)
             r->progress(r->progress_arg, done < total ? done : total, total);
+    }
+    if (work_drop_cuts(db, err)) {
+        work_merge_failed(db, err);
+        return err->code;
     }
     return QUERN_OK;
 }
@@ -89,6 +94,7 @@ static enum quern_code checkpoint(struct quern *db, const char *path, struct que
     struct manifest_state copy = {.created_ms = state->created_ms,
                                   .flushed_seq = state->flushed_seq,
                                   .log_first = 1, /* and log_last 0: no log at all */
+                                  .cuts = state->cuts,
                                   .tables = state->tables,
                                   .table_count = state->table_count};
     struct quern_error ignored;
@@ -162,13 +168,13 @@ enum quern_code engine_ask(struct quern *db, struct request *r)
 
 /* ---- periods ---- */
 
-/* Tombstones can only go once they are in a table, and with them what they hide. Walking over them
+/* Tombstones, and what cuts hide, can only go once they are in a table, and with them what they hide. Walking over them
  * has cost as much as the flush will, and nobody holds a number that needs them. */
-static bool reads_paid_for_flush(struct quern *db, const struct mem_info *info)
+static bool reads_paid_for_flush(struct quern *db, const struct mem_info *info, bool cut)
 {
     uint64_t passed = engine_passed(db);
 
-    if (info->tombstone_count * 4 < info->entry_count || info->entry_count == 0) {
+    if ((info->tombstone_count * 4 < info->entry_count && !cut) || info->entry_count == 0) {
         db->passed_dead = passed;
         return false;
     }
@@ -183,15 +189,16 @@ static void tick(struct quern *db)
     uint64_t now = os_now_ns(db->os), born;
     struct mem_info info = {0};
     struct quern_error err;
-    bool old;
+    bool old, cut;
 
     mutex_lock(&db->mu);
+    cut = db->active.cuts != NULL;
     born = db->active.born_ns;
     if (db->active.mem != NULL)
         mem_info(db->active.mem, &info);
     mutex_unlock(&db->mu);
     old = (born != 0 && now - born >= (uint64_t)db->options.flush_interval_ms * 1000000) ||
-          reads_paid_for_flush(db, &info);
+          reads_paid_for_flush(db, &info, cut);
     if (!engine_try_lead(db)) {
         if (old)
             atomic_store(&db->seal_wanted, true);

@@ -20,8 +20,8 @@ struct compact_rules work_rules(const struct quern *db, bool bottom, bool nothin
 /* The rows of an edit that make new tables part of one run. The metas are borrowed; *list is the
  * caller's. */
 MUST_USE enum quern_code work_list_tables(const struct compact_output *out, uint32_t tier,
-                                          uint64_t run_no, struct manifest_table **list,
-                                          struct quern_error *err);
+                                          uint64_t run_no, quern_seq cut_seq,
+                                          struct manifest_table **list, struct quern_error *err);
 bool work_edit_refused(enum quern_code code);
 void work_remove_tables(struct quern *db, const struct compact_output *out);
 /* Flush the oldest sealed MemDB, if any; deals with failure (no_space, engine_fail). */
@@ -71,9 +71,11 @@ void scrub_step(struct quern *db); /* in an idle moment: read a table through, i
 /* One slice of a job; ends the job after its last. *bytes: what the slice read. */
 MUST_USE enum quern_code work_job_step(struct quern *db, struct compact_job *job, uint64_t *bytes,
                                        struct quern_error *err);
-/* Let go of the tables of the bottom of which all has expired. */
-MUST_USE enum quern_code work_drop_expired(struct quern *db, uint64_t horizon_ms, size_t *dropped,
-                                           struct quern_error *err);
+/* Let go of the tables of the bottom of which all has expired, and of those of which cuts hide all. */
+MUST_USE enum quern_code work_drop_dead(struct quern *db, uint64_t horizon_ms, size_t *dropped,
+                                        struct quern_error *err);
+/* Let go of the cuts that have nothing left to hide. */
+MUST_USE enum quern_code work_drop_cuts(struct quern *db, struct quern_error *err);
 /* A step failed: say so, and see to it that the next does not run into the same wall at once. */
 void work_merge_failed(struct quern *db, const struct quern_error *err);
 void work_job_failed(struct quern *db, struct compact_job *job, const struct quern_error *err);

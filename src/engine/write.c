@@ -13,17 +13,10 @@
 
 #include <inttypes.h>
 
+#define CUTS_MAX 256 /* pieces that the list of one MemDB may have */
 #define LOG_FACTOR 4 /* the log of a MemDB may be so many times as long as that can hold */
 
 /* ---- making room ---- */
-
-static bool mem_is_empty(const struct mem *mem)
-{
-    struct mem_info info;
-
-    mem_info(mem, &info);
-    return info.entry_count == 0;
-}
 
 /* Wait until fewer than SEALED_MAX MemDBs wait for the worker. */
 static enum quern_code wait_for_place_locked(struct quern *db, bool wait, struct quern_error *err)
@@ -57,8 +50,9 @@ static enum quern_code wait_for_place_locked(struct quern *db, bool wait, struct
 static enum quern_code replace_active(struct quern *db, struct mem *fresh, uint64_t capacity,
                                       bool wait, struct quern_error *err)
 {
-    struct memdb before, now = {fresh, wal_segment_no(engine_wal(db)), capacity, 0};
-    bool empty = mem_is_empty(db->active.mem);
+    struct memdb before,
+        now = {.mem = fresh, .log_first = wal_segment_no(engine_wal(db)), .capacity = capacity};
+    bool empty = memdb_is_empty(&db->active);
 
     mutex_lock(&db->mu);
     if (!empty && wait_for_place_locked(db, wait, err)) {
@@ -88,7 +82,7 @@ enum quern_code engine_seal(struct quern *db, uint64_t bytes, bool wait, struct 
     struct mem *fresh OWNED(mem_unref) = NULL;
     uint64_t capacity = db->options.memdb_bytes;
 
-    if (mem_is_empty(db->active.mem) && mem_fits(db->active.mem, bytes))
+    if (memdb_is_empty(&db->active) && mem_fits(db->active.mem, bytes))
         return QUERN_OK;
     if (bytes > capacity)
         capacity = bytes;
@@ -105,7 +99,7 @@ struct group {
     struct batch_ref batches[GROUP_COUNT_MAX];
     size_t count;
     uint64_t bytes, mem_bytes;
-    bool sync, seal, deletes;
+    bool sync, seal, deletes, cuts;
 };
 
 static bool group_depends(const struct waiter *first)
@@ -120,13 +114,14 @@ static void sum_up(struct group *g, const struct waiter *first)
 {
     g->count = 0;
     g->bytes = g->mem_bytes = 0;
-    g->sync = g->seal = g->deletes = false;
+    g->sync = g->seal = g->deletes = g->cuts = false;
     for (const struct waiter *w = first; w != NULL; w = w->next) {
         g->sync |= w->sync;
         g->seal |= w->seal;
         if (w->batch.op_count == 0)
             continue;
         g->deletes |= w->puts < w->batch.op_count;
+        g->cuts |= w->cuts != 0;
         g->batches[g->count++] = w->batch;
         g->bytes += batch_bytes(&w->batch);
         g->mem_bytes += mem_bytes_needed(&w->batch);
@@ -175,7 +170,8 @@ static enum quern_code log_group(struct quern *db, const struct group *g, struct
     return code;
 }
 
-static void apply_group(struct quern *db, const struct group *g)
+/* `cuts` is that of the group; without range deletes all zeros. */
+static void apply_group(struct quern *db, const struct group *g, struct cut_group *cuts)
 {
     struct mem *mem = db->active.mem;
 
@@ -185,7 +181,9 @@ static void apply_group(struct quern *db, const struct group *g)
         mutex_unlock(&db->mu);
     }
     for (size_t i = 0; i < g->count; i++)
-        mem_apply(mem, &g->batches[i], ++db->last_seq);
+        mem_apply_cut(mem, &g->batches[i], ++db->last_seq, g->cuts ? cuts->own[i] : NULL);
+    if (UNLIKELY(g->cuts))
+        cut_group_publish(db, cuts);
     spans_applied(&db->spans, g->batches, g->count);
     atomic_store_explicit(&db->visible_seq, db->last_seq, memory_order_release);
 }
@@ -215,6 +213,12 @@ static bool has_many_dead(struct quern *db)
            engine_sealed_count(db) == 0;
 }
 
+/* A list of cuts is made anew for each that comes, so it goes before it is long. */
+static bool has_many_cuts(const struct quern *db)
+{
+    return db->active.cuts != NULL && db->active.cuts->count >= CUTS_MAX;
+}
+
 /* Leading, nobody else counts writes: no need for one step that others cannot split. */
 static void counter_raise(_Atomic uint64_t *counter, uint64_t by)
 {
@@ -226,12 +230,13 @@ static void counter_raise(_Atomic uint64_t *counter, uint64_t by)
 static void number_group(struct quern *db, struct waiter *first, const struct group *g,
                          quern_seq seq)
 {
-    uint64_t puts = 0, ops = 0, bytes = 0;
+    uint64_t puts = 0, cuts = 0, ops = 0, bytes = 0;
 
     for (struct waiter *w = first; w != NULL; w = w->next) {
         seq += w->batch.op_count != 0;
         w->seq = seq;
         puts += w->puts;
+        cuts += w->cuts;
         ops += w->batch.op_count;
         bytes += w->user_bytes;
     }
@@ -239,8 +244,26 @@ static void number_group(struct quern *db, struct waiter *first, const struct gr
         return;
     counter_raise(&db->batches, g->count);
     counter_raise(&db->puts, puts);
-    counter_raise(&db->deletes, ops - puts);
+    counter_raise(&db->deletes, ops - puts - cuts);
+    counter_raise(&db->range_deletes, cuts);
     counter_raise(&db->user_bytes, bytes);
+}
+
+/* Room is made: log the group and apply it. */
+static enum quern_code log_and_apply(struct quern *db, const struct group *g,
+                                     struct quern_error *err)
+{
+    struct cut_group cuts = {.own = NULL};
+    enum quern_code code;
+
+    if (UNLIKELY(g->cuts) && cut_group_make(db, g->batches, g->count, &cuts, err))
+        return err->code;
+    code = log_group(db, g, err);
+    if (code == QUERN_OK && g->count != 0)
+        apply_group(db, g, &cuts);
+    if (UNLIKELY(g->cuts))
+        cut_group_done(&cuts);
+    return code;
 }
 
 /* What is to be written is known now. */
@@ -264,15 +287,14 @@ static enum quern_code write_judged(struct quern *db, struct waiter *first, stru
                 return err->code;
         }
     }
-    if (log_group(db, &g, err))
+    if (log_and_apply(db, &g, err))
         return err->code;
-    if (g.count != 0)
-        apply_group(db, &g);
     number_group(db, first, &g, seq);
     if (g.seal)
         return engine_seal(db, 0, true, err);
     if (UNLIKELY(atomic_load_explicit(&db->seal_wanted, memory_order_relaxed) ||
-                 (g.count != 0 && log_is_long(db)) || (g.deletes && has_many_dead(db)))) {
+                 (g.count != 0 && log_is_long(db)) ||
+                 (g.deletes && (has_many_cuts(db) || has_many_dead(db))))) {
         struct quern_error later;
 
         atomic_store(&db->seal_wanted, false);
@@ -367,6 +389,7 @@ void waiter_take_batch(struct waiter *w, const struct quern_batch *batch)
     w->checks = buf_slice(&batch->checks);
     w->batch = (struct batch_ref){buf_slice(&batch->ops), {NULL, 0}, batch->count};
     w->puts = batch->puts;
+    w->cuts = batch->cuts;
     w->user_bytes = batch->user_bytes;
 }
 
@@ -382,6 +405,21 @@ enum quern_code quern_write(struct quern *db, const struct quern_batch *batch,
     if (batch->count == 0 && !w.sync && w.checks.len == 0)
         return QUERN_OK;
     return engine_commit(db, &w);
+}
+
+enum quern_code quern_delete_range(struct quern *db, const struct quern_range *range,
+                                   const struct quern_write_opts *opts, struct quern_error *err)
+{
+    struct quern_error local;
+    struct quern_batch one = {.count = 0};
+    enum quern_code code;
+
+    err = ERR_OR(err, local);
+    code = quern_batch_delete_range(&one, range, err);
+    if (code == QUERN_OK)
+        code = quern_write(db, &one, opts, err);
+    buf_done(&one.ops);
+    return code;
 }
 
 enum quern_code quern_sync(struct quern *db, struct quern_error *err)

@@ -345,6 +345,29 @@ static bool merge_hash(const struct iter *it, uint64_t *hash)
     return iter_hash(g->inputs[g->tree[0]], hash);
 }
 
+/* Each input passes over what it can. Those that stand behind the bound have nothing there. */
+static bool merge_pass(struct iter *it, quern_seq seq, struct quern_slice to, bool backward)
+{
+    struct merge *g = merge_of(it);
+    bool left = false, moved = false;
+
+    if (g->backward != backward)
+        return false;
+    for (uint32_t i = 0; i < g->n; i++) {
+        struct iter *input = g->inputs[i];
+        int order = !input->valid || to.len == 0 ? 0 : key_compare(input->at.key, to);
+
+        if (!input->valid || (to.len != 0 && (backward ? order < 0 : order >= 0)) ||
+            !iter_pass(input, seq, to, backward))
+            continue;
+        moved = true;
+        left |= i == g->tree[0];
+    }
+    if (moved)
+        restart(g, backward);
+    return left || !it->valid; /* an input may have failed */
+}
+
 static const struct iter_ops merge_ops = {
     .first = merge_first,
     .last = merge_last,
@@ -354,6 +377,7 @@ static const struct iter_ops merge_ops = {
     .prev = merge_prev,
     .free = merge_free,
     .hash = merge_hash,
+    .pass = merge_pass,
 };
 
 enum quern_code iter_merge(struct iter **inputs, size_t n, struct iter **out,

@@ -27,6 +27,8 @@ struct iter_ops {
     void (*free)(struct iter *it);
     /* See iter_hash(). NULL: never. */
     bool (*hash)(const struct iter *it, uint64_t *hash);
+    /* See iter_pass(). NULL: never. */
+    bool (*pass)(struct iter *it, quern_seq seq, struct quern_slice to, bool backward);
 };
 
 struct iter {
@@ -65,6 +67,15 @@ static inline void iter_next(struct iter *it)
 static inline void iter_prev(struct iter *it)
 {
     it->ops->prev(it);
+}
+
+/* Nobody wants entries that are older than `seq` and lie between where it stands and `to` (forward:
+ * keys below; backward: keys from it on; empty: no bound). Go past such as can be passed over together,
+ * in the direction of the last move. True: it has left its entry, and nothing of that is readable any
+ * more; it stands on the next, or nowhere. */
+static inline bool iter_pass(struct iter *it, quern_seq seq, struct quern_slice to, bool backward)
+{
+    return it->ops->pass != NULL && it->ops->pass(it, seq, to, backward);
 }
 
 /* The hash of the entry it stands on, if that was taken already where the entry was read: whoever

@@ -47,6 +47,8 @@ static struct manifest_edit edit_of_state(const struct manifest_state *s)
         .log_last = s->log_last,
         .set_flushed_seq = true,
         .flushed_seq = s->flushed_seq,
+        .set_cuts = s->cuts != NULL,
+        .cuts = s->cuts,
     };
 }
 

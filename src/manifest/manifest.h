@@ -11,6 +11,7 @@
 #ifndef MANIFEST_MANIFEST_H
 #define MANIFEST_MANIFEST_H
 
+#include "base/cuts.h"
 #include "base/table_meta.h"
 #include "os/os.h"
 
@@ -28,6 +29,7 @@ struct manifest_table {
     uint64_t run_no;
     struct table_meta meta; /* owned; meta.smallest may have been raised by a trim: keys below it
                              * have moved on and must not be seen in this table any more */
+    quern_seq cut_seq;      /* nothing that a cut up to this number hides is in it */
 };
 
 /* A change of state, all or nothing. All pointers are borrowed. */
@@ -48,8 +50,10 @@ struct manifest_edit {
     uint64_t log_first;
     bool set_log_last; /* this segment begins */
     uint64_t log_last;
-    bool set_flushed_seq; /* every batch up to this one is in tables */
+    bool set_flushed_seq; /* every batch up to this one is in tables, or its cuts are below */
     quern_seq flushed_seq;
+    bool set_cuts; /* what was deleted by ranges, in the place of what it was; NULL: nothing */
+    struct cuts *cuts;
 };
 
 /* The whole state. Tables are sorted by (tier, run_no falling, smallest). */
@@ -60,6 +64,7 @@ struct manifest_state {
     quern_seq flushed_seq;
     struct manifest_table *tables; /* owned by the manifest */
     size_t table_count;
+    struct cuts *cuts; /* referenced; NULL: none */
 };
 
 /* Is there a store in `dir`? A directory with any quern file but no valid CURRENT is an error,
@@ -98,7 +103,7 @@ OWNER(manifest_close, struct manifest *);
 MUST_USE enum quern_code manifest_apply(struct manifest *m, const struct manifest_edit *edit,
                                         struct quern_error *err);
 
-/* Its tables stay as they are until the next edit that touches tables, which frees what it removes;
+/* Its tables and cuts stay as they are until the next edit that touches them, which frees what it removes;
  * its three numbers may change under an edit of another thread. */
 const struct manifest_state *manifest_state(const struct manifest *m);
 

@@ -76,7 +76,7 @@ struct number_row {
     size_t offset; /* in struct manifest_table */
 };
 
-/* The tier, a uint32_t, is apart. Positions are the bits of `seen` in table_decode(). */
+/* The tier, a uint32_t, is apart, and cut_seq, which need not be there. Positions are the bits of `seen` in table_decode(). */
 static const struct number_row numbers[] = {
     {TABLE_NO, offsetof(struct manifest_table, meta.table_no)},
     {TABLE_RUN_NO, offsetof(struct manifest_table, run_no)},
@@ -102,8 +102,9 @@ static const struct number_row numbers[] = {
 #define SEEN_TIER (1u << ARRAY_LEN(numbers))
 #define SEEN_SMALLEST (SEEN_TIER << 1)
 #define SEEN_LARGEST (SEEN_TIER << 2)
+#define SEEN_CUT_SEQ (SEEN_TIER << 3)
 #define SEEN_ALWAYS (((1u << ROWS_ALWAYS) - 1) | SEEN_TIER | SEEN_SMALLEST | SEEN_LARGEST)
-#define SEEN_ALL ((SEEN_TIER << 3) - 1)
+#define SEEN_ALL (SEEN_CUT_SEQ - 1)
 
 static uint64_t number_of(const struct manifest_table *t, size_t row)
 {
@@ -136,6 +137,8 @@ static uint64_t table_body_bytes(const struct manifest_table *t)
 
     for (size_t i = 0; i < rows_of(t); i++)
         bytes += number_field_bytes(numbers[i].tag, number_of(t, i));
+    if (t->cut_seq != 0)
+        bytes += number_field_bytes(TABLE_CUT_SEQ, t->cut_seq);
     return bytes + bytes_field_bytes(TABLE_SMALLEST, t->meta.smallest.len) +
            bytes_field_bytes(TABLE_LARGEST, t->meta.largest.len);
 }
@@ -168,6 +171,8 @@ static uint8_t *put_table(uint8_t *to, const struct manifest_table *t)
     to = put_number(to, TABLE_TIER, t->tier);
     for (size_t i = 0; i < rows_of(t); i++)
         to = put_number(to, numbers[i].tag, number_of(t, i));
+    if (t->cut_seq != 0)
+        to = put_number(to, TABLE_CUT_SEQ, t->cut_seq);
     to = put_bytes(to, TABLE_SMALLEST, buf_slice(&t->meta.smallest));
     return put_bytes(to, TABLE_LARGEST, buf_slice(&t->meta.largest));
 }
@@ -178,6 +183,30 @@ static uint8_t *put_trim(uint8_t *to, const struct manifest_trim *t)
     to = put_varint(to, varint_bytes(t->table_no) + t->smallest.len);
     to = put_varint(to, t->table_no);
     return put_raw(to, t->smallest);
+}
+
+static uint64_t cuts_body_bytes(const struct cuts *c)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; c != NULL && i < c->count; i++)
+        bytes += varint_bytes(c->piece[i].seq) + varint_bytes(c->piece[i].start.len) +
+                 varint_bytes(c->piece[i].end.len) + c->piece[i].start.len + c->piece[i].end.len;
+    return bytes;
+}
+
+static uint8_t *put_cuts(uint8_t *to, const struct cuts *c)
+{
+    to = put_varint(to, EDIT_CUTS);
+    to = put_varint(to, cuts_body_bytes(c));
+    for (size_t i = 0; c != NULL && i < c->count; i++) {
+        to = put_varint(to, c->piece[i].seq);
+        to = put_varint(to, c->piece[i].start.len);
+        to = put_varint(to, c->piece[i].end.len);
+        to = put_raw(to, c->piece[i].start);
+        to = put_raw(to, c->piece[i].end);
+    }
+    return to;
 }
 
 static uint64_t payload_bytes(const struct edit_frame *frame, const struct manifest_edit *e)
@@ -199,6 +228,8 @@ static uint64_t payload_bytes(const struct edit_frame *frame, const struct manif
     for (size_t i = 0; i < e->trim_count; i++)
         bytes += bytes_field_bytes(EDIT_TRIM,
                                    varint_bytes(e->trim[i].table_no) + e->trim[i].smallest.len);
+    if (e->set_cuts)
+        bytes += bytes_field_bytes(EDIT_CUTS, cuts_body_bytes(e->cuts));
     return bytes;
 }
 
@@ -230,6 +261,8 @@ enum quern_code edit_encode(struct buf *out, const struct edit_frame *frame,
         to = put_table(to, &e->add[i]);
     for (size_t i = 0; i < e->trim_count; i++)
         to = put_trim(to, &e->trim[i]);
+    if (e->set_cuts)
+        to = put_cuts(to, e->cuts);
     ensure(to == out->data + out->len + bytes);
     out->len += bytes;
     return QUERN_OK;
@@ -294,12 +327,16 @@ static enum quern_code take_table_field(const struct field *f, struct manifest_t
             *seen_bit = 1u << i;
     if (f->tag == TABLE_TIER)
         *seen_bit = SEEN_TIER;
+    if (f->tag == TABLE_CUT_SEQ)
+        *seen_bit = SEEN_CUT_SEQ;
     if (*seen_bit == 0)
         return field_unknown(f->tag, err);
     if (!field_number(f->body, &v) || (f->tag == TABLE_TIER && v > UINT32_MAX))
         return err_set(err, QUERN_CORRUPT, "field %" PRIu64 " of a table is no number", f->tag);
     if (f->tag == TABLE_TIER)
         t->tier = (uint32_t)v;
+    else if (f->tag == TABLE_CUT_SEQ)
+        t->cut_seq = v;
     else
         memcpy((uint8_t *)t + numbers[__builtin_ctz(*seen_bit)].offset, &v, sizeof(v));
     return QUERN_OK;
@@ -320,7 +357,57 @@ enum quern_code table_decode(struct quern_slice body, struct manifest_table *t,
             return err_set(err, QUERN_CORRUPT, "field %" PRIu64 " of a table stands twice", f.tag);
         seen |= bit;
     }
-    if (c.bad || seen != (t->meta.expiring_count != 0 ? SEEN_ALL : SEEN_ALWAYS))
+    if (c.bad || (seen & SEEN_ALL) != (t->meta.expiring_count != 0 ? SEEN_ALL : SEEN_ALWAYS))
         return err_set(err, QUERN_CORRUPT, "a table of %zu bytes does not parse", body.len);
     return QUERN_OK;
+}
+
+static enum quern_code bad_cuts(struct quern_slice body, struct quern_error *err)
+{
+    return err_set(err, QUERN_CORRUPT, "range deletes of %zu bytes do not parse", body.len);
+}
+
+/* A key of `len` bytes at *at; false: it does not fit. */
+static bool take_key(const uint8_t **at, const uint8_t *end, uint64_t len, struct quern_slice *key)
+{
+    if (len > ENTRY_KEY_BYTES_MAX || len > (uint64_t)(end - *at))
+        return false;
+    *key = slice_of(*at, len);
+    *at += len;
+    return true;
+}
+
+static bool take_cut(const uint8_t **at, const uint8_t *end, struct cut *c)
+{
+    uint64_t start_len, end_len;
+
+    return (*at = get_varint(*at, end, &c->seq)) != NULL &&
+           (*at = get_varint(*at, end, &start_len)) != NULL &&
+           (*at = get_varint(*at, end, &end_len)) != NULL &&
+           take_key(at, end, start_len, &c->start) && take_key(at, end, end_len, &c->end) &&
+           c->seq != 0 && !cut_is_empty(c);
+}
+
+/* May `b` stand right behind `a`? */
+static bool follows(const struct cut *a, const struct cut *b)
+{
+    if (key_equal(a->start, b->start) && key_equal(a->end, b->end))
+        return b->seq < a->seq;
+    return a->end.len != 0 && key_compare(a->end, b->start) <= 0;
+}
+
+enum quern_code cuts_decode(struct quern_slice body, struct cuts **out, struct quern_error *err)
+{
+    const uint8_t *at = body.data, *end = at + body.len;
+    struct buf list OWNED_BUF = {0};
+    struct cut before = {.seq = 0}, c;
+
+    for (; at != end; before = c) {
+        if (!take_cut(&at, end, &c) || (before.seq != 0 && !follows(&before, &c)))
+            return bad_cuts(body, err);
+        if (buf_append(&list, &c, sizeof(c), err))
+            return err->code;
+    }
+    return cuts_new(NULL, (const struct cut *)(const void *)list.data, list.len / sizeof(c),
+                    (struct cut_pins){NULL, 0}, out, err);
 }

@@ -47,9 +47,10 @@ enum edit_tag {
     EDIT_REMOVE = 11,      /* number: table_no */
     EDIT_ADD = 13,         /* fields of enum table_tag */
     EDIT_TRIM = 15,        /* varint table_no, then the key to the end of the field */
+    EDIT_CUTS = 17,        /* all there are from now on: see cuts_decode() */
 };
 
-/* On disk, do not renumber. All but the last two stand in every EDIT_ADD; none twice. */
+/* On disk, do not renumber. All but the last three stand in every EDIT_ADD; none twice. */
 enum table_tag {
     TABLE_NO = 1,
     TABLE_TIER = 3,
@@ -71,6 +72,7 @@ enum table_tag {
     /* Where something expires: what does not know of expiries must not open such a store. */
     TABLE_EXPIRING_COUNT = 35,
     TABLE_EXPIRES_MAX_MS = 37,
+    TABLE_CUT_SEQ = 38, /* if not 0; what does not know of cuts may skip it */
 };
 
 /* What an edit says beside the caller's part. */
@@ -105,6 +107,10 @@ MUST_USE enum quern_code field_unknown(uint64_t tag, struct quern_error *err);
 MUST_USE enum quern_code table_decode(struct quern_slice body, struct manifest_table *t,
                                       struct quern_error *err);
 
+/* Read the body of an EDIT_CUTS. *out as of cuts_new(). Errors: CORRUPT, NO_MEMORY. */
+MUST_USE enum quern_code cuts_decode(struct quern_slice body, struct cuts **out,
+                                     struct quern_error *err);
+
 /* ---- the state, and changes of it ---- */
 
 /* A change that has been checked and for which all memory is at hand. */
@@ -119,6 +125,8 @@ struct state_change {
     size_t trimmed_count;
     uint64_t log_first, log_last;
     quern_seq flushed_seq;
+    bool set_cuts;
+    struct cuts *cuts;
 };
 
 /* Check `edit` against `now` and make it ready. Nothing of `edit` is kept. On failure nothing is

@@ -101,6 +101,15 @@ static enum quern_code take_trim(struct replay *r, struct quern_slice body, stru
     return add_event(r, EVENT_TRIM, table_no, slice_of(key, (size_t)(end - key)), err);
 }
 
+static enum quern_code take_cuts(struct quern_slice body, struct manifest_edit *edit,
+                                 struct quern_error *err)
+{
+    if (edit->set_cuts)
+        return err_set(err, QUERN_CORRUPT, "its range deletes stand twice");
+    edit->set_cuts = true;
+    return cuts_decode(body, &edit->cuts, err);
+}
+
 static enum quern_code take_number(struct replay *r, uint64_t tag, uint64_t v, bool first_field,
                                    struct manifest_edit *edit, struct quern_error *err)
 {
@@ -141,6 +150,8 @@ static enum quern_code take_field(struct replay *r, const struct field *f, bool 
         return take_add(r, f->body, err);
     if (f->tag == EDIT_TRIM)
         return take_trim(r, f->body, err);
+    if (f->tag == EDIT_CUTS)
+        return take_cuts(f->body, edit, err);
     if (f->tag <= EDIT_REMOVE && f->tag % 2 == 1 && !field_number(f->body, &v))
         return err_set(err, QUERN_CORRUPT, "field %" PRIu64 " is no number", f->tag);
     return take_number(r, f->tag, v, first_field, edit, err);
@@ -172,6 +183,7 @@ static enum quern_code take_edit(struct replay *r, uint64_t at, const struct rec
 {
     struct manifest_edit edit = {0};
     struct state_change change;
+    enum quern_code code;
 
     if (rec->first_seq != r->image.edit_count + 1 || rec->count != 1 ||
         rec->durable_seq >= rec->first_seq)
@@ -181,12 +193,14 @@ static enum quern_code take_edit(struct replay *r, uint64_t at, const struct rec
         return err_set(err, QUERN_CORRUPT, "it does not follow the edit before it");
     r->chain = get_u64le(byte_at(r, at));
     r->image.edit_count++;
-    if (take_fields(r, rec->payload, &edit, err))
-        return err->code;
-    if (state_prepare(&r->image.state, &edit, &change, err)) /* numbers only: no memory */
-        return err->code = QUERN_CORRUPT;
-    state_commit(&r->image.state, &change);
-    return QUERN_OK;
+    code = take_fields(r, rec->payload, &edit, err);
+    if (code == QUERN_OK &&
+        state_prepare(&r->image.state, &edit, &change, err)) /* numbers and cuts: no memory */
+        code = err->code = QUERN_CORRUPT;
+    if (code == QUERN_OK)
+        state_commit(&r->image.state, &change);
+    cuts_unref(edit.cuts);
+    return code;
 }
 
 /* ---- the row of records ---- */

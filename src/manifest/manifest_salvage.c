@@ -93,6 +93,24 @@ static enum quern_code add_event(struct salvage *s, enum edit_tag tag, uint64_t 
     return buf_append(&s->events, &e, sizeof(e), err);
 }
 
+/* All that any edit has named: one that had nothing left to hide hides nothing here either. */
+static enum quern_code take_cuts(struct salvage *s, struct quern_slice body,
+                                 struct quern_error *err)
+{
+    struct manifest_state *state = &s->out->state;
+    struct cuts *more OWNED(cuts_unref) = NULL, *all;
+
+    if (cuts_decode(body, &more, err))
+        return err->code == QUERN_CORRUPT ? QUERN_OK : err->code;
+    if (more == NULL)
+        return QUERN_OK;
+    if (cuts_new(state->cuts, more->piece, more->count, (struct cut_pins){NULL, 0}, &all, err))
+        return err->code;
+    cuts_unref(state->cuts);
+    state->cuts = all;
+    return QUERN_OK;
+}
+
 static enum quern_code take_field(struct salvage *s, const struct field *f, struct quern_error *err)
 {
     const uint8_t *end = (const uint8_t *)f->body.data + f->body.len, *key;
@@ -110,8 +128,10 @@ static enum quern_code take_field(struct salvage *s, const struct field *f, stru
         return key == NULL ? QUERN_OK
                            : add_event(s, EDIT_TRIM, v, slice_of(key, (size_t)(end - key)), err);
     }
+    if (f->tag == EDIT_CUTS)
+        return take_cuts(s, f->body, err);
     if (!field_number(f->body, &v))
-        return f->tag % 2 == 1 && f->tag > EDIT_TRIM ? field_unknown(f->tag, err) : QUERN_OK;
+        return f->tag % 2 == 1 && f->tag > EDIT_CUTS ? field_unknown(f->tag, err) : QUERN_OK;
     if (f->tag == EDIT_REMOVE)
         return add_event(s, EDIT_REMOVE, v, (struct quern_slice){0}, err);
     if (f->tag == EDIT_LOG_FIRST && v > state->log_first)

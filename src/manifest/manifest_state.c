@@ -156,6 +156,7 @@ static enum quern_code fresh_copy(struct state_change *c, const struct manifest_
             return err->code;
         to->tier = e->add[i].tier;
         to->run_no = e->add[i].run_no;
+        to->cut_seq = e->add[i].cut_seq;
         c->fresh_count++;
     }
     qsort(c->fresh, c->fresh_count, sizeof(*c->fresh), table_compare);
@@ -333,6 +334,8 @@ static enum quern_code prepare(const struct manifest_state *now, const struct ma
 {
     if (numbers_check(now, e, c, err))
         return err->code;
+    c->set_cuts = e->set_cuts;
+    c->cuts = cuts_ref(e->cuts);
     if (e->remove_count + e->add_count + e->trim_count == 0)
         return QUERN_OK; /* readers keep the array: the log's edits come from another thread */
     if (touches_list(c, e, err) || fresh_copy(c, e, err) || trims_copy(c, e, err))
@@ -363,6 +366,10 @@ void state_commit(struct manifest_state *state, struct state_change *c)
     state->log_first = c->log_first;
     state->log_last = c->log_last;
     state->flushed_seq = c->flushed_seq;
+    if (c->set_cuts) {
+        cuts_unref(state->cuts);
+        state->cuts = GIVE(c->cuts);
+    }
     if (c->tables != NULL) {
         for (size_t i = 0; i < c->touch_count; i++) {
             const struct state_touch *touch = &c->touches[i];
@@ -391,6 +398,7 @@ void state_change_done(struct state_change *c)
     alloc_free(c->trimmed);
     alloc_free(c->touches);
     alloc_free(c->tables);
+    cuts_unref(c->cuts);
     *c = (struct state_change){0};
 }
 
@@ -401,4 +409,5 @@ void state_done(struct manifest_state *state)
     alloc_free(state->tables);
     state->tables = NULL;
     state->table_count = 0;
+    cuts_unref(GIVE(state->cuts));
 }

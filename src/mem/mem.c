@@ -247,16 +247,22 @@ static arena_ref entry_write(struct mem *m, const struct entry *e, quern_seq seq
     return ref;
 }
 
-void mem_apply(struct mem *m, const struct batch_ref *batch, quern_seq seq)
+void mem_apply_cut(struct mem *m, const struct batch_ref *batch, quern_seq seq,
+                   const struct cuts *own)
 {
     struct op_cursor ops = op_cursor_of(batch);
-    uint64_t applied = 0, tombstones = 0;
+    uint64_t applied = 0, tombstones = 0, place = 0;
     struct entry e;
 
     while (op_next(&ops, &e)) {
-        uint64_t hash = hash_key(e.key);
+        uint64_t hash;
         arena_ref ref;
 
+        place++;
+        if (UNLIKELY(e.kind == ENTRY_RANGE_DELETE) ||
+            UNLIKELY(own != NULL && cuts_newest(own, e.key, UINT64_MAX) > place))
+            continue;
+        hash = hash_key(e.key);
         mem_prefetch(m, hash);
         ref = entry_write(m, &e, seq);
         tree_insert(m, ref);
@@ -272,6 +278,11 @@ void mem_apply(struct mem *m, const struct batch_ref *batch, quern_seq seq)
     COUNTER_SET(m->seq_max, seq);
     COUNTER_SET(m->entry_count, COUNTER(m->entry_count) + applied);
     COUNTER_SET(m->tombstone_count, COUNTER(m->tombstone_count) + tombstones);
+}
+
+void mem_apply(struct mem *m, const struct batch_ref *batch, quern_seq seq)
+{
+    mem_apply_cut(m, batch, seq, NULL);
 }
 
 /* ---- out ---- */

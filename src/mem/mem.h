@@ -13,6 +13,7 @@
 #define MEM_MEM_H
 
 #include "base/batch.h"
+#include "base/cuts.h"
 #include "base/thread.h"
 #include "iter/iter.h"
 
@@ -54,6 +55,10 @@ bool mem_fits(const struct mem *m, uint64_t needed);
  * caller has asked mem_fits(). The ops must parse (they come from our own encoder or were
  * checked by replay). Of two operations on one key in one batch the later wins. */
 void mem_apply(struct mem *m, const struct batch_ref *batch, quern_seq seq);
+/* The same for a batch with range deletes, which are no entries. `own` has them, each under its
+ * place among the operations, from 1 on: operations before one that covers their key are left out. */
+void mem_apply_cut(struct mem *m, const struct batch_ref *batch, quern_seq seq,
+                   const struct cuts *own);
 
 /* The newest version of `key` with a number <= `seq`: true, and *out borrows from the arena while
  * the caller holds a reference (or an RCU section that keeps it). Tombstones are found too.

@@ -274,6 +274,22 @@ static void mem_iter_free(struct iter *it)
     alloc_free(c);
 }
 
+/* All or nothing: where the entries lie does not tell how old they are. */
+static bool mem_iter_pass(struct iter *it, quern_seq seq, struct quern_slice to, bool backward)
+{
+    struct mem_iter *c = mem_iter_of(it);
+
+    if (COUNTER(c->m->seq_max) >= seq)
+        return false;
+    if (to.len == 0)
+        stand_nowhere(c);
+    else if (backward)
+        mem_iter_seek_below(it, to);
+    else
+        mem_iter_seek(it, to);
+    return true;
+}
+
 static const struct iter_ops mem_iter_ops = {
     .first = mem_iter_first,
     .last = mem_iter_last,
@@ -282,6 +298,7 @@ static const struct iter_ops mem_iter_ops = {
     .next = mem_iter_next,
     .prev = mem_iter_prev,
     .free = mem_iter_free,
+    .pass = mem_iter_pass,
 };
 
 enum quern_code mem_iter(struct mem *m, quern_seq as_of, struct iter **out, struct quern_error *err)

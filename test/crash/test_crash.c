@@ -354,6 +354,11 @@ TEST(a_crash_around_compactions_of_a_range_loses_nothing)
     enumerate_word(HISTORY_RANGES);
 }
 
+TEST(a_crash_around_range_deletes_loses_nothing_and_brings_nothing_back)
+{
+    enumerate_word(HISTORY_CUTS);
+}
+
 /* Snapshots make merges keep dead entries; when they are gone an idle store rewrites the tables. */
 TEST(a_crash_while_dead_entries_are_cleaned_away_loses_nothing)
 {

@@ -200,14 +200,14 @@ static bool run_steps(struct trial *t)
         return false;
     }
     for (const char *s = t->word; *s != '\0' && t->db != NULL; s++) {
-        bool write = history_is_write(*s);
+        bool write = history_is_write(*s), looks = *s == 'x' || *s == 'X'; /* at a snapshot */
 
         t->at++;
         t->issued += write;
         code = history_step(&t->db, sim_os(t->sim), &t->options, *s, t->issued, &err);
         if (write)
             note_write(t, *s, code);
-        if (code == QUERN_OK && (!write || history_is_synced(*s)))
+        if (code == QUERN_OK && !looks && (!write || history_is_synced(*s)))
             t->durable = t->accepted;
         if (*s == 'r' && code == QUERN_OK)
             (void)settle_unknown(t);
@@ -322,6 +322,7 @@ static bool run(struct trial *t)
         lift(t->sim); /* if it has not come yet, it does not come any more */
     fine = fine && usable_or_says_why(t);
     open = t->db != NULL;
+    history_let_go();
     if (open)
         closed = quern_close(GIVE(t->db), &err);
     lift(t->sim);
@@ -443,6 +444,11 @@ TEST(a_fault_while_segments_and_memdbs_change_loses_nothing)
 TEST(a_fault_around_a_checkpoint_loses_nothing)
 {
     enumerate(HISTORY_CHECKPOINT);
+}
+
+TEST(a_fault_around_range_deletes_loses_nothing_and_brings_nothing_back)
+{
+    enumerate(HISTORY_CUTS);
 }
 
 TEST(a_fault_in_a_long_mixed_history_loses_nothing)

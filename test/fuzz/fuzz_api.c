@@ -36,7 +36,7 @@ struct write {
     unsigned count;
     bool maybe; /* nobody knows whether it was done */
     struct {
-        uint8_t key;
+        uint8_t key, end; /* with an end: all keys from `key` on below it are deleted */
         struct cell cell;
     } op[OPS_MAX];
 };
@@ -107,8 +107,11 @@ static struct state state_after(const struct world *w, unsigned n, unsigned mask
 
         if (one->maybe)
             mask >>= 1;
-        for (unsigned k = 0; there && k < one->count; k++)
+        for (unsigned k = 0; there && k < one->count; k++) {
             s.cell[one->op[k].key] = one->op[k].cell;
+            for (unsigned key = one->op[k].key; key < one->op[k].end; key++)
+                s.cell[key] = (struct cell){.number = 0};
+        }
     }
     return s;
 }
@@ -228,6 +231,31 @@ static void delete (struct world *w, uint8_t arg)
     remember(w, &one, quern_delete(w->db, key_of(one.op[0].key), &opts, &err), opts.sync);
 }
 
+/* The keys stand in order, and above the last there is none. */
+static struct quern_range range_of(unsigned from, unsigned to)
+{
+    struct quern_range range = {key_of(from), {NULL, 0}};
+
+    if (to < KEYS)
+        range.end = key_of(to);
+    return range;
+}
+
+/* arg: bits 0-3 the first key, bit 4 sync, bits 5-7 how many more */
+static void delete_range(struct world *w, uint8_t arg)
+{
+    struct quern_write_opts opts = {.sync = arg & 16};
+    struct write one = {.count = 1};
+    struct quern_range range;
+    struct quern_error err;
+
+    one.op[0].key = (uint8_t)((arg & 15) % KEYS);
+    one.op[0].end = (uint8_t)(one.op[0].key + 1 + (arg >> 5));
+    one.op[0].end = one.op[0].end < KEYS ? one.op[0].end : KEYS;
+    range = range_of(one.op[0].key, one.op[0].end);
+    remember(w, &one, quern_delete_range(w->db, &range, &opts, &err), opts.sync);
+}
+
 static enum quern_code write_later(struct quern *db, const struct quern_batch *batch,
                                    const struct quern_write_opts *opts)
 {
@@ -241,7 +269,7 @@ static enum quern_code write_later(struct quern *db, const struct quern_batch *b
 }
 
 /* arg: bits 0-1 how many, bit 2 asynchronously, bit 4 sync; then one byte each: as put(), bit 4 a
- * delete. Of two on one key the later wins, as in state_after(). */
+ * delete, with bit 7 of up to four keys. Of two on one key the later wins, as in state_after(). */
 static void batch(struct world *w, uint8_t arg)
 {
     static uint8_t room[VALUE_MAX];
@@ -256,7 +284,13 @@ static void batch(struct world *w, uint8_t arg)
         unsigned key = (each & 15) % KEYS;
 
         one.op[i].key = (uint8_t)key;
-        if (each & 16) {
+        if ((each & 0x90) == 0x90) {
+            unsigned end = key + 1 + (each >> 5 & 3);
+            struct quern_range range = range_of(key, end);
+
+            one.op[i].end = (uint8_t)(end < KEYS ? end : KEYS);
+            must(quern_batch_delete_range(b, &range, &err) == QUERN_OK);
+        } else if (each & 16) {
             must(quern_batch_delete(b, key_of(key), &err) == QUERN_OK);
         } else {
             one.op[i].cell = new_cell(w, each);
@@ -434,8 +468,13 @@ static void step(struct world *w)
     switch (what % 16) {
     case 0:
     case 1:
-    case 2:
         put(w, arg);
+        break;
+    case 2: /* the upper half, so that histories found before mean the same */
+        if (what & 128)
+            delete_range(w, arg);
+        else
+            put(w, arg);
         break;
     case 3:
         delete (w, arg);

@@ -58,10 +58,30 @@ static void check_order(const struct manifest_state *s)
 
 static bool same_table(const struct manifest_table *a, const struct manifest_table *b)
 {
-    return a->tier == b->tier && a->run_no == b->run_no &&
+    return a->tier == b->tier && a->run_no == b->run_no && a->cut_seq == b->cut_seq &&
            memcmp(&a->meta, &b->meta, offsetof(struct table_meta, smallest)) == 0 &&
            key_equal(buf_slice(&a->meta.smallest), buf_slice(&b->meta.smallest)) &&
            key_equal(buf_slice(&a->meta.largest), buf_slice(&b->meta.largest));
+}
+
+static bool same_cuts(const struct cuts *a, const struct cuts *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    for (size_t i = 0; i < a->count && a->count == b->count; i++)
+        if (!key_equal(a->piece[i].start, b->piece[i].start) ||
+            !key_equal(a->piece[i].end, b->piece[i].end) || a->piece[i].seq != b->piece[i].seq)
+            return false;
+    return a->count == b->count;
+}
+
+static void check_cuts(const struct cuts *c)
+{
+    for (size_t i = 0; c != NULL && i < c->count; i++) {
+        must(!cut_is_empty(&c->piece[i]));
+        must(i == 0 || (c->piece[i - 1].end.len != 0 &&
+                        key_compare(c->piece[i - 1].end, c->piece[i].start) <= 0));
+    }
 }
 
 /* Write `image` as a new file and read that. */
@@ -75,7 +95,9 @@ static void check_round_trip(const struct manifest_image *image)
                                 .set_log_last = true,
                                 .log_last = s->log_last,
                                 .set_flushed_seq = true,
-                                .flushed_seq = s->flushed_seq};
+                                .flushed_seq = s->flushed_seq,
+                                .set_cuts = s->cuts != NULL,
+                                .cuts = s->cuts};
     struct edit_frame frame = {
         .snapshot = true, .created_ms = s->created_ms, .next_file_no = image->next_file_no};
     struct buf file OWNED_BUF = {0};
@@ -96,6 +118,7 @@ static void check_round_trip(const struct manifest_image *image)
     must(again.state.log_first == s->log_first && again.state.log_last == s->log_last);
     must(again.state.flushed_seq == s->flushed_seq && again.state.created_ms == s->created_ms);
     must(again.state.table_count == s->table_count);
+    must(same_cuts(again.state.cuts, s->cuts));
     for (size_t i = 0; i < s->table_count; i++)
         must(same_table(&again.state.tables[i], &s->tables[i]));
     state_done(&again.state);
@@ -124,6 +147,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (manifest_replay(slice_of(file, size - 1), &image, &err) == QUERN_OK) {
         must(image.bytes <= size - 1);
         check_order(&image.state);
+        check_cuts(image.state.cuts);
         check_round_trip(&image);
         state_done(&image.state);
     } else {

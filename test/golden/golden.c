@@ -7,7 +7,8 @@
  * and empty lines. Every script starts with an empty store on a disk in memory.
  *
  *     put KEY VALUE [UNTIL] | del KEY | get KEY | get@NAME KEY         "" is empty; \xNN is a byte
- *     batch ... end                                            puts and dels between: one batch
+ *     cut FROM TO                                              deletes a range; "" is no bound
+ *     batch ... end                                            puts, dels and cuts between: one batch
  *     scan [FROM [TO]] | back [FROM [TO]] | prefix KEY | count [FROM [TO]]
  *     snapshot NAME | drop NAME | scan@NAME [FROM [TO]] | count@NAME [FROM [TO]]
  *     time MS                                                  UNTIL and this: the wall clock
@@ -306,6 +307,16 @@ static void change(struct script *s, bool put)
         say_failure(s, &err);
 }
 
+static void cut(struct script *s)
+{
+    struct quern_range range = {word(s, 1), word(s, 2)};
+    struct quern_error err;
+
+    if (s->batch != NULL ? quern_batch_delete_range(s->batch, &range, &err)
+                         : quern_delete_range(s->db, &range, NULL, &err))
+        say_failure(s, &err);
+}
+
 static void many(struct script *s)
 {
     unsigned long first = strtoul(text(s, 2), NULL, 10), last = strtoul(text(s, 3), NULL, 10);
@@ -352,7 +363,9 @@ static void shape(struct script *s)
         say(s, "%s: %u runs, %u tables, %" PRIu64 " entries, %" PRIu64 " tombstones", name,
             tier->runs, tier->tables, tier->entries, tier->tombstones);
     }
-    if (stats.memdb_entries == 0 && stats.tables == 0)
+    if (stats.cuts != 0)
+        say(s, "%" PRIu64 " cuts", stats.cuts);
+    if (stats.memdb_entries == 0 && stats.tables == 0 && stats.cuts == 0)
         say(s, "empty");
 }
 
@@ -385,6 +398,8 @@ static void command(struct script *s)
 #define IS(word) (strcmp(name, word) == 0)
     if (IS("put") || IS("del"))
         change(s, IS("put"));
+    else if (IS("cut"))
+        cut(s);
     else if (IS("get"))
         get(s);
     else if (IS("scan") || IS("back") || IS("prefix"))

@@ -32,7 +32,7 @@ struct quern_options history_options(void)
 struct write {
     unsigned count;
     struct {
-        unsigned key;
+        unsigned key, end; /* with an end: all keys from `key` on below it are gone */
         bool gone;
         size_t len;
     } op[OPS_MAX];
@@ -48,18 +48,37 @@ static unsigned mix(unsigned a, unsigned b)
 
 bool history_is_write(char step)
 {
-    return strchr("pPbBdDL", step) != NULL;
+    return strchr("pPbBdDgGL", step) != NULL;
 }
 
 bool history_is_synced(char step)
 {
-    return strchr("PBD", step) != NULL;
+    return strchr("PBDG", step) != NULL;
+}
+
+/* Where the middle one of three operations is the range delete, the others are puts inside of it. */
+static struct write range_delete_of(unsigned n)
+{
+    unsigned from = mix(n, 1) % HISTORY_KEYS, to = from + 1 + mix(n, 2) % 8;
+    struct write w = {.count = n % 2 == 0 ? 1 : 3};
+
+    to = to < HISTORY_KEYS ? to : HISTORY_KEYS;
+    for (unsigned i = 0; i < w.count; i++) {
+        w.op[i].key = from + (n + i) % (to - from);
+        w.op[i].len = 12 + mix(n, i) % 300;
+    }
+    w.op[w.count / 2].key = from;
+    w.op[w.count / 2].end = to;
+    w.op[w.count / 2].gone = true;
+    return w;
 }
 
 static struct write write_of(char step, unsigned n)
 {
     struct write w = {.count = step == 'b' || step == 'B' ? 2 + mix(n, 0) % (OPS_MAX - 1) : 1};
 
+    if (step == 'g' || step == 'G')
+        return range_delete_of(n);
     for (unsigned i = 0; i < w.count; i++) {
         unsigned r = mix(n, i + 1);
 
@@ -74,8 +93,11 @@ void history_apply(char step, unsigned n, struct cell state[HISTORY_KEYS])
 {
     struct write w = write_of(step, n);
 
-    for (unsigned i = 0; i < w.count; i++)
+    for (unsigned i = 0; i < w.count; i++) {
         state[w.op[i].key] = w.op[i].gone ? (struct cell){0, 0} : (struct cell){n, w.op[i].len};
+        for (unsigned k = w.op[i].key; k < w.op[i].end; k++)
+            state[k] = (struct cell){0, 0};
+    }
 }
 
 bool history_same(const struct cell a[HISTORY_KEYS], const struct cell b[HISTORY_KEYS])
@@ -106,6 +128,15 @@ static struct quern_slice value_of(uint8_t *room, unsigned n, unsigned key, size
 
 /* ---- doing it ---- */
 
+static struct quern_range range_of(unsigned from, unsigned to)
+{
+    struct quern_range range = {key_of(from), {NULL, 0}};
+
+    if (to < HISTORY_KEYS)
+        range.end = key_of(to);
+    return range;
+}
+
 static enum quern_code do_write(struct quern *db, char step, unsigned n, struct quern_error *err)
 {
     static uint8_t room[VALUE_MAX];
@@ -114,6 +145,11 @@ static enum quern_code do_write(struct quern *db, char step, unsigned n, struct 
     struct quern_batch *batch;
     enum quern_code code = QUERN_OK;
 
+    if (w.count == 1 && w.op[0].end != 0) {
+        struct quern_range range = range_of(w.op[0].key, w.op[0].end);
+
+        return quern_delete_range(db, &range, &opts, err);
+    }
     if (w.count == 1 && w.op[0].gone)
         return quern_delete(db, key_of(w.op[0].key), &opts, err);
     if (w.count == 1)
@@ -122,10 +158,14 @@ static enum quern_code do_write(struct quern *db, char step, unsigned n, struct 
     batch = quern_batch_new();
     if (batch == NULL)
         return err_memory(err, "a batch");
-    for (unsigned i = 0; code == QUERN_OK && i < w.count; i++)
-        code = w.op[i].gone ? quern_batch_delete(batch, key_of(w.op[i].key), err)
-                            : quern_batch_put(batch, key_of(w.op[i].key),
-                                              value_of(room, n, w.op[i].key, w.op[i].len), err);
+    for (unsigned i = 0; code == QUERN_OK && i < w.count; i++) {
+        struct quern_range range = range_of(w.op[i].key, w.op[i].end);
+
+        code = w.op[i].end != 0 ? quern_batch_delete_range(batch, &range, err)
+               : w.op[i].gone   ? quern_batch_delete(batch, key_of(w.op[i].key), err)
+                                : quern_batch_put(batch, key_of(w.op[i].key),
+                                                  value_of(room, n, w.op[i].key, w.op[i].len), err);
+    }
     if (code == QUERN_OK)
         code = quern_write(db, batch, &opts, err);
     quern_batch_free(batch);

@@ -2,6 +2,7 @@
  * from its number alone, so the right contents are known at each moment.
  *
  *     p P  put, synced put        b B  batch, synced batch      d D  delete, synced delete
+ *     g G  range delete, synced one: alone, or in a batch with puts before and behind it
  *     L    put of 40 000 bytes    s    quern_sync               f    flush
  *     c    compact                r    close and open again     k    checkpoint
  *     C    compact of some keys   x    take a snapshot          X    free it
@@ -33,6 +34,7 @@ struct cell {
 #define HISTORY_CHECKPOINT "ppbfpPdkpbfcpPd"
 #define HISTORY_RANGES "bbfpBCbfPdCpfbbCfdddpCfPbC"
 #define HISTORY_PINNED "bbfcxbdBfcddbfpcXsbfPxdddfcXpsbf"
+#define HISTORY_CUTS "bbgfpGbgfcbxgbfpcgXbfcGgfprbgsbfgcPg"
 #define HISTORY_LONG                                                                               \
     "bbbbbbbbbbbbpppppPbbbbbbbbbbbbddddBbbbbbbbbbbbbfpppbbbbbbbbbbbbbbcbbbbbbrbbbbbb"              \
     "bbbbbbLbbbbbbPbbbbbbbsbbbbb"

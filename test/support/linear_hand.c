@@ -104,7 +104,16 @@ static bool build_batch(struct hand *t, struct quern_batch *batch, uint32_t id,
         unsigned k = pick(t, LINEAR_KEYS);
         uint32_t bit = UINT32_C(1) << k;
 
-        if (pick(t, 5) == 0) { /* of two operations on a key the later one counts */
+        if (pick(t, 8) == 0) {
+            unsigned end = k + 1 + pick(t, LINEAR_KEYS - k);
+            char name_end[24];
+            struct quern_range range = {key_of(name, 'b', k), key_of(name_end, 'b', end)};
+
+            code = quern_batch_delete_range(batch, &range, NULL);
+            bit = (UINT32_C(1) << end) - bit;
+            w->deletes |= bit;
+            w->puts &= ~bit;
+        } else if (pick(t, 5) == 0) { /* of two operations on a key the later one counts */
             code = quern_batch_delete(batch, key_of(name, 'b', k), NULL);
             w->deletes |= bit;
             w->puts &= ~bit;
@@ -127,7 +136,7 @@ static enum quern_code write_numbered(struct quern *db, const struct quern_batch
     struct waiter w = {.sync = sync, .err = err};
     enum quern_code code;
 
-    w.batch = (struct batch_ref){buf_slice(&batch->ops), {NULL, 0}, batch->count};
+    waiter_take_batch(&w, batch);
     code = engine_commit(db, &w);
     *seq = w.seq;
     return code;

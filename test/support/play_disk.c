@@ -18,9 +18,15 @@
 
 /* ---- what was written ---- */
 
+static size_t end_of(const struct change *c)
+{
+    return c->end != 0 ? c->end : c->key + 1;
+}
+
 static void apply(struct model *m, const struct change *c)
 {
-    m->cell[c->key] = c->cell;
+    for (size_t n = c->key; n < end_of(c); n++)
+        m->cell[n] = c->cell;
 }
 
 /* All that was acknowledged is durable. */
@@ -77,13 +83,30 @@ void play_draw_change(struct play *p, struct draft *d)
     if (d->count > 1)
         c[-1].last = false;
     p->drawn++;
-    if (play_pick(p, 3) != 0) {
+    if (play_pick(p, 16) == 0) { /* of a few neighbours as a rule */
+        size_t most = play_pick(p, 16) == 0 ? MODEL_KEYS : 12;
+
+        c->end = c->key + 1 + play_pick(p, most);
+        c->end = c->end < MODEL_KEYS ? c->end : MODEL_KEYS;
+    } else if (play_pick(p, 3) != 0) {
         c->cell.stamp = (uint64_t)p->result->step * STAMPS_A_STEP + p->drawn;
         c->cell.len = sizes[which < 191 ? which % 8 : which < 199 ? 8 : 9];
         if (play_pick(p, 4) == 0) /* soon, or by now */
             c->cell.expires_ms = p->goal.time_ms + play_pick(p, 40);
     }
     apply(&p->goal, c);
+}
+
+/* Open where it has the first key, or the last. */
+static struct quern_range range_of(const struct change *c)
+{
+    struct quern_range range = {{NULL, 0}, {NULL, 0}};
+
+    if (c->key != 0)
+        range.start = model_key(c->key);
+    if (c->end != MODEL_KEYS)
+        range.end = model_key(c->end);
+    return range;
 }
 
 enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct quern_batch *batch,
@@ -94,7 +117,10 @@ enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct qu
     for (size_t i = 0; code == QUERN_OK && i < d->count; i++) {
         const struct change *c = &d->change[i];
 
-        code = c->cell.stamp == 0
+        struct quern_range range = range_of(c);
+
+        code = c->end != 0 ? quern_batch_delete_range(batch, &range, err)
+               : c->cell.stamp == 0
                    ? quern_batch_delete(batch, model_key(c->key), err)
                    : quern_batch_put_until(batch, model_key(c->key), model_value(c->cell, p->room),
                                            c->cell.expires_ms, err);
@@ -120,7 +146,10 @@ static enum quern_code write_single(struct play *p, const struct change *c,
                                     const struct quern_write_opts *opts, struct quern_error *err)
 {
     struct quern_write_opts until = {.sync = opts->sync, .expires_ms = c->cell.expires_ms};
+    struct quern_range range = range_of(c);
 
+    if (c->end != 0)
+        return quern_delete_range(p->db, &range, opts, err);
     if (c->cell.stamp == 0)
         return quern_delete(p->db, model_key(c->key), opts, err);
     return quern_put(p->db, model_key(c->key), model_value(c->cell, p->room), &until, err);
@@ -270,9 +299,11 @@ static bool find_prefix(struct play *p, const struct contents *c, size_t low, co
         }
         if (i == p->log_count)
             break;
-        wrong -= differs(c, p->log[i].key, model_at(&m, p->log[i].key));
+        for (size_t n = p->log[i].key; n < end_of(&p->log[i]); n++)
+            wrong -= differs(c, n, model_at(&m, n));
         apply(&m, &p->log[i]);
-        wrong += differs(c, p->log[i].key, model_at(&m, p->log[i].key));
+        for (size_t n = p->log[i].key; n < end_of(&p->log[i]); n++)
+            wrong += differs(c, n, model_at(&m, n));
     }
     play_wrong(p,
                "%s: the contents are none that may be left: %zu keys of the newest state differ, "

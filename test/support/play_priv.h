@@ -19,7 +19,7 @@
 
 /* One operation of a write. */
 struct change {
-    size_t key;
+    size_t key, end;        /* all keys from `key` on below `end` are deleted; 0: `key` alone */
     struct model_cell cell; /* stamp 0: deleted */
     bool last;              /* of its write */
 };

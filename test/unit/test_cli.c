@@ -89,6 +89,12 @@ TEST(cli_a_mistyped_word_gets_a_hint)
         {{"scan", "--limit"}, "needs a value"},
         {{"get", "--json=1", "a"}, "takes no value"},
         {{"get", ""}, "a key has 1 to"},
+        {{"del"}, "every key"},
+        {{"del", "--prefix", ""}, "every key"},
+        {{"del", "--start="}, "every key"},
+        {{"del", "a", "--prefix=b"}, "or a range"},
+        {{"del", "--all", "--end=b"}, "or --all"},
+        {{"del", "--url=u", "--all"}, "--db"},
         {{"frobnicate"}, "see quern --help"},
         {{NULL}, "which verb?"},
     };

@@ -501,7 +501,7 @@ TEST(dead_entries_of_the_bottom_go_once_no_snapshot_holds_them_and_not_before)
     CHECK(flush_range(d, 0, KEYS, false));
     d->need.oldest_pin = d->seq;
     CHECK(flush_range(d, 10, 40, true));
-    job = compact_pick_range(state_of(d), &d->jobs, 0, slice_of("", 0), slice_of("", 0),
+    job = compact_pick_range(state_of(d), &d->jobs, &d->need, slice_of("", 0), slice_of("", 0),
                              d->manifest, &wait);
     while (job->active)
         CHECK(step(d, job));
@@ -684,7 +684,7 @@ TEST(a_users_range_ends_in_the_bottom_run_and_the_rest_reads_as_before)
             start.len = end.len = 0;
         if (draw(d, 2) && (job = pick(d, COMPACT_NORMAL)) != NULL)
             CHECK(step(d, job));
-        while ((job = compact_pick_range(state_of(d), &d->jobs, 0, start, end, d->manifest, &wait)),
+        while ((job = compact_pick_range(state_of(d), &d->jobs, &d->need, start, end, d->manifest, &wait)),
                wait)
             CHECK(step(d, compact_active(&d->jobs)));
         while (job != NULL && job->active)

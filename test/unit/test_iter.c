@@ -98,8 +98,16 @@ static bool array_hash(const struct iter *it, uint64_t *hash)
     return true;
 }
 
-static const struct iter_ops array_ops = {array_first, array_last, array_seek, array_seek_below,
-                                          array_next,  array_prev, array_free, array_hash};
+static const struct iter_ops array_ops = {
+    .first = array_first,
+    .last = array_last,
+    .seek = array_seek,
+    .seek_below = array_seek_below,
+    .next = array_next,
+    .prev = array_prev,
+    .free = array_free,
+    .hash = array_hash,
+};
 
 /* ---- a random set of inputs and the model of their merge ---- */
 

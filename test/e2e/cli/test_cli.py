@@ -150,6 +150,26 @@ def a_deleted_key_is_gone(store):
 
 
 @test
+def a_range_is_removed_in_one_step_and_all_only_in_so_many_words(store):
+    for key in ("a", "s/1", "s/2", "t", "u", "z"):
+        store.good("set", key, "1")
+    store.good("del", "--prefix", "s/")
+    equal(store.good("scan", "--keys-only"), b"a\nt\nu\nz\n")
+    equal(json.loads(store.good("del", "--start", "t", "--end", "z", "--json"))["ok"], True)
+    equal(store.good("scan", "--keys-only"), b"a\nz\n")
+    store.good("del", "--hex", "--start", "7a")
+    equal(store.good("scan", "--keys-only"), b"a\n")
+    store.good("del", "--prefix", "nothing")
+    for words in (["del"], ["del", "--prefix", ""], ["del", "--start", "", "--end", ""], ["del", "a", "--all"]):
+        code, _, err = store.run(*words)
+        equal(code, 2)
+        contains(err, "--all")
+    equal(store.good("count"), b"1\n")
+    store.good("del", "--all")
+    equal(store.good("count"), b"0\n")
+
+
+@test
 def hex_keys_reach_any_byte(store):
     store.good("set", "--hex", "00ff0a", "x")
     equal(store.good("get", "--hex", "00FF0A"), b"x")
