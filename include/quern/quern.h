@@ -426,6 +426,10 @@ QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
 /* The batch to fill, empty at first; it may be cleared and filled anew. Checks in it are not made. */
 QUERN_API struct quern_batch *quern_update_batch(struct quern_update *u);
 
+/* The number that its batch will have, unless that stays empty. One above the number of a snapshot:
+ * nothing was written since. */
+QUERN_API quern_seq quern_update_seq(const struct quern_update *u);
+
 /* Run `fn` and write what it put into its batch, as one step among all writes.
  *   errors   as quern_put(), and what `fn` returned
  *   source   src/engine/update.c; docs/design/10-write-path.md */

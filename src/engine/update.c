@@ -262,6 +262,11 @@ enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
     return QUERN_NOT_FOUND;
 }
 
+quern_seq quern_update_seq(const struct quern_update *u)
+{
+    return u->seq;
+}
+
 struct quern_batch *quern_update_batch(struct quern_update *u)
 {
     return u->batch;

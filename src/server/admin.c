@@ -397,7 +397,7 @@ static void open_round(struct letter *letter)
 
 static void answer_round(struct write_op *op)
 {
-    struct round *r = op->round;
+    struct round *r = op->about;
     struct conn *c = op->conn;
 
     if (r->code == QUERN_OK)
@@ -422,7 +422,7 @@ void admin_clients(struct conn *c, struct manner manner, struct quern_slice body
         return;
     }
     op->alone = true;
-    op->round = r;
+    op->about = r;
     op->answer = answer_round;
     r->op = op;
     r->next = 1;

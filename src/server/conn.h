@@ -23,7 +23,6 @@ struct manner {
 };
 
 struct verb;
-struct round;
 
 /* A write on its way through the store. In order of arrival in its connection's queue. */
 struct write_op {
@@ -48,7 +47,7 @@ struct write_op {
     void (*answer)(struct write_op *op); /* how it is answered, if it is no write at all: admin.c */
     uint64_t job;                        /* waited for */
     bool created;
-    struct round *round; /* to all loops */
+    void *about; /* what `answer` needs */
 };
 
 /* What a connection is about; see the drawing in conn.c. */

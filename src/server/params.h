@@ -30,6 +30,8 @@ enum param_kind {
     PARAM_SNAPSHOT,
     PARAM_WAIT,
     PARAM_DIR,
+    PARAM_ALL,
+    PARAM_DRY_RUN,
     PARAM_KINDS,
 };
 

@@ -53,6 +53,10 @@ void kv_post(struct conn *c, struct manner manner, struct quern_slice body);
 void keys_check(struct conn *c);
 void keys_list(struct conn *c, struct manner manner, struct quern_slice body);
 
+/* delete_range.c */
+void delete_range_check(struct conn *c);
+void delete_range(struct conn *c, struct manner manner, struct quern_slice body);
+
 /* batch.c */
 void batch_check(struct conn *c);
 void batch_post(struct conn *c, struct manner manner, struct quern_slice body);

@@ -3,7 +3,7 @@
  *     POST    /set?key=K&value=V   or the body as the value, or a form as the body
  *     GET     /get?key=K           also HEAD
  *     DELETE  /del?key=K
- *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c batch.c
+ *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c delete_range.c batch.c
  *     /v1/export  /v1/import       export.c import.c
  *     /v1/snapshots  /v1/admin     snapshot.c admin.c
  *     /  /healthz  /stats          about.c
@@ -310,7 +310,11 @@ static const struct route routes[] = {
      PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC), del, check_plain, 0},
     KV_ROUTES("/v1/kv", 0),
     KV_ROUTES("/v1/kv/", ROUTE_BELOW),
-    {"/v1/keys", HTTP_GET | HTTP_HEAD, READS, KEYS, keys_list, keys_check, 0},
+    {"/v1/keys", HTTP_GET | HTTP_HEAD, "Allow: GET, HEAD, DELETE, OPTIONS\r\n", KEYS, keys_list,
+     keys_check, 0},
+    {"/v1/keys", HTTP_DELETE, "Allow: GET, HEAD, DELETE, OPTIONS\r\n",
+     REACH_PARAMS | PARAM_BIT(PARAM_ALL) | PARAM_BIT(PARAM_DRY_RUN) | PARAM_BIT(PARAM_SYNC),
+     delete_range, delete_range_check, 0},
     {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
      batch_check, ROUTE_TAKES_VALUE},
     {"/v1/export", HTTP_GET | HTTP_HEAD, READS, REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT),

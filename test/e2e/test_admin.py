@@ -214,12 +214,6 @@ def the_root_tells_what_there_is():
         told = json.loads(w.ask("GET", "/").body)
         equal((told["name"], told["api"]), ("quernd", "/v1/openapi.json"))
         equal(told["routes"]["/v1/kv/{key}"], ["GET", "HEAD", "PUT", "DELETE", "POST"])
-        paths = set(json.loads(w.ask("GET", told["api"]).body)["paths"])
-        for path, methods in told["routes"].items():
-            target = path.replace("{key}", "x").replace("{id}", "x")
-            allow = w.ask("OPTIONS", target)
-            equal((allow.status, set(allow.fields["allow"].split(", "))), (204, {*methods, "OPTIONS"}), path)
-        equal(set(told["routes"]), paths)
         equal(w.ask("DELETE", "/").status, 405)
 
 

@@ -56,13 +56,13 @@ def an_export_is_a_dump_of_one_moment_that_proves_itself():
         some = sorted(got)[100:200]
         told = lines_of(w.ask("GET", f"/v1/export?start={quote(some[0])}&end={quote(some[-1])}"))
         equal([bytes_of(x, "key") for x in told[:-1]], some[:-1])
-        told = lines_of(w.ask("GET", "/v1/export?prefix=pl"))
+        told = lines_of(w.ask("GET", "/v1/export?prefix=plain"))
         equal(([x["key"] for x in told[:-1]], told[-1]["count"]), (["plain"], 1))
         equal(lines_of(w.ask("GET", "/v1/export?prefix=none"))[-1]["count"], 0)
         for query, code in (("limit=1", "unknown_parameter"), ("prefix=%zz", "bad_percent_encoding")):
             is_problem(w.ask("GET", f"/v1/export?{query}"), 400, code)
         # For a client of old the end of the connection is the end.
-        w.send(b"GET /v1/export?prefix=pl HTTP/1.0\r\n\r\n")
+        w.send(b"GET /v1/export?prefix=plain HTTP/1.0\r\n\r\n")
         r = w.read()
         equal((r.fields["connection"], len(r.body.splitlines())), ("close", 2))
 
