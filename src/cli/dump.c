@@ -24,6 +24,8 @@ struct dump {
     XXH3_state_t hash;
     uint64_t entries;
     struct buf line;
+    dump_source source;
+    void *source_arg;
 };
 
 static enum quern_code write_line(struct dump *d, struct quern_error *err)
@@ -32,6 +34,11 @@ static enum quern_code write_line(struct dump *d, struct quern_error *err)
         return err_sys(err, errno, "write");
     return QUERN_OK;
 }
+
+struct iterated {
+    struct quern_iter *it;
+    uint64_t total;
+};
 
 static enum quern_code write_entries(struct dump *d, struct quern_iter *it, uint64_t total,
                                      struct quern_error *err)
@@ -57,14 +64,28 @@ static enum quern_code write_entries(struct dump *d, struct quern_iter *it, uint
     return code != QUERN_OK ? code : quern_iter_error(it, err);
 }
 
-static enum quern_code write_all(struct dump *d, struct quern_iter *it, uint64_t total,
-                                 struct quern_error *err)
+static enum quern_code from_iterator(struct dump *d, void *arg, struct quern_error *err)
 {
-    if (write_entries(d, it, total, err))
+    const struct iterated *source = arg;
+
+    if (write_entries(d, source->it, source->total, err))
         return err->code;
     buf_clear(&d->line);
-    if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), 0, &d->line, err) ||
-        write_line(d, err))
+    if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), 0, &d->line, err))
+        return err->code;
+    return write_line(d, err);
+}
+
+enum quern_code dump_raw(struct dump *d, struct quern_slice line, struct quern_error *err)
+{
+    if (fwrite(line.data, 1, line.len, d->to) != line.len)
+        return err_sys(err, errno, "write");
+    return QUERN_OK;
+}
+
+static enum quern_code write_all(struct dump *d, struct quern_error *err)
+{
+    if (d->source(d, d->source_arg, err))
         return err->code;
     if (fflush(d->to) != 0)
         return err_sys(err, errno, "write");
@@ -92,15 +113,15 @@ static enum quern_code publish(FILE *file, const char *from, const char *to,
 }
 
 /* Write into `name`, and then call it `path`; without `path` it has its name already. */
-static enum quern_code dump_into(struct dump *d, struct quern_iter *it, uint64_t total,
-                                 const char *name, const char *path, struct quern_error *err)
+static enum quern_code dump_into(struct dump *d, const char *name, const char *path,
+                                 struct quern_error *err)
 {
     enum quern_code code;
 
     d->to = fopen(name, "we");
     if (d->to == NULL)
         return err_sys(err, errno, "%s", name);
-    code = write_all(d, it, total, err);
+    code = write_all(d, err);
     if (code == QUERN_OK && path != NULL)
         code = publish(d->to, name, path, err);
     if (fclose(d->to) != 0 && code == QUERN_OK)
@@ -110,30 +131,35 @@ static enum quern_code dump_into(struct dump *d, struct quern_iter *it, uint64_t
     return code;
 }
 
-static enum quern_code dump_to_file(struct dump *d, struct quern_iter *it, uint64_t total,
-                                    const char *path, struct quern_error *err)
+static enum quern_code dump_to_file(struct dump *d, const char *path, struct quern_error *err)
 {
     struct buf temporary OWNED_BUF = {0};
     struct stat st;
 
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return dump_into(d, it, total, path, NULL, err);
+        return dump_into(d, path, NULL, err);
     if (buf_append(&temporary, path, strlen(path), err) || buf_append(&temporary, ".tmp", 5, err))
         return err->code;
-    return dump_into(d, it, total, (const char *)temporary.data, path, err);
+    return dump_into(d, (const char *)temporary.data, path, err);
 }
 
-enum cli_exit dump_run(const struct cli_args *args, struct quern_iter *it, uint64_t total)
+enum cli_exit dump_iterator(const struct cli_args *args, struct quern_iter *it, uint64_t total)
+{
+    struct iterated source = {it, total};
+
+    return dump_run(args, from_iterator, &source);
+}
+
+enum cli_exit dump_run(const struct cli_args *args, dump_source source, void *source_arg)
 {
     bool to_file = args->word_count == 1 && strcmp(args->words[0], "-") != 0;
-    struct dump d = {.to = stdout};
+    struct dump d = {.to = stdout, .source = source, .source_arg = source_arg};
     struct quern_error err = {0};
     enum quern_code code;
 
     XXH3_INITSTATE(&d.hash);
     (void)XXH3_64bits_reset(&d.hash);
-    code = to_file ? dump_to_file(&d, it, total, args->words[0], &err)
-                   : write_all(&d, it, total, &err);
+    code = to_file ? dump_to_file(&d, args->words[0], &err) : write_all(&d, &err);
     buf_done(&d.line);
     if (code == QUERN_OK)
         return EXIT_GOOD;

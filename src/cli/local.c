@@ -199,33 +199,6 @@ static enum cli_exit local_del(struct local *l)
     return EXIT_GOOD;
 }
 
-static enum quern_code print_entry(struct local *l, struct quern_iter *it)
-{
-    const struct cli_args *args = l->args;
-    struct quern_slice key = quern_iter_key(it), value = {0};
-    struct quern_slice zero = slice_of("", 1);
-
-    if (!args->keys_only)
-        value = quern_iter_value(it);
-    if (args->json)
-        return out_entry_json(key, args->keys_only ? NULL : &value, &l->err);
-    if (args->nul) {
-        out_bytes(key);
-        out_bytes(zero);
-        out_bytes(value);
-        if (!args->keys_only)
-            out_bytes(zero);
-        return QUERN_OK;
-    }
-    out_escaped(key);
-    if (!args->keys_only) {
-        out_text("\t");
-        out_escaped(value);
-    }
-    out_text("\n");
-    return QUERN_OK;
-}
-
 static enum cli_exit local_scan(struct local *l)
 {
     const struct cli_args *args = l->args;
@@ -241,9 +214,14 @@ static enum cli_exit local_scan(struct local *l)
         return fail(l);
     for (bool on = args->reverse ? quern_iter_last(it) : quern_iter_first(it);
          on && left > 0 && out_good() && !cli_interrupted();
-         on = args->reverse ? quern_iter_prev(it) : quern_iter_next(it), left--)
-        if (print_entry(l, it))
+         on = args->reverse ? quern_iter_prev(it) : quern_iter_next(it), left--) {
+        struct quern_slice value = {NULL, 0};
+
+        if (!args->keys_only)
+            value = quern_iter_value(it);
+        if (out_entry(args, quern_iter_key(it), &value, &l->err))
             return fail(l);
+    }
     if (cli_interrupted())
         return EXIT_INTERRUPTED;
     return quern_iter_error(it, &l->err) == QUERN_OK ? EXIT_GOOD : fail(l);
@@ -276,7 +254,7 @@ static enum cli_exit local_dump(struct local *l)
         return fail(l);
     if (quern_iter_new(l->db, &opts, &it, &l->err))
         return fail(l);
-    return dump_run(args, it, total);
+    return dump_iterator(args, it, total);
 }
 
 struct local_sink {
