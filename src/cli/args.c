@@ -35,12 +35,14 @@ static const struct {
     {"checkpoint", VERB_CHECKPOINT, 1, 1, "DIRECTORY"},
     {"dump", VERB_DUMP, 0, 1, "[FILE]"},
     {"load", VERB_LOAD, 0, 1, "[FILE]"},
+    {"token", VERB_TOKEN, 2, 3, "create FILE NAME, list FILE, or revoke FILE NAME"},
 };
 
 enum option {
     OPT_DB,
     OPT_URL,
     OPT_CACERT,
+    OPT_CERT,
     OPT_JSON,
     OPT_HELP,
     OPT_VERSION,
@@ -56,6 +58,9 @@ enum option {
     OPT_SYNC,
     OPT_NO_END,
     OPT_ALL,
+    OPT_SCOPES,
+    OPT_EXPIRES,
+    OPT_TOKEN_FILE,
     OPTION_COUNT
 };
 
@@ -68,14 +73,15 @@ static const struct {
     [OPT_DB] = {"db", '\0', true, ANY_VERB},
     [OPT_URL] = {"url", '\0', true, ANY_VERB},
     [OPT_CACERT] = {"cacert", '\0', true, VERBS_OVER_HTTP},
+    [OPT_CERT] = {"cert", '\0', true, VERBS_OVER_HTTP},
     [OPT_JSON] = {"json", '\0', false, ANY_VERB},
     [OPT_HELP] = {"help", 'h', false, ANY_VERB},
     [OPT_VERSION] = {"version", 'V', false, ANY_VERB},
     [OPT_READ_ONLY] = {"read-only", '\0', false,
                        VERB_GET | VERB_SCAN | VERB_COUNT | VERB_STATS | VERB_VERIFY | VERB_DUMP},
-    [OPT_HEX] = {"hex", '\0', false, VERB_GET | VERB_SET | RANGE_VERBS},
+    [OPT_HEX] = {"hex", '\0', false, VERB_GET | VERB_SET | VERB_TOKEN | RANGE_VERBS},
     [OPT_NUL] = {"null", '0', false, VERB_SCAN},
-    [OPT_PREFIX] = {"prefix", '\0', true, RANGE_VERBS},
+    [OPT_PREFIX] = {"prefix", '\0', true, VERB_TOKEN | RANGE_VERBS},
     [OPT_START] = {"start", '\0', true, RANGE_VERBS},
     [OPT_END] = {"end", '\0', true, RANGE_VERBS},
     [OPT_LIMIT] = {"limit", '\0', true, VERB_SCAN},
@@ -84,6 +90,9 @@ static const struct {
     [OPT_SYNC] = {"sync", '\0', false, VERB_SET | VERB_DEL | VERB_LOAD},
     [OPT_NO_END] = {"no-end", '\0', false, VERB_LOAD},
     [OPT_ALL] = {"all", '\0', false, VERB_DEL},
+    [OPT_SCOPES] = {"scopes", '\0', true, VERB_TOKEN},
+    [OPT_EXPIRES] = {"expires", '\0', true, VERB_TOKEN},
+    [OPT_TOKEN_FILE] = {"token-file", '\0', true, VERBS_OVER_HTTP},
 };
 
 /* What the pass over argv has seen. */
@@ -264,8 +273,6 @@ static bool check_del(const struct cli_args *args, const struct seen *seen, stru
         (void)err_set(err, QUERN_INVALID,
                       "that would remove every key: del takes KEY, or --prefix, --start or --end "
                       "with bytes in it; to remove all say --all");
-    else if (args->word_count == 0 && args->url != NULL)
-        (void)err_set(err, QUERN_INVALID, "a range is removed in a directory (--db) only");
     else
         return true;
     return false;
@@ -316,11 +323,12 @@ static bool take_place(struct cli_args *args, const struct seen *seen,
         args->db = environment->db;
     else
         args->db = "data";
-    if (seen->given[OPT_CACERT] && args->url == NULL) {
-        (void)err_set(err, QUERN_INVALID, "--cacert is for --url");
+    if ((seen->given[OPT_CACERT] || seen->given[OPT_CERT]) && args->url == NULL) {
+        (void)err_set(err, QUERN_INVALID, "--cacert and --cert are for --url");
         return false;
     }
     args->cacert = seen->value[OPT_CACERT];
+    args->cert = seen->value[OPT_CERT];
     return true;
 }
 
@@ -377,6 +385,10 @@ bool args_parse(int argc, char **argv, const struct cli_environment *environment
     args->read_only = seen.given[OPT_READ_ONLY];
     args->no_end = seen.given[OPT_NO_END];
     args->all = seen.given[OPT_ALL];
+    args->scopes = seen.value[OPT_SCOPES];
+    args->expires = seen.value[OPT_EXPIRES];
+    args->token_file = seen.value[OPT_TOKEN_FILE];
+    args->token = environment->token;
     args->word_count = seen.word_count - 1;
     memcpy(args->words, seen.words + 1, args->word_count * sizeof(seen.words[0]));
     if (seen.given[OPT_LIMIT] && !decimal_parse(seen.value[OPT_LIMIT], &args->limit)) {

@@ -37,6 +37,7 @@ enum cli_verb {
     VERB_DUMP = 1 << 9,
     VERB_LOAD = 1 << 10,
     VERB_REPAIR = 1 << 11,
+    VERB_TOKEN = 1 << 12,
 };
 /* What a server has a route for. */
 #define VERBS_OVER_HTTP                                                                            \
@@ -50,12 +51,16 @@ struct cli_args {
     const char *db;       /* directory; NULL when `url` is set */
     const char *url;      /* NULL when `db` is set */
     const char *cacert;   /* with `url`: a file in PEM form with the CA to trust; or NULL */
+    const char *cert;     /* so too: with the certificate to show and its key; or NULL */
     const char *words[3]; /* what follows the verb and is no option */
     size_t word_count;
     struct quern_slice
         key; /* the first word of get, set and del, from hex if asked; del: empty for a range */
     struct quern_slice prefix, start, end;
-    uint64_t limit; /* UINT64_MAX: none */
+    uint64_t limit;               /* UINT64_MAX: none */
+    const char *scopes, *expires; /* of token create; NULL: not given */
+    const char *token_file;       /* for a server; NULL: */
+    const char *token;            /* this, of the environment; NULL: none */
     bool help, version;
     bool json, nul, hex, reverse, keys_only, sync, read_only, no_end, all;
     struct buf hex_bytes[4];
@@ -63,7 +68,7 @@ struct cli_args {
 
 /* What environment variables say, so that parsing is a pure function. NULL: not set. */
 struct cli_environment {
-    const char *db, *url;
+    const char *db, *url, *token;
 };
 
 /* Understand argv[1..argc). False: `err` says what is wrong, with a hint for a likely typo. The
@@ -92,6 +97,8 @@ enum cli_exit local_run(const struct cli_args *args);
 enum cli_exit remote_run(const struct cli_args *args);
 /* After a directory turned out to hold no store: say where quern looks for one. */
 void say_where(void);
+/* token, which is about a file. */
+enum cli_exit token_run(const struct cli_args *args);
 /* verify and repair, which open no store. */
 enum cli_exit damage_run(const struct cli_args *args);
 

@@ -22,12 +22,17 @@ static const char overview[] =
     "    repair FROM TO      copy what is sound of a damaged store into a new one\n"
     "    compact             merge everything into one sorted run\n"
     "    checkpoint DIR      a copy in moments, by hard links\n"
+    "    token create FILE NAME, token list FILE, token revoke FILE NAME\n"
+    "                        the tokens of a server, for its --token-file\n"
     "\n"
     "Where the store is\n"
     "    --db DIR            the directory; no other process may have it open\n"
-    "    --url URL           a running quernd, such as http://127.0.0.1:8080\n"
-    "                        (get, set, del, stats and load)\n"
+    "    --url URL           a running quernd, such as http://127.0.0.1:8080 or\n"
+    "                        unix:/run/quern/http.sock (get, set, del, stats and load)\n"
+    "    --token-file FILE   show the server the token in FILE, which nobody else may read;\n"
+    "                        without it QUERN_TOKEN from the environment\n"
     "    --cacert FILE       for an https:// URL: the CA to trust instead of the system's\n"
+    "    --cert FILE         so too: the certificate to show, and its key, in one file\n"
     "    Without either: QUERN_URL from the environment, else QUERN_DB, else ./data\n"
     "\n"
     "For every verb\n"
@@ -199,6 +204,24 @@ static const char load_help[] =
     "\n"
     "    zcat backup.gz | quern --db other load\n";
 
+static const char token_help[] =
+    "quern token - the tokens that clients of a quernd must show (quernd --token-file FILE)\n"
+    "\n"
+    "    token create FILE NAME   make a token, add its hash to FILE (made if missing), print it.\n"
+    "                             It is kept nowhere: this is the only time it is seen\n"
+    "    token list FILE          name, scopes, expiry and keys of each\n"
+    "    token revoke FILE NAME   take it out\n"
+    "\n"
+    "A running server reads FILE again by itself within some seconds, and at SIGHUP.\n"
+    "\n"
+    "    --scopes LIST       read, write and admin, with commas (read)\n"
+    "    --prefix P          only keys that begin with P; the file may list several\n"
+    "    --hex               P is written in hex: 00ff\n"
+    "    --expires WHEN      90d, 12h, or a date as 2027-01-31 (never)\n"
+    "    --json              one JSON object, or one a token\n"
+    "\n"
+    "    quern token create /etc/quern/tokens app --scopes read,write --prefix app/\n";
+
 void help_print(enum cli_verb verb, FILE *to)
 {
     const char *before = overview, *after = "";
@@ -246,6 +269,9 @@ void help_print(enum cli_verb verb, FILE *to)
         break;
     case VERB_LOAD:
         before = load_help;
+        break;
+    case VERB_TOKEN:
+        before = token_help;
         break;
     }
     (void)fputs(before, to);

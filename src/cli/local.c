@@ -379,7 +379,8 @@ static enum cli_exit run_verb(struct local *l)
         return local_dump(l);
     case VERB_LOAD:
         return local_load(l);
-    case VERB_VERIFY: /* these open no store: damage.c */
+    case VERB_VERIFY: /* these open no store: damage.c, token.c */
+    case VERB_TOKEN:
     case VERB_REPAIR:
     case VERB_NONE:
         break;

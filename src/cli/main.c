@@ -80,12 +80,15 @@ static enum cli_exit run(const struct cli_args *args)
         out_text("quern %s\n", quern_version());
         return EXIT_GOOD;
     }
+    if (args->verb == VERB_TOKEN)
+        return token_run(args);
     return args->url != NULL ? remote_run(args) : local_run(args);
 }
 
 int main(int argc, char **argv)
 {
-    struct cli_environment environment = {getenv("QUERN_DB"), getenv("QUERN_URL")};
+    struct cli_environment environment = {getenv("QUERN_DB"), getenv("QUERN_URL"),
+                                          getenv("QUERN_TOKEN")};
     struct quern_error err = {0};
     struct cli_args args;
     enum cli_exit result;

@@ -4,6 +4,7 @@
 
 #include "cli/bytes_priv.h"
 
+#include "access/access.h"
 #include "base/error.h"
 #include "base/when.h"
 
@@ -86,15 +87,62 @@ static bool is_loopback(const char *url)
     return false;
 }
 
+/* Bytes of a token that may stand in a field: no space, no line end. */
+static bool is_token(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (s[i] <= ' ' || s[i] > '~')
+            return false;
+    }
+    return len > 0;
+}
+
+/* The token of --token-file, else that of the environment, as a field of each request. */
+static enum quern_code add_token(struct remote *r, const struct cli_args *args)
+{
+    static const char begin[] = "Authorization: Bearer ";
+    struct buf file OWNED_BUF = {0}, field OWNED_BUF = {0};
+    struct quern_slice token = {args->token, args->token != NULL ? strlen(args->token) : 0};
+    struct curl_slist *longer;
+
+    if (args->token_file != NULL) {
+        if (access_load(args->token_file, &file, NULL, &r->err))
+            return r->err.code;
+        token = buf_slice(&file);
+        while (token.len > 0 && file.data[token.len - 1] <= ' ')
+            token.len--;
+    } else if (token.len == 0) {
+        return QUERN_OK;
+    }
+    if (!is_token(token.data, token.len))
+        return err_set(&r->err, QUERN_INVALID, "%s holds no token: one word in one line",
+                       args->token_file != NULL ? args->token_file : "QUERN_TOKEN");
+    if (buf_append(&field, begin, sizeof(begin) - 1, &r->err) ||
+        buf_append(&field, token.data, token.len, &r->err) || buf_append(&field, "", 1, &r->err))
+        return r->err.code;
+    longer = curl_slist_append(r->headers, (const char *)field.data);
+    if (longer == NULL)
+        return err_memory(&r->err, "an HTTP client");
+    r->headers = longer;
+    return QUERN_OK;
+}
+
 enum quern_code remote_init(struct remote *r, const struct cli_args *args)
 {
     const char *url = args->url;
 
-    *r = (struct remote){.args = args};
+    *r = (struct remote){.args = args, .base = url};
     r->easy = curl_easy_init();
     r->headers = curl_slist_append(NULL, "Content-Type: application/octet-stream");
     if (r->easy == NULL || r->headers == NULL)
         return err_memory(&r->err, "an HTTP client");
+    if (add_token(r, args))
+        return r->err.code;
+    if (strncmp(url, "unix:", 5) == 0) {
+        r->base = "http://localhost";
+        (void)curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, url + 5);
+        (void)curl_easy_setopt(r->easy, CURLOPT_NOPROXY, "*");
+    }
     (void)curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     (void)curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
@@ -109,6 +157,8 @@ enum quern_code remote_init(struct remote *r, const struct cli_args *args)
     (void)curl_easy_setopt(r->easy, CURLOPT_NOPROGRESS, 0L);
     if (args->cacert != NULL)
         (void)curl_easy_setopt(r->easy, CURLOPT_CAINFO, args->cacert);
+    if (args->cert != NULL)
+        (void)curl_easy_setopt(r->easy, CURLOPT_SSLCERT, args->cert);
     if (is_loopback(url))
         (void)curl_easy_setopt(r->easy, CURLOPT_NOPROXY, "*");
     return QUERN_OK;
@@ -124,12 +174,12 @@ void remote_done(struct remote *r)
 
 enum quern_code remote_url(struct remote *r, const char *route, struct quern_slice key)
 {
-    size_t len = strlen(r->args->url);
+    size_t len = strlen(r->base);
 
-    while (len > 0 && r->args->url[len - 1] == '/')
+    while (len > 0 && r->base[len - 1] == '/')
         len--;
     buf_clear(&r->url);
-    if (buf_append(&r->url, r->args->url, len, &r->err) ||
+    if (buf_append(&r->url, r->base, len, &r->err) ||
         buf_append(&r->url, route, strlen(route), &r->err))
         return r->err.code;
     if (key.len != 0 &&
@@ -154,7 +204,8 @@ static enum cli_exit exchange_failed(struct remote *r, CURLcode code)
     case CURLE_UNSUPPORTED_PROTOCOL:
         return EXIT_USAGE;
     case CURLE_COULDNT_CONNECT:
-        fprintf(stderr, "quern: is a quernd running, and on that port?\n");
+        fprintf(stderr, "quern: is a quernd running, and on that %s?\n",
+                r->base == r->args->url ? "port" : "socket");
         return EXIT_NO_STORE;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:

@@ -15,6 +15,7 @@ typedef enum quern_code (*remote_line_fn)(struct remote *r, struct quern_slice l
 /* One connection and the request on it. */
 struct remote {
     const struct cli_args *args;
+    const char *base; /* what routes stand behind */
     CURL *easy;
     struct curl_slist *headers;
     struct buf url, body; /* of the request; of the answer */

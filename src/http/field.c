@@ -231,6 +231,21 @@ bool http_is_request_id(struct quern_slice s)
     return s.len > 0 && s.len <= HTTP_REQUEST_ID_BYTES_MAX;
 }
 
+bool http_is_trace(struct quern_slice s)
+{
+    const char *c = s.data;
+
+    if (s.len != HTTP_TRACE_BYTES)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        bool dash = i == 2 || i == 35 || i == 52;
+
+        if (dash ? c[i] != '-' : !(c[i] >= '0' && c[i] <= '9') && !(c[i] >= 'a' && c[i] <= 'f'))
+            return false;
+    }
+    return true;
+}
+
 /* The length of the one well-formed sequence at s, or 0. Table 3-7 of the Unicode standard. */
 static size_t utf8_sequence(const uint8_t *s, size_t len)
 {

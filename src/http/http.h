@@ -62,8 +62,10 @@ enum http_field {
     HTTP_RANGE,
     HTTP_IF_RANGE,
     HTTP_REQUEST_ID,
+    HTTP_TRACEPARENT,
     HTTP_QUERN_TTL,
     HTTP_QUERN_EXPIRES_AT,
+    HTTP_AUTHORIZATION,
     HTTP_ACCEPT_ENCODING,
     HTTP_ACCESS_CONTROL_REQUEST_METHOD,
     HTTP_FIELD_KINDS,
@@ -187,6 +189,10 @@ enum http_encoding http_encoding_of(struct quern_slice accept_encoding);
 /* May this stand as X-Request-Id in a reply: 1 to 64 letters of a token? */
 #define HTTP_REQUEST_ID_BYTES_MAX 64
 bool http_is_request_id(struct quern_slice s);
+
+/* Is it a traceparent of W3C Trace Context: version, trace, parent and flags in hexadecimal? */
+#define HTTP_TRACE_BYTES 55
+bool http_is_trace(struct quern_slice s);
 
 /* Well-formed UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF. */
 bool http_is_utf8(const void *data, size_t len);

@@ -193,8 +193,10 @@ static enum http_field field_kind(const uint8_t *name, size_t len)
         [HTTP_RANGE] = "range",
         [HTTP_IF_RANGE] = "if-range",
         [HTTP_REQUEST_ID] = "x-request-id",
+        [HTTP_TRACEPARENT] = "traceparent",
         [HTTP_QUERN_TTL] = "quern-ttl",
         [HTTP_QUERN_EXPIRES_AT] = "quern-expires-at",
+        [HTTP_AUTHORIZATION] = "authorization",
         [HTTP_ACCEPT_ENCODING] = "accept-encoding",
         [HTTP_ACCESS_CONTROL_REQUEST_METHOD] = "access-control-request-method",
     };
@@ -289,6 +291,10 @@ static enum http_verdict judge_field(struct http_request *r, enum http_field kin
     case HTTP_IF_RANGE: /* only the first is kept: half a condition is another condition */
         if (again)
             return malformed(r, "a condition or range in two fields; write it in one");
+        return HTTP_DONE;
+    case HTTP_AUTHORIZATION:
+        if (again)
+            return malformed(r, "more than one Authorization field");
         return HTTP_DONE;
     case HTTP_EXPECT:
         if (!http_same_word(value, "100-continue"))

@@ -119,7 +119,8 @@ static bool length_of(struct quern_slice line, int64_t *out)
            resp_integer((struct quern_slice){letters + 1, line.len - 1}, out);
 }
 
-static enum resp_verdict read_count(struct resp_request *r, const uint8_t *data, size_t len)
+static enum resp_verdict read_count(struct resp_request *r, const struct resp_limits *limits,
+                                    const uint8_t *data, size_t len)
 {
     struct quern_slice line = {data, 0};
     int64_t count;
@@ -129,6 +130,8 @@ static enum resp_verdict read_count(struct resp_request *r, const uint8_t *data,
         return verdict;
     if (!length_of(line, &count) || count > (int64_t)RESP_ARGS_MAX)
         return request_bad(r, "Protocol error: invalid multibulk length");
+    if (limits->stranger && count > RESP_STRANGER_ARGS_MAX)
+        return request_bad(r, "Protocol error: unauthenticated multibulk length");
     r->left = count > 0 ? (uint64_t)count : 0;
     r->state = HEAD;
     return RESP_DONE;
@@ -148,6 +151,8 @@ static enum resp_verdict read_bulk_head(struct resp_request *r, const struct res
                            *(const uint8_t *)line.data);
     if (!length_of(line, &bytes) || bytes < 0 || (uint64_t)bytes > limits->bulk_bytes_max)
         return request_bad(r, "Protocol error: invalid bulk length");
+    if (limits->stranger && bytes > (int64_t)RESP_STRANGER_BULK_BYTES_MAX)
+        return request_bad(r, "Protocol error: unauthenticated bulk length");
     if (r->at + (uint64_t)bytes + 2 > limits->request_bytes_max)
         return request_bad(r, "Protocol error: too big request");
     r->bulk_bytes = (uint64_t)bytes;
@@ -212,7 +217,7 @@ enum resp_verdict resp_request_read(struct resp_request *r, const struct resp_li
 
         if (r->state == HEAD && r->left == 0)
             return all_read(r, data);
-        verdict = r->state == COUNT  ? read_count(r, bytes, len)
+        verdict = r->state == COUNT  ? read_count(r, limits, bytes, len)
                   : r->state == HEAD ? read_bulk_head(r, limits, bytes, len)
                                      : read_bulk(r, bytes, len);
         if (verdict != RESP_DONE)

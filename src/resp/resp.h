@@ -14,6 +14,8 @@
 
 #define RESP_LINE_BYTES_MAX 65536u        /* an inline request, or a line that holds a length */
 #define RESP_ARGS_MAX (UINT32_C(1) << 20) /* of one request */
+#define RESP_STRANGER_ARGS_MAX 10
+#define RESP_STRANGER_BULK_BYTES_MAX 16384u
 #define RESP_BAD_BYTES 96
 
 enum resp_verdict {
@@ -28,6 +30,7 @@ enum resp_verdict {
 struct resp_limits {
     uint64_t bulk_bytes_max;    /* one argument */
     uint64_t request_bytes_max; /* all of a request, framing included */
+    bool stranger;              /* who must say who he is first: 10 arguments of 16 KiB */
 };
 
 struct resp_span {

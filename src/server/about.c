@@ -8,9 +8,11 @@
 #include "server/openapi.inc" /* docs/openapi.json as bytes; meson makes it */
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const char plain[] = "text/plain; charset=utf-8";
 static const char no_store[] = "Cache-Control: no-store\r\n";
@@ -92,6 +94,19 @@ void about_api(struct conn *c, struct manner manner, struct quern_slice body)
                "Cache-Control: no-cache\r\n");
 }
 
+void about_config(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct buf *text = &c->loop->text;
+    struct quern_error err;
+
+    (void)body;
+    buf_clear(text);
+    if (options_json(c->loop->server->options, text, &err))
+        conn_cut(c);
+    else
+        reply_with(c, manner, 200, "application/json", buf_slice(text), no_store);
+}
+
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct server *server = c->loop->server;
@@ -142,6 +157,72 @@ void about_tls(struct conn *c, struct manner manner, struct quern_slice body)
     if ((keys != NULL ? tls_keys_text(keys, text, &err)
                       : buf_append(text, "{\"enabled\":false}", 17, &err)) ||
         buf_append(text, "\n", 1, &err))
+        conn_cut(c);
+    else
+        reply_with(c, manner, 200, "application/json", buf_slice(text), no_store);
+}
+
+/* ------------------------------------------------------------------ the slow log -- */
+
+static enum quern_code PRINTF_LIKE(3, 4)
+    add(struct buf *out, struct quern_error *err, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    return buf_append(out, text, (size_t)n, err);
+}
+
+static enum quern_code add_slow(struct buf *out, const struct slow *s, struct quern_error *err)
+{
+    char name[KIND_NAME_BYTES], at[32];
+    time_t then = (time_t)s->at;
+    struct tm tm;
+
+    (void)gmtime_r(&then, &tm);
+    (void)strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    if (add(out, err,
+            "{\"id\":%" PRIu64 ",\"at\":\"%s\",\"op\":\"%s\",\"proto\":\"%s\",\"took_us\":%" PRIu64
+            ",\"waited_us\":%" PRIu64 ",\"reason\":\"%s\",\"bytes_in\":%" PRIu64
+            ",\"bytes_out\":%" PRIu64 ",\"peer\":\"%s\",\"args\":[",
+            s->id, at, measure_kind_name(s->kind, name),
+            measure_kind_is_command(s->kind) ? "resp" : "http", s->took_us, s->waited_us,
+            waited_for_name(s->waited_for), s->bytes_in, s->bytes_out, s->peer))
+        return err->code;
+    for (size_t i = 0; i < s->argc; i++) {
+        if (buf_append(out, i == 0 ? "\"" : ",\"", i == 0 ? 1 : 2, err) ||
+            http_json_escape(out, s->args[i], err) || buf_append(out, "\"", 1, err))
+            return err->code;
+    }
+    return buf_append(out, "]}", 2, err);
+}
+
+void about_slowlog(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct slowlog *log = &c->loop->server->slowlog;
+    struct buf *text = &c->loop->text;
+    struct quern_error err;
+    enum quern_code code;
+
+    (void)body;
+    buf_clear(text);
+    mutex_lock(&log->mu);
+    code = add(text, &err,
+               "{\"slower_than_us\":%" PRId64 ",\"length_max\":%" PRIu64 ",\"total\":%" PRIu64
+               ",\"entries\":[",
+               atomic_load(&log->slower_than_us), atomic_load(&log->length_max),
+               atomic_load(&log->total));
+    for (const struct slow *s = log->newest; s != NULL && code == QUERN_OK; s = s->older) {
+        code = add_slow(text, s, &err);
+        if (code == QUERN_OK && s->older != NULL)
+            code = buf_append(text, ",", 1, &err);
+    }
+    mutex_unlock(&log->mu);
+    if (code != QUERN_OK || buf_append(text, "]}\n", 3, &err) != QUERN_OK)
         conn_cut(c);
     else
         reply_with(c, manner, 200, "application/json", buf_slice(text), no_store);

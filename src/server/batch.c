@@ -53,6 +53,12 @@ static struct quern_slice step_key(const struct verb *v, const struct step *s)
     return (struct quern_slice){v->value.data + s->key_at, s->key_len};
 }
 
+/* Of a range: its end. */
+static struct quern_slice step_value(const struct verb *v, const struct step *s)
+{
+    return (struct quern_slice){v->value.data + s->value_at, s->value_len};
+}
+
 /* ------------------------------------------------------------------ from JSON to steps -- */
 
 /* What is wrong with the batch, or NULL. */
@@ -305,13 +311,11 @@ static enum quern_code run_step(struct verb *v, size_t i, struct quern_update *u
     enum quern_code code = QUERN_OK;
 
     if (s->kind == STEP_PUT)
-        code = quern_batch_put_until(
-            quern_update_batch(u), key,
-            (struct quern_slice){v->value.data + s->value_at, s->value_len}, s->expires_ms, err);
+        code =
+            quern_batch_put_until(quern_update_batch(u), key, step_value(v, s), s->expires_ms, err);
     else if (s->kind == STEP_DELETE_RANGE)
-        code = quern_batch_delete_range(
-            quern_update_batch(u),
-            &(struct quern_range){key, {v->value.data + s->value_at, s->value_len}}, err);
+        code = quern_batch_delete_range(quern_update_batch(u),
+                                        &(struct quern_range){key, step_value(v, s)}, err);
     else if (s->kind == STEP_DELETE)
         code = quern_batch_delete(quern_update_batch(u), key, err);
     else
@@ -366,6 +370,36 @@ static void refuse_batch(struct conn *c, struct manner manner, complaint wrong, 
     reply_problem(c, manner, &bad, NULL, members);
 }
 
+static enum access_scope scope_of(enum step_kind kind)
+{
+    switch (kind) {
+    case STEP_CHECK:
+    case STEP_GET:
+        return ACCESS_READ;
+    case STEP_PUT:
+    case STEP_DELETE:
+    case STEP_DELETE_RANGE:
+        return ACCESS_WRITE;
+    }
+    return ACCESS_ADMIN;
+}
+
+/* May the token at hand do each step? Else refused. */
+static bool is_allowed(struct conn *c, const struct verb *v)
+{
+    for (size_t i = 0; i < v->step_count; i++) {
+        const struct step *s = &steps_of(v)[i];
+
+        if (!guard_scope(c, scope_of(s->kind)))
+            return false;
+        if (s->kind == STEP_DELETE_RANGE
+                ? !guard_range(c, (struct quern_slice){"", 0}, step_key(v, s), step_value(v, s))
+                : !guard_key(c, step_key(v, s)))
+            return false;
+    }
+    return true;
+}
+
 void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
 {
     json_error_t where;
@@ -391,6 +425,10 @@ void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
     if (wrong != NULL) {
         verb_free(v);
         refuse_batch(c, manner, wrong, failed);
+        return;
+    }
+    if (c->user != NULL && !is_allowed(c, v)) {
+        verb_free(v);
         return;
     }
     read_ahead(c, v);

@@ -5,7 +5,7 @@
  * whoever wants them small stores them small. Nor is what is under 1 KiB, which fits a packet anyway,
  * nor what is over BYTES_MAX, since a loop does nothing else meanwhile.
  *
- * The fast levels: a page of keys shrinks to a sixth at either, and slower ones gain little more. The
+ * The fast levels: a page of keys shrinks to a fifth at either, and slower ones gain little more. The
  * states are kept with the loop, so that a reply allocates nothing once they are warm.
  *
  * Length tells: where one reply holds a secret beside text that an attacker chooses, its compressed

@@ -90,6 +90,8 @@ void conn_cut(struct conn *c)
         return;
     if (c->tls != NULL)
         tls_bye(c);
+    if (c->closing)
+        return;
     c->closing = true;
     uv_close((uv_handle_t *)&c->tcp, on_closed);
 }
@@ -486,6 +488,8 @@ static void linger(struct conn *c)
 {
     if (c->tls != NULL)
         tls_bye(c);
+    if (c->closing)
+        return;
     if (c->eof || uv_shutdown(&c->fin, (uv_stream_t *)&c->tcp, NULL) != 0) {
         conn_cut(c);
         return;
@@ -658,7 +662,7 @@ void conn_check_time(struct conn *c)
     }
 }
 
-bool conn_open(struct loop *loop, int fd, enum door door)
+bool conn_open(struct loop *loop, int fd, enum door door, bool tls)
 {
     struct conn *c = pool_take_conn(loop);
 
@@ -683,7 +687,7 @@ bool conn_open(struct loop *loop, int fd, enum door door)
         return true;
     }
     (void)uv_tcp_nodelay(&c->tcp, 1);
-    if ((door == DOOR_RESP && !resp_open(c)) || (loop->server->tls != NULL && !tls_open(c))) {
+    if ((door == DOOR_RESP && !resp_open(c)) || (tls && !tls_open(c))) {
         conn_cut(c);
         return true;
     }

@@ -20,6 +20,8 @@ struct manner {
     const char *reader;          /* the listed origin whose page asks, or NULL */
     char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
     struct asked asked;
+    const char *trace; /* HTTP_TRACE_BYTES of it, for the access log; or NULL */
+    const char *code;  /* of an error, when the reply is given */
 };
 
 struct verb;
@@ -32,10 +34,12 @@ struct write_op {
     struct conn *conn;
     struct write_op *next;
     struct gate_pass pass; /* of a delete */
-    struct buf key;        /* of a delete, for when its turn at the gate comes */
+    struct buf key;        /* of a delete, for when its turn at the gate comes; else its beginning,
+                            * for the slow log */
     struct manner manner;
-    size_t bytes;        /* key and value */
-    uint64_t expires_ms; /* of a set; 0: never */
+    size_t bytes;                 /* key and value */
+    char trace[HTTP_TRACE_BYTES]; /* where manner.trace points to */
+    uint64_t expires_ms;          /* of a set; 0: never */
     bool is_delete, gated, waits_at_gate, synced, finished;
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
@@ -93,10 +97,13 @@ struct conn {
     struct http_request request;
     struct http_chunked chunked;
     struct heard heard;
+    char peer[64]; /* "127.0.0.1:51234" once somebody wanted to know */
     enum conn_phase phase;
     const struct route *route;
-    struct params params;         /* of the query */
-    uint64_t body_max, body_left; /* left: of one with a length that is taken as it comes */
+    struct access *access;          /* where `user` stands; NULL: nobody was asked for */
+    const struct access_user *user; /* whose token was shown; NULL: nobody's, or nobody asks */
+    struct params params;           /* of the query */
+    uint64_t body_max, body_left;   /* left: of one with a length that is taken as it comes */
     struct refusal refusal;
 
     /* Writes under way, oldest first. */
@@ -124,7 +131,7 @@ struct conn {
 };
 
 /* Take over `fd` as a connection of the loop. False: no memory; `fd` is still the caller's. */
-bool conn_open(struct loop *loop, int fd, enum door door);
+bool conn_open(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Do all that can be done now: answer what completed, carry out requests, send, and see what to
  * wait for. Called by the loop for each connection that was marked. May free the connection. */

@@ -97,6 +97,8 @@ bool hosts_prefetch(const struct http_request *r)
 
 bool address_is_loopback(const struct sockaddr *address)
 {
+    if (address->sa_family == AF_UNIX)
+        return true;
     if (address->sa_family == AF_INET) {
         const struct sockaddr_in *v4 = (const void *)address;
 
@@ -119,6 +121,10 @@ void address_name(const struct sockaddr *address, char *to, size_t room)
     char number[INET6_ADDRSTRLEN] = "?";
     bool is_v6 = address->sa_family == AF_INET6;
 
+    if (address->sa_family == AF_UNIX) {
+        (void)snprintf(to, room, "unix");
+        return;
+    }
     if (is_v6)
         (void)inet_ntop(AF_INET6, &v6->sin6_addr, number, sizeof(number));
     else

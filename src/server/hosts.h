@@ -42,10 +42,10 @@ const char *hosts_listed(const struct hosts *h, const struct http_request *r, co
 /* Does a browser say that nobody asked for this yet, it only fetches ahead? */
 bool hosts_prefetch(const struct http_request *r);
 
-/* "127.0.0.1:51234" or "[::1]:51234". */
+/* "127.0.0.1:51234", "[::1]:51234", or "unix". */
 void address_name(const struct sockaddr *address, char *to, size_t room);
 
-/* 127.0.0.0/8, ::1, also as ::ffff:127.x.x.x. */
+/* 127.0.0.0/8, ::1, also as ::ffff:127.x.x.x; or a path of the file system. */
 bool address_is_loopback(const struct sockaddr *address);
 
 #endif

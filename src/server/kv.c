@@ -94,7 +94,7 @@ static bool take_key(struct conn *c)
         refuse(c, 414, "key_too_large", "the key is over 65536 bytes");
         return false;
     }
-    return true;
+    return guard_key(c, buf_slice(&c->loop->key));
 }
 
 /* A parameter that is one of some words, or not given. Returns its place, or -1 and refuses. */
@@ -202,7 +202,8 @@ void kv_check(struct conn *c)
         word_of(c, PARAM_META, json, 1, "meta must be json") < 0)
         return;
     if (params_given(&c->params, PARAM_RETURN) &&
-        word_of(c, PARAM_RETURN, old, 1, "return must be old") < 0)
+        (word_of(c, PARAM_RETURN, old, 1, "return must be old") < 0 ||
+         !guard_scope(c, ACCESS_READ)))
         return;
     if (c->request.method == HTTP_PUT && !has_body(c))
         refuse(c, 400, "missing_parameter",

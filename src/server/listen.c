@@ -61,6 +61,11 @@ static int listen_on(const union address *address, socklen_t len)
     return -error;
 }
 
+static bool is_unix(const struct listener *each)
+{
+    return each->address.any.sa_family == AF_UNIX;
+}
+
 static uint16_t port_in(const union address *address)
 {
     return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port : address->v6.sin6_port);
@@ -101,17 +106,34 @@ static int cannot_listen(const struct listener *each, uint16_t port, int error)
     return EXIT_BIND;
 }
 
+static int cannot_listen_at(const struct listener *each, int error)
+{
+    const char *path = each->address.path.sun_path;
+
+    if (error == EADDRINUSE)
+        complain("%s %s: another server listens there", option_of(each), each->text);
+    else if (error == EEXIST)
+        complain("%s %s: there is something that is no socket; remove it, or choose another path",
+                 option_of(each), each->text);
+    else if (error == ENOENT)
+        complain("%s %s: the directory is missing; make it first", option_of(each), each->text);
+    else
+        complain("cannot listen at %s: %s", path, strerror(error));
+    return EXIT_BIND;
+}
+
 /* May it listen where others than this machine's users are? */
 static bool knows_its_clients(const struct server_options *options)
 {
-    return options->insecure_no_auth || options->tls_client_ca != NULL;
+    return options->insecure_no_auth || options->token_file != NULL ||
+           options->tls_client_ca != NULL;
 }
 
 static int not_loopback(const struct listener *each)
 {
-    complain("%s %s: everybody who reaches that address could read, change and delete everything, "
-             "since there are no access tokens yet; let clients show certificates "
-             "(--tls-client-ca), or if that is what you want, add --insecure-no-auth",
+    complain("%s %s: everybody who reaches that address could read, change and delete everything; "
+             "let clients show tokens (--token-file) or certificates (--tls-client-ca), or if that "
+             "is what you want, add --insecure-no-auth",
              option_of(each), each->text);
     return EXIT_CONFIG;
 }
@@ -143,25 +165,43 @@ static bool split_address(const char *text, char host[INET6_ADDRSTRLEN], uint16_
 
 /* ------------------------------------------------------------------ what is asked for -- */
 
+/* Who may connect to a path the file system says, so it is as good as loopback. */
+static int plan_unix(struct listeners *l, enum door door, const char *text)
+{
+    struct listener *each = &l->each[l->count];
+
+    *each = (struct listener){.fd = -1, .door = door, .text = text};
+    if (!unix_address(unix_path(text), &each->address.path)) {
+        complain("%s %s: the path must have 1 to %zu bytes", option_of(each), text,
+                 sizeof(each->address.path.sun_path) - 1);
+        return EXIT_USAGE;
+    }
+    l->count++;
+    return EXIT_CLEAN;
+}
+
 static int plan(struct listeners *l, enum door door, const char *text,
                 const struct server_options *options)
 {
     struct listener *each = &l->each[l->count];
     uint16_t port = (uint16_t)options->port;
 
+    if (unix_path(text) != NULL)
+        return plan_unix(l, door, text);
     *each =
         (struct listener){.fd = -1, .door = door, .text = text, .tls = options->tls_cert != NULL};
     if (door == DOOR_HTTP) {
         if (strlen(text) < sizeof(each->host))
             (void)strcpy(each->host, text);
         if (!read_address(each->host, port, &each->address, &each->address_len)) {
-            complain("--listen %s: must be a numeric address, as 127.0.0.1 or ::1", text);
+            complain("--listen %s: must be a numeric address, as 127.0.0.1 or ::1, or unix:PATH",
+                     text);
             return EXIT_USAGE;
         }
     } else if (!split_address(text, each->host, &port) ||
                !read_address(each->host, port, &each->address, &each->address_len)) {
         complain("--resp-listen %s: must be off, or a numeric address with a port, as "
-                 "127.0.0.1:6380 or [::1]:6380",
+                 "127.0.0.1:6380 or [::1]:6380, or unix:PATH",
                  text);
         return EXIT_USAGE;
     }
@@ -186,9 +226,23 @@ int listeners_plan(struct listeners *l, const struct server_options *options)
 
 /* ------------------------------------------------------------------ binding -- */
 
+static int bind_unix(struct listener *each)
+{
+    each->fd = unix_listen(&each->address.path, BACKLOG, &each->file);
+    if (each->fd < 0)
+        return cannot_listen_at(each, -each->fd);
+    (void)snprintf(each->url, sizeof(each->url), "%s (%s)", each->text,
+                   each->door == DOOR_HTTP ? "HTTP" : "Redis protocol");
+    return EXIT_CLEAN;
+}
+
 static int bind_one(struct listener *each)
 {
-    uint16_t wanted = port_in(&each->address);
+    uint16_t wanted;
+
+    if (is_unix(each))
+        return bind_unix(each);
+    wanted = port_in(&each->address);
 
     each->fd = listen_on(&each->address, each->address_len);
     if (each->fd < 0)
@@ -212,14 +266,14 @@ int listeners_bind(struct listeners *l)
         struct listener *each = &l->each[i];
         int status;
 
-        if (each->door == DOOR_HTTP && http_port != 0)
+        if (each->door == DOOR_HTTP && http_port != 0 && !is_unix(each))
             set_port(&each->address, http_port); /* the free one that --port 0 found, for all */
         status = bind_one(each);
         if (status != EXIT_CLEAN)
             return status;
         if (each->fd < 0)
             continue;
-        if (each->door == DOOR_HTTP)
+        if (each->door == DOOR_HTTP && !is_unix(each))
             http_port = each->port;
         l->each[l->count++] = *each;
     }
@@ -229,10 +283,24 @@ int listeners_bind(struct listeners *l)
 uint16_t listeners_port(const struct listeners *l, enum door door)
 {
     for (unsigned i = 0; i < l->count; i++) {
-        if (l->each[i].door == door)
+        if (l->each[i].door == door && !is_unix(&l->each[i]))
             return l->each[i].port;
     }
     return 0;
+}
+
+void listeners_say_how_to_stop(const struct listeners *l, char *to, size_t room)
+{
+    for (unsigned i = 0; i < l->count; i++) {
+        if (l->each[i].door != DOOR_HTTP)
+            continue;
+        if (is_unix(&l->each[i]))
+            (void)snprintf(to, room, "curl --unix-socket %s http://localhost/shutdown",
+                           l->each[i].address.path.sun_path);
+        else
+            (void)snprintf(to, room, "curl %s/shutdown", l->each[i].url);
+        return;
+    }
 }
 
 /* One connection too many is told so, as far as that can be done without waiting. */
@@ -298,7 +366,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
             continue;
         }
         count(&server->counters.connections_total, 1);
-        loop_adopt(server->loops[l->turn++ % server->loop_count], fd, each->door);
+        loop_adopt(server->loops[l->turn++ % server->loop_count], fd, each->door, each->tls);
     }
 }
 
@@ -322,8 +390,11 @@ void listeners_close(struct listeners *l)
             uv_close((uv_handle_t *)&l->each[i].poll, NULL);
         uv_close((uv_handle_t *)&l->rest, NULL);
     }
-    for (unsigned i = 0; i < l->count; i++)
+    for (unsigned i = 0; i < l->count; i++) {
+        if (is_unix(&l->each[i]))
+            unix_remove(&l->each[i].address.path, &l->each[i].file);
         (void)close(l->each[i].fd);
+    }
     l->open = false;
     l->count = 0;
 }

@@ -3,6 +3,7 @@
 #define SERVER_LISTEN_H
 
 #include "server/server.h"
+#include "server/unix_socket.h"
 
 #include <netinet/in.h>
 #include <uv.h>
@@ -13,6 +14,7 @@ union address {
     struct sockaddr any;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
+    struct sockaddr_un path;
 };
 
 struct listeners {
@@ -30,7 +32,8 @@ struct listeners {
         /* Once bound. */
         int fd; /* -1 before */
         uint16_t port;
-        char url[64]; /* "http://127.0.0.1:8080", "redis://127.0.0.1:6380" */
+        struct unix_file file;
+        char url[160]; /* "http://127.0.0.1:8080", "redis://[::1]:6380", "unix:/p (HTTP)" */
     } each[LISTENERS_MAX];
     unsigned count;
     uv_timer_t rest; /* accepting pauses while the process is out of descriptors */
@@ -51,6 +54,9 @@ uint16_t listeners_port(const struct listeners *l, enum door door);
 
 /* Accept from now on, on the main loop. */
 void listeners_start(struct listeners *l, struct server *server, uv_loop_t *uv);
+
+/* "curl http://127.0.0.1:8080/shutdown" */
+void listeners_say_how_to_stop(const struct listeners *l, char *to, size_t room);
 
 /* Close the sockets. Handles are closed on the loop's next turn. */
 void listeners_close(struct listeners *l);

@@ -20,6 +20,7 @@
 
 #include "server/compress.h"
 #include "server/conn.h"
+#include "server/observe.h"
 #include "server/pool.h"
 #include "server/resp.h"
 #include "server/say.h"
@@ -172,6 +173,7 @@ static void settle(struct loop *loop)
     bool again;
 
     keep_date(loop);
+    guard_keep(loop);
     heed_signals(loop);
     do {
         again = open_letters(loop);
@@ -188,6 +190,7 @@ static void settle(struct loop *loop)
         }
         again |= hand_over(loop);
     } while (again);
+    observe_flush(loop);
 }
 
 static void on_before(uv_prepare_t *handle)
@@ -230,9 +233,11 @@ static void *loop_main(void *arg)
 static void loop_free(struct loop *loop)
 {
     pool_free(loop);
+    access_unref(loop->access);
     quern_value_done(&loop->value);
     buf_done(&loop->key);
     buf_done(&loop->text);
+    buf_done(&loop->lines);
     buf_done(&loop->records);
     compressor_free(loop->compressor);
     buf_done(&loop->sealed);
@@ -302,20 +307,21 @@ struct arrival {
     struct loop *loop;
     int fd;
     enum door door;
+    bool tls;
 };
 
 static void open_arrival(struct letter *letter)
 {
     struct arrival *a = (struct arrival *)letter;
 
-    if (a->loop->quitting || !conn_open(a->loop, a->fd, a->door)) {
+    if (a->loop->quitting || !conn_open(a->loop, a->fd, a->door, a->tls)) {
         (void)close(a->fd);
         atomic_fetch_sub(&a->loop->server->connections, 1);
     }
     alloc_free(a);
 }
 
-void loop_adopt(struct loop *loop, int fd, enum door door)
+void loop_adopt(struct loop *loop, int fd, enum door door, bool tls)
 {
     struct arrival *a = NEW(struct arrival);
 
@@ -323,7 +329,7 @@ void loop_adopt(struct loop *loop, int fd, enum door door)
         (void)close(fd);
         return;
     }
-    *a = (struct arrival){{NULL, open_arrival}, loop, fd, door};
+    *a = (struct arrival){{NULL, open_arrival}, loop, fd, door, tls};
     atomic_fetch_add(&loop->server->connections, 1);
     loop_post(loop, &a->letter);
 }

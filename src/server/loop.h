@@ -62,11 +62,14 @@ struct loop {
     uint64_t clock_ms;
     struct quern_value value;      /* reused by reads */
     struct buf key, text;          /* scratch of the request at hand */
+    struct buf lines;              /* of the access log */
     struct buf records;            /* of TLS, as they came from the socket that is being read */
     struct compressor *compressor; /* NULL: nobody asked for it yet */
     struct buf sealed;             /* memory for the next that are made */
-    uint64_t ids;                  /* request ids given */
-    int64_t date_at;               /* unix second of `date` */
+    struct access *access;         /* who may do what; NULL: nobody is asked (guard.h) */
+    unsigned access_generation;
+    uint64_t ids;    /* request ids given */
+    int64_t date_at; /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];
     struct measure measure; /* others read its numbers */
     bool quitting;
@@ -82,9 +85,9 @@ void loop_post(struct loop *loop, struct letter *letter);
 void loop_post_quietly(struct loop *loop, struct letter *letter);
 void loop_signal(struct loop *loop, unsigned bits);
 
-/* Give an accepted, non-blocking socket to the loop; it counts as a connection from now on. Takes
+/* Give an accepted, non-blocking socket to the loop, which speaks TLS or not; it counts as a connection from now on. Takes
  * `fd` in any case. */
-void loop_adopt(struct loop *loop, int fd, enum door door);
+void loop_adopt(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Is this the loop's own thread? */
 bool loop_is_here(const struct loop *loop);

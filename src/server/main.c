@@ -10,6 +10,7 @@
 #include "server/resp.h"
 #include "server/say.h"
 #include "server/server.h"
+#include "server/sink.h"
 #include "server/syncer.h"
 #include "server/tls.h"
 #include "server/work.h"
@@ -37,17 +38,30 @@ struct house {
     struct syncer syncer;
     uv_loop_t uv;
     uv_async_t stop_asked;
-    uv_signal_t term, interrupt;
-    uv_timer_t look; /* at the files of TLS */
+    uv_signal_t term, interrupt, hangup, usr1;
+    uv_timer_t look; /* at the files of TLS and of tokens */
     uv_timer_t turn; /* keeps uv_run() from sleeping long during the way down */
 };
 
 static void on_event(void *arg, const struct quern_event *event)
 {
     struct server *server = arg;
+    static const struct {
+        const char *name;
+        enum say_level level;
+    } kinds[] = {
+        {"opened", SAY_INFO},    {"torn tail", SAY_WARNING}, {"flushed", SAY_INFO},
+        {"compacted", SAY_INFO}, {"slowed", SAY_WARNING},    {"no space", SAY_WARNING},
+        {"resumed", SAY_INFO},   {"corrupt", SAY_ERROR},     {"failed", SAY_ERROR},
+        {"closed", SAY_INFO},
+    };
+    unsigned kind = (unsigned)event->kind;
 
     events_note(&server->events, event);
-    say_event("%s: %s", event_name(event->kind), event->text);
+    if (kind < ARRAY_LEN(kinds))
+        say_event(kinds[kind].level, kinds[kind].name, "%s", event->text);
+    else
+        say_event(SAY_INFO, "event", "%s", event->text);
 }
 
 static int open_store(struct server *server)
@@ -92,6 +106,19 @@ static int open_store(struct server *server)
     }
 }
 
+static void say_access(const struct house *h)
+{
+    const struct server_options *o = h->server.options;
+
+    if (o->token_file != NULL)
+        say("access: with a token, of the %zu in %s", access_count(h->server.guard.now),
+            o->token_file);
+    else if (o->insecure_no_auth)
+        say("WARNING: no access control: whoever reaches the addresses below can do everything");
+    else
+        say("access: without a token, for whoever is on this machine");
+}
+
 static void banner(struct house *h)
 {
     const struct server_options *o = h->server.options;
@@ -117,11 +144,35 @@ static void banner(struct house *h)
     else
         say("durability: os (a reply means that the write survives kill -9, not the loss of "
             "power)");
-    if (o->insecure_no_auth)
-        say("WARNING: no access control: whoever reaches the addresses below can do everything");
+    say_access(h);
     for (unsigned i = 0; i < h->listeners.count; i++)
         say("listening: %s", h->listeners.each[i].url);
-    say("ready; stop with: curl %s/shutdown", h->listeners.each[0].url);
+    listeners_say_how_to_stop(&h->listeners, path, sizeof(path));
+    say("ready; stop with: %s", path);
+}
+
+/* SIGUSR1: how it fares, for who has a shell and no client. */
+static void say_stats(struct server *server)
+{
+    struct counters *n = &server->counters;
+    struct quern_stats s;
+    char a[SAID_BYTES], b[SAID_BYTES], c[SAID_BYTES];
+
+    quern_stats(server->db, &s);
+    say_event(SAY_INFO, "stats",
+              "up %" PRIu64 " s; %" PRIu32 " connections, %s requests, %s refused, %s failed; "
+              "%" PRIu64 " writes under way",
+              (uv_hrtime() / 1000000 - server->started_ms) / 1000, server->connections,
+              said_count(n->requests, a), said_count(n->replies_refused, b),
+              said_count(n->replies_failed, c), server->writes);
+    say_event(SAY_INFO, "stats", "%s entries in %s tables, %s on disk",
+              said_count(s.table_entries, a), said_count(s.tables, b), said_bytes(s.disk_bytes, c));
+    say_event(SAY_INFO, "stats", "memory %s of writes, %s of cache, budget %s",
+              said_bytes(s.memdb_bytes, a), said_bytes(s.cache_bytes, b),
+              said_bytes(s.memory_budget, c));
+    say_event(SAY_INFO, "stats", "log %s, flushes %s, merges %s; slowed writes %" PRIu64 "%s%s",
+              said_bytes(s.log_bytes, a), said_count(s.flushes, b), said_count(s.compactions, c),
+              s.slowed_writes, s.read_only ? "; READ ONLY" : "", s.no_space ? "; NO SPACE" : "");
 }
 
 /* From any thread. */
@@ -145,11 +196,37 @@ static void on_signal(uv_signal_t *handle, int number)
     (void)stop_ask(&h->server.stop, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
+/* SIGHUP: what can be read again is, and logs that were moved away are begun anew. */
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct house *h = handle->data;
+
+    (void)number;
+    say_event(
+        SAY_INFO, "reload",
+        "SIGHUP: logs, tokens and certificates are opened again; other options need a restart");
+    if (h->server.access_log != NULL)
+        sink_reopen(h->server.access_log);
+    guard_reload(&h->server.guard);
+    if (h->server.tls != NULL)
+        tls_keys_look(h->server.tls, true);
+}
+
+static void on_usr1(uv_signal_t *handle, int number)
+{
+    struct house *h = handle->data;
+
+    (void)number;
+    say_stats(&h->server);
+}
+
 static void on_look(uv_timer_t *handle)
 {
     struct house *h = handle->data;
 
-    tls_keys_look(h->server.tls, false);
+    guard_look(&h->server.guard);
+    if (h->server.tls != NULL)
+        tls_keys_look(h->server.tls, false);
 }
 
 static void on_turn(uv_timer_t *handle)
@@ -168,17 +245,17 @@ static void start_main_loop(struct house *h)
 {
     if (uv_loop_init(&h->uv) != 0 || uv_async_init(&h->uv, &h->stop_asked, on_stop_asked) != 0 ||
         uv_signal_init(&h->uv, &h->term) != 0 || uv_signal_init(&h->uv, &h->interrupt) != 0 ||
+        uv_signal_init(&h->uv, &h->hangup) != 0 || uv_signal_init(&h->uv, &h->usr1) != 0 ||
+        uv_signal_start(&h->usr1, on_usr1, SIGUSR1) != 0 ||
         uv_signal_start(&h->term, on_signal, SIGTERM) != 0 ||
-        uv_signal_start(&h->interrupt, on_signal, SIGINT) != 0) {
+        uv_signal_start(&h->interrupt, on_signal, SIGINT) != 0 ||
+        uv_signal_start(&h->hangup, on_hangup, SIGHUP) != 0) {
         complain("cannot start: no memory, or too many open files");
         exit(EXIT_OPEN);
     }
-    h->term.data = h->interrupt.data = h;
+    h->term.data = h->interrupt.data = h->hangup.data = h->usr1.data = h->look.data = h;
     (void)uv_timer_init(&h->uv, &h->turn);
     (void)uv_timer_init(&h->uv, &h->look);
-    h->look.data = h;
-    if (h->server.tls != NULL)
-        (void)uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
 }
 
 static void end_main_loop(struct house *h)
@@ -186,6 +263,8 @@ static void end_main_loop(struct house *h)
     uv_close((uv_handle_t *)&h->stop_asked, NULL);
     uv_close((uv_handle_t *)&h->term, NULL);
     uv_close((uv_handle_t *)&h->interrupt, NULL);
+    uv_close((uv_handle_t *)&h->hangup, NULL);
+    uv_close((uv_handle_t *)&h->usr1, NULL);
     uv_close((uv_handle_t *)&h->look, NULL);
     uv_close((uv_handle_t *)&h->turn, NULL);
     (void)uv_run(&h->uv, UV_RUN_DEFAULT);
@@ -266,6 +345,7 @@ static int serve(struct house *h)
         return status;
     }
     banner(h);
+    (void)uv_timer_start(&h->look, on_look, LOOK_MS, LOOK_MS);
     listeners_start(&h->listeners, server, &h->uv);
     while (!stop_asked(&server->stop))
         (void)uv_run(&h->uv, UV_RUN_DEFAULT);
@@ -304,7 +384,45 @@ static FILE *open_config(const char *path)
     return fopen(path, "re");
 }
 
+static int open_guard(struct guard *guard, const struct server_options *options)
+{
+    struct quern_error err;
+
+    if (guard_open(guard, options->token_file, &err) == QUERN_OK)
+        return EXIT_CLEAN;
+    complain("--token-file: %s", err.text);
+    return EXIT_CONFIG;
+}
+
+static int check_config(struct guard *guard, const struct server_options *options)
+{
+    int status = open_guard(guard, options);
+
+    guard_close(guard);
+    if (status == EXIT_CLEAN)
+        say("the configuration is well");
+    return status;
+}
+
 /* With options that are well, up to the exit status. */
+static int open_logs(struct server *server)
+{
+    const char *access = server->options->access_log;
+    struct quern_error err;
+
+    if (say_begin(&err) != QUERN_OK) {
+        complain("%s", err.text);
+        return EXIT_OPEN;
+    }
+    if (strcmp(access, "off") != 0 &&
+        sink_open(access, strcmp(access, "-") == 0 ? STDOUT_FILENO : -1, "access log",
+                  &server->access_log, &err) != QUERN_OK) {
+        complain("--access-log %s: %s", access, err.text);
+        return EXIT_CONFIG;
+    }
+    return EXIT_CLEAN;
+}
+
 static int run(struct house *h, const struct server_options *options)
 {
     struct server *server = &h->server;
@@ -322,7 +440,12 @@ static int run(struct house *h, const struct server_options *options)
     events_init(&server->events);
     stop_init(&server->stop, wake_main, h);
 
-    status = listeners_bind(&h->listeners);
+    slowlog_init(&server->slowlog, (int64_t)options->slow_ms * 1000, options->slow_count);
+    status = open_logs(server);
+    if (status == EXIT_CLEAN)
+        status = open_guard(&server->guard, options);
+    if (status == EXIT_CLEAN)
+        status = listeners_bind(&h->listeners);
     server->http_port = listeners_port(&h->listeners, DOOR_HTTP);
     server->resp_port = listeners_port(&h->listeners, DOOR_RESP);
     if (status == EXIT_CLEAN) {
@@ -336,6 +459,10 @@ static int run(struct house *h, const struct server_options *options)
     stop_done(&server->stop);
     gate_done(&server->gate);
     events_done(&server->events);
+    guard_close(&server->guard);
+    slowlog_done(&server->slowlog);
+    sink_close(server->access_log);
+    say_end();
     return status;
 }
 
@@ -351,6 +478,7 @@ int main(int argc, char **argv)
         options_done(&options);
         return status;
     }
+    say_as((enum log_format)options.log_format, (enum say_level)options.log_level);
     if (options.action == ACTION_PRINT_COMMANDS) {
         resp_print_commands();
         status = EXIT_CLEAN;
@@ -359,7 +487,7 @@ int main(int argc, char **argv)
         if (status == EXIT_CLEAN)
             status = read_keys(&house.server, &options);
         if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
-            say("the configuration is well");
+            status = check_config(&house.server.guard, &options);
         else if (status == EXIT_CLEAN)
             status = run(&house, &options);
         tls_keys_free(house.server.tls);

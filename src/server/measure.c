@@ -45,10 +45,12 @@ void measure_handed(struct measure *m)
         struct tally *t = &m->tallies[h->kind];
         uint64_t took = ticks_between(h->arrived, m->now);
 
+        count_own(&t->outcomes[h->outcome], 1);
+        if (h->outcome == OUTCOME_REJECTED)
+            continue; /* it was not begun: there is nothing to measure */
         histogram_add(&t->took, ticks_units(took));
         count_own(&t->took_ticks, took);
         count_own(&t->waited_ticks, h->waited);
-        count_own(&t->outcomes[h->outcome], 1);
     }
     m->handed_count = 0;
 }
@@ -166,8 +168,8 @@ unsigned measure_errors(struct server *server, struct error_word out[ERROR_WORDS
 
 const char *waited_for_name(enum waited_for what)
 {
-    static const char *const names[WAITED_KINDS] = {"nothing", "others", "client",
-                                                    "gate",    "commit", "sync"};
+    static const char *const names[WAITED_KINDS] = {"work", "others", "client",
+                                                    "gate", "commit", "sync"};
 
     return names[what];
 }

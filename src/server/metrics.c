@@ -8,6 +8,8 @@
 #include "server/reply.h"
 #include "server/resp.h"
 #include "server/route.h"
+#include "server/say.h"
+#include "server/sink.h"
 #include "server/tls.h"
 
 #include "base/error.h"
@@ -244,6 +246,12 @@ static void connections(struct page *p)
     family(p, COUNTER, "quern_network_bytes", "Bytes that clients sent and were sent.");
     labelled_total(p, "dir", "in", atomic_load(&n->bytes_in));
     labelled_total(p, "dir", "out", atomic_load(&n->bytes_out));
+    counter(p, "quern_slow_ops", "Requests that the slow log has kept.",
+            atomic_load(&server->slowlog.total));
+    family(p, COUNTER, "quern_log_dropped_lines", "Lines of logs that nobody took in time.");
+    labelled_total(p, "log", "events", say_dropped());
+    labelled_total(p, "log", "access",
+                   server->access_log != NULL ? sink_dropped(server->access_log) : 0);
     if (server->tls != NULL)
         gauge_real(p, "quern_tls_not_after_seconds", "When the certificate ends, in Unix time.",
                    (double)tls_keys_not_after(server->tls));

@@ -79,6 +79,7 @@ struct server_options {
     struct option_list cors_origins; /* whose pages may use this server: "https://example.org" */
     uint32_t port;
     bool insecure_no_auth;
+    const char *token_file;         /* NULL: nobody is asked for a token */
     const char *tls_cert, *tls_key; /* both or neither: files in PEM form */
     const char *tls_client_ca; /* clients show a certificate that this file vouches for; or NULL */
     enum durability durability;
@@ -90,6 +91,10 @@ struct server_options {
     uint32_t loops;   /* 0: one per core */
     uint32_t recover; /* enum quern_recover */
     uint64_t header_ms, idle_ms, drain_ms;
+    uint32_t log_format, log_level; /* enum log_format, enum say_level */
+    const char *access_log;         /* a file, "-" or "off" */
+    uint64_t slow_ms;
+    uint32_t slow_count;
 
     struct option_given given[OPTIONS_MAX]; /* by the rows of the table */
     struct option_text *texts;              /* memory of what stands above */

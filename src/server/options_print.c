@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const group_titles[OPTION_GROUPS] = {"the store", "the door", "access",
+static const char *const group_titles[OPTION_GROUPS] = {"the store", "the door", "access", "logs",
                                                         "quernd itself"};
 
 static const char help_begins[] =

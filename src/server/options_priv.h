@@ -20,6 +20,7 @@ enum option_group {
     GROUP_STORE,
     GROUP_DOOR,
     GROUP_ACCESS,
+    GROUP_LOGS,
     GROUP_ITSELF,
     OPTION_GROUPS,
 };

@@ -22,6 +22,7 @@ static void conn_free(struct conn *c)
 {
     tls_done(c);
     resp_done(c);
+    guard_forget(c);
     buf_done(&c->in);
     buf_done(&c->body);
     buf_done(&c->out);
@@ -53,6 +54,7 @@ void pool_put_conn(struct conn *c)
     }
     tls_done(c);
     resp_done(c);
+    guard_forget(c);
     pool_give_back(&c->in);
     pool_give_back(&c->body);
     pool_give_back(&c->out);

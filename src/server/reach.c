@@ -32,7 +32,9 @@ bool reach_of(struct conn *c, struct reach *out)
 {
     *out = (struct reach){.server = c->loop->server};
     return read_bytes(c, PARAM_PREFIX, &out->prefix) && read_bytes(c, PARAM_START, &out->start) &&
-           read_bytes(c, PARAM_END, &out->end) && reach_snapshot(c, &out->held);
+           read_bytes(c, PARAM_END, &out->end) &&
+           guard_range(c, buf_slice(&out->prefix), buf_slice(&out->start), buf_slice(&out->end)) &&
+           reach_snapshot(c, &out->held);
 }
 
 void reach_done(struct reach *s)

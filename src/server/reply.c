@@ -4,6 +4,7 @@
 #include "server/compress.h"
 #include "server/conditions.h"
 #include "server/lifetime.h"
+#include "server/observe.h"
 #include "server/serve.h"
 
 #include "base/error.h"
@@ -66,8 +67,14 @@ struct manner manner_of(struct conn *c)
         m.reader = hosts_listed(hosts, r, base);
     name_request(c, m.request_id);
     m.asked.method = (uint16_t)r->method;
+    if (http_has(r, HTTP_TRACEPARENT) && c->loop->server->access_log != NULL) {
+        struct quern_slice trace = http_bytes(conn_request_bytes(c), r->field[HTTP_TRACEPARENT]);
+
+        if (http_is_trace(trace))
+            m.trace = trace.data;
+    }
     measure_begin(&c->loop->measure, &m.asked, &c->heard, conn_arrived(c) - c->used, serve_kind(c),
-                  c->used);
+                  c->used != 0 ? c->used : conn_arrived(c));
     return m;
 }
 
@@ -84,6 +91,10 @@ static void tally(struct conn *c, int status)
 void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
                  struct quern_slice body)
 {
+    enum outcome outcome = reply.status < 400   ? OUTCOME_OK
+                           : reply.status < 500 ? OUTCOME_REFUSED
+                                                : OUTCOME_FAILED;
+    size_t mark = c->out.len;
     struct quern_error err;
 
     tally(c, reply.status);
@@ -101,10 +112,12 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
         body.len = 0;
     if (http_reply_head(&c->out, &reply, &err) || buf_append(&c->out, body.data, body.len, &err))
         conn_cut(c);
-    measure_done(&c->loop->measure, &manner.asked,
-                 reply.status < 400   ? OUTCOME_OK
-                 : reply.status < 500 ? OUTCOME_REFUSED
-                                      : OUTCOME_FAILED);
+    measure_done(&c->loop->measure, &manner.asked, outcome);
+    if (UNLIKELY(observe_wants(c->loop, &manner.asked)))
+        observe_http(
+            c, &manner, reply.status, outcome,
+            c->out.len - mark +
+                (reply.framing == HTTP_LENGTH && !manner.head ? reply.length - body.len : 0));
 }
 
 void reply_with(struct conn *c, struct manner manner, int status, const char *type,
@@ -179,6 +192,7 @@ void reply_problem(struct conn *c, struct manner manner, const struct http_bad *
     struct buf *text = &c->loop->text;
     struct quern_error err;
 
+    manner.code = bad->code;
     buf_clear(text);
     if (manner.problem ? problem_text(text, manner, bad, members, &err)
                        : error_text(text, manner, bad, &err))

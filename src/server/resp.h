@@ -19,6 +19,7 @@
 
 struct write_op;
 struct cursors;
+struct command_base;
 
 /* ---- what all connections share ---- */
 
@@ -35,6 +36,7 @@ struct client {
     char peer[64], here[64];                /* "127.0.0.1:51234"; constant */
     int64_t since;                          /* unix seconds; constant */
     struct buf name, lib_name, lib_version; /* guarded by mu */
+    char user[ACCESS_NAME_BYTES_MAX + 1];   /* guarded by mu */
     _Atomic int64_t heard_at;
     _Atomic(const struct command *) last;
     _Atomic int queued; /* commands of a transaction; -1: none is open */
@@ -72,9 +74,10 @@ struct resp_shared {
     _Atomic uint32_t paused_count;    /* connections with a command that waits for its end */
     _Atomic uint32_t monitor_count;   /* connections that asked for MONITOR */
     struct mutex monitor_mu;
-    struct monitor *monitors; /* guarded by monitor_mu */
-    _Atomic int64_t saved_at; /* unix seconds: all that was acknowledged before was durable */
-    char run_id[41];          /* constant */
+    struct monitor *monitors;  /* guarded by monitor_mu */
+    _Atomic int64_t saved_at;  /* unix seconds: all that was acknowledged before was durable */
+    char run_id[41];           /* constant */
+    struct command_base *base; /* guarded by mu; what RESETSTAT takes away, or NULL */
 };
 
 MUST_USE enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *err);
@@ -187,6 +190,15 @@ MUST_USE bool cursors_find(struct cursors *cursors, uint64_t id, struct buf *to)
 /* How many keys there are, counted now unless counting takes long and was done lately. */
 MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old,
                                          struct key_count *out, struct quern_error *err);
+
+/* What a command came to since CONFIG RESETSTAT, by its number; false: nothing. */
+bool resp_command_sum(struct server *server, unsigned number, struct measure_sum *out);
+unsigned resp_error_sums(struct server *server, struct error_word out[ERROR_WORDS]);
+MUST_USE bool resp_reset_sums(struct server *server); /* false: no memory */
+void command_base_free(struct command_base *base);    /* NULL is fine */
+/* AUTH and HELLO AUTH: false: replied that it is not so. */
+MUST_USE bool auth_enter(struct call *k, struct quern_slice user, struct quern_slice password);
+void client_note_user(struct call *k); /* for CLIENT LIST */
 
 void resp_print_commands(void); /* the table of docs/resp.md */
 

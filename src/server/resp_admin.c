@@ -41,6 +41,7 @@ void resp_shared_free(struct resp_shared *shared)
     if (shared == NULL)
         return;
     cursors_free(shared->cursors);
+    command_base_free(shared->base);
     mutex_done(&shared->mu);
     mutex_done(&shared->monitor_mu);
     alloc_free(shared);
@@ -54,6 +55,10 @@ struct setting {
     const char *name;
     /* The value, as text at `to`. */
     void (*write)(const struct server *server, char *to);
+    /* Change it; NULL: it stays as it is while the server runs. */
+    void (*take)(struct server *server, int64_t n);
+    int64_t least; /* of what is taken */
+    int64_t (*most)(const struct server *server);
 };
 
 static void put_number(char *to, uint64_t n)
@@ -118,21 +123,71 @@ static void put_dir(const struct server *server, char *to)
     (void)snprintf(to, CONFIG_TEXT_BYTES, "%s", server->options->data);
 }
 
+static void put_slower_than(const struct server *server, char *to)
+{
+    (void)snprintf(to, CONFIG_TEXT_BYTES, "%" PRId64, atomic_load(&server->slowlog.slower_than_us));
+}
+
+static void put_slow_length(const struct server *server, char *to)
+{
+    put_number(to, atomic_load(&server->slowlog.length_max));
+}
+
+static void put_latency(const struct server *server, char *to)
+{
+    put_number(to, atomic_load(&server->slowlog.latency_ms));
+}
+
+static void take_slower_than(struct server *server, int64_t us)
+{
+    slowlog_set_slower_than(&server->slowlog, us);
+}
+
+static void take_slow_length(struct server *server, int64_t n)
+{
+    slowlog_set_length(&server->slowlog, (uint64_t)n);
+}
+
+static void take_latency(struct server *server, int64_t ms)
+{
+    slowlog_set_latency(&server->slowlog, (uint64_t)ms);
+}
+
+static void take_max_clients(struct server *server, int64_t n)
+{
+    atomic_store(&server->connections_max, (uint32_t)n);
+}
+
+/* What files may be open was seen to at the start, for so many. */
+static int64_t most_clients(const struct server *server)
+{
+    return server->options->connections_max;
+}
+
+static int64_t most(const struct server *server)
+{
+    (void)server;
+    return INT64_MAX;
+}
+
 /* What tools ask for; each value is so. */
 static const struct setting settings[] = {
-    {"appendfsync", put_fsync},
-    {"appendonly", put_yes},
-    {"databases", put_one},
-    {"dir", put_dir},
-    {"maxclients", put_max_clients},
-    {"maxmemory", put_zero},
-    {"maxmemory-policy", put_noeviction},
-    {"notify-keyspace-events", put_empty},
-    {"port", put_port},
-    {"proto-max-bulk-len", put_max_bulk},
-    {"requirepass", put_empty},
-    {"save", put_empty},
-    {"timeout", put_zero},
+    {"appendfsync", put_fsync, NULL, 0, NULL},
+    {"appendonly", put_yes, NULL, 0, NULL},
+    {"databases", put_one, NULL, 0, NULL},
+    {"dir", put_dir, NULL, 0, NULL},
+    {"latency-monitor-threshold", put_latency, take_latency, 0, most},
+    {"maxclients", put_max_clients, take_max_clients, 1, most_clients},
+    {"maxmemory", put_zero, NULL, 0, NULL},
+    {"maxmemory-policy", put_noeviction, NULL, 0, NULL},
+    {"notify-keyspace-events", put_empty, NULL, 0, NULL},
+    {"port", put_port, NULL, 0, NULL},
+    {"proto-max-bulk-len", put_max_bulk, NULL, 0, NULL},
+    {"requirepass", put_empty, NULL, 0, NULL},
+    {"save", put_empty, NULL, 0, NULL},
+    {"slowlog-log-slower-than", put_slower_than, take_slower_than, -1, most},
+    {"slowlog-max-len", put_slow_length, take_slow_length, 0, most},
+    {"timeout", put_zero, NULL, 0, NULL},
 };
 
 static bool is_asked_for(const struct call *k, const struct setting *setting)
@@ -172,35 +227,6 @@ enum quern_code cmd_config_get(struct call *k)
     return QUERN_OK;
 }
 
-static void set_max_clients(struct server *server, uint64_t n)
-{
-    atomic_store(&server->connections_max, (uint32_t)n);
-}
-
-/* What files may be open was seen to at the start, for so many. */
-static uint64_t most_clients(const struct server *server)
-{
-    return server->options->connections_max;
-}
-
-/* What can be changed, until the server ends. */
-static const struct changeable {
-    const char *name;
-    void (*set)(struct server *server, uint64_t n);
-    uint64_t (*most)(const struct server *server); /* from 1 on */
-} changeables[] = {
-    {"maxclients", set_max_clients, most_clients},
-};
-
-static const struct changeable *changeable_named(const char *name)
-{
-    for (unsigned i = 0; i < ARRAY_LEN(changeables); i++) {
-        if (strcmp(changeables[i].name, name) == 0)
-            return &changeables[i];
-    }
-    return NULL;
-}
-
 static const struct setting *setting_named(const struct call *k, size_t arg)
 {
     for (unsigned i = 0; i < ARRAY_LEN(settings); i++) {
@@ -221,7 +247,6 @@ static bool refuse_setting(struct call *k, size_t arg, const char *why)
 /* May the setting get that value? To set what is so already is well: tools do, to be sure of it. */
 static bool may_set(struct call *k, size_t arg, const struct setting *setting, int64_t *n)
 {
-    const struct changeable *changeable = changeable_named(setting->name);
     char text[CONFIG_TEXT_BYTES];
 
     for (size_t i = 2; i < arg; i += 2) {
@@ -229,14 +254,15 @@ static bool may_set(struct call *k, size_t arg, const struct setting *setting, i
             return refuse_setting(k, arg, "duplicate parameter");
     }
     setting->write(k->server, text);
-    if (changeable == NULL)
+    if (setting->take == NULL)
         return call_arg_is(k, arg + 1, text) ||
                refuse_setting(k, arg, "can't set immutable config");
     if (!resp_integer(k->args[arg + 1], n))
         return refuse_setting(k, arg, "argument couldn't be parsed into an integer");
-    if (*n < 1 || (uint64_t)*n > changeable->most(k->server)) {
-        (void)snprintf(text, sizeof(text), "argument must be between 1 and %" PRIu64 " inclusive",
-                       changeable->most(k->server));
+    if (*n < setting->least || *n > setting->most(k->server)) {
+        (void)snprintf(text, sizeof(text),
+                       "argument must be between %" PRId64 " and %" PRId64 " inclusive",
+                       setting->least, setting->most(k->server));
         return refuse_setting(k, arg, text);
     }
     return true;
@@ -262,12 +288,23 @@ enum quern_code cmd_config_set(struct call *k)
             return QUERN_OK;
     }
     for (size_t i = 2; i < k->argc; i += 2) {
-        const struct changeable *changeable = changeable_named(setting_named(k, i)->name);
+        const struct setting *setting = setting_named(k, i);
 
-        if (changeable != NULL && resp_integer(k->args[i + 1], &n))
-            changeable->set(k->server, (uint64_t)n);
+        if (setting->take != NULL && resp_integer(k->args[i + 1], &n))
+            setting->take(k->server, n);
     }
     return call_ok(k);
+}
+
+/* Settings come from flags and the environment as well, and none was changed: there is nothing that
+ * could be written. */
+enum quern_code cmd_config_rewrite(struct call *k)
+{
+    if (k->server->options->config == NULL)
+        return call_error(k, "ERR The server is running without a config file");
+    return call_error(k,
+                      "ERR Rewriting config file: this server never changes its config file, and "
+                      "no setting was changed since it was read");
 }
 
 enum quern_code cmd_config_resetstat(struct call *k)
@@ -279,6 +316,8 @@ enum quern_code cmd_config_resetstat(struct call *k)
     atomic_store(&n->connections, 0);
     atomic_store(&n->hits, 0);
     atomic_store(&n->misses, 0);
+    if (!resp_reset_sums(k->server))
+        k->out.failed = true;
     return call_ok(k);
 }
 
@@ -322,8 +361,9 @@ enum quern_code cmd_shutdown(struct call *k)
             !call_arg_is(k, i, "NOW") && !call_arg_is(k, i, "FORCE"))
             return call_syntax_error(k);
     }
-    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&peer, &len) != 0 ||
-        !address_is_loopback((struct sockaddr *)&peer))
+    /* Where there are tokens, one with scope admin was shown. */
+    if (c->user == NULL && (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&peer, &len) != 0 ||
+                            !address_is_loopback((struct sockaddr *)&peer)))
         return call_error(k, "NOPERM only a client on the same machine may shut the server down");
     (void)snprintf(by, sizeof(by), "%s (SHUTDOWN)", c->resp->client.peer);
     c->watching = true;
@@ -389,24 +429,8 @@ enum quern_code cmd_function_flush(struct call *k)
     return call_ok(k);
 }
 
-enum quern_code cmd_slowlog_reset(struct call *k)
-{
-    return call_ok(k);
-}
-
 enum quern_code cmd_empty_list(struct call *k)
 {
     resp_put_array(&k->out, 0);
     return QUERN_OK;
-}
-
-enum quern_code cmd_empty_map(struct call *k)
-{
-    resp_put_map(&k->out, 0);
-    return QUERN_OK;
-}
-
-enum quern_code cmd_zero(struct call *k)
-{
-    return call_int(k, 0);
 }

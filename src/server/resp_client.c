@@ -45,27 +45,7 @@ enum quern_code cmd_select(struct call *k)
     return db == 0 ? call_ok(k) : call_error(k, "ERR DB index is out of range");
 }
 
-/* ------------------------------------------------------------------ AUTH, HELLO, RESET -- */
-
-/* There are no users and no passwords yet: as in a Redis without them, there is `default`, and any
- * password is his. */
-static bool may_enter(struct call *k, struct quern_slice user)
-{
-    if (user.len == 7 && memcmp(user.data, "default", 7) == 0)
-        return true;
-    (void)call_error(k, "WRONGPASS invalid username-password pair or user is disabled.");
-    return false;
-}
-
-enum quern_code cmd_auth(struct call *k)
-{
-    if (k->argc > 3)
-        return call_syntax_error(k);
-    if (k->argc == 2)
-        return call_error(k, "ERR AUTH <password> called without any password configured for the "
-                             "default user. Are you sure your configuration is correct?");
-    return may_enter(k, k->args[1]) ? call_ok(k) : QUERN_OK;
-}
+/* ------------------------------------------------------------------ HELLO, RESET -- */
 
 static bool is_plain(struct quern_slice s)
 {
@@ -86,6 +66,16 @@ static enum quern_code set_text(struct call *k, struct buf *text, struct quern_s
     code = buf_assign(text, to, k->err);
     mutex_unlock(&k->server->resp->mu);
     return code;
+}
+
+void client_note_user(struct call *k)
+{
+    struct client *client = &k->conn->resp->client;
+    const struct access_user *user = k->conn->user;
+
+    mutex_lock(&k->server->resp->mu);
+    (void)snprintf(client->user, sizeof(client->user), "%s", user != NULL ? user->name : "default");
+    mutex_unlock(&k->server->resp->mu);
 }
 
 static bool name_is_well(struct call *k, struct quern_slice name)
@@ -120,7 +110,7 @@ enum quern_code cmd_hello(struct call *k)
         size_t left = k->argc - 1 - i;
 
         if (left >= 2 && call_arg_is(k, i, "AUTH")) {
-            if (!may_enter(k, k->args[i + 1]))
+            if (!auth_enter(k, k->args[i + 1], k->args[i + 2]))
                 return QUERN_OK;
             i += 2;
         } else if (left >= 1 && call_arg_is(k, i, "SETNAME")) {
@@ -135,6 +125,11 @@ enum quern_code cmd_hello(struct call *k)
             return QUERN_OK;
         }
     }
+    if (guard_is_stranger(k->conn))
+        return call_error(k, "NOAUTH HELLO must be called with the client already authenticated, "
+                             "otherwise the HELLO AUTH <user> <pass> option can be used to "
+                             "authenticate the client and select the RESP protocol version at the "
+                             "same time");
     if (named && set_text(k, &client->name, name))
         return k->err->code;
     if (proto != 0)
@@ -168,6 +163,8 @@ enum quern_code cmd_reset(struct call *k)
     atomic_store_explicit(&rc->client.no_touch, false, memory_order_relaxed);
     atomic_store_explicit(&rc->client.tracking, TRACKING_OFF, memory_order_relaxed);
     rc->reply = rc->reply_next = REPLY_ON;
+    k->conn->user = NULL;
+    client_note_user(k);
     monitor_end(k->conn);
     set_proto(k, 2);
     if (set_text(k, &rc->client.name, (struct quern_slice){NULL, 0}))

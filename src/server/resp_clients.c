@@ -59,10 +59,10 @@ static void describe_locked(struct call *k, struct client *client, struct resp_o
     resp_put_raw(to, client->name.data, client->name.len);
     len = snprintf(line, sizeof(line),
                    " age=%" PRId64 " idle=%" PRId64 " flags=%s db=0 sub=0 psub=0 multi=%d cmd=%s "
-                   "user=default resp=%d lib-name=",
+                   "user=%s resp=%d lib-name=",
                    now > client->since ? now - client->since : 0, now > heard ? now - heard : 0,
                    flags, queued, last != NULL ? command_full_name(last, name) : "NULL",
-                   atomic_load_explicit(&client->proto, memory_order_relaxed));
+                   client->user, atomic_load_explicit(&client->proto, memory_order_relaxed));
     resp_put_raw(to, line, (size_t)len);
     resp_put_raw(to, client->lib_name.data, client->lib_name.len);
     resp_put_raw(to, " lib-ver=", 9);
@@ -149,6 +149,7 @@ enum quern_code cmd_client_list(struct call *k)
 
 struct victims {
     struct quern_slice peer, here; /* empty: any */
+    struct quern_slice user;       /* empty: any */
     uint64_t id;                   /* 0: any */
     bool none, myself;
 };
@@ -156,10 +157,10 @@ struct victims {
 /* Is it the name of a user? False: replied that it is none. */
 static bool is_user(struct call *k, size_t arg)
 {
-    static const char name[] = "default"; /* there is no other yet, and everybody is him */
+    const struct access *list = k->conn->loop->access;
 
-    if (k->args[arg].len == sizeof(name) - 1 &&
-        memcmp(k->args[arg].data, name, sizeof(name) - 1) == 0)
+    if (list != NULL ? access_named(list, k->args[arg]) != NULL
+                     : k->args[arg].len == 7 && memcmp(k->args[arg].data, "default", 7) == 0)
         return true;
     resp_put_error(&k->out, "ERR No such user '%.*s'",
                    (int)(k->args[arg].len < 128 ? k->args[arg].len : 128),
@@ -195,6 +196,7 @@ static bool read_victims(struct call *k, struct victims *v)
         } else if (more && call_arg_is(k, i, "USER")) {
             if (!is_user(k, i + 1))
                 return false;
+            v->user = k->args[i + 1];
         } else if (more && call_arg_is(k, i, "SKIPME") &&
                    (call_arg_is(k, i + 1, "YES") || call_arg_is(k, i + 1, "NO"))) {
             v->myself = call_arg_is(k, i + 1, "NO");
@@ -215,6 +217,7 @@ static bool is_victim(const struct call *k, const struct victims *v, const struc
 {
     return !v->none && (v->peer.data == NULL || is_text(v->peer, client->peer)) &&
            (v->here.data == NULL || is_text(v->here, client->here)) &&
+           (v->user.data == NULL || is_text(v->user, client->user)) &&
            (v->id == 0 || v->id == client->id) && (v->myself || client != &k->conn->resp->client);
 }
 

@@ -16,12 +16,14 @@
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
+#include "server/observe.h"
 #include "server/say.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #define REQUEST_BYTES_MIN (UINT64_C(128) << 20)
@@ -57,6 +59,7 @@ bool resp_open(struct conn *c)
     rc->client.loop = c->loop;
     rc->client.queued = -1;
     rc->client.proto = 2;
+    (void)strcpy(rc->client.user, "default");
     rc->client.since = c->loop->date_at;
     rc->client.heard_at = c->loop->date_at;
     if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&address, &len) == 0)
@@ -132,7 +135,8 @@ static void answer_http(struct conn *c)
 
     if ((before == 0 || now - before > SAY_AGAIN_MS) &&
         atomic_compare_exchange_strong(&said_at, &before, now + 1))
-        say_event("%s speaks HTTP on the Redis protocol's port; the connection is closed",
+        say_event(SAY_WARNING, "wrong door",
+                  "%s speaks HTTP on the Redis protocol's port; the connection is closed",
                   c->resp->client.peer);
     c->last = true;
     if (c->resp->request.count != 3)
@@ -288,17 +292,21 @@ void resp_count(struct conn *c, const struct asked *asked, size_t mark, enum out
 {
     struct measure *m = &c->loop->measure;
     const uint8_t *reply = c->out.data + mark;
+    struct quern_slice word = {NULL, 0};
 
     if (c->out.len > mark && *reply == '-') {
         size_t len = 1;
 
         while (mark + len < c->out.len && reply[len] > ' ')
             len++;
-        measure_error(m, (struct quern_slice){reply + 1, len - 1});
+        word = (struct quern_slice){reply + 1, len - 1};
+        measure_error(m, word);
         if (outcome == OUTCOME_OK)
             outcome = OUTCOME_REFUSED;
     }
     measure_done(m, asked, outcome);
+    if (UNLIKELY(observe_wants(c->loop, asked)))
+        observe_resp(c, asked, outcome, word, c->out.len - mark + c->big.len + c->big_tail);
 }
 
 /* The request is done with; what it replied may be not wanted. */
@@ -355,6 +363,10 @@ static bool carry_out(struct conn *c)
         c->last = true;
     } else if (!well) {
         say_refused(&k, unknown_sub);
+    } else if (UNLIKELY(c->loop->access != NULL) && !guard_command(&k)) {
+        rc->transaction.refused = true;
+        well = false;
+        count(&k.server->resp->counters.errors, 1);
     } else if (rc->transaction.open && !(k.command->flags & CMD_AT_ONCE)) {
         (void)transaction_add(&k);
     } else {
@@ -386,11 +398,13 @@ bool resp_step(struct conn *c)
     struct resp_conn *rc = c->resp;
     uint64_t value_max = c->loop->server->options->value_bytes_max;
     struct resp_limits limits = {value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
-                                 2 * value_max};
+                                 2 * value_max, false};
     struct resp_out out = {&c->out, rc->proto, false};
+    size_t mark = c->out.len;
 
     if (rc->parsed)
         return carry_out(c);
+    limits.stranger = c->loop->access != NULL && guard_is_stranger(c);
     rc->more = false;
     if (limits.request_bytes_max < REQUEST_BYTES_MIN)
         limits.request_bytes_max = REQUEST_BYTES_MIN;
@@ -407,7 +421,10 @@ bool resp_step(struct conn *c)
     default:
         if (c->ops != NULL)
             return false;
+        measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,
+                      measure_kind_of_command(command_numbers()), conn_arrived(c));
         resp_put_error(&out, "ERR %s", rc->request.bad);
+        resp_count(c, &rc->asked, mark, OUTCOME_REJECTED);
         c->last = true;
         return true;
     }

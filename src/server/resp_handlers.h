@@ -81,8 +81,19 @@ enum quern_code cmd_multi(struct call *k);
 enum quern_code cmd_unwatch(struct call *k);
 enum quern_code cmd_watch(struct call *k);
 
-/* resp_client.c */
+/* resp_acl.c */
+enum quern_code cmd_acl_cat(struct call *k);
+enum quern_code cmd_acl_getuser(struct call *k);
+enum quern_code cmd_acl_list(struct call *k);
+enum quern_code cmd_acl_users(struct call *k);
+enum quern_code cmd_acl_whoami(struct call *k);
 enum quern_code cmd_auth(struct call *k);
+
+/* resp_users.c */
+enum quern_code cmd_acl_deluser(struct call *k);
+enum quern_code cmd_acl_setuser(struct call *k);
+
+/* resp_client.c */
 enum quern_code cmd_client_getname(struct call *k);
 enum quern_code cmd_client_id(struct call *k);
 enum quern_code cmd_client_no_evict(struct call *k);
@@ -112,19 +123,27 @@ enum quern_code cmd_monitor(struct call *k);
 enum quern_code cmd_bgsave(struct call *k);
 enum quern_code cmd_config_get(struct call *k);
 enum quern_code cmd_config_resetstat(struct call *k);
+enum quern_code cmd_config_rewrite(struct call *k);
 enum quern_code cmd_config_set(struct call *k);
 enum quern_code cmd_empty_list(struct call *k);
-enum quern_code cmd_empty_map(struct call *k);
 enum quern_code cmd_function_flush(struct call *k);
 enum quern_code cmd_lastsave(struct call *k);
 enum quern_code cmd_memory_doctor(struct call *k);
 enum quern_code cmd_role(struct call *k);
 enum quern_code cmd_save(struct call *k);
 enum quern_code cmd_shutdown(struct call *k);
-enum quern_code cmd_slowlog_reset(struct call *k);
 enum quern_code cmd_time(struct call *k);
 enum quern_code cmd_wait(struct call *k);
-enum quern_code cmd_zero(struct call *k);
+
+/* resp_slowlog.c */
+enum quern_code cmd_latency_doctor(struct call *k);
+enum quern_code cmd_latency_histogram(struct call *k);
+enum quern_code cmd_latency_history(struct call *k);
+enum quern_code cmd_latency_latest(struct call *k);
+enum quern_code cmd_latency_reset(struct call *k);
+enum quern_code cmd_slowlog_get(struct call *k);
+enum quern_code cmd_slowlog_len(struct call *k);
+enum quern_code cmd_slowlog_reset(struct call *k);
 
 /* resp_info.c */
 enum quern_code cmd_info(struct call *k);

@@ -162,6 +162,8 @@ static void section_keyspace(struct page *p)
     struct quern_error ignored;
     struct key_count n;
 
+    if (!guard_sees_all(p->k->conn))
+        return; /* how many there are of all is not his to know */
     if (resp_count_keys(p->k->server, true, &n, &ignored) == QUERN_OK && n.keys > 0)
         line(p, "db0:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, n.keys, n.expires,
              n.ttl_ms);
@@ -181,26 +183,87 @@ static void section_quern(struct page *p)
     line(p, "corrupt_blocks:%" PRIu64, s->corrupt_blocks);
 }
 
+/* What the server worked at a command; its waits are not in it. */
+static void section_commandstats(struct page *p)
+{
+    struct measure_sum sum;
+
+    for (unsigned i = 0; i < command_numbers(); i++) {
+        uint64_t us, calls;
+        char name[COMMAND_NAME_BYTES];
+
+        if (!resp_command_sum(p->k->server, i, &sum))
+            continue;
+        us = (sum.took_units - sum.waited_units) / TICK_UNITS_PER_US;
+        calls = sum.took.total;
+        line(p,
+             "cmdstat_%s:calls=%" PRIu64 ",usec=%" PRIu64
+             ",usec_per_call=%.2f,rejected_calls=%" PRIu64 ",failed_calls=%" PRIu64,
+             command_full_name(command_numbered(i), name), calls, us,
+             calls == 0 ? 0 : (double)us / (double)calls, sum.outcomes[OUTCOME_REJECTED],
+             sum.outcomes[OUTCOME_REFUSED] + sum.outcomes[OUTCOME_FAILED]);
+    }
+}
+
+static void section_errorstats(struct page *p)
+{
+    struct error_word errors[ERROR_WORDS];
+    unsigned n = resp_error_sums(p->k->server, errors);
+
+    for (unsigned i = 0; i < n; i++) {
+        if (errors[i].count > 0)
+            line(p, "errorstat_%s:count=%" PRIu64, errors[i].word, errors[i].count);
+    }
+}
+
+/* From the last byte of a command to its reply being handed to the kernel. */
+static void section_latencystats(struct page *p)
+{
+    struct measure_sum sum;
+
+    for (unsigned i = 0; i < command_numbers(); i++) {
+        char name[COMMAND_NAME_BYTES];
+
+        if (!resp_command_sum(p->k->server, i, &sum))
+            continue;
+        line(p, "latency_percentiles_usec_%s:p50=%.3f,p99=%.3f,p99.9=%.3f",
+             command_full_name(command_numbered(i), name),
+             (double)histogram_quantile(&sum.took, 0.5) / TICK_UNITS_PER_US,
+             (double)histogram_quantile(&sum.took, 0.99) / TICK_UNITS_PER_US,
+             (double)histogram_quantile(&sum.took, 0.999) / TICK_UNITS_PER_US);
+    }
+}
+
 static const struct section {
     const char *title;
     void (*write)(struct page *p);
+    bool on_demand; /* not unless it is asked for, or all */
 } sections[] = {
-    {"Server", section_server},   {"Clients", section_clients},
-    {"Memory", section_memory},   {"Persistence", section_persistence},
-    {"Stats", section_stats},     {"Replication", section_replication},
-    {"CPU", section_cpu},         {"Modules", section_modules},
-    {"Cluster", section_cluster}, {"Keyspace", section_keyspace},
-    {"Quern", section_quern},
+    {"Server", section_server, false},
+    {"Clients", section_clients, false},
+    {"Memory", section_memory, false},
+    {"Persistence", section_persistence, false},
+    {"Stats", section_stats, false},
+    {"Replication", section_replication, false},
+    {"CPU", section_cpu, false},
+    {"Modules", section_modules, false},
+    {"Commandstats", section_commandstats, true},
+    {"Errorstats", section_errorstats, false},
+    {"Latencystats", section_latencystats, true},
+    {"Cluster", section_cluster, false},
+    {"Keyspace", section_keyspace, false},
+    {"Quern", section_quern, false},
 };
 
-static bool is_asked_for(const struct call *k, const char *title)
+static bool is_asked_for(const struct call *k, const struct section *section)
 {
     for (size_t i = 1; i < k->argc; i++) {
-        if (call_arg_is(k, i, title) || call_arg_is(k, i, "all") || call_arg_is(k, i, "default") ||
-            call_arg_is(k, i, "everything"))
+        if (call_arg_is(k, i, section->title) || call_arg_is(k, i, "all") ||
+            call_arg_is(k, i, "everything") ||
+            (call_arg_is(k, i, "default") && !section->on_demand))
             return true;
     }
-    return k->argc == 1;
+    return k->argc == 1 && !section->on_demand;
 }
 
 enum quern_code cmd_info(struct call *k)
@@ -210,7 +273,7 @@ enum quern_code cmd_info(struct call *k)
 
     quern_stats(k->server->db, &p.stats);
     for (unsigned i = 0; i < ARRAY_LEN(sections); i++) {
-        if (!is_asked_for(k, sections[i].title))
+        if (!is_asked_for(k, &sections[i]))
             continue;
         if (text.len > 0)
             line(&p, "%s", "");

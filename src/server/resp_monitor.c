@@ -63,7 +63,9 @@ static void open_feed(struct letter *letter)
     }
     if (c->closing)
         return;
-    if (too_much || c->out.len + (c->writing ? c->sending.len : 0) > MONITOR_BYTES_MAX ||
+    /* Who is no admin any more, by another AUTH or another token file, hears no more. */
+    if (too_much || !guard_is_admin(c) ||
+        c->out.len + (c->writing ? c->sending.len : 0) > MONITOR_BYTES_MAX ||
         buf_append(&c->out, taken.data, taken.len, &err) != QUERN_OK)
         conn_cut(c);
     else

@@ -19,6 +19,10 @@
 static const struct {
     const char *name, *syntax;
 } syntaxes[] = {
+    {"acl|cat", "[category]"},
+    {"acl|deluser", "username ..."},
+    {"acl|getuser", "username"},
+    {"acl|setuser", "username [rule ...]"},
     {"append", "key value"},
     {"auth", "[username] password"},
     {"bgsave", "[SCHEDULE]"},

@@ -16,6 +16,27 @@ static bool always_blind(const struct call *k)
 
 /* name, arity, flags, first and last key, step, group, since, summary, where, blind, handler,
  * subcommands, parent */
+#define ACL_ADMIN (CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE)
+static const struct command acl_subs[] = {
+    {"cat", -2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.0.0",
+     "What the scopes read, write and admin hold", HERE, 0, cmd_acl_cat, NULL, 0, "acl"},
+    {"deluser", -3, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0",
+     "Remove users, until the token file is read again", HERE, 0, cmd_acl_deluser, NULL, 0, "acl"},
+    {"getuser", 3, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "What a user may do", HERE, 0,
+     cmd_acl_getuser, NULL, 0, "acl"},
+    {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.0.0", "List the subcommands",
+     HERE, 0, cmd_help, NULL, 0, "acl"},
+    {"list", 2, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "What all users may do", HERE, 0,
+     cmd_acl_list, NULL, 0, "acl"},
+    {"setuser", -3, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0",
+     "Make or change a user, until the token file is read again", HERE, 0, cmd_acl_setuser, NULL, 0,
+     "acl"},
+    {"users", 2, ACL_ADMIN, 0, 0, 0, GROUP_SERVER, "6.0.0", "The names of all users", HERE, 0,
+     cmd_acl_users, NULL, 0, "acl"},
+    {"whoami", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.0.0",
+     "The name of the user", HERE, 0, cmd_acl_whoami, NULL, 0, "acl"},
+};
+
 static const struct command client_subs[] = {
     {"getname", 2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_CONNECTION, "2.6.9",
      "The name of the connection", HERE, 0, cmd_client_getname, NULL, 0, "client"},
@@ -73,8 +94,11 @@ static const struct command config_subs[] = {
      HERE, 0, cmd_help, NULL, 0, "config"},
     {"resetstat", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
      "2.0.0", "Begin to count anew", HERE, 0, cmd_config_resetstat, NULL, 0, "config"},
+    {"rewrite", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
+     "2.8.0", "Nothing to write: the file is never changed by the server", HERE, 0,
+     cmd_config_rewrite, NULL, 0, "config"},
     {"set", -4, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.0.0",
-     "Set what can be: maxclients, up to --max-connections; what is so already is taken", HERE, 0,
+     "Set what can be: what the slow log keeps, and maxclients, up to --max-connections", HERE, 0,
      cmd_config_set, NULL, 0, "config"},
 };
 
@@ -88,14 +112,21 @@ static const struct command function_subs[] = {
 };
 
 static const struct command latency_subs[] = {
+    {"doctor", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
+     "2.8.13", "A word on what was slow", HERE, 0, cmd_latency_doctor, NULL, 0, "latency"},
     {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.8.13", "List the subcommands",
      HERE, 0, cmd_help, NULL, 0, "latency"},
     {"histogram", -2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
-     "7.0.0", "Empty", HERE, 0, cmd_empty_map, NULL, 0, "latency"},
+     "7.0.0", "How long commands took, in powers of two of microseconds", HERE, 0,
+     cmd_latency_histogram, NULL, 0, "latency"},
+    {"history", 3, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
+     "2.8.13", "The slowest of each second in which something was slow", HERE, 0,
+     cmd_latency_history, NULL, 0, "latency"},
     {"latest", 2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
-     "2.8.13", "Empty", HERE, 0, cmd_empty_list, NULL, 0, "latency"},
+     "2.8.13", "When something was slow last, and how slow at worst", HERE, 0, cmd_latency_latest,
+     NULL, 0, "latency"},
     {"reset", -2, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER,
-     "2.8.13", "Nothing to reset", HERE, 0, cmd_zero, NULL, 0, "latency"},
+     "2.8.13", "Forget what was slow", HERE, 0, cmd_latency_reset, NULL, 0, "latency"},
 };
 
 static const struct command memory_subs[] = {
@@ -129,21 +160,23 @@ static const struct command object_subs[] = {
 };
 
 static const struct command slowlog_subs[] = {
-    {"get", -2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12", "Empty", HERE,
-     0, cmd_empty_list, NULL, 0, "slowlog"},
+    {"get", -2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12",
+     "The last commands that were slow", HERE, 0, cmd_slowlog_get, NULL, 0, "slowlog"},
     {"help", 2, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "6.2.0", "List the subcommands",
      HERE, 0, cmd_help, NULL, 0, "slowlog"},
-    {"len", 2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12", "0", HERE, 0,
-     cmd_zero, NULL, 0, "slowlog"},
+    {"len", 2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12",
+     "How many are kept", HERE, 0, cmd_slowlog_len, NULL, 0, "slowlog"},
     {"reset", 2, CMD_ADMIN | CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "2.2.12",
-     "Nothing to reset", HERE, 0, cmd_slowlog_reset, NULL, 0, "slowlog"},
+     "Forget them", HERE, 0, cmd_slowlog_reset, NULL, 0, "slowlog"},
 };
 
 const struct command commands[] = {
+    {"acl", -2, 0, 0, 0, 0, GROUP_SERVER, "6.0.0", "Who may do what", HERE, 0, NULL, acl_subs,
+     ARRAY_LEN(acl_subs), NULL},
     {"append", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "2.0.0",
      "Append bytes to the value of a key", UPDATE, 0, cmd_append, NULL, 0, NULL},
     {"auth", -2, CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY,
-     0, 0, 0, GROUP_CONNECTION, "1.0.0", "Say who the client is; there are no passwords yet", HERE,
+     0, 0, 0, GROUP_CONNECTION, "1.0.0", "Show a token, as the password of a user or alone", HERE,
      0, cmd_auth, NULL, 0, NULL},
     {"bgsave", -1, CMD_ADMIN | CMD_NOSCRIPT, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "Begin to make all that was written durable", HERE, 0, cmd_bgsave, NULL, 0, NULL},
@@ -209,7 +242,7 @@ const struct command commands[] = {
      "The keys that match a pattern, in order", HERE, 0, cmd_keys, NULL, 0, NULL},
     {"lastsave", 1, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "When a write was last made durable", HERE, 0, cmd_lastsave, NULL, 0, NULL},
-    {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "Nothing is measured yet", HERE, 0, NULL,
+    {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "How long commands take", HERE, 0, NULL,
      latency_subs, ARRAY_LEN(latency_subs), NULL},
     {"lcs", -3, CMD_READONLY, 1, 2, 1, GROUP_STRING, "7.0.0",
      "The longest letters that two values have in common", READ, 0, cmd_lcs, NULL, 0, NULL},
@@ -292,7 +325,7 @@ const struct command commands[] = {
      CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_NO_MULTI | CMD_ALLOW_BUSY, 0, 0, 0,
      GROUP_SERVER, "1.0.0", "Shut the server down; all is saved, whatever is asked", HERE, 0,
      cmd_shutdown, NULL, 0, NULL},
-    {"slowlog", -2, 0, 0, 0, 0, GROUP_SERVER, "2.2.12", "Nothing is kept yet", HERE, 0, NULL,
+    {"slowlog", -2, 0, 0, 0, 0, GROUP_SERVER, "2.2.12", "What was slow", HERE, 0, NULL,
      slowlog_subs, ARRAY_LEN(slowlog_subs), NULL},
     {"strlen", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_STRING, "2.2.0", "How long a value is",
      READ, 0, cmd_strlen, NULL, 0, NULL},

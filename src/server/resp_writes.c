@@ -124,6 +124,7 @@ static void run_blind(struct call *k, struct write_op *op)
     k->batch = op->batch;
     k->out = (struct resp_out){&rc->reply, rc->proto, false};
     k->err = &op->completion.error;
+    write_note_key(op, k->args[k->command->first_key]);
     code = k->command->run(k);
     if (code == QUERN_OK && k->out.failed)
         code = err_memory(k->err, "a reply");

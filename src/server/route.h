@@ -21,7 +21,17 @@ enum {
     ROUTE_JOINS = 4,         /* may join other writes of its connection */
     ROUTE_ANY_TIME = 8,      /* answered while the server drains */
     ROUTE_NEEDS_ASKING = 16, /* not for pages of other sites, whatever the method */
-    ROUTE_PASSES_BODY = 32   /* a body of any size is taken as it comes: import.h */
+
+    /* What a token must have, where there are tokens; none of these: scope admin. */
+    ROUTE_OPEN = 32,    /* nothing: it is for everybody */
+    ROUTE_READS = 64,   /* scope read */
+    ROUTE_WRITES = 128, /* scope write */
+    ROUTE_EITHER = 256, /* read or write; its operations are judged one by one */
+    /* And which keys; neither of these: all. */
+    ROUTE_JUDGES_KEYS = 512, /* it calls guard_key() or guard_range() for those it names */
+    ROUTE_NO_KEYS = 1024,    /* it tells of none */
+
+    ROUTE_PASSES_BODY = 2048 /* a body of any size is taken as it comes: import.h */
 };
 
 /* Refuse the request at hand. It is answered when its turn comes: writes before it may be under
@@ -95,6 +105,8 @@ void about_version(struct conn *c, struct manner manner, struct quern_slice body
 void about_api(struct conn *c, struct manner manner, struct quern_slice body);
 void about_tls(struct conn *c, struct manner manner, struct quern_slice body);
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body);
+void about_slowlog(struct conn *c, struct manner manner, struct quern_slice body);
+void about_config(struct conn *c, struct manner manner, struct quern_slice body);
 
 /* metrics.c */
 void metrics_get(struct conn *c, struct manner manner, struct quern_slice body);

@@ -1,14 +1,46 @@
-/* say.c - lines for people. Each is written with one call, so that lines of several threads never
- * mix. */
+/* say.c - lines for people, or for programs that read logs. Each is written with one call, so that
+ * lines of several threads never mix. */
 #include "server/say.h"
+
+#include "server/sink.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
-#define LINE_BYTES_MAX 1024
+#define WORDS_BYTES_MAX 1024
+
+static struct {
+    enum log_format format;
+    enum say_level level;
+    struct sink *events;
+} how = {LOG_TEXT, SAY_INFO, NULL};
+
+void say_as(enum log_format format, enum say_level level)
+{
+    how.format = format;
+    how.level = level;
+}
+
+enum quern_code say_begin(struct quern_error *err)
+{
+    return sink_open(NULL, STDERR_FILENO, "log", &how.events, err);
+}
+
+void say_end(void)
+{
+    struct sink *events = how.events;
+
+    how.events = NULL;
+    sink_close(events);
+}
+
+uint64_t say_dropped(void)
+{
+    return how.events != NULL ? sink_dropped(how.events) : 0;
+}
 
 /* A line of ours may quote a path or the system's words; no byte of it may move the terminal. */
 static void defuse(char *line)
@@ -19,46 +51,79 @@ static void defuse(char *line)
     }
 }
 
+/* Returns the length of what is at `to`. */
+static struct quern_slice fields(struct logline *to, enum say_level level, const char *event,
+                                 const char *words)
+{
+    static const char *const levels[] = {"debug", "info", "warning", "error"};
+
+    logline_begin(to, how.format);
+    logline_text(to, "level", QUERN_STR(levels[level]));
+    logline_text(to, "event", QUERN_STR(event));
+    logline_text(to, "msg", QUERN_STR(words));
+    return logline_end(to);
+}
+
+static void write_line(FILE *to, enum say_level level, const char *prefix, const char *format,
+                       va_list args)
+{
+    char words[WORDS_BYTES_MAX];
+    struct logline line;
+
+    (void)vsnprintf(words, sizeof(words), format, args);
+    if (how.format == LOG_TEXT) {
+        defuse(words);
+        (void)fprintf(to, "%s%s\n", prefix, words);
+    } else {
+        struct quern_slice all = fields(&line, level, "quernd", words);
+
+        (void)fwrite(all.data, 1, all.len, to);
+    }
+    (void)fflush(to);
+}
+
 void say(const char *format, ...)
 {
-    char line[LINE_BYTES_MAX];
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
+    write_line(stdout, SAY_INFO, "", format, args);
     va_end(args);
-    defuse(line);
-    (void)printf("%s\n", line);
-    (void)fflush(stdout);
 }
 
 void complain(const char *format, ...)
 {
-    char line[LINE_BYTES_MAX];
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
+    write_line(stderr, SAY_ERROR, "quernd: ", format, args);
     va_end(args);
-    defuse(line);
-    (void)fprintf(stderr, "quernd: %s\n", line);
 }
 
-void say_event(const char *format, ...)
+void say_event(enum say_level level, const char *event, const char *format, ...)
 {
-    char line[LINE_BYTES_MAX], when[32];
-    struct timespec now;
-    struct tm tm;
+    char words[WORDS_BYTES_MAX], when[LOG_TIME_BYTES];
+    struct logline line;
+    struct quern_slice all;
     va_list args;
 
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    (void)gmtime_r(&now.tv_sec, &tm);
-    (void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+    if (level < how.level)
+        return;
     va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
+    (void)vsnprintf(words, sizeof(words), format, args);
     va_end(args);
-    defuse(line);
-    (void)fprintf(stderr, "%s.%03ldZ %s\n", when, now.tv_nsec / 1000000, line);
+    if (how.format == LOG_TEXT) {
+        defuse(words);
+        all.data = line.text;
+        all.len = (size_t)snprintf(line.text, sizeof(line.text), "%s %s: %s\n", log_time(when),
+                                   event, words);
+    } else {
+        all = fields(&line, level, event, words);
+    }
+    if (how.events != NULL)
+        sink_put(how.events, all.data, all.len);
+    else
+        (void)fwrite(all.data, 1, all.len, stderr);
 }
 
 const char *said_count(uint64_t n, char to[SAID_BYTES])

@@ -64,7 +64,7 @@ static bool decode_key(struct conn *c, const void *base, struct param key, bool 
         refuse(c, in_body ? 413 : 414, "key_too_large", "the key is over 65536 bytes");
         return false;
     }
-    return true;
+    return guard_key(c, buf_slice(&c->loop->key));
 }
 
 /* What a form says, or else the query and the fields; false: refused. */
@@ -219,7 +219,8 @@ static void shut_down(struct conn *c, struct manner manner, struct quern_slice b
     char peer[64], by[96];
 
     (void)body;
-    if (!serve_peer(c, peer, sizeof(peer))) {
+    /* Where there are tokens, one with scope admin was shown: it may come from anywhere. */
+    if (!serve_peer(c, peer, sizeof(peer)) && c->user == NULL) {
         refuse(c, 403, "not_local", "only a client on the same machine may shut the server down");
         return;
     }
@@ -292,39 +293,55 @@ static void check_plain(struct conn *c)
      PARAM_BIT(PARAM_REVERSE) | PARAM_BIT(PARAM_DELIMITER) | PARAM_BIT(PARAM_VALUES) |             \
      PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_MAX_SCAN_MS))
 #define JOB "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_WAIT)
+#define KV_READ_TRAITS (ROUTE_READS | ROUTE_JUDGES_KEYS)
+#define KV_WRITE_TRAITS (ROUTE_WRITES | ROUTE_JUDGES_KEYS)
 #define KV_ROUTES(path, below)                                                                     \
-    {path, HTTP_GET | HTTP_HEAD, KV, KV_READS, kv_get, kv_check, below},                           \
-        {path, HTTP_PUT, KV, KV_WRITES | KV_LIVES, kv_put, kv_check, (below) | ROUTE_TAKES_VALUE}, \
-        {path, HTTP_DELETE, KV, KV_WRITES | PARAM_BIT(PARAM_RETURN), kv_delete, kv_check, below},  \
+    {path, HTTP_GET | HTTP_HEAD, KV, KV_READS, kv_get, kv_check, (below) | KV_READ_TRAITS},        \
+        {path,                                                                                     \
+         HTTP_PUT,                                                                                 \
+         KV,                                                                                       \
+         KV_WRITES | KV_LIVES,                                                                     \
+         kv_put,                                                                                   \
+         kv_check,                                                                                 \
+         (below) | ROUTE_TAKES_VALUE | KV_WRITE_TRAITS},                                           \
+        {path,                                                                                     \
+         HTTP_DELETE,                                                                              \
+         KV,                                                                                       \
+         KV_WRITES | PARAM_BIT(PARAM_RETURN),                                                      \
+         kv_delete,                                                                                \
+         kv_check,                                                                                 \
+         (below) | KV_WRITE_TRAITS},                                                               \
     {                                                                                              \
         path, HTTP_POST, KV, KV_WRITES | KV_LIVES | PARAM_BIT(PARAM_OP) | PARAM_BIT(PARAM_BY),     \
-            kv_post, kv_check, (below) | ROUTE_TAKES_VALUE                                         \
+            kv_post, kv_check, (below) | ROUTE_TAKES_VALUE | KV_READ_TRAITS | KV_WRITE_TRAITS      \
     }
 
 static const struct route routes[] = {
-    {"/", HTTP_GET | HTTP_HEAD, READS, 0, about_index, NULL, 0},
+    {"/", HTTP_GET | HTTP_HEAD, READS, 0, about_index, NULL, ROUTE_OPEN},
     {"/set", HTTP_POST, "Allow: POST, OPTIONS\r\n", SET_PARAMS, set, check_plain,
-     ROUTE_TAKES_VALUE | ROUTE_JOINS},
-    {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY), get, check_plain, 0},
+     ROUTE_TAKES_VALUE | ROUTE_JOINS | ROUTE_WRITES | ROUTE_JUDGES_KEYS},
+    {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY), get, check_plain,
+     ROUTE_READS | ROUTE_JUDGES_KEYS},
     {"/del", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n",
-     PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC), del, check_plain, 0},
+     PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC), del, check_plain,
+     ROUTE_WRITES | ROUTE_JUDGES_KEYS},
     KV_ROUTES("/v1/kv", 0),
     KV_ROUTES("/v1/kv/", ROUTE_BELOW),
     {"/v1/keys", HTTP_GET | HTTP_HEAD, "Allow: GET, HEAD, DELETE, OPTIONS\r\n", KEYS, keys_list,
-     keys_check, 0},
+     keys_check, ROUTE_READS | ROUTE_JUDGES_KEYS},
     {"/v1/keys", HTTP_DELETE, "Allow: GET, HEAD, DELETE, OPTIONS\r\n",
      REACH_PARAMS | PARAM_BIT(PARAM_ALL) | PARAM_BIT(PARAM_DRY_RUN) | PARAM_BIT(PARAM_SYNC),
-     delete_range, delete_range_check, 0},
+     delete_range, delete_range_check, ROUTE_WRITES | ROUTE_JUDGES_KEYS},
     {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
-     batch_check, ROUTE_TAKES_VALUE},
+     batch_check, ROUTE_TAKES_VALUE | ROUTE_EITHER | ROUTE_JUDGES_KEYS},
     {"/v1/export", HTTP_GET | HTTP_HEAD, READS, REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT),
-     export_get, export_check, 0},
+     export_get, export_check, ROUTE_READS | ROUTE_JUDGES_KEYS},
     {"/v1/import", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), import_post,
-     import_check, ROUTE_PASSES_BODY},
+     import_check, ROUTE_PASSES_BODY | ROUTE_WRITES},
     {"/v1/snapshots", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_TTL), snapshot_make,
-     snapshot_check, 0},
+     snapshot_check, ROUTE_READS | ROUTE_NO_KEYS},
     {"/v1/snapshots/", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n", 0, snapshot_end, NULL,
-     ROUTE_BELOW},
+     ROUTE_BELOW | ROUTE_READS | ROUTE_NO_KEYS},
     {"/v1/admin/flush", HTTP_POST, JOB, admin_job, admin_check_job, 0},
     {"/v1/admin/compact", HTTP_POST, JOB | PARAM_BIT(PARAM_PREFIX), admin_job, admin_check_job, 0},
     {"/v1/admin/verify", HTTP_POST, JOB, admin_job, admin_check_job, 0},
@@ -338,16 +355,18 @@ static const struct route routes[] = {
     {"/v1/admin/clients", HTTP_GET | HTTP_HEAD, READS, 0, admin_clients, NULL, 0},
     {"/v1/admin/limits", HTTP_GET | HTTP_HEAD, READS, 0, admin_limits, NULL, 0},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
+    {"/v1/admin/slowlog", HTTP_GET | HTTP_HEAD, READS, 0, about_slowlog, NULL, 0},
+    {"/v1/admin/config", HTTP_GET | HTTP_HEAD, READS, 0, about_config, NULL, 0},
     {"/v1/admin/tls", HTTP_GET | HTTP_HEAD, READS, 0, about_tls, NULL, 0},
-    {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, 0},
+    {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, ROUTE_OPEN},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
-     about_check_health, 0},
+     about_check_health, ROUTE_OPEN},
     {"/readyz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
-     about_check_health, 0},
-    {"/livez", HTTP_GET | HTTP_HEAD, READS, 0, about_life, NULL, ROUTE_ANY_TIME},
-    {"/version", HTTP_GET | HTTP_HEAD, READS, 0, about_version, NULL, 0},
-    {"/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
-    {"/metrics", HTTP_GET | HTTP_HEAD, READS, 0, metrics_get, NULL, 0},
+     about_check_health, ROUTE_OPEN},
+    {"/livez", HTTP_GET | HTTP_HEAD, READS, 0, about_life, NULL, ROUTE_ANY_TIME | ROUTE_OPEN},
+    {"/version", HTTP_GET | HTTP_HEAD, READS, 0, about_version, NULL, ROUTE_READS | ROUTE_NO_KEYS},
+    {"/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, ROUTE_READS | ROUTE_NO_KEYS},
+    {"/metrics", HTTP_GET | HTTP_HEAD, READS, 0, metrics_get, NULL, ROUTE_READS | ROUTE_NO_KEYS},
     {"/shutdown", HTTP_GET | HTTP_POST, "Allow: GET, POST, OPTIONS\r\n", 0, shut_down, NULL,
      ROUTE_ANY_TIME | ROUTE_NEEDS_ASKING},
 };
@@ -472,6 +491,8 @@ void serve_begin(struct conn *c)
         refuse(c, 403, "cross_site", "not for a page of another site");
         return;
     }
+    if (UNLIKELY(c->loop->access != NULL) && !guard_request(c))
+        return;
     if (atomic_load(&server->draining) && !(c->route->traits & ROUTE_ANY_TIME)) {
         refuse(c, 503, "shutting_down", "the server is shutting down");
         c->refusal.extra = "Retry-After: 1\r\n";

@@ -14,9 +14,11 @@
 
 #include "server/events.h"
 #include "server/gate.h"
+#include "server/guard.h"
 #include "server/hosts.h"
 #include "server/jobs.h"
 #include "server/options.h"
+#include "server/slowlog.h"
 #include "server/snapshots.h"
 #include "server/stop.h"
 
@@ -25,6 +27,7 @@
 struct loop;
 struct resp_shared;
 struct workers;
+struct sink;
 struct tls_keys;
 
 /* What a connection speaks; it follows from the port it came to. */
@@ -54,7 +57,10 @@ struct server {
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
     struct gate gate;            /* locks itself */
+    struct guard guard;          /* locks itself */
     struct stop stop;            /* locks itself */
+    struct slowlog slowlog;      /* locks itself */
+    struct sink *access_log;     /* locks itself; NULL: there is none */
     struct snapshots snapshots;  /* locks itself */
     struct workers *workers;     /* locks itself */
     struct jobs jobs;            /* locks itself */

@@ -19,9 +19,9 @@ static bool sync_once(struct syncer *s, bool *failing)
         return false;
     failed = quern_sync(s->db, &err) != QUERN_OK;
     if (failed && !*failing)
-        say_event("sync failed: %s", err.text);
+        say_event(SAY_ERROR, "sync failed", "%s", err.text);
     else if (!failed && *failing)
-        say_event("sync: done again");
+        say_event(SAY_INFO, "sync", "done again");
     *failing = failed;
     quern_stats(s->db, &stats);
     return stats.read_only;

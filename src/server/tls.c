@@ -31,6 +31,7 @@
 #define SEALS_MAX 16u     /* one after another, before other connections have their turn */
 #define OUT_BYTES_MAX 262144u
 #define RECORD_HANDSHAKE 22
+#define RECORD_BYTES_MAX 16384u /* of a client's bytes in one */
 
 struct tls {
     SSL *ssl;
@@ -218,11 +219,39 @@ static void heed(struct conn *c, int reason)
         c->last = true; /* OpenSSL has written why */
 }
 
+/* Put the client's next bytes behind conn->in: where much waits already, straight; else by way of
+ * the stack, so that an idle connection has no memory there for more than came. As SSL_read_ex();
+ * -1: no memory. */
+static int open_next(struct conn *c, size_t *got)
+{
+    char beside[RECORD_BYTES_MAX];
+    bool straight = conn_arrived(c) >= RECORD_BYTES_MAX;
+    uv_buf_t room = straight ? conn_room(c) : uv_buf_init(beside, sizeof(beside));
+    struct quern_error err;
+    int done;
+
+    *got = 0;
+    if (room.len == 0)
+        return -1;
+    done = SSL_read_ex(c->tls->ssl, room.base, room.len, got);
+    if (straight) {
+        c->in.len += *got;
+        return done;
+    }
+    if (c->in_at > 0) { /* what was carried out goes */
+        c->in.len = conn_arrived(c);
+        memmove(c->in.data, c->in.data + c->in_at, c->in.len);
+        c->in_at = 0;
+    }
+    if (c->in.len == 0)
+        pool_give_back(&c->in);
+    return buf_append(&c->in, beside, *got, &err) == QUERN_OK ? done : -1;
+}
+
 size_t tls_take(struct conn *c, size_t n)
 {
     struct tls *t = c->tls;
     size_t all = 0, got;
-    uv_buf_t room;
     int done;
 
     t->in = (struct quern_slice){c->loop->records.data, n};
@@ -232,16 +261,13 @@ size_t tls_take(struct conn *c, size_t n)
     t->spoke = true;
     ERR_clear_error();
     do {
-        room = conn_room(c);
-        if (room.len == 0) {
-            conn_cut(c);
-            return all;
-        }
-        got = 0;
-        done = SSL_read_ex(t->ssl, room.base, room.len, &got);
-        c->in.len += got;
+        done = open_next(c, &got);
         all += got;
     } while (done == 1);
+    if (done < 0) {
+        conn_cut(c);
+        return all;
+    }
     note_handshake(c);
     heed(c, SSL_get_error(t->ssl, done));
     ERR_clear_error();
@@ -389,15 +415,13 @@ void tls_flush(struct conn *c)
 void tls_bye(struct conn *c)
 {
     struct tls *t = c->tls;
-    uv_buf_t part;
 
     if (!t->ready || t->broken || t->bid || c->writing)
         return;
+    if (c->out.len + c->big.len > 0)
+        return; /* what was to be said will not be: that is a cut */
     t->bid = true;
     ERR_clear_error();
     (void)SSL_shutdown(t->ssl);
-    part = uv_buf_init((char *)t->out.data, (unsigned)t->out.len);
-    if (part.len > 0) /* a few bytes: a client that takes not even them is cut without */
-        (void)uv_try_write((uv_stream_t *)&c->tcp, &part, 1);
-    buf_done(&t->out);
+    send_on(c);
 }

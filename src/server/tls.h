@@ -62,7 +62,8 @@ size_t tls_take(struct conn *c, size_t n);
 /* Send what there is to send, as flush() of conn.c does without TLS. */
 void tls_flush(struct conn *c);
 
-/* Tell the client that nothing more follows, so that it can tell the end from a cut. */
+/* Tell the client that nothing more follows, so that it can tell the end from a cut. It may find that
+ * there is no connection any more, and close it. */
 void tls_bye(struct conn *c);
 
 /* Is the handshake late? */

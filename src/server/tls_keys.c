@@ -1,6 +1,6 @@
 /* tls_keys.c - the certificate and its key, and taking up new ones while the server runs.
  *
- *     every second: stat the files --as at the last load----------------> nothing
+ *     every second: stat the files --as when last tried-----------------> nothing
  *                                 --changed since the last look---------> wait: somebody writes
  *                                 --changed, and still for a second-----> load
  *     load: certificates, key, CA into a new context --all fit--> it replaces the old one
@@ -51,8 +51,8 @@ struct tls_keys {
     _Atomic uint64_t shaken, resumed, failed;
 
     /* The main thread's alone. */
-    struct stamp seen[FILES];    /* when last looked at */
-    struct stamp refused[FILES]; /* when last tried in vain */
+    struct stamp seen[FILES];   /* when last looked at */
+    struct stamp judged[FILES]; /* when last tried, well or not */
 
     struct mutex mu; /* guards the rest */
     SSL_CTX *context;
@@ -248,7 +248,8 @@ static enum quern_code take_up(struct tls_keys *k, const struct stamp files[FILE
     mutex_unlock(&k->mu);
     SSL_CTX_free(old);
     if (code == QUERN_OK && end_of(context) < now)
-        say_event("--tls-cert %s: this certificate has expired", k->paths[FILE_CERT]);
+        say_event(SAY_WARNING, "TLS", "--tls-cert %s: this certificate has expired",
+                  k->paths[FILE_CERT]);
     return code;
 }
 
@@ -264,6 +265,7 @@ enum quern_code tls_keys_new(const struct server_options *options, struct tls_ke
     k->paths[FILE_CA] = options->tls_client_ca;
     mutex_init(&k->mu);
     look(k, k->seen);
+    memcpy(k->judged, k->seen, sizeof(k->judged));
     if (take_up(k, k->seen, err) != QUERN_OK) {
         tls_keys_free(k);
         return err->code;
@@ -285,22 +287,19 @@ void tls_keys_look(struct tls_keys *k, bool anyway)
 {
     struct stamp now[FILES];
     struct quern_error err;
-    bool rested, is_new, is_old = time(NULL) - k->tried_at > DAY_S;
+    bool rested, is_old = time(NULL) - k->tried_at > DAY_S;
 
     look(k, now);
     rested = same(now, k->seen);
-    is_new = !same(now, k->loaded) && !same(now, k->refused);
     memcpy(k->seen, now, sizeof(now));
-    if (!anyway && !(is_new && rested) && !is_old)
+    if (!anyway && !is_old && (!rested || same(now, k->judged)))
         return;
-    if (take_up(k, now, &err) == QUERN_OK) {
-        memset(k->refused, 0, sizeof(k->refused));
-        say_event("TLS: the certificate and its key were read again");
-    } else {
-        memcpy(k->refused, now, sizeof(now));
-        say_event("TLS: the files have changed and are not taken up, those read before stay: %s",
+    memcpy(k->judged, now, sizeof(now));
+    if (take_up(k, now, &err) == QUERN_OK)
+        say_event(SAY_INFO, "TLS", "the certificate and its key were read again");
+    else
+        say_event(SAY_ERROR, "TLS", "the files are not taken up, those read before stay: %s",
                   err.text);
-    }
 }
 
 /* ------------------------------------------------------------------ what others ask -- */

@@ -18,6 +18,7 @@
 #include "base/hash.h"
 
 #include <stddef.h>
+#include <string.h>
 
 static void leave_gate(struct write_op *op);
 
@@ -94,10 +95,25 @@ struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, b
     if (op == NULL)
         return NULL;
     op->manner = manner;
+    if (manner.trace != NULL) {
+        memcpy(op->trace, manner.trace, HTTP_TRACE_BYTES);
+        op->manner.trace = op->trace;
+    }
     op->bytes = bytes;
     c->op_bytes += bytes;
     op->synced = synced;
     return op;
+}
+
+void write_note_key(struct write_op *op, struct quern_slice key)
+{
+    struct quern_error ignored;
+    bool whole = key.len <= SLOW_ARG_BYTES_MAX;
+
+    if (!whole)
+        key.len = SLOW_ARG_BYTES_MAX - 3;
+    if (buf_assign(&op->key, key, &ignored) == QUERN_OK && !whole)
+        IGNORE(buf_append(&op->key, "...", 3, &ignored));
 }
 
 struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes, bool sync)
@@ -114,6 +130,7 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
     if (op == NULL)
         return false;
     op->expires_ms = expires_ms;
+    write_note_key(op, key);
     if (quern_batch_put_until(op->batch, key, value, expires_ms, &op->completion.error) != QUERN_OK)
         write_finish(op, op->completion.error.code);
     else

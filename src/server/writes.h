@@ -16,6 +16,8 @@ bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, 
 struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced);
 /* The same, synced if it is to be or if the server syncs all. */
 struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes, bool sync);
+/* What the slow log shows of it, if it comes to that. */
+void write_note_key(struct write_op *op, struct quern_slice key);
 void write_submit(struct write_op *op);
 void write_finish(struct write_op *op, enum quern_code code);
 

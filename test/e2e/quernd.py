@@ -42,7 +42,7 @@ class Server:
         end = time.monotonic() + limit
         while time.monotonic() < end:
             text = self.stdout()
-            if "\nready" in text:
+            if re.search(r'(^|")ready; ', text, re.M):
                 return int(re.search(r"listening: https?://\S+:(\d+)", text).group(1))
             if self.process.poll() is not None:
                 return 0
@@ -62,6 +62,10 @@ class Server:
     def wait_said(self, words):
         """Wait until `words` stand on standard output."""
         until(lambda: words in self.stdout(), f"{words!r} on standard output")
+
+    def wait_told(self, words):
+        """The same on standard error, which events reach by a thread of their own."""
+        until(lambda: words in self.stderr(), f"{words!r} on standard error")
 
     def kill(self, number=signal.SIGKILL):
         self.process.send_signal(number)

@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
-"""test_observe.py - what the server tells of itself: metrics."""
+"""test_observe.py - what the server tells of itself: metrics, logs, what was slow, in forms of its own
+and in those of Prometheus and Redis."""
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from quernd import *  # noqa: E402,F403 the helpers of this folder
+from real_redis import RealRedis  # noqa: E402
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)*)\})? (\S+)$')
@@ -151,6 +157,363 @@ def every_metric_moves_that_should():
             assert value(after, name) > value(before, name), name
         assert value(after, "quern_http_connections") >= 1
         assert 1 <= value(after, "quern_write_amplification") < 1e6
+
+
+@test
+def the_alerts_are_well_and_speak_of_metrics_that_there_are():
+    rules = os.path.join(ROOT, "contrib/prometheus/quern.rules.yml")
+    with open(rules, encoding="utf-8") as f:
+        named = set(re.findall(r"quern_[a-z_]+", f.read()))
+    with Server("--durability", "os") as s, s.connect() as w:
+        w.get("a")
+        _, samples = metrics(w)
+    equal(named - {name for name, _ in samples}, set())
+    for what, file in (("check", rules), ("test", rules.replace(".yml", ".test.yml"))):
+        code, said = promtool(what, "rules", file)
+        equal(code, 0, said)
+
+
+# ---- logs ----
+
+
+def json_lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@test
+def all_that_is_said_is_json_line_by_line_if_asked_for():
+    with Server("--durability", "os", "--log-format", "json") as s:
+        with s.connect() as w, s.resp() as r:
+            w.put("a", b"1")
+            r.send(b"POST / HTTP/1.1\r\n\r\n")
+            assert r.ended() or True
+        equal(s.stop(), 0)
+        story, events = json_lines(s.stdout()), json_lines(s.stderr())
+    for line in story + events:
+        assert {"ts", "level", "event", "msg"} <= set(line), line
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["ts"]), line
+    assert any(line["msg"].startswith("listening: http://") for line in story)
+    assert story[-1]["msg"] == "bye"
+    assert [line["event"] for line in events][0] == "opened" and events[-1]["event"] == "closed"
+    assert any(line["event"] == "wrong door" and line["level"] == "warning" for line in events)
+
+
+@test
+def a_level_keeps_lesser_events_away():
+    with Server("--durability", "os", "--log-level", "warning") as s:
+        with s.resp() as r:
+            r.send(b"GET / HTTP/1.1\r\n\r\n")
+            s.wait_told("speaks HTTP")
+        equal(s.stop(), 0)
+        assert "opened" not in s.stderr() and "closed" in s.stderr()  # "the connection is closed"
+        assert "bye" in s.stdout()  # the story is told all the same
+
+
+@test
+def the_access_log_has_a_line_for_every_request_and_never_a_key():
+    for form in ("json", "logfmt"):
+        log = os.path.join(tempfile.mkdtemp(prefix="quern-e2e-"), "access")
+        with Server("--durability", "always", "--log-format", form, "--access-log", log, "--loops",
+                    "2") as s:
+            sent = 0
+            trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+            with s.connect() as w:
+                w.ask("POST", "/set?key=SECRET", b"HIDDEN", [("traceparent", trace)])
+                w.ask("GET", "/get?key=SECRET", fields=[("X-Request-Id", "mine-1")])
+                w.ask("HEAD", "/v1/kv/SECRET"), w.ask("PUT", "/v1/kv/SECRET", b"HIDDEN")
+                w.ask("GET", "/nowhere/SECRET"), w.ask("PUT", "/get?key=SECRET", b"")
+                w.delete("SECRET"), w.delete("SECRET")
+                sent += 8
+                for key in (b'"', b"\\", b"\n\r", b"\x00\xff", "ü€".encode(), b"}{", b" = "):
+                    w.get(key)
+                    sent += 1
+            with s.connect() as w:
+                w.send(b"GET /get?key=SECRET\x01 HTTP/1.1\r\nHost: x\r\n\r\n")
+                equal(w.read().status, 400)
+                sent += 1
+            with s.resp() as r:
+                for words in (("SET", "SECRET", "HIDDEN"), ("GET", "SECRET"), ("SECRET\r\n\"",),
+                              ("GET",), ("INCR", "SECRET"), ("CLIENT", "ID"), ("MULTI",),
+                              ("GET", "SECRET"), ("EXEC",)):
+                    r.call(*words)
+                    sent += 1
+                r.send(b"*1\r\nSECRET\r\n")
+                r.answer()
+                sent += 1
+            equal(s.stop(), 0)
+        with open(log, encoding="utf-8") as f:
+            text = f.read()
+        shutil.rmtree(os.path.dirname(log))
+        equal(text.count("\n"), sent)
+        assert "SECRET" not in text and "HIDDEN" not in text, text
+        if form == "logfmt":
+            assert f"traceparent={trace}" in text and "request_id=mine-1" in text, text
+            continue
+        lines = json_lines(text)
+        for line in lines:
+            assert line["proto"] in ("http", "resp") and line["dur_us"] >= line["wait_us"] >= 0, line
+            assert line["bytes_in"] > 0 and line["bytes_out"] > 0 and line["request_id"], line
+            assert re.fullmatch(r"127\.0\.0\.1:\d+", line["peer"]), line
+        http = [line for line in lines if line["proto"] == "http"]
+        equal([(line["method"], line["route"], line["status"]) for line in http[:8]],
+              [("POST", "/set", 200), ("GET", "/get", 200), ("HEAD", "/v1/kv/{key}", 200),
+               ("PUT", "/v1/kv/{key}", 204), ("GET", "other", 404), ("PUT", "other", 405),
+               ("DELETE", "/del", 200), ("DELETE", "/del", 404)])
+        equal(http[0]["traceparent"], trace)
+        equal(http[1]["request_id"], "mine-1")
+        equal(http[4]["code"], "no_such_route")
+        assert http[0]["wait_us"] > 0  # for its sync
+        equal(http[-1]["result"], "refused")
+        resp = [line for line in lines if line["proto"] == "resp"]
+        equal([(line["command"], line["result"], line.get("code")) for line in resp],
+              [("set", "ok", None), ("get", "ok", None), ("unknown", "refused", "ERR"),
+               ("get", "refused", "ERR"), ("incr", "refused", "ERR"), ("client|id", "ok", None),
+               ("multi", "ok", None), ("queued", "ok", None), ("exec", "ok", None),
+               ("unknown", "refused", "ERR")])
+
+
+@test
+def the_access_log_goes_on_in_a_new_file_after_sighup():
+    folder = tempfile.mkdtemp(prefix="quern-e2e-")
+    log, old = os.path.join(folder, "access"), os.path.join(folder, "access.1")
+    with Server("--durability", "os", "--access-log", log) as s, s.connect() as w:
+        w.get("a")
+        until(lambda: os.path.getsize(log) > 0, "the first line")
+        os.rename(log, old)
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: os.path.exists(log), "the new file")
+        w.get("b"), w.get("c")
+        equal(s.stop(), 0)
+        equal([open(f, encoding="utf-8").read().count("\n") for f in (old, log)], [1, 2])
+    shutil.rmtree(folder)
+
+
+@test
+def an_access_log_that_nobody_reads_stops_no_request():
+    """A pipe that is never read takes 64 KiB; the log's own buffers some more. All requests are
+    answered, and what was dropped is counted."""
+    folder = tempfile.mkdtemp(prefix="quern-e2e-")
+    pipe = os.path.join(folder, "pipe")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with Server("--durability", "os", "--access-log", pipe) as s, s.connect() as w:
+        for _ in range(200):
+            w.send(request("GET", "/livez") * 100)
+            for _ in range(100):
+                equal(w.read().status, 200)
+        _, samples = metrics(w)
+        dropped = value(samples, "quern_log_dropped_lines_total", log="access")
+        assert 0 < dropped < 20000, dropped
+        os.close(reader)
+    shutil.rmtree(folder)
+
+
+@test
+def an_access_log_that_cannot_be_opened_is_said_at_the_start():
+    with Server("--access-log", "/nowhere/at/all") as s:
+        s.wanted_end = 1
+        equal(s.process.wait(30), 1)
+        assert "--access-log /nowhere/at/all: open /nowhere/at/all: No such file" in s.stderr(), s.stderr()
+
+
+# ---- what was slow ----
+
+
+class SlowDisk:
+    """A server whose syncs wait while `held`."""
+
+    def __init__(self, *options):
+        self.dir = tempfile.mkdtemp(prefix="quern-e2e-")
+        self.server = Server(*options, env={"LD_PRELOAD": os.environ["SICK_DISK"],
+                                            "QUERN_SICK_DISK": self.dir})
+
+    def hold(self):
+        with open(os.path.join(self.dir, "hold"), "w", encoding="utf-8"):
+            pass
+
+    def let_go(self):
+        os.unlink(os.path.join(self.dir, "hold"))
+
+    def __enter__(self):
+        self.server.__enter__()
+        return self
+
+    def __exit__(self, *what):
+        self.server.__exit__(*what)
+        shutil.rmtree(self.dir)
+
+
+def slow(w):
+    reply = w.ask("GET", "/v1/admin/slowlog")
+    equal(reply.status, 200)
+    return json.loads(reply.body)
+
+
+@test
+def the_slow_log_says_what_was_waited_for():
+    with SlowDisk("--durability", "always") as disk:
+        s = disk.server
+        with s.connect() as w, s.connect() as first, s.connect() as second, s.resp() as r:
+            first.put("a", b"1"), first.put("gone", b"1"), r.call("SET", "warm", "1")
+            equal(r.call("SLOWLOG", "RESET"), "OK")
+            disk.hold()
+            first.send(request("POST", "/set?key=a%20b", b"2"))
+            until(lambda: value(metrics(w)[1], "quern_writes_in_flight") == 1, "the write")
+            first.send(request("GET", "/get?key=behind"))  # waits for what is before it
+            second.send(request("DELETE", "/del?key=gone"))
+            until(lambda: value(metrics(w)[1], "quern_writes_in_flight") == 2, "the delete")
+            w.send(request("DELETE", "/del?key=gone"))  # waits at the gate for the other
+            r.write("CLIENT", "SETNAME", "slow-one"), r.write("SET", "k", "v"), r.write("INCR", "n")
+            time.sleep(0.1)  # more than 10 ms: however slow the machine is, it is no less
+            disk.let_go()
+            equal(first.read().status, 200), equal(first.read().status, 404)
+            equal(second.read().status, 200), equal(w.read().status, 404)
+            equal([r.answer() for _ in range(3)], ["OK", "OK", 1])
+            log = slow(w)
+            entries = {tuple(e["args"]): e for e in log["entries"]}
+            for args, reason in ((("POST /set", "a b"), "sync"), (("GET /get", "behind"), "others"),
+                                 (("DELETE /del", "gone"), None), (("set", "k"), "sync"),
+                                 (("INCR", "n"), "sync")):
+                entry = entries[args]
+                assert entry["took_us"] >= entry["waited_us"] >= 90000, entry
+                assert reason in (None, entry["reason"]), entry
+            equal(sorted(e["reason"] for e in log["entries"] if e["op"] == "DELETE /del"),
+                  ["gate", "sync"])
+            equal((log["slower_than_us"], log["length_max"]), (10000, 1024))
+            assert log["total"] >= 6
+            _, samples = metrics(w)
+            assert value(samples, "quern_slow_ops_total") == log["total"]
+
+
+@test
+def the_slow_log_keeps_the_last_ones_cut_and_no_more():
+    with Server("--durability", "os", "--slow-log", "0ms", "--slow-log-length", "20") as s:
+        with s.connect() as w, s.resp() as r:
+            for i in range(50):
+                w.get(f"k{i}")
+            log = slow(w)
+            equal([e["args"][1] for e in log["entries"]], [f"k{i}" for i in range(49, 29, -1)])
+            equal(log["length_max"], 20)
+            r.call("MGET", *[b"\xff" * 200] * 40)
+            args = r.call("SLOWLOG", "GET", "1")[0][3]
+            equal(len(args), 32)
+            equal(args[1], b"\xff" * 128 + b"... (72 more bytes)")
+            equal(args[31], b"... (10 more arguments)")
+            slow(w)  # is JSON with these bytes, too
+            r.call("SET", "x" * 500, "v")
+            equal(r.call("SLOWLOG", "GET", "1")[0][3], [b"set", b"x" * 125 + b"..."])
+            equal(r.call("CONFIG", "SET", "slowlog-log-slower-than", "-1"), "OK")
+            equal(r.call("SLOWLOG", "RESET"), "OK")
+            w.get("a"), r.call("GET", "a")
+            equal(slow(w)["entries"], [])
+            equal(r.call("SLOWLOG", "LEN"), 0)
+
+
+# ---- Redis' forms ----
+
+
+def shape(v):
+    """What a reply looks like, without what it says."""
+    if isinstance(v, list):
+        return [shape(x) for x in v]
+    if isinstance(v, dict):
+        return {k: shape(x) for k, x in v.items()}
+    return type(v).__name__
+
+
+def info_fields(text, section):
+    """{name: [fields]} of a section's lines."""
+    text = text.decode().split(f"# {section}\r\n")[1].split("\r\n\r\n")[0]
+    return {line.split(":", 1)[0]: re.findall(r"([a-z0-9_.]+)=", line.split(":", 1)[1])
+            for line in text.splitlines() if line}
+
+
+@test
+def what_was_slow_is_told_as_redis_tells_it():
+    with RealRedis() as redis, Server("--durability", "os") as s:
+        with Resp(redis.port) as theirs, s.resp() as ours:
+            for r in (theirs, ours):
+                equal(r.call("CONFIG", "SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "9"),
+                      "OK")
+                equal(r.call("CLIENT", "SETNAME", "me"), "OK")
+                equal(r.call("SLOWLOG", "RESET"), "OK")
+                for i in range(20):
+                    r.call("GET", f"k{i}")
+            a, b = (r.call("SLOWLOG", "GET", "3") for r in (theirs, ours))
+            equal(shape(b), shape(a))
+            equal([e[3] for e in b], [e[3] for e in a])
+            equal([e[5] for e in b], [e[5] for e in a])
+            assert abs(a[0][1] - b[0][1]) < 60 and b[0][0] == b[1][0] + 1
+            for words in (("SLOWLOG", "LEN"), ("SLOWLOG", "GET", "-2"), ("SLOWLOG", "GET", "x"),
+                          ("SLOWLOG", "GET", "1", "2"), ("SLOWLOG", "NOSUCH"),
+                          ("CONFIG", "GET", "slowlog-m*"), ("CONFIG", "GET", "latency-m*"),
+                          ("CONFIG", "SET", "slowlog-max-len", "-1"),
+                          ("CONFIG", "SET", "slowlog-log-slower-than", "x"),
+                          ("CONFIG", "SET", "slowlog-log-slower-than", "-2"),
+                          ("CONFIG", "SET", "slowlog-log-slower-than", "9", "slowlog-max-len", "-1"),
+                          ("CONFIG", "GET", "slowlog-log-slower-than"),
+                          ("CONFIG", "SET", "latency-monitor-threshold", "-1"),
+                          ("LATENCY", "LATEST"), ("LATENCY", "HISTORY", "command"),
+                          ("LATENCY", "HISTORY", "nosuch"), ("LATENCY", "RESET"),
+                          ("LATENCY", "RESET", "command", "nosuch"), ("LATENCY", "HISTORY"),
+                          ("LATENCY", "HISTOGRAM", "nosuch"), ("SLOWLOG", "RESET")):
+                equal(ours.call(*words), theirs.call(*words), words)
+
+
+@test
+def commands_are_counted_as_redis_counts_them():
+    with RealRedis() as redis, Server("--durability", "os") as s:
+        with Resp(redis.port) as theirs, s.resp() as ours:
+            texts = []
+            for r in (theirs, ours):
+                equal(r.call("CONFIG", "RESETSTAT"), "OK")
+                r.call("SET", "a", "x"), r.call("GET", "a"), r.call("GET", "none"), r.call("GET")
+                r.call("INCR", "a"), r.call("CLIENT", "GETNAME"), r.call("NOSUCH")
+                r.call("HELLO", "9")
+                texts.append((r.call("INFO", "everything"), r.call("LATENCY", "HISTOGRAM", "get", "client"),
+                              r.call("LATENCY", "HISTOGRAM")))
+            (a, a_get, a_all), (b, b_get, b_all) = texts
+            for section in ("Commandstats", "Latencystats", "Errorstats"):
+                want, got = info_fields(a, section), info_fields(b, section)
+                equal(got, want, section)
+            for name in ("get", "set", "incr", "client|getname", "hello"):
+                for field in ("calls", "rejected_calls", "failed_calls"):
+                    pick = re.compile(rf"cmdstat_{re.escape(name)}:.*?\b{field}=(\d+)".encode())
+                    equal(pick.search(b)[1], pick.search(a)[1], f"{name} {field}")
+            count = re.compile(rb"errorstat_(\w+):count=(\d+)")
+            equal(sorted(count.findall(b)), sorted(count.findall(a)))
+            for got, want in ((b_get, a_get), (b_all, a_all)):
+                equal(sorted(got[::2]), sorted(want[::2]))
+            equal(b_get[1][:3], [b"calls", 2, b"histogram_usec"])
+            bounds = b_get[1][3]
+            assert bounds[-1] == 2 and all(n & (n - 1) == 0 for n in bounds[::2]), bounds
+            # Sections that are not asked for stay away as they do there.
+            for words in ((), ("default",), ("all",), ("commandstats", "errorstats")):
+                titles = [set(re.findall(rb"# (\w+stats)\r", r.call("INFO", *words)))
+                          for r in (theirs, ours)]
+                equal(titles[1], titles[0], words)
+        with s.connect() as w:  # what Redis' clients reset, a monitor does not lose
+            assert value(metrics(w)[1], "quern_ops_total", op="config|resetstat") == 1
+
+
+@test
+def latency_is_watched_from_a_threshold_on():
+    with SlowDisk("--durability", "always") as disk, disk.server.resp() as r:
+        equal(r.call("CONFIG", "SET", "latency-monitor-threshold", "50"), "OK")
+        r.call("SET", "a", "1")
+        r.call("LATENCY", "RESET")
+        disk.hold()
+        r.write("SET", "a", "2")
+        time.sleep(0.2)
+        disk.let_go()
+        equal(r.answer(), "OK")
+        latest = r.call("LATENCY", "LATEST")
+        equal((len(latest), latest[0][0]), (1, b"command"))
+        assert latest[0][2] == latest[0][3] >= 190, latest
+        equal(r.call("LATENCY", "HISTORY", "command"), [latest[0][1:3]])
+        assert b"command: 1 seconds" in r.call("LATENCY", "DOCTOR")
+        equal(r.call("LATENCY", "RESET"), 1)
+        equal(r.call("LATENCY", "LATEST"), [])
 
 
 if __name__ == "__main__":

@@ -43,9 +43,9 @@ def table():
                       re.M)
 
 
-SAMPLES = {"DIR": "/tmp", "LEVEL": "os", "SIZE": "2M", "TIME": "7s", "MODE": "strict", "N": "3",
-           "ADDR": "127.0.0.9", "ADDR:PORT": "127.0.0.9:7", "NAME": "a.example",
-           "ORIGIN": "https://a.example", "": "true"}
+SAMPLES = {"DIR": "/tmp", "LEVEL": "os", "FORMAT": "json", "SEVERITY": "error", "SIZE": "2M", "TIME": "7s",
+           "MODE": "strict", "N": "3", "ADDR": "127.0.0.9", "ADDR:PORT": "127.0.0.9:7",
+           "NAME": "a.example", "ORIGIN": "https://a.example", "": "true"}
 
 
 @test

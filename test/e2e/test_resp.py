@@ -529,7 +529,7 @@ def the_wrong_door_says_where_the_right_one_is():
                 r.send(first + b"SET smuggled 1\r\n")
                 until(r.ended if first != b"POST / HTTP/1.1\r\n" else lambda: r.read() is not None,
                       first)
-        assert "speaks HTTP on the Redis protocol's port" in s.stderr(), s.stderr()
+        s.wait_told("speaks HTTP on the Redis protocol's port")
         for sent in (command("PING"), b"+PING\r\n"):
             with Resp(s.port) as r:
                 r.send(sent)

@@ -194,7 +194,8 @@ def the_same_commands_have_the_same_bytes_as_in_redis():
     seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
     rng = random.Random(seed)
     print(f"# TEST_SEED={seed}")
-    with RealRedis(1) as real, Server("--durability", "os") as s, Resp(real.port) as theirs, s.resp() as ours:
+    with RealRedis(1) as real, Server("--durability", "os", "--slow-log", "1440m") as s, \
+            Resp(real.port) as theirs, s.resp() as ours:
         said, queues = [], False
         for proto in ("2", "3"):
             for r in (theirs, ours):

@@ -2,8 +2,10 @@
 """TLS on both doors: who gets in, what is taken up while the server runs, and what a client can do
 to it before it has shaken hands."""
 
+import calendar
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -11,6 +13,8 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import warnings
 
 from quernd import Refused, Server, curl, equal, main, request, test, until
@@ -133,6 +137,14 @@ def the_command_speaks_https_to_a_server_whose_ca_it_is_given():
         equal(run("--url", u, "get", "k").returncode, 4)
         got = run("--db", s.data, "--cacert", ca.pem, "get", "k")
         equal(got.returncode, 2, got.stderr)
+        both = ca.path("both.pem")
+        with open(both, "w") as f:
+            for part in ca.issue("client"):
+                f.write(open(part).read())
+        with Server(*options(ca.issue("t"), "--tls-client-ca", ca.pem)) as t:
+            u = f"https://localhost:{t.port}"
+            equal(run("--url", u, "--cacert", ca.pem, "--cert", both, "set", "k", "v").returncode, 0)
+            equal(run("--url", u, "--cacert", ca.pem, "set", "k", "v").returncode, 4)
 
 
 @test
@@ -240,6 +252,20 @@ def what_cannot_be_used_is_refused_at_the_start_with_a_reason():
                 assert words in s.stderr(), (given, s.stderr())
 
 
+@test
+def a_certificate_that_has_expired_is_taken_and_told_of():
+    with Authority() as ca, Server(*options(ca.issue("s", days=-1))) as s:
+        assert "has expired" in s.stderr(), s.stderr()
+        assert "CERTIFICATE_VERIFY_FAILED" in fails(s, ca.client())
+        blind = ca.client()
+        blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+        with s.connect(tls=blind) as w:
+            about = json.loads(w.ask("GET", "/v1/admin/tls").body)
+            end = re.search(rb"^quern_tls_not_after_seconds (\d+)$", w.ask("GET", "/metrics").body, re.M)
+        equal(calendar.timegm(time.strptime(about["not_after"], "%Y-%m-%dT%H:%M:%SZ")), int(end.group(1)))
+        assert int(end.group(1)) < time.time()
+
+
 def subject_shown(s, tls):
     with s.connect(tls=tls) as w:
         found = w.socket.getpeercert()["subject"]
@@ -266,7 +292,36 @@ def a_new_certificate_is_taken_up_while_connections_live():
             equal(subject_shown(s, tls), "second")
             equal((old.get("k").body, r.call("GET", "k")), (b"v", b"v"))
             equal(told(s, tls)["reload_error"], None)
-            assert "read again" in s.stderr(), s.stderr()
+            s.wait_told("read again")
+
+
+@test
+def no_handshake_fails_while_certificates_change():
+    with Authority() as ca:
+        pairs = [ca.issue("a", "first"), ca.issue("b", "second")]
+        used = ca.issue("used", "first")
+        tls, over, troubles, shaken = ca.client(), threading.Event(), [], [0] * 4
+
+        def connect(n):
+            try:
+                while not over.is_set():
+                    subject_shown(s, tls)
+                    shaken[n] += 1
+            except Exception as e:  # whatever it is
+                troubles.append(e)
+        with Server(*options(used, "--loops", "2")) as s:
+            threads = [threading.Thread(target=connect, args=(n,)) for n in range(4)]
+            for t in threads:
+                t.start()
+            for turn in range(4):
+                want = ("second", "first")[turn % 2]
+                for a, b in zip(pairs[1 - turn % 2], used):
+                    put_in_place(a, b)
+                until(lambda: troubles or told(s, tls)["subject"] == f"CN={want}", "the change")
+            over.set()
+            for t in threads:
+                t.join()
+            equal((troubles, min(shaken) > 0), ([], True))
 
 
 @test
@@ -280,8 +335,10 @@ def a_pair_that_does_not_fit_is_refused_and_the_old_one_stays():
             assert "not the key" in told(s, tls)["reload_error"]["detail"]
             equal(told(s, tls)["subject"], "CN=first")
             equal(subject_shown(s, tls), "first")
+            s.wait_told("not taken up")
             said = s.stderr().count("not taken up")
             os.remove(used[0])
+            os.remove(used[1])
             until(lambda: "No such file" in told(s, tls)["reload_error"]["detail"], "the next one")
             equal(subject_shown(s, tls), "first")
             put_in_place(fresh[0], used[0])
@@ -549,6 +606,28 @@ def pipelined_requests_are_answered_in_order_however_the_records_are_cut():
             r.send(b"*2\r\n$3\r\nGET\r\n$2\r\nk3\r\n" * 2000)
             for _ in range(2000):
                 equal(r.answer(), b"v3")
+
+
+@test
+def what_was_carried_out_leaves_memory_though_more_has_always_begun():
+    with Authority() as ca, Server(*options(ca.issue("s"))) as s, s.connect(tls=ca.client()) as w:
+        one = request("GET", "/livez", fields=[("X-Fill", "x" * 4000)])
+
+        def go(n):
+            w.send(one[:50])
+            for _ in range(n):
+                w.send(one[50:] + one[:50])  # a record that ends inside the next request
+                equal(w.read().body, b"ok\n")
+            w.send(one[50:])
+            equal(w.read().body, b"ok\n")
+
+        def resident():
+            with open(f"/proc/{s.process.pid}/statm") as f:
+                return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        go(200)
+        before = resident()
+        go(4000)
+        assert resident() - before < 4 << 20, resident() - before
 
 
 @test

@@ -15,7 +15,7 @@
 
 static void check_args(char *text)
 {
-    static const struct cli_environment nothing = {NULL, NULL};
+    static const struct cli_environment nothing = {NULL, NULL, NULL};
     char quern[] = "quern", *argv[WORDS_MAX + 1] = {quern}, *rest = text;
     struct quern_error err = {0};
     struct cli_args args;

@@ -8,7 +8,7 @@
 
 #define GLOB_BYTES_MAX 12u /* the plain matcher takes two to the power of the stars */
 
-static const struct resp_limits limits = {4096, 16384};
+static const struct resp_limits limits = {4096, 16384, false};
 
 struct reading {
     size_t requests, args, taken;

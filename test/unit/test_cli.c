@@ -115,8 +115,8 @@ TEST(cli_a_mistyped_word_gets_a_hint)
 
 TEST(cli_the_place_comes_from_option_then_environment_then_default)
 {
-    static const struct cli_environment both = {"/env/db", "http://env"};
-    static const struct cli_environment only_db = {"/env/db", ""};
+    static const struct cli_environment both = {"/env/db", "http://env", NULL};
+    static const struct cli_environment only_db = {"/env/db", "", NULL};
     static const char *count[] = {"quern", "count"}, *db[] = {"quern", "count", "--db", "d"},
                       *two[] = {"quern", "count", "--db=d", "--url=u"};
     struct cli_args args;

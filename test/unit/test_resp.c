@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-static const struct resp_limits small = {1000, 4000};
+static const struct resp_limits small = {1000, 4000, false};
 
 /* Everything at once, then in pieces of one byte, each in memory of exactly its size: the verdicts
  * must agree. Leaves what was read in *r, placed over `bytes`. */
