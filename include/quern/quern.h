@@ -32,7 +32,13 @@
  * replaced stays replaced. A snapshot and an iterator judge by the time at which they were made, so
  * what they see does not change; all other reads by the present. While a store is open its clock
  * never goes back, whatever the machine's does: what has expired stays so until the next open.
- * Flushes and merges give the space back. docs/decisions/0023-entries-expire-by-the-wall-clock.md. */
+ * Flushes and merges give the space back. docs/decisions/0023-entries-expire-by-the-wall-clock.md.
+ *
+ * Databases. A store has sixteen, 0 to 15, each with keys of its own: options say which one a call
+ * means, and a batch is told (quern_batch_select()); zeros mean database 0, and whoever needs no
+ * other need not know of them. A number above 15 is INVALID. They share the log, the numbers of
+ * writes, snapshots and all files: a batch over several is written as a whole like any other, and a
+ * snapshot is of all. docs/decisions/0025-databases-are-a-byte-before-the-key.md. */
 #ifndef QUERN_H
 #define QUERN_H
 
@@ -51,6 +57,9 @@ extern "C" {
 #define QUERN_VALUE_BYTES_MAX (UINT32_C(1) << 30)
 /* All operations of one batch together. */
 #define QUERN_BATCH_BYTES_MAX (UINT32_C(2) << 30)
+
+/* Numbered from 0. */
+#define QUERN_DATABASES 16u
 
 /* A slice over a C string, without its zero. */
 #define QUERN_STR(s) ((struct quern_slice){(s), strlen(s)})
@@ -128,8 +137,8 @@ struct quern_options {
  * is left as it is until something is written: the first write begins the log, and waits for that.
  *   owns     on success *out is the caller's until quern_close(); on failure it is untouched
  *   errors   NO_STORE, EXISTS, LOCKED (held by another process or handle), DENIED, CORRUPT (file,
- *            offset, reason), UNSUPPORTED (a newer format), INVALID (options), IO, NO_SPACE,
- *            NO_MEMORY
+ *            offset, reason), UNSUPPORTED (a newer format, or an older one: the text says what to
+ *            do), INVALID (options), IO, NO_SPACE, NO_MEMORY
  *   source   src/engine/open.c; docs/design/70-recovery.md */
 QUERN_API QUERN_CHECK enum quern_code quern_open(const char *path,
                                                  const struct quern_options *options,
@@ -154,6 +163,8 @@ QUERN_API uint64_t quern_store_id(const struct quern *db);
 struct quern_write_opts {
     bool sync;           /* survive power loss at return, this write and all before it */
     uint64_t expires_ms; /* when the value expires; 0: never. quern_put() alone looks at it */
+    uint8_t database;    /* quern_put(), quern_delete() and quern_delete_range() look at it: batches
+                          * have their own */
     /* NULL: at once. Else the write waits in this hand for quern_hand_over(). The asynchronous calls
      * alone look at it. */
     struct quern_hand *hand;
@@ -164,7 +175,7 @@ struct quern_write_opts {
  *   memory   a value is copied once into the log and once into the MemDB, which holds it until it
  *            is flushed; a value larger than the MemDB makes one of its own size for that time
  *   order    every read that begins after return sees it
- *   errors   INVALID (size; an expiry above INT64_MAX), READ_ONLY, NO_SPACE, UNKNOWN (sync failed),
+ *   errors   INVALID (size; database; an expiry above INT64_MAX), READ_ONLY, NO_SPACE, UNKNOWN (sync failed),
  *            IO, NO_MEMORY, BUSY, CLOSED
  *   source   src/engine/write.c; docs/design/10-write-path.md */
 QUERN_API QUERN_CHECK enum quern_code quern_put(struct quern *db, struct quern_slice key,
@@ -178,14 +189,14 @@ QUERN_API QUERN_CHECK enum quern_code quern_delete(struct quern *db, struct quer
                                                    struct quern_error *err);
 
 /* The keys from `start` (inclusive; empty: from the first) up to `end` (exclusive; empty: to the
- * last). */
+ * last), of one database. */
 struct quern_range {
     struct quern_slice start, end;
 };
 
 /* Remove every key of `range`, in one step: of one size in the log whatever it removes, and visible
- * as a whole. Snapshots and iterators that are older see the keys still. Both bounds empty: every key
- * there is. A range without keys in it (start >= end) does nothing. The space comes back by merges.
+ * as a whole. Snapshots and iterators that are older see the keys still. Both bounds empty: every
+ * key of the database, which is opts->database. A range without keys in it (start >= end) does nothing. The space comes back by merges.
  *   errors   as quern_put(); INVALID: `range` is NULL, or a bound is too long
  *   source   src/engine/cuts.c; docs/decisions/0024-a-range-delete-is-a-cut.md */
 QUERN_API QUERN_CHECK enum quern_code quern_delete_range(struct quern *db,
@@ -197,12 +208,16 @@ QUERN_API QUERN_CHECK enum quern_code quern_delete_range(struct quern *db,
  * put behind a range delete stays, what was put before it in the same batch is gone. */
 struct quern_batch;
 
-QUERN_API struct quern_batch *quern_batch_new(void);         /* NULL: no memory */
-QUERN_API void quern_batch_free(struct quern_batch *batch);  /* NULL is fine */
-QUERN_API void quern_batch_clear(struct quern_batch *batch); /* keeps memory for the next use */
+QUERN_API struct quern_batch *quern_batch_new(void);        /* NULL: no memory */
+QUERN_API void quern_batch_free(struct quern_batch *batch); /* NULL is fine */
+/* As new, in database 0; keeps memory for the next use. */
+QUERN_API void quern_batch_clear(struct quern_batch *batch);
+/* Operations and checks that are added from now on are of this database. */
+QUERN_API void quern_batch_select(struct quern_batch *batch, uint8_t database);
 /* Add an operation to the batch.
  *   owns     nothing is kept: key and value are copied
- *   errors   INVALID (size; batch over QUERN_BATCH_BYTES_MAX), NO_MEMORY: then nothing was added */
+ *   errors   INVALID (size; batch over QUERN_BATCH_BYTES_MAX; the selected database is none),
+ *            NO_MEMORY: then nothing was added */
 QUERN_API QUERN_CHECK enum quern_code quern_batch_put(struct quern_batch *batch,
                                                       struct quern_slice key,
                                                       struct quern_slice value,
@@ -227,7 +242,7 @@ enum quern_require {
  * and nothing between the check and the batch. Of several all must hold. The batch's own operations
  * do not count. A key that has expired when the check is made is absent. `revision` is looked at for
  * REVISION only.
- *   errors   INVALID (key, or no such check), NO_MEMORY: then nothing was added */
+ *   errors   INVALID (key, database, or no such check), NO_MEMORY: then nothing was added */
 QUERN_API QUERN_CHECK enum quern_code
 quern_batch_require(struct quern_batch *batch, enum quern_require what, struct quern_slice key,
                     quern_seq revision, struct quern_error *err);
@@ -258,7 +273,8 @@ struct quern_completion {
     quern_seq seq;
     enum quern_code code;
     struct quern_error error;
-    bool more; /* done() is called for another one of the same hand next, by the same thread */
+    bool slowed; /* it was made to wait for flushes or merges: the store is behind */
+    bool more;   /* done() is called for another one of the same hand next, by the same thread */
 
     int ready_; /* internal */
     uint64_t internal_[24];
@@ -293,6 +309,10 @@ struct quern_hand {
  *   source   src/engine/commit.c */
 QUERN_API void quern_hand_over(struct quern *db, struct quern_hand *hand);
 
+/* How much the last writes were slowed because flushes and merges are behind: 0, not at all, to 100.
+ * At 50 a byte takes as long to write as it takes to flush. Any thread; costs nothing. */
+QUERN_API unsigned quern_pressure(struct quern *db);
+
 /* Make every write that has returned durable.
  *   errors   UNKNOWN, READ_ONLY, CLOSED */
 QUERN_API QUERN_CHECK enum quern_code quern_sync(struct quern *db, struct quern_error *err);
@@ -322,8 +342,10 @@ QUERN_API void quern_value_done(struct quern_value *value);
 
 struct quern_read_opts {
     const struct quern_snapshot *snapshot; /* NULL: now */
-    bool
-        cached; /* never wait for the disk: BUSY where something would have to be read from there */
+    /* Never wait for the disk: BUSY where something would have to be read from there. */
+    bool cached;
+    size_t bytes_max; /* not 0: BUSY for a longer value. quern_multi_get() alone looks at it */
+    uint8_t database;
 };
 
 /* Read the value of `key` into *value.
@@ -350,6 +372,7 @@ struct quern_iter_opts {
     struct quern_range range;              /* the iterator never leaves it; copied */
     struct quern_slice prefix; /* if not empty: only keys that begin so; narrows `range` */
     bool bulk;                 /* a long scan: read ahead, and leave the cache to others */
+    uint8_t database;          /* whose entries it shows */
 };
 
 /* An iterator over a view that does not change; it stands nowhere until moved.
@@ -357,7 +380,7 @@ struct quern_iter_opts {
  *   holds    versions that only it can see, while it lives; and, until it moves again, the files
  *            and MemDBs of its last move. Kept unused, it keeps dead files on disk and up to
  *            three MemDBs in memory: move it now and then, or free it
- *   errors   NO_MEMORY, IO, CORRUPT
+ *   errors   NO_MEMORY, IO, CORRUPT, INVALID (database)
  *   source   src/engine/scan.c */
 QUERN_API QUERN_CHECK enum quern_code quern_iter_new(struct quern *db,
                                                      const struct quern_iter_opts *opts,
@@ -383,9 +406,9 @@ QUERN_API uint64_t quern_iter_expires_ms(const struct quern_iter *it); /* 0: nev
 /* OK, or why the iterator stopped. */
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
-/* How many keys live in `range` (NULL: all), exactly. Uses the tables' running counts where it
- * can, and walks the range where it cannot: where something may have expired, for one.
- *   errors   CORRUPT, IO, NO_MEMORY
+/* How many keys of a database live in `range` (NULL: all), exactly. Uses the tables' running counts
+ * where it can, and walks the range where it cannot: where something may have expired, for one.
+ *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database)
  *   source   src/engine/count.c */
 QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
                                                   const struct quern_read_opts *opts,
@@ -416,7 +439,7 @@ typedef enum quern_code (*quern_update_fn)(void *arg, struct quern_update *u,
                                            struct quern_error *err);
 
 /* As quern_get(), of the moment at which the batch will be applied, with the operations that the
- * function has put into it so far. All reads of one update judge expiries by one time. A key whose
+ * function has put into it so far; in the database that is selected in the batch. All reads of one update judge expiries by one time. A key whose
  * block is not in the cache makes all writers wait for the disk: where that may be, read it with
  * quern_get() before the update is begun. */
 QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
@@ -450,9 +473,9 @@ QUERN_API QUERN_CHECK enum quern_code quern_update_async(struct quern *db, quern
 /* Write the MemDB out as tables now. */
 QUERN_API QUERN_CHECK enum quern_code quern_flush(struct quern *db, struct quern_error *err);
 
-/* Flush, and merge all that touches `range` (NULL: everything) into the bottom run, dropping what
- * is overwritten, deleted or expired and not held by a snapshot. `progress` may be NULL; it is
- * called on quern's own thread and must not write to the store. */
+/* Flush, and merge all that touches `range` of database 0 (NULL: everything, in all databases) into
+ * the bottom run, dropping what is overwritten, deleted or expired and not held by a snapshot.
+ * `progress` may be NULL; it is called on quern's own thread and must not write to the store. */
 typedef void (*quern_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
                                                     const struct quern_range *range,
@@ -471,7 +494,10 @@ QUERN_API QUERN_CHECK enum quern_code quern_checkpoint(struct quern *db, const c
 struct quern_damage {
     const char *file;
     uint64_t offset;
-    struct quern_slice first_key, last_key; /* keys that may be concerned; empty: unknown */
+    /* Keys that may be concerned, over all databases from the first to the last; empty: unknown, so
+     * all of the first one's from its beginning, of the last one's to its end. */
+    struct quern_slice first_key, last_key;
+    uint8_t first_database, last_database;
     const char *what;
     bool lost; /* entries stood there: keys of the range may be missing, or show an older value.
                 * False: all entries can still be read */
@@ -554,7 +580,10 @@ struct quern_stats {
     uint64_t log_segments; /* 0 until something is written */
     uint64_t table_bytes, tables, table_entries, table_tombstones;
     uint64_t table_expiring; /* entries that have an expiry, past or to come */
-    uint32_t tiers;          /* rows of `tier` in use; the last one is the bottom run */
+    /* bytes of deletions, of versions that newer ones of the same table hide, and of tables in which
+     * all has expired; what newer tables hide is not known before a merge */
+    uint64_t reclaimable_bytes;
+    uint32_t tiers; /* rows of `tier` in use; the last one is the bottom run */
     struct quern_tier_stats tier[QUERN_TIERS_MAX];
     /* since open */
     uint64_t puts, deletes, range_deletes, batches, gets, gets_found, seeks;
@@ -562,7 +591,11 @@ struct quern_stats {
     uint64_t log_bytes_written, log_syncs, log_sync_ns_total, log_sync_ns_max, log_groups;
     uint64_t flushes, flush_bytes, flush_ns;
     uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
-    uint64_t slowed_writes, slowed_ns; /* writers made to wait, smoothly */
+    uint64_t slowed_writes, slowed_ns;   /* writers made to wait */
+    uint64_t stalled_writes, stalled_ns; /* of them, those that waited for a MemDB to be flushed */
+    /* filters of tables that gets asked; that said no; that let through what was not there. Gets of one
+     * key are counted from every 64th, for all of them */
+    uint64_t filter_checks, filter_useful, filter_false;
     uint64_t cache_hits, cache_misses, cache_evictions, disk_read_bytes;
     uint64_t corrupt_blocks;
     /* tables that the idle worker has read through: rounds over all of them, damages found */
@@ -583,6 +616,7 @@ struct quern_table {
     uint64_t run_no;  /* tables of one run do not overlap */
     uint64_t bytes, entries, tombstones, expiring;
     struct quern_slice first_key, last_key; /* inclusive */
+    uint8_t first_database, last_database;  /* of them */
 };
 typedef void (*quern_table_fn)(void *arg, const struct quern_table *table);
 /* Tell of every table, as of one moment: the newest run first, each in the order of its keys.

@@ -9,10 +9,13 @@
 static _Atomic int64_t calls_left = -1;
 static _Atomic bool fail_once;
 
+static _Thread_local uint64_t calls_here;
+
 static bool must_fail(void)
 {
     int64_t left;
 
+    calls_here++;
     if (LIKELY(atomic_load_explicit(&calls_left, memory_order_relaxed) < 0))
         return false;
     left = atomic_fetch_sub(&calls_left, 1);
@@ -20,6 +23,11 @@ static bool must_fail(void)
         return false;
     atomic_store(&calls_left, atomic_load(&fail_once) ? -1 : 0);
     return left == 0 || !atomic_load(&fail_once);
+}
+
+uint64_t alloc_calls_here(void)
+{
+    return calls_here;
 }
 
 void alloc_fail_after(uint64_t calls)

@@ -48,6 +48,9 @@ void alloc_fail_after(uint64_t calls);
 void alloc_fail_once_after(uint64_t calls);
 void alloc_fail_never(void);
 
+/* How often this thread has asked for memory. */
+uint64_t alloc_calls_here(void);
+
 #define NEW(type) ((type *)alloc_zeroed(sizeof(type)))
 
 #endif

@@ -1,10 +1,10 @@
 /* cuts.c - lists of cuts: made and searched; see cuts.h.
  *
  * A list is made in one sweep over all bounds, rising. Those cuts that have begun stand in `open`,
- * newest first. Pins divide numbers into strata; within a stratum only the newest cut counts, so one
- * that a newer cut outlasts is taken out, and of a stratum those that are left end the sooner the newer
- * they are. The one that counts now is the first of them that has not ended. So a list of n cuts takes
- * n log n steps, whatever their shape, but for what is moved in memory. */
+ * newest first. Pins divide numbers into strata; within a stratum only the newest cut counts, so
+ * one that a newer cut outlasts is taken out, and of a stratum those that are left end the sooner
+ * the newer they are. The one that counts now is the first of them that has not ended. So a list of
+ * n cuts takes n log n steps, whatever their shape, but for what is moved in memory. */
 #include "base/cuts.h"
 
 #include "base/alloc.h"

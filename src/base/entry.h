@@ -14,7 +14,8 @@ enum entry_kind {
     ENTRY_RANGE_DELETE = 3, /* in a batch only: from key up to but without `value` (base/cuts.h) */
 };
 
-/* Keys inside may be a little longer than a user's (QUERN_KEY_BYTES_MAX): room for prefixes. */
+/* Keys inside are a little longer than a user's (QUERN_KEY_BYTES_MAX): one byte stands before it,
+ * the number of its database (engine/inner.h). */
 #define ENTRY_KEY_BYTES_MAX (65536u + 64u)
 #define ENTRY_VALUE_BYTES_MAX (UINT32_C(1) << 30)
 
@@ -36,9 +37,13 @@ static inline int key_compare(struct quern_slice a, struct quern_slice b)
     size_t shorter = a.len < b.len ? a.len : b.len;
     int order;
 
-    if (LIKELY(shorter >= 8 && shorter <= 16)) { /* two loads of each, where a call costs more */
+    if (LIKELY(shorter >= 8 && shorter <= 24)) { /* a few loads of each, where a call costs more */
         uint64_t x = get_u64be(a.data), y = get_u64be(b.data);
 
+        if (x == y && shorter > 16) {
+            x = get_u64be((const uint8_t *)a.data + 8);
+            y = get_u64be((const uint8_t *)b.data + 8);
+        }
         if (x == y) {
             x = get_u64be((const uint8_t *)a.data + shorter - 8);
             y = get_u64be((const uint8_t *)b.data + shorter - 8);
@@ -61,7 +66,7 @@ static inline bool key_ends_equal(struct quern_slice a, struct quern_slice b)
 }
 
 /* Are `len` bytes the same? Neighbours in sorted order differ at their ends, so the last bytes are
- * looked at first; of a short key or prefix two loads then say all, where a call would cost more. */
+ * looked at first; of a short key or prefix a few loads then say all, where a call would cost more. */
 static inline bool bytes_equal(const void *a, const void *b, size_t len)
 {
     const uint8_t *x = a, *y = b;
@@ -69,10 +74,13 @@ static inline bool bytes_equal(const void *a, const void *b, size_t len)
     if (LIKELY(len >= 8)) {
         if (get_u64le(x + len - 8) != get_u64le(y + len - 8))
             return false;
-        if (LIKELY(len <= 16))
-            return get_u64le(x) == get_u64le(y);
+        if (LIKELY(len <= 24))
+            return get_u64le(x) == get_u64le(y) &&
+                   (len <= 16 || get_u64le(x + 8) == get_u64le(y + 8));
     }
-    return len == 0 || memcmp(a, b, len) == 0;
+    if (len <= 1) /* a database's number, where the keys share no more */
+        return len == 0 || *x == *y;
+    return memcmp(a, b, len) == 0;
 }
 
 static inline bool key_equal(struct quern_slice a, struct quern_slice b)

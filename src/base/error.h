@@ -29,6 +29,12 @@ enum quern_code err_in(struct quern_error *err, const char *format, ...) PRINTF_
 /* No memory for `what`, e.g. err_memory(err, "block cache"). */
 enum quern_code err_memory(struct quern_error *err, const char *what);
 
+/* What a file of a store says whose keys are not those of today, after the number of its format. */
+#define ERR_OLD_FORMAT                                                                             \
+    "made by an earlier release: write the store out with that one (quern dump FILE), and read "   \
+    "it "                                                                                          \
+    "into a new one (quern load FILE)"
+
 void err_clear(struct quern_error *err);
 
 /* "no space", "corrupt", ...: the code in words, for messages. */

@@ -41,6 +41,7 @@ static const struct {
 enum option {
     OPT_DB,
     OPT_URL,
+    OPT_DATABASE,
     OPT_CACERT,
     OPT_CERT,
     OPT_JSON,
@@ -72,6 +73,9 @@ static const struct {
 } options[OPTION_COUNT] = {
     [OPT_DB] = {"db", '\0', true, ANY_VERB},
     [OPT_URL] = {"url", '\0', true, ANY_VERB},
+    [OPT_DATABASE] = {"database", '\0', true,
+                      VERB_GET | VERB_SET | VERB_DEL | VERB_SCAN | VERB_COUNT | VERB_DUMP |
+                          VERB_LOAD},
     [OPT_CACERT] = {"cacert", '\0', true, VERBS_OVER_HTTP},
     [OPT_CERT] = {"cert", '\0', true, VERBS_OVER_HTTP},
     [OPT_JSON] = {"json", '\0', false, ANY_VERB},
@@ -301,6 +305,29 @@ static bool take_keys(struct cli_args *args, const struct seen *seen, struct que
     return true;
 }
 
+/* Which database; load takes each line's own if none is named. */
+static bool take_database(struct cli_args *args, const struct seen *seen, struct quern_error *err)
+{
+    uint64_t number;
+
+    args->database_given = seen->given[OPT_DATABASE];
+    if (!args->database_given)
+        return true;
+    if (!decimal_parse(seen->value[OPT_DATABASE], &number) || number >= QUERN_DATABASES) {
+        (void)err_set(err, QUERN_INVALID, "--database wants a number up to %u, not \"%.40s\"",
+                      QUERN_DATABASES - 1, seen->value[OPT_DATABASE]);
+        return false;
+    }
+    if (args->url != NULL) {
+        (void)err_set(err, QUERN_INVALID,
+                      "--database is for directories: over HTTP there is "
+                      "database 0 only");
+        return false;
+    }
+    args->database = (uint8_t)number;
+    return true;
+}
+
 /* Where the store is: an option before the environment, a directory by default. */
 static bool take_place(struct cli_args *args, const struct seen *seen,
                        const struct cli_environment *environment, struct quern_error *err)
@@ -402,7 +429,8 @@ bool args_parse(int argc, char **argv, const struct cli_environment *environment
         (void)err_set(err, QUERN_INVALID, "--json and -0 exclude each other");
         return false;
     }
-    return take_place(args, &seen, environment, err) && take_keys(args, &seen, err);
+    return take_place(args, &seen, environment, err) && take_database(args, &seen, err) &&
+           take_keys(args, &seen, err);
 }
 
 void args_done(struct cli_args *args)

@@ -61,6 +61,8 @@ struct cli_args {
     const char *scopes, *expires; /* of token create; NULL: not given */
     const char *token_file;       /* for a server; NULL: */
     const char *token;            /* this, of the environment; NULL: none */
+    uint8_t database;             /* --database, or 0 */
+    bool database_given;          /* dump and load: that one alone */
     bool help, version;
     bool json, nul, hex, reverse, keys_only, sync, read_only, no_end, all;
     struct buf hex_bytes[4];
@@ -114,9 +116,10 @@ void out_text(const char *format, ...) PRINTF_LIKE(1, 2);
 /* A key or value for eyes: UTF-8 stands as it is, other bytes, controls and backslashes become
  * \xNN. */
 void out_escaped(struct quern_slice s);
-/* {"key":...} or {"key_b64":...} with the value likewise, and a newline; `value` may be NULL. */
-MUST_USE enum quern_code out_entry_json(struct quern_slice key, const struct quern_slice *value,
-                                        struct quern_error *err);
+/* {"key":...} or {"key_b64":...} with the value likewise, the database if it is not 0, and a newline;
+ * `value` may be NULL. */
+MUST_USE enum quern_code out_entry_json(uint8_t database, struct quern_slice key,
+                                        const struct quern_slice *value, struct quern_error *err);
 /* An entry of a scan, as the command line wants it: without its value for --keys-only. */
 MUST_USE enum quern_code out_entry(const struct cli_args *args, struct quern_slice key,
                                    const struct quern_slice *value, struct quern_error *err);

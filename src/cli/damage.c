@@ -29,6 +29,12 @@ static json_t *json_of_key(struct quern_slice key)
     return json_string(text);
 }
 
+/* Worth telling: not just database 0, and not just any. */
+static bool names_databases(const struct quern_damage *damage)
+{
+    return damage->first_database != 0 || (damage->last_database != 0 && damage->last_key.len != 0);
+}
+
 static void add_json(struct output *output, const struct quern_damage *damage)
 {
     json_t *row = json_pack("{s:s, s:I, s:s, s:b}", "file", damage->file, "offset",
@@ -38,6 +44,10 @@ static void add_json(struct output *output, const struct quern_damage *damage)
         (void)json_object_set_new(row, "first_key", json_of_key(damage->first_key));
     if (damage->last_key.len != 0)
         (void)json_object_set_new(row, "last_key", json_of_key(damage->last_key));
+    if (names_databases(damage)) {
+        (void)json_object_set_new(row, "first_database", json_integer(damage->first_database));
+        (void)json_object_set_new(row, "last_database", json_integer(damage->last_database));
+    }
     (void)json_array_append_new(output->damages, row);
 }
 
@@ -60,6 +70,8 @@ static void on_damage(void *arg, const struct quern_damage *damage)
         out_text(damage->first_key.len != 0 ? " to " : "; keys up to ");
         out_escaped(damage->last_key);
     }
+    if (names_databases(damage))
+        out_text("; databases %u to %u", damage->first_database, damage->last_database);
     out_text("\n");
 }
 

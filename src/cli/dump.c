@@ -35,16 +35,15 @@ static enum quern_code write_line(struct dump *d, struct quern_error *err)
     return QUERN_OK;
 }
 
-struct iterated {
-    struct quern_iter *it;
-    uint64_t total;
-};
-
-static enum quern_code write_entries(struct dump *d, struct quern_iter *it, uint64_t total,
+static enum quern_code write_entries(struct dump *d, const struct dump_store *from,
+                                     uint8_t database, struct progress *bar,
                                      struct quern_error *err)
 {
-    struct progress bar = progress_of("dump", PROGRESS_ENTRIES);
+    struct quern_iter *it = from->its[database];
     enum quern_code code = QUERN_OK;
+
+    if (it == NULL)
+        return QUERN_OK;
 
     for (bool on = quern_iter_first(it); on && code == QUERN_OK; on = quern_iter_next(it)) {
         struct quern_slice value = quern_iter_value(it);
@@ -52,24 +51,28 @@ static enum quern_code write_entries(struct dump *d, struct quern_iter *it, uint
         buf_clear(&d->line);
         if (cli_interrupted())
             code = err_set(err, QUERN_CLOSED, "interrupted");
-        else if (dump_line_entry(quern_iter_key(it), &value, quern_iter_expires_ms(it), &d->line,
-                                 err) ||
+        else if (dump_line_entry(database, quern_iter_key(it), &value, quern_iter_expires_ms(it),
+                                 &d->line, err) ||
                  write_line(d, err))
             code = err->code;
         (void)XXH3_64bits_update(&d->hash, d->line.data, d->line.len);
         d->entries++;
-        progress_at(&bar, d->entries, total);
+        progress_at(bar, d->entries, from->total);
     }
-    progress_wipe(&bar);
     return code != QUERN_OK ? code : quern_iter_error(it, err);
 }
 
-static enum quern_code from_iterator(struct dump *d, void *arg, struct quern_error *err)
+static enum quern_code from_iterators(struct dump *d, void *arg, struct quern_error *err)
 {
-    const struct iterated *source = arg;
+    const struct dump_store *from = arg;
+    struct progress bar = progress_of("dump", PROGRESS_ENTRIES);
+    enum quern_code code = QUERN_OK;
 
-    if (write_entries(d, source->it, source->total, err))
-        return err->code;
+    for (unsigned n = 0; n < QUERN_DATABASES && code == QUERN_OK; n++)
+        code = write_entries(d, from, (uint8_t)n, &bar, err);
+    progress_wipe(&bar);
+    if (code != QUERN_OK)
+        return code;
     buf_clear(&d->line);
     if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), 0, &d->line, err))
         return err->code;
@@ -143,11 +146,9 @@ static enum quern_code dump_to_file(struct dump *d, const char *path, struct que
     return dump_into(d, (const char *)temporary.data, path, err);
 }
 
-enum cli_exit dump_iterator(const struct cli_args *args, struct quern_iter *it, uint64_t total)
+enum cli_exit dump_iterators(const struct cli_args *args, const struct dump_store *from)
 {
-    struct iterated source = {it, total};
-
-    return dump_run(args, from_iterator, &source);
+    return dump_run(args, from_iterators, (void *)(uintptr_t)from);
 }
 
 enum cli_exit dump_run(const struct cli_args *args, dump_source source, void *source_arg)

@@ -12,8 +12,12 @@ MUST_USE enum quern_code dump_raw(struct dump *d, struct quern_slice line, struc
 
 /* Write what `source` says to the file that args name, or to standard output. */
 MUST_USE enum cli_exit dump_run(const struct cli_args *args, dump_source source, void *source_arg);
-/* The same of every entry of `it`. `total` is for the progress bar; 0: unknown. */
-MUST_USE enum cli_exit dump_iterator(const struct cli_args *args, struct quern_iter *it,
-                                     uint64_t total);
+
+struct dump_store {
+    struct quern_iter *its[QUERN_DATABASES]; /* NULL: nothing of that database */
+    uint64_t total;                          /* for the progress bar; 0: unknown */
+};
+/* The same of every entry of `from`. */
+MUST_USE enum cli_exit dump_iterators(const struct cli_args *args, const struct dump_store *from);
 
 #endif

@@ -28,7 +28,7 @@ static const char overview[] =
     "Where the store is\n"
     "    --db DIR            the directory; no other process may have it open\n"
     "    --url URL           a running quernd, such as http://127.0.0.1:8080 or\n"
-    "                        unix:/run/quern/http.sock (get, set, del, stats and load)\n"
+    "                        unix:/run/quern/http.sock (all but repair, checkpoint, token)\n"
     "    --token-file FILE   show the server the token in FILE, which nobody else may read;\n"
     "                        without it QUERN_TOKEN from the environment\n"
     "    --cacert FILE       for an https:// URL: the CA to trust instead of the system's\n"
@@ -36,6 +36,7 @@ static const char overview[] =
     "    Without either: QUERN_URL from the environment, else QUERN_DB, else ./data\n"
     "\n"
     "For every verb\n"
+    "    --database N        with --db: 0 to 15, of get, set, del, scan, count, dump, load (0)\n"
     "    --json              answer in JSON\n"
     "    --help, -h          help of the verb\n"
     "    --version, -V       version of the program\n"
@@ -92,12 +93,10 @@ static const char del_help[] =
     "\n"
     "Exit code 1 when there is no such KEY. A range is removed in one step, however much it "
     "holds,\n"
-    "whether or not there is anything in it; with --db only. Its space comes back by and by, or "
-    "by\n"
-    "quern compact.\n"
+    "whether or not there is anything in it. Its space comes back by and by, or by quern compact.\n"
     "\n";
 static const char del_more_help[] =
-    "    --all               every key there is: without bounds nothing is removed\n"
+    "    --all               every key of the database: without bounds nothing is removed\n"
     "    --sync              return when it survives loss of power; a directory is in any case\n"
     "                        synced before the command ends\n"
     "\n"
@@ -174,11 +173,13 @@ static const char checkpoint_help[] =
     "system and must not exist. It opens like any store: quern --db DIR count\n";
 
 static const char dump_help[] =
-    "quern dump [FILE] - write all entries as JSON lines, in key order, as of one moment\n"
+    "quern dump [FILE] - write all entries as JSON lines, one database after the other, in key\n"
+    "order, as of one moment\n"
     "\n"
     "    {\"key\":\"a\",\"value\":\"1\"}\n"
     "    {\"key_b64\":\"/w==\",\"value\":\"\"}                     bytes that are no UTF-8, in "
     "base64\n"
+    "    {\"key\":\"a\",\"value\":\"1\",\"database\":3}       of another database than 0\n"
     "    {\"end\":true,\"count\":2,\"xxh3\":\"0123456789abcdef\"}  the last line seals what is "
     "before\n"
     "\n"
@@ -186,6 +187,7 @@ static const char dump_help[] =
     "A FILE that is a device or a pipe is written to as it stands.\n"
     "\n";
 static const char dump_more_help[] =
+    "    --database N        that database alone\n"
     "    --read-only         write nothing to the store, not even a lock file\n"
     "\n"
     "    quern dump | gzip > backup.gz\n";
@@ -197,6 +199,7 @@ static const char load_help[] =
     "that was cut short or changed is an error (exit code 6), after saying how many entries were\n"
     "loaded until then.\n"
     "\n"
+    "    --database N        all into that database, whatever the lines say\n"
     "    --no-end            lines made by hand: do without the last line's count and checksum\n"
     "    --sync              sync after each batch of about 1000; in any case all is synced\n"
     "                        at the end\n"

@@ -8,7 +8,6 @@
  * told. */
 #include "cli/load_priv.h"
 
-#include "dump/line.h"
 #include "cli/progress_priv.h"
 
 #include "base/entry.h"
@@ -135,7 +134,7 @@ static enum quern_code read_lines(struct load *load, struct load_sink *sink, str
             return err->code == QUERN_INVALID ? err->code = QUERN_CORRUPT : err->code;
         if (line.end)
             return check_end(load, &line, err);
-        if (sink->put(sink, buf_slice(&line.key), buf_slice(&line.value), line.expires_ms, err))
+        if (sink->put(sink, &line, err))
             return err->code;
         (void)XXH3_64bits_update(&load->hash, raw.data, raw.len);
         load->entries++;

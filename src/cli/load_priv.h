@@ -3,12 +3,13 @@
 #define CLI_LOAD_PRIV_H
 
 #include "cli/cli_priv.h"
+#include "dump/line.h"
 
 /* Where entries go; it stands first in whatever else the receiver needs. `put` may gather, `commit`
  * writes what was gathered; both add to `loaded` what the store has acknowledged. */
 struct load_sink {
-    enum quern_code (*put)(struct load_sink *sink, struct quern_slice key, struct quern_slice value,
-                           uint64_t expires_ms, struct quern_error *err);
+    enum quern_code (*put)(struct load_sink *sink, const struct dump_line *entry,
+                           struct quern_error *err);
     enum quern_code (*commit)(struct load_sink *sink, struct quern_error *err);
     uint64_t loaded;
 };

@@ -21,6 +21,7 @@
 
 OWNER(quern_iter_free, struct quern_iter *);
 OWNER(quern_batch_free, struct quern_batch *);
+OWNER(quern_snapshot_free, struct quern_snapshot *);
 
 #define VERBS_MAKE_STORE (VERB_SET | VERB_LOAD)
 
@@ -125,11 +126,12 @@ static enum cli_exit local_get(struct local *l)
 {
     struct quern_value value = {0};
     struct quern_slice bytes;
-    enum quern_code code = quern_get(l->db, l->args->key, NULL, &value, &l->err);
+    const struct quern_read_opts opts = {.database = l->args->database};
+    enum quern_code code = quern_get(l->db, l->args->key, &opts, &value, &l->err);
 
     bytes = slice_of(value.data, value.len);
     if (code == QUERN_OK && l->args->json)
-        code = out_entry_json(l->args->key, &bytes, &l->err);
+        code = out_entry_json(l->args->database, l->args->key, &bytes, &l->err);
     else if (code == QUERN_OK)
         out_bytes(bytes);
     if (code == QUERN_OK && !l->args->json && isatty(STDOUT_FILENO) == 1)
@@ -142,7 +144,7 @@ static enum cli_exit local_get(struct local *l)
 
 static enum cli_exit local_set(struct local *l)
 {
-    const struct quern_write_opts synced = {.sync = true};
+    const struct quern_write_opts synced = {.sync = true, .database = l->args->database};
 
     if (quern_put(l->db, l->args->key, l->value, &synced, &l->err))
         return fail(l);
@@ -167,10 +169,11 @@ static bool range_is_empty(const struct quern_range *range)
 
 static enum quern_code del_key(struct local *l)
 {
-    const struct quern_write_opts synced = {.sync = true};
+    const struct quern_write_opts synced = {.sync = true, .database = l->args->database};
+    const struct quern_read_opts opts = {.database = l->args->database};
     struct quern_value value = {0};
     /* Nobody else writes meanwhile: this process holds the lock. */
-    enum quern_code code = quern_get(l->db, l->args->key, NULL, &value, &l->err);
+    enum quern_code code = quern_get(l->db, l->args->key, &opts, &value, &l->err);
 
     quern_value_done(&value);
     return code == QUERN_OK ? quern_delete(l->db, l->args->key, &synced, &l->err) : code;
@@ -178,7 +181,7 @@ static enum quern_code del_key(struct local *l)
 
 static enum quern_code del_range(struct local *l)
 {
-    const struct quern_write_opts synced = {.sync = true};
+    const struct quern_write_opts synced = {.sync = true, .database = l->args->database};
     struct quern_range range;
 
     if (range_of(l, &range))
@@ -206,6 +209,7 @@ static enum cli_exit local_scan(struct local *l)
         .range = {args->start, args->end},
         .prefix = args->prefix,
         .bulk = args->limit == UINT64_MAX,
+        .database = args->database,
     };
     struct quern_iter *it OWNED(quern_iter_free) = NULL;
     uint64_t left = args->limit;
@@ -229,32 +233,58 @@ static enum cli_exit local_scan(struct local *l)
 
 static enum cli_exit local_count(struct local *l)
 {
+    const struct quern_read_opts opts = {.database = l->args->database};
     struct quern_range range;
     uint64_t count = 0;
 
     if (range_of(l, &range) ||
-        (!range_is_empty(&range) && quern_count(l->db, &range, NULL, &count, &l->err)))
+        (!range_is_empty(&range) && quern_count(l->db, &range, &opts, &count, &l->err)))
         return fail(l);
     out_text(l->args->json ? "{\"count\":%" PRIu64 "}\n" : "%" PRIu64 "\n", count);
     return EXIT_GOOD;
 }
 
+/* What of one database is to be dumped. The bar wants a total; without a terminal nobody looks. */
+static enum quern_code dump_database(struct local *l, const struct quern_read_opts *at,
+                                     const struct quern_range *range, struct dump_store *from)
+{
+    const struct cli_args *args = l->args;
+    struct quern_iter_opts opts = {.snapshot = at->snapshot,
+                                   .range = {args->start, args->end},
+                                   .prefix = args->prefix,
+                                   .bulk = true,
+                                   .database = at->database};
+    uint64_t count = 0;
+
+    if (isatty(STDERR_FILENO) == 1 && !range_is_empty(range) &&
+        quern_count(l->db, range, at, &count, &l->err))
+        return l->err.code;
+    from->total += count;
+    return quern_iter_new(l->db, &opts, &from->its[at->database], &l->err);
+}
+
+/* All of it is of one moment. */
 static enum cli_exit local_dump(struct local *l)
 {
     const struct cli_args *args = l->args;
-    struct quern_iter_opts opts = {
-        .range = {args->start, args->end}, .prefix = args->prefix, .bulk = true};
-    struct quern_iter *it OWNED(quern_iter_free) = NULL;
+    struct quern_snapshot *now OWNED(quern_snapshot_free) = NULL;
+    struct dump_store from = {.total = 0};
     struct quern_range range;
-    uint64_t total = 0;
+    enum cli_exit result;
+    enum quern_code code = range_of(l, &range);
 
-    /* The bar wants a total; without a terminal nobody looks. */
-    if (range_of(l, &range) || (isatty(STDERR_FILENO) == 1 && !range_is_empty(&range) &&
-                                quern_count(l->db, &range, NULL, &total, &l->err)))
-        return fail(l);
-    if (quern_iter_new(l->db, &opts, &it, &l->err))
-        return fail(l);
-    return dump_iterator(args, it, total);
+    if (code == QUERN_OK)
+        code = quern_snapshot_new(l->db, &now, &l->err);
+    for (unsigned n = 0; n < QUERN_DATABASES && code == QUERN_OK; n++) {
+        struct quern_read_opts at = {.snapshot = now, .database = (uint8_t)n};
+
+        if (!args->database_given || n == args->database)
+            code = dump_database(l, &at, &range, &from);
+    }
+    result = code == QUERN_OK ? dump_iterators(args, &from) : fail(l);
+    for (unsigned n = 0; n < QUERN_DATABASES; n++)
+        quern_iter_free(from.its[n]);
+    return result;
 }
 
 struct local_sink {
@@ -274,17 +304,19 @@ static enum quern_code sink_write(struct local_sink *s, bool sync, struct quern_
     return QUERN_OK;
 }
 
-static enum quern_code sink_put(struct load_sink *sink, struct quern_slice key,
-                                struct quern_slice value, uint64_t expires_ms,
+static enum quern_code sink_put(struct load_sink *sink, const struct dump_line *entry,
                                 struct quern_error *err)
 {
     struct local_sink *s = (struct local_sink *)sink;
+    const struct cli_args *args = s->l->args;
 
-    if (quern_batch_put_until(s->batch, key, value, expires_ms, err))
+    quern_batch_select(s->batch, args->database_given ? args->database : entry->database);
+    if (quern_batch_put_until(s->batch, buf_slice(&entry->key), buf_slice(&entry->value),
+                              entry->expires_ms, err))
         return err->code;
     if (quern_batch_count(s->batch) < LOAD_ENTRIES && quern_batch_bytes(s->batch) < LOAD_BYTES)
         return QUERN_OK;
-    return sink_write(s, s->l->args->sync, err);
+    return sink_write(s, args->sync, err);
 }
 
 /* The last batch syncs, and with it all before it. */
@@ -328,12 +360,15 @@ static enum cli_exit local_compact(struct local *l)
     struct quern_stats before, after;
     struct quern_range range;
     enum quern_code code;
+    bool all;
 
     if (range_of(l, &range) || quern_flush(l->db, &l->err))
         return fail(l);
+    all = range.start.len == 0 && range.end.len == 0;
     quern_stats(l->db, &before);
-    code = range_is_empty(&range) ? QUERN_OK
-                                  : quern_compact(l->db, &range, progress_call, &bar, &l->err);
+    code = range_is_empty(&range)
+               ? QUERN_OK
+               : quern_compact(l->db, all ? NULL : &range, progress_call, &bar, &l->err);
     progress_wipe(&bar);
     if (code != QUERN_OK)
         return fail(l);

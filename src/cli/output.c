@@ -53,12 +53,12 @@ void out_escaped(struct quern_slice s)
         out_errno = ENOMEM;
 }
 
-enum quern_code out_entry_json(struct quern_slice key, const struct quern_slice *value,
-                               struct quern_error *err)
+enum quern_code out_entry_json(uint8_t database, struct quern_slice key,
+                               const struct quern_slice *value, struct quern_error *err)
 {
     struct buf line OWNED_BUF = {0};
 
-    if (dump_line_entry(key, value, 0, &line, err))
+    if (dump_line_entry(database, key, value, 0, &line, err))
         return err->code;
     out_bytes(buf_slice(&line));
     return QUERN_OK;
@@ -146,7 +146,7 @@ enum quern_code out_entry(const struct cli_args *args, struct quern_slice key,
     struct quern_slice zero = {"", 1};
 
     if (args->json)
-        return out_entry_json(key, args->keys_only ? NULL : value, err);
+        return out_entry_json(args->database, key, args->keys_only ? NULL : value, err);
     if (args->nul) {
         out_bytes(key);
         out_bytes(zero);

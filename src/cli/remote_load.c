@@ -94,15 +94,21 @@ static struct lane *free_lane(struct remote_sink *s, struct quern_slice key)
     return found;
 }
 
-static enum quern_code sink_put(struct load_sink *sink, struct quern_slice key,
-                                struct quern_slice value, uint64_t expires_ms,
+static enum quern_code sink_put(struct load_sink *sink, const struct dump_line *entry,
                                 struct quern_error *err)
 {
     struct remote_sink *s = (struct remote_sink *)sink;
+    struct quern_slice key = buf_slice(&entry->key), value = buf_slice(&entry->value);
     struct lane *lane;
     int running;
 
-    if (expires_ms != 0 && expires_ms <= when_now())
+    if (entry->database != 0)
+        return err_set(
+            err, QUERN_UNSUPPORTED,
+            "the entry is of database %u, and over HTTP there is database 0 only; load it "
+            "into a directory",
+            entry->database);
+    if (entry->expires_ms != 0 && entry->expires_ms <= when_now())
         return QUERN_OK; /* nobody could read it any more */
     while ((lane = free_lane(s, key)) == NULL)
         if (wait_some(s, err) || refusal(s, err))
@@ -113,7 +119,7 @@ static enum quern_code sink_put(struct load_sink *sink, struct quern_slice key,
         buf_append(&lane->value, value.data, value.len, err))
         return err->code;
     if (remote_prepare_put(&lane->remote, buf_slice(&lane->key), buf_slice(&lane->value),
-                           expires_ms)) {
+                           entry->expires_ms)) {
         *err = lane->remote.err;
         return err->code;
     }

@@ -155,8 +155,8 @@ struct compact_rules {
     void *yield_arg;
 };
 
-/* manifest_table.cut_seq of what these rules make, if they have every cut up to `seq`. */
-quern_seq compact_cut_seq(const struct compact_rules *rules, quern_seq seq);
+/* manifest_table.cut_seq of what these rules make: cuts that come later have higher numbers. */
+quern_seq compact_cut_seq(const struct compact_rules *rules);
 
 /* Write what the rules keep of the entries of `in`, from where it stands up to keys < `end` (empty:
  * to its end), as tables in `dir`. The caller positions `in` and keeps it. Tables are synced, the

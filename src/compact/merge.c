@@ -8,10 +8,10 @@
  * A stratum is what lies between two neighbouring snapshots; of each key the newest version in
  * every stratum is kept. What has expired for everybody goes on as a tombstone of its number: it
  * must hide what is older, as it did. A tombstone in the lowest stratum hides only what the same
- * merge drops, if nothing older lies below the output; then it goes too. A cut over the key is like a
- * newer version: what is older than the cut in its stratum goes, and the cut stays where it is kept. All versions of a key land
- * in one table, so a point read looks into one table per run. The files are synced, and their names
- * too, before the caller hears of them.
+ * merge drops, if nothing older lies below the output; then it goes too. A cut over the key is like
+ * a newer version: what is older than the cut in its stratum goes, and the cut stays where it is
+ * kept. All versions of a key land in one table, so a point read looks into one table per run. The
+ * files are synced, and their names too, before the caller hears of them.
  *
  * What goes in must come out: each entry that is kept is hashed where the cursor shows it, or was
  * by the table's cursor that read it (iter_hash()), and what the finished file holds is held against
@@ -238,9 +238,9 @@ enum quern_code compact_merge(struct os_dir *dir, struct manifest *numbers, stru
 }
 
 /* Where somebody sees what a cut hides, that has stayed. */
-quern_seq compact_cut_seq(const struct compact_rules *rules, quern_seq seq)
+quern_seq compact_cut_seq(const struct compact_rules *rules)
 {
-    if (rules->cuts == NULL)
-        return 0;
+    quern_seq seq = rules->cuts != NULL ? rules->cuts->seq_max : 0;
+
     return rules->snapshot_count != 0 && rules->snapshots[0] < seq ? rules->snapshots[0] : seq;
 }

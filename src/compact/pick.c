@@ -17,7 +17,9 @@
  * besides. */
 #define DEAD_SHARE 4
 
-/* So many cuts make a merge due that takes them away: at the next look, and at once. */
+/* So many pieces of cuts, and one or eight for each table, make a merge due that takes them away:
+ * at the next look, and at once. It reads every table that they touch, so a large store waits for
+ * more. */
 #define CUTS_LOOK 64
 #define CUTS_MANY 4096
 
@@ -250,18 +252,20 @@ static struct compact_job *settle(const struct manifest_state *state, const stru
     return begin(jobs, state, need, 0, s->deepest, s->deepest + 1, 0, numbers);
 }
 
-/* What cuts hide goes when the store is idle, or when there are so many of them that lists grow long:
- * by a merge of all that they touch, if nobody sees what they hide. What lies wholly in them has gone
- * unread before that. */
+/* What cuts hide goes when the store is idle, or when there are so many of them that lists grow
+ * long: by a merge of all that they touch, if nobody sees what they hide. What lies wholly in them
+ * has gone unread before that. */
 static struct compact_job *clear_cuts(const struct manifest_state *state, const struct shape *s,
                                       struct compact_jobs *jobs, const struct compact_need *need,
                                       struct manifest *numbers)
 {
     size_t count = state->cuts != NULL ? state->cuts->count : 0;
+    size_t due = need->urge == COMPACT_IDLE   ? 1
+                 : need->urge == COMPACT_LOOK ? CUTS_LOOK + state->table_count
+                                              : CUTS_MANY + 8 * state->table_count;
     struct compact_job *job;
 
-    if (count == 0 || (need->urge != COMPACT_IDLE &&
-                       count < (need->urge == COMPACT_LOOK ? CUTS_LOOK : CUTS_MANY)))
+    if (count < due)
         return NULL;
     for (size_t i = 0; i < state->table_count; i++) {
         if (!is_cut_in(&state->tables[i], state->cuts, need->oldest_pin))

@@ -4,6 +4,7 @@
  *     {"key_b64":"/wA=","value":""}                   bytes that are no UTF-8, in base64
  *     {"key":"a","value":"b","expires_ms":17000000}   milliseconds since 1970; without: never.
  *                                                     "expires_at" in RFC 3339 is read as well
+ *     {"key":"a","value":"b","database":3}            1 to 15; without: 0
  *     {"end":true,"count":2,"xxh3":"0123456789abcdef"}
  *
  * A server that writes one adds to the last line its "rev". The hash is XXH3 (64 bits, seed 0) over every byte before the last line. A line holds each name
@@ -111,6 +112,12 @@ static enum quern_code parse_entry(json_t *json, struct dump_line *line, struct 
             expires = true;
             if (take_expiry(member, name[sizeof("expires_") - 1] == 'a', &line->expires_ms, err))
                 return err->code;
+        } else if (line->database == 0 && strcmp(name, "database") == 0) {
+            if (!json_is_integer(member) || json_integer_value(member) <= 0 ||
+                json_integer_value(member) >= QUERN_DATABASES)
+                return err_set(err, QUERN_INVALID, "database: not a number from 1 to %u",
+                               QUERN_DATABASES - 1);
+            line->database = (uint8_t)json_integer_value(member);
         } else {
             return err_set(err, QUERN_INVALID, "member \"%.40s\" is not expected here", name);
         }
@@ -149,6 +156,7 @@ enum quern_code dump_line_parse(struct quern_slice text, struct dump_line *line,
 
     line->end = false;
     line->expires_ms = 0;
+    line->database = 0;
     buf_clear(&line->key);
     buf_clear(&line->value);
     json = json_loadb(text.len != 0 ? text.data : "", text.len,
@@ -227,17 +235,21 @@ static enum quern_code append_member(struct buf *out, const char *name, struct q
     return buf_append(out, "\"", 1, err);
 }
 
-enum quern_code dump_line_entry(struct quern_slice key, const struct quern_slice *value,
-                                uint64_t expires_ms, struct buf *out, struct quern_error *err)
+enum quern_code dump_line_entry(uint8_t database, struct quern_slice key,
+                                const struct quern_slice *value, uint64_t expires_ms,
+                                struct buf *out, struct quern_error *err)
 {
-    char expires[48];
+    char expires[48], number[24];
     int len = snprintf(expires, sizeof(expires), ",\"expires_ms\":%" PRIu64, expires_ms);
+    int number_len = snprintf(number, sizeof(number), ",\"database\":%u", database);
 
     if (buf_append(out, "{", 1, err) || append_member(out, "key", key, err))
         return err->code;
     if (value != NULL && (buf_append(out, ",", 1, err) || append_member(out, "value", *value, err)))
         return err->code;
     if (expires_ms != 0 && buf_append(out, expires, (size_t)len, err))
+        return err->code;
+    if (database != 0 && buf_append(out, number, (size_t)number_len, err))
         return err->code;
     return buf_append(out, "}\n", 2, err);
 }

@@ -13,6 +13,7 @@ struct dump_line {
     quern_seq rev;         /* of the store that was dumped; 0: not said */
     struct buf key, value; /* otherwise: the entry */
     uint64_t expires_ms;   /* of it; 0: never */
+    uint8_t database;      /* where it is */
 };
 
 /* Read a line (without its newline). Errors: INVALID (what is wrong with it), NO_MEMORY. */
@@ -22,9 +23,9 @@ void dump_line_done(struct dump_line *line);
 #define OWNED_DUMP_LINE __attribute__((cleanup(dump_line_done)))
 
 /* Append the line of an entry, newline included; `value` NULL: without one; expires_ms 0: never. */
-MUST_USE enum quern_code dump_line_entry(struct quern_slice key, const struct quern_slice *value,
-                                         uint64_t expires_ms, struct buf *out,
-                                         struct quern_error *err);
+MUST_USE enum quern_code dump_line_entry(uint8_t database, struct quern_slice key,
+                                         const struct quern_slice *value, uint64_t expires_ms,
+                                         struct buf *out, struct quern_error *err);
 /* `rev` 0: without. */
 MUST_USE enum quern_code dump_line_end(uint64_t count, uint64_t hash, quern_seq rev,
                                        struct buf *out, struct quern_error *err);

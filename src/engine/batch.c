@@ -21,21 +21,34 @@ void quern_batch_clear(struct quern_batch *batch)
 {
     buf_clear(&batch->ops);
     buf_clear(&batch->checks);
+    batch->database = 0;
     batch->count = 0;
     batch->puts = batch->cuts = 0;
     batch->user_bytes = 0;
     batch->clears++;
 }
 
+void quern_batch_select(struct quern_batch *batch, uint8_t database)
+{
+    batch->database = database;
+}
+
 static enum quern_code append(struct quern_batch *batch, enum entry_kind kind,
                               struct quern_slice key, struct quern_slice value, uint64_t expires_ms,
                               struct quern_error *err)
 {
-    if (batch->ops.len + OP_HEAD_BYTES_MAX + key.len + value.len > QUERN_BATCH_BYTES_MAX)
+    uint8_t *at;
+
+    if (batch->ops.len + OP_HEAD_BYTES_MAX + 1 + key.len + value.len > QUERN_BATCH_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the batch would have more than %u bytes",
                        QUERN_BATCH_BYTES_MAX);
-    if (op_append(&batch->ops, kind, key, value, expires_ms, err))
+    if (buf_reserve(&batch->ops, OP_HEAD_BYTES_MAX + 1 + key.len + value.len, err))
         return err->code;
+    at = op_put_head(batch->ops.data + batch->ops.len, kind, 1 + key.len, value.len, expires_ms);
+    at = inner_put(at, batch->database, key);
+    if (value.len != 0)
+        memcpy(at, value.data, value.len);
+    batch->ops.len = (size_t)(at + value.len - batch->ops.data);
     batch->count++;
     batch->puts += kind == ENTRY_PUT;
     batch->cuts += kind == ENTRY_RANGE_DELETE;
@@ -46,7 +59,7 @@ static enum quern_code append(struct quern_batch *batch, enum entry_kind kind,
 static enum quern_code add(struct quern_batch *batch, enum entry_kind kind, struct quern_slice key,
                            struct quern_slice value, uint64_t expires_ms, struct quern_error *err)
 {
-    if (check_key(key, err) || check_expiry(expires_ms, err))
+    if (check_key(batch->database, key, err) || check_expiry(expires_ms, err))
         return err->code;
     if (value.len > QUERN_VALUE_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
@@ -79,9 +92,19 @@ enum quern_code quern_batch_delete(struct quern_batch *batch, struct quern_slice
     return add(batch, ENTRY_DELETE, key, slice_of(NULL, 0), 0, ERR_OR(err, local));
 }
 
+/* Up to the end of the database where the range has none. */
+static enum quern_code range_end(const struct quern_batch *batch, struct quern_slice end,
+                                 struct buf *inner, struct quern_error *err)
+{
+    bool open = end.len == 0;
+
+    return inner_assign(inner, (uint8_t)(batch->database + open), end, err);
+}
+
 enum quern_code quern_batch_delete_range(struct quern_batch *batch, const struct quern_range *range,
                                          struct quern_error *err)
 {
+    struct buf end OWNED_BUF = {0};
     struct quern_error local;
     struct cut cut;
 
@@ -94,9 +117,13 @@ enum quern_code quern_batch_delete_range(struct quern_batch *batch, const struct
         return err_set(
             err, QUERN_INVALID, "a bound of the range has %zu bytes; keys are 1 to %u bytes",
             cut.start.len > cut.end.len ? cut.start.len : cut.end.len, QUERN_KEY_BYTES_MAX);
+    if (check_database(batch->database, err))
+        return err->code;
     if (cut_is_empty(&cut))
         return QUERN_OK;
-    return append(batch, ENTRY_RANGE_DELETE, cut.start, cut.end, 0, err);
+    if (range_end(batch, cut.end, &end, err))
+        return err->code;
+    return append(batch, ENTRY_RANGE_DELETE, cut.start, buf_slice(&end), 0, err);
 }
 
 /* check := u8 what | u64 revision | u32 key_len | key */
@@ -110,18 +137,18 @@ enum quern_code quern_batch_require(struct quern_batch *batch, enum quern_requir
     uint8_t *at;
 
     err = ERR_OR(err, local);
-    if (check_key(key, err))
+    if (check_key(batch->database, key, err))
         return err->code;
     if (what < QUERN_REQUIRE_ABSENT || what > QUERN_REQUIRE_REVISION)
         return err_set(err, QUERN_INVALID, "there is no check of number %d", (int)what);
-    if (buf_reserve(&batch->checks, CHECK_HEAD_BYTES + key.len, err))
+    if (buf_reserve(&batch->checks, CHECK_HEAD_BYTES + 1 + key.len, err))
         return err->code;
     at = batch->checks.data + batch->checks.len;
     *at = (uint8_t)what;
     put_u64le(at + 1, revision);
-    put_u32le(at + 9, (uint32_t)key.len);
-    memcpy(at + CHECK_HEAD_BYTES, key.data, key.len);
-    batch->checks.len += CHECK_HEAD_BYTES + key.len;
+    put_u32le(at + 9, 1 + (uint32_t)key.len);
+    at = inner_put(at + CHECK_HEAD_BYTES, batch->database, key);
+    batch->checks.len = (size_t)(at - batch->checks.data);
     return QUERN_OK;
 }
 

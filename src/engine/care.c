@@ -28,11 +28,17 @@ enum quern_code quern_compact(struct quern *db, const struct quern_range *range,
 {
     struct request r = {
         .kind = REQUEST_COMPACT, .progress = progress, .progress_arg = progress_arg};
+    struct buf start OWNED_BUF = {0}, end OWNED_BUF = {0};
     struct quern_error local;
 
-    if (range != NULL)
-        r.range = *range;
-    return seal_and_ask(db, &r, ERR_OR(err, local));
+    err = ERR_OR(err, local);
+    if (range != NULL) {
+        if (inner_assign(&start, 0, range->start, err) ||
+            inner_assign(&end, range->end.len != 0 ? 0 : 1, range->end, err))
+            return err->code;
+        r.range = (struct quern_range){buf_slice(&start), buf_slice(&end)};
+    }
+    return seal_and_ask(db, &r, err);
 }
 
 enum quern_code quern_checkpoint(struct quern *db, const char *path, struct quern_error *err)

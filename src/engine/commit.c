@@ -134,6 +134,7 @@ static void complete_async(struct waiter *w, enum quern_code code, const struct 
 
     c->more = w->hand != NULL && w->next != NULL && w->next->hand == w->hand;
     c->seq = w->seq;
+    c->slowed = w->slowed;
     c->code = code != QUERN_OK ? code : w->code;
     if (code != QUERN_OK)
         c->error = *err;
@@ -351,12 +352,12 @@ void engine_writes_end(struct quern *db)
         (void)pthread_join(db->commit_thread, NULL);
 }
 
-/* May so many asynchronous writes more join the queue? */
-static enum quern_code admit_locked(struct quern *db, size_t count, struct quern_error *err)
+/* May another asynchronous write join the queue? */
+static enum quern_code admit_locked(struct quern *db, struct quern_error *err)
 {
     if (db->closing)
         return err_set(err, QUERN_CLOSED, "the store is being closed");
-    if (db->async_pending + count > ASYNC_PENDING_MAX)
+    if (db->async_pending >= ASYNC_PENDING_MAX)
         return err_set(err, QUERN_BUSY, "%d writes are under way already; try again a little later",
                        ASYNC_PENDING_MAX);
     err_clear(err);
@@ -366,7 +367,7 @@ static enum quern_code admit_locked(struct quern *db, size_t count, struct quern
 enum quern_code engine_commit_async(struct quern *db, struct waiter *w, struct quern_error *err)
 {
     mutex_lock(&db->queue_mu);
-    if (admit_locked(db, 1, err)) {
+    if (admit_locked(db, err)) {
         mutex_unlock(&db->queue_mu);
         return err->code;
     }
@@ -378,35 +379,44 @@ enum quern_code engine_commit_async(struct quern *db, struct waiter *w, struct q
     return QUERN_OK;
 }
 
+/* Put a hand at the end of the queue, as far as it is admitted. Returns those that are not; *count is
+ * how many were. */
+static struct waiter *enqueue_hand_locked(struct quern *db, struct waiter *first, size_t *count,
+                                          struct quern_error *err)
+{
+    struct waiter *w = first;
+
+    for (*count = 0; w != NULL && admit_locked(db, err) == QUERN_OK; ++*count) {
+        struct waiter *next = w->next;
+
+        enqueue_locked(db, w);
+        db->async_pending++;
+        w = next;
+    }
+    return w;
+}
+
 void quern_hand_over(struct quern *db, struct quern_hand *hand)
 {
-    struct waiter *first = hand->first_, *last = hand->last_;
-    size_t count = hand->count_;
+    struct waiter *first = hand->first_, *refused;
     struct quern_error err;
+    size_t count;
     bool alone;
 
-    if (count == 0)
+    if (first == NULL)
         return;
     *hand = (struct quern_hand){0};
     mutex_lock(&db->queue_mu);
-    if (admit_locked(db, count, &err)) {
-        mutex_unlock(&db->queue_mu);
-        (void)tell_async(&first, err.code, &err);
-        return;
-    }
     alone = !db->leading && db->queue_head == NULL;
-    if (db->queue_tail != NULL)
-        db->queue_tail->next = first;
-    else
-        db->queue_head = first;
-    db->queue_tail = last;
-    db->async_pending += count;
-    if (alone && engine_can_write_now(db, first)) {
+    refused = enqueue_hand_locked(db, first, &count, &err);
+    if (alone && count != 0 && engine_can_write_now(db, first)) {
         db->leading = true;
         lead_and_unlock(db, NULL, count);
-        return;
+    } else {
+        if (!db->leading && count != 0)
+            cond_signal(&db->commit_work);
+        mutex_unlock(&db->queue_mu);
     }
-    if (!db->leading)
-        cond_signal(&db->commit_work);
-    mutex_unlock(&db->queue_mu);
+    if (refused != NULL)
+        (void)tell_async(&refused, err.code, &err);
 }

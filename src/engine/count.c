@@ -2,7 +2,8 @@
  *
  * Where a single run holds all there is in the range, and its tables have one living version of
  * each key, none of which has expired, the difference of two ranks is the answer: the index knows
- * running counts. That goes for what lies between cuts too, and for what came after them. Otherwise the range is walked, without looking at values. */
+ * running counts. That goes for what lies between cuts too, and for what came after them. Otherwise
+ * the range is walked, without looking at values. */
 #include "engine/scan_priv.h"
 
 static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it, bool *touches,
@@ -14,19 +15,15 @@ static enum quern_code mem_touches(struct mem *mem, const struct quern_iter *it,
         return QUERN_OK;
     if (mem_iter(mem, it->pin.seq, &in, err))
         return err->code;
-    if (it->lower.len != 0)
-        iter_seek(in, buf_slice(&it->lower));
-    else
-        iter_first(in);
-    *touches =
-        in->valid && (it->upper.len == 0 || key_compare(in->at.key, buf_slice(&it->upper)) < 0);
+    iter_seek(in, buf_slice(&it->lower));
+    *touches = in->valid && key_compare(in->at.key, buf_slice(&it->upper)) < 0;
     return QUERN_OK;
 }
 
 static bool table_touches(const struct table *t, const struct quern_iter *it)
 {
     return key_compare(buf_slice(&t->largest), buf_slice(&it->lower)) >= 0 &&
-           (it->upper.len == 0 || key_compare(buf_slice(&t->smallest), buf_slice(&it->upper)) < 0);
+           key_compare(buf_slice(&t->smallest), buf_slice(&it->upper)) < 0;
 }
 
 /* `cut`: the newest cut over the range, which may hide what is older. */
@@ -74,7 +71,7 @@ static enum quern_code count_table(const struct table *t, const struct quern_ite
     }
     if (cut && sst_rank(t->sst, from, &below, err))
         return err->code;
-    if (it->upper.len != 0 && key_compare(buf_slice(&t->largest), buf_slice(&it->upper)) >= 0 &&
+    if (key_compare(buf_slice(&t->largest), buf_slice(&it->upper)) >= 0 &&
         sst_rank(t->sst, buf_slice(&it->upper), &above, err))
         return err->code;
     *count += above - below;
@@ -152,12 +149,14 @@ enum quern_code quern_count(struct quern *db, const struct quern_range *range,
     err = ERR_OR(err, local);
     if (range != NULL)
         how.range = *range;
-    if (opts != NULL)
+    if (opts != NULL) {
         how.snapshot = opts->snapshot;
+        how.database = opts->database;
+    }
     if (quern_iter_new(db, &how, &it, err))
         return err->code;
     *count = 0;
-    if (it->upper.len != 0 && key_compare(buf_slice(&it->lower), buf_slice(&it->upper)) >= 0)
+    if (key_compare(buf_slice(&it->lower), buf_slice(&it->upper)) >= 0)
         return QUERN_OK;
     if (it->view->cuts_count != 0)
         return count_pieces(it, count, err);

@@ -51,6 +51,14 @@ uint32_t engine_fork_generation(void)
 
 /* ---- checks ---- */
 
+enum quern_code check_database(uint8_t database, struct quern_error *err)
+{
+    if (database >= QUERN_DATABASES)
+        return err_set(err, QUERN_INVALID, "there is no database %u; they are 0 to %u", database,
+                       QUERN_DATABASES - 1);
+    return QUERN_OK;
+}
+
 enum quern_code engine_check(const struct quern *db, struct quern_error *err)
 {
     if (UNLIKELY(db == NULL))
@@ -61,15 +69,15 @@ enum quern_code engine_check(const struct quern *db, struct quern_error *err)
     return QUERN_OK;
 }
 
-enum quern_code check_key(struct quern_slice key, struct quern_error *err)
+enum quern_code key_refused(uint8_t database, struct quern_slice key, struct quern_error *err)
 {
-    if (UNLIKELY(key.len == 0))
+    if (check_database(database, err))
+        return err->code;
+    if (key.len == 0)
         return err_set(err, QUERN_INVALID, "the key is empty; keys are 1 to %u bytes",
                        QUERN_KEY_BYTES_MAX);
-    if (UNLIKELY(key.len > QUERN_KEY_BYTES_MAX))
-        return err_set(err, QUERN_INVALID, "the key has %zu bytes; keys are 1 to %u bytes", key.len,
-                       QUERN_KEY_BYTES_MAX);
-    return QUERN_OK;
+    return err_set(err, QUERN_INVALID, "the key has %zu bytes; keys are 1 to %u bytes", key.len,
+                   QUERN_KEY_BYTES_MAX);
 }
 
 enum quern_code check_expiry(uint64_t expires_ms, struct quern_error *err)

@@ -4,6 +4,7 @@
  *   write.c     the group: encoded, logged, applied, published
  *   update.c    writes that depend on what is there
  *   read.c      point reads        scan.c, scan_build.c  cursors for users   count.c  key ranges
+ *   inner.h     keys as they are inside: a database's number before the user's
  *   cuts.c      range deletes, which are no entries
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
@@ -26,6 +27,7 @@
 #include "base/alloc.h"
 #include "base/thread.h"
 #include "compact/compact.h"
+#include "engine/inner.h"
 #include "engine/spans.h"
 #include "engine/version.h"
 #include "wal/wal.h"
@@ -59,7 +61,8 @@ struct waiter {
     uint64_t user_bytes; /* of keys and values, for the statistics */
     uint32_t puts, cuts; /* among the operations; the others are deletions */
     bool sync;
-    bool seal; /* close the MemDB after this, if it holds anything */
+    bool seal;   /* close the MemDB after this, if it holds anything */
+    bool slowed; /* it was made to wait for the background */
     quern_seq seq;
     enum quern_code code;    /* of its own refusal (update.c); when it is told, of the whole */
     struct quern_error *err; /* the caller's; NULL for asynchronous writes */
@@ -81,6 +84,8 @@ struct counters {
     _Alignas(64) _Atomic uint64_t gets;
     _Atomic uint64_t gets_missed, seeks; /* missed: whatever did not find its key */
     _Atomic uint64_t passed;             /* see engine_passed() */
+    /* Of tables' filters: said no; let through what was not there. Single gets are sampled. */
+    _Atomic uint64_t filter_denied, filter_let_through, filter_false;
 };
 
 /* Something that holds a number and a time: a snapshot, a cursor, a read that must not be torn. */
@@ -93,7 +98,7 @@ struct pin {
 /* Work that a user waits for; done by the worker. */
 struct request {
     enum { REQUEST_FLUSH, REQUEST_COMPACT, REQUEST_CHECKPOINT } kind;
-    struct quern_range range;
+    struct quern_range range; /* of inside keys */
     const char *path;
     quern_progress_fn progress;
     void *progress_arg;
@@ -154,6 +159,7 @@ struct quern {
     uint64_t looked_at_no;   /* the segment of which log_is_long() has judged */
     uint64_t log_sync_ns;    /* what the last group that synced waited for the log */
     double slow_debt_ns;     /* delay owed and not yet slept */
+    bool was_slowed;         /* the group at hand waited for the background */
     uint64_t slow_said_ns;   /* when writers were last said to be slowed */
     struct updates *updates; /* of update.c; NULL: there was no such write yet */
 
@@ -209,11 +215,13 @@ struct quern {
     _Atomic uint64_t flushes, flush_bytes, flush_ns;
     _Atomic uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
     _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;
+    _Atomic uint64_t stalled_writes, stalled_ns; /* of slowed_*: waits for a place for a MemDB */
     _Atomic uint64_t
         flush_rate; /* bytes of MemDB a second that the last flushes managed; 0: unknown */
     _Atomic uint64_t last_flush_ns, last_compact_ns, last_scrub_ns; /* when; 0: not yet */
     _Atomic uint64_t scrub_rounds, scrub_bytes, scrub_damages;
     _Atomic uint32_t tier0_runs;
+    _Atomic uint32_t pressure;   /* quern_pressure(); the leader's */
     _Atomic uint64_t over_bytes; /* compact_over_bytes(), while merges come */
     _Atomic uint64_t dead_due;   /* so many tombstones make a MemDB go to the worker */
     struct wal_replay recovery;
@@ -234,7 +242,15 @@ static inline struct wal *engine_wal(const struct quern *db)
 #define ERR_OR(err, local) ((err) != NULL ? (err) : &(local))
 /* A handle is used in the process that opened it, and is not NULL. */
 MUST_USE enum quern_code engine_check(const struct quern *db, struct quern_error *err);
-MUST_USE enum quern_code check_key(struct quern_slice key, struct quern_error *err);
+MUST_USE enum quern_code check_database(uint8_t database, struct quern_error *err);
+COLD enum quern_code key_refused(uint8_t database, struct quern_slice key, struct quern_error *err);
+MUST_USE static inline enum quern_code check_key(uint8_t database, struct quern_slice key,
+                                                 struct quern_error *err)
+{
+    if (LIKELY(database < QUERN_DATABASES && key.len - 1 < QUERN_KEY_BYTES_MAX))
+        return QUERN_OK;
+    return key_refused(database, key, err);
+}
 MUST_USE enum quern_code check_expiry(uint64_t expires_ms, struct quern_error *err);
 void engine_event(struct quern *db, enum quern_event_kind kind, uint64_t bytes_in,
                   uint64_t bytes_out, uint64_t duration_ns, const char *format, ...)
@@ -311,7 +327,7 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
 void engine_judged_done(struct quern *db);
 void engine_updates_done(struct quern *db);
 
-/* ---- read.c ---- */
+/* ---- read.c; their keys are inside ones ---- */
 /* The number of the write that the value of `key` came with, as `at` sees it. Returns OK or
  * NOT_FOUND. */
 MUST_USE enum quern_code engine_revision(struct quern *db, struct quern_slice key,
@@ -391,6 +407,7 @@ void pressure_wait(struct quern *db, uint64_t bytes);
 /* ---- batch.c ---- */
 struct quern_batch {
     struct buf ops, checks;
+    uint8_t database; /* of what is added next; perhaps none that there is */
     uint32_t count, puts, cuts;
     uint64_t user_bytes;
     uint64_t clears; /* how often it was cleared: who knows its operations knows them no more */

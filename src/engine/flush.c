@@ -167,8 +167,8 @@ enum quern_code engine_flush_mem(struct quern *db, const struct memdb *memdb, ui
         alloc_free(pins);
         return err_in(err, "flush");
     }
-    code = work_list_tables(&out, 0, manifest_take_file_no(db->manifest),
-                            compact_cut_seq(&rules, edit.flushed_seq), &list, err);
+    code = work_list_tables(&out, 0, manifest_take_file_no(db->manifest), compact_cut_seq(&rules),
+                            &list, err);
     edit.add = list;
     edit.add_count = out.count;
     if (code == QUERN_OK && edit.set_cuts)

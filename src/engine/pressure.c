@@ -47,12 +47,20 @@ bool pressure_is_on(struct quern *db)
     return atomic_load_explicit(&db->flush_rate, memory_order_relaxed) != 0 && slowness(db) > 0;
 }
 
+unsigned quern_pressure(struct quern *db)
+{
+    return atomic_load_explicit(&db->pressure, memory_order_relaxed);
+}
+
 void pressure_wait(struct quern *db, uint64_t bytes)
 {
     uint64_t rate = atomic_load_explicit(&db->flush_rate, memory_order_relaxed);
     double slow = rate != 0 ? slowness(db) : 0;
+    uint32_t percent = slow <= 0 ? 0 : (uint32_t)(100 * slow / (1 + slow));
     uint64_t began, slept;
 
+    if (UNLIKELY(atomic_load_explicit(&db->pressure, memory_order_relaxed) != percent))
+        atomic_store_explicit(&db->pressure, percent, memory_order_relaxed);
     if (LIKELY(slow <= 0)) {
         db->slow_debt_ns = 0;
         return;
@@ -66,6 +74,7 @@ void pressure_wait(struct quern *db, uint64_t bytes)
     thread_sleep_ns((uint64_t)db->slow_debt_ns);
     slept = os_now_ns(db->os) - began;
     db->slow_debt_ns -= (double)slept; /* a sleep that took too long is credited */
+    db->was_slowed = true;
     atomic_fetch_add_explicit(&db->slowed_writes, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&db->slowed_ns, slept, memory_order_relaxed);
     if (began - db->slow_said_ns >= SAY_NS || db->slow_said_ns == 0) {

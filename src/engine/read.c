@@ -97,6 +97,11 @@ struct moment {
     bool torn;
 };
 
+static uint8_t database_of(const struct quern_read_opts *opts)
+{
+    return opts != NULL ? opts->database : 0;
+}
+
 static const struct pin *pin_of(const struct quern_read_opts *opts)
 {
     return opts != NULL && opts->snapshot != NULL ? &opts->snapshot->pin : NULL;
@@ -247,11 +252,26 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
 
 /* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
  * was true at one moment, and it is to be asked again with a pin. */
+/* What the filters of tables said during a lookup, for so many like it. */
+static void count_filters(struct counters *counters, const struct sst_lookup *l, uint64_t times)
+{
+    uint64_t in_vain = l->let_through - (l->found && l->by_filter);
+
+    if (l->denied != 0)
+        atomic_fetch_add_explicit(&counters->filter_denied, l->denied * times,
+                                  memory_order_relaxed);
+    if (l->let_through != 0)
+        atomic_fetch_add_explicit(&counters->filter_let_through, l->let_through * times,
+                                  memory_order_relaxed);
+    if (in_vain != 0)
+        atomic_fetch_add_explicit(&counters->filter_false, in_vain * times, memory_order_relaxed);
+}
+
 __attribute__((always_inline)) static inline enum quern_code
-get_at(struct quern *db, struct quern_slice key, const struct pin *at, bool cached,
+get_at(struct quern *db, struct quern_slice key, uint64_t hash, const struct pin *at, bool cached,
        struct quern_value *value, bool *torn, struct quern_error *err)
 {
-    struct sst_lookup l = {.key = key, .hash = hash_key(key), .cached = cached};
+    struct sst_lookup l = {.key = key, .hash = hash, .cached = cached};
     struct counters *counters;
     struct moment moment;
     enum quern_code code = QUERN_OK;
@@ -271,8 +291,10 @@ get_at(struct quern *db, struct quern_slice key, const struct pin *at, bool cach
     if (UNLIKELY(*torn || code == QUERN_BUSY))
         return code;
     counters = engine_counters(db);
-    if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0)
+    if (atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed) % SAMPLE_GETS == 0) {
         atomic_fetch_add_explicit(&counters->passed, passed * SAMPLE_GETS, memory_order_relaxed);
+        count_filters(counters, &l, SAMPLE_GETS);
+    }
     if (LIKELY(code == QUERN_OK))
         return code;
     atomic_fetch_add_explicit(&counters->gets_missed, 1, memory_order_relaxed);
@@ -288,7 +310,7 @@ enum quern_code engine_get(struct quern *db, struct quern_slice key, const struc
 {
     bool torn;
 
-    return get_at(db, key, at, false, value, &torn, err);
+    return get_at(db, key, hash_key(key), at, false, value, &torn, err);
 }
 
 COLD static enum quern_code get_held(struct quern *db, struct quern_slice key, bool cached,
@@ -299,7 +321,7 @@ COLD static enum quern_code get_held(struct quern *db, struct quern_slice key, b
     bool torn;
 
     pin_add(db, &pin);
-    code = get_at(db, key, &pin, cached, value, &torn, err);
+    code = get_at(db, key, hash_key(key), &pin, cached, value, &torn, err);
     pin_remove(db, &pin);
     return code;
 }
@@ -308,20 +330,28 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
                           const struct quern_read_opts *opts, struct quern_value *value,
                           struct quern_error *err)
 {
+    uint8_t database = database_of(opts);
+    struct inner_key inner;
     struct quern_error local;
     enum quern_code code;
     bool torn;
 
     err = ERR_OR(err, local);
-    if (engine_check(db, err) || check_key(key, err))
+    if (engine_check(db, err) || check_key(database, key, err) ||
+        inner_key_init(&inner, database, key, err))
         return err->code;
-    code = get_at(db, key, pin_of(opts), is_cached(opts), value, &torn, err);
-    return LIKELY(!torn) ? code : get_held(db, key, is_cached(opts), value, err);
+    code = get_at(db, inner.key, hash_key_parts(database, key), pin_of(opts), is_cached(opts),
+                  value, &torn, err);
+    if (UNLIKELY(torn))
+        code = get_held(db, inner.key, is_cached(opts), value, err);
+    inner_key_done(&inner);
+    return code;
 }
 
 /* ---- many keys ---- */
 
 struct many {
+    struct inner_key key[LOOKUPS_MAX];
     struct sst_lookup lookup[LOOKUPS_MAX];
     enum quern_code code[LOOKUPS_MAX];   /* of the search so far */
     struct quern_error err[LOOKUPS_MAX]; /* meaningful where code is not OK */
@@ -364,21 +394,29 @@ static uint64_t search_run(const struct run *run, bool last, struct many *m, siz
 
 /* Up to LOOKUPS_MAX keys in one view at one number. Returns how often a run above the bottom was
  * searched in vain. */
-static uint64_t get_some(const struct view *view, const struct quern_slice *keys, size_t n,
-                         quern_seq seq, bool cached, struct many *m)
+static uint64_t get_some(const struct view *view, uint8_t database, const struct quern_slice *keys,
+                         size_t n, quern_seq seq, bool cached, struct many *m)
 {
     uint64_t passed = 0;
 
     for (size_t i = 0; i < n; i++) {
         struct sst_lookup *l = &m->lookup[i];
 
-        l->key = keys[i]; /* one by one: most of a lookup is what will be found */
-        l->hash = hash_key(keys[i]);
-        l->seq = seq;
+        l->seq = seq; /* one by one: most of a lookup is what will be found */
         l->cached = cached;
         l->found = false;
+        l->by_filter = false;
+        l->denied = l->let_through = 0;
         l->owned = NULL;
-        m->code[i] = check_key(keys[i], &m->err[i]);
+        m->code[i] = check_key(database, keys[i], &m->err[i]);
+        if (m->code[i] == QUERN_OK)
+            m->code[i] = inner_key_init(&m->key[i], database, keys[i], &m->err[i]);
+        if (m->code[i] != QUERN_OK) {
+            m->key[i].large = NULL;
+            continue;
+        }
+        l->key = m->key[i].key;
+        l->hash = hash_key_parts(database, keys[i]);
         prefetch_mems(view, l->hash);
     }
     for (size_t i = 0; i < n; i++)
@@ -392,12 +430,18 @@ static uint64_t get_some(const struct view *view, const struct quern_slice *keys
     return passed;
 }
 
-/* As `at` sees them, as get_at(). *err: the first that concerned one key; OK: none. */
-static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
-                     const struct pin *at, bool cached, struct quern_value *values,
-                     enum quern_code *codes, bool *torn, struct quern_error *err)
+static bool is_too_long(const struct quern_read_opts *opts, const struct sst_lookup *l)
 {
-    struct counters *counters;
+    return opts != NULL && opts->bytes_max != 0 && l->found && l->entry.value.len > opts->bytes_max;
+}
+
+/* As `at` sees them, as get_at(). *err: the first that concerned one key; OK: none. */
+static void get_many(struct quern *db, uint8_t database, const struct quern_slice *keys, size_t n,
+                     const struct pin *at, const struct quern_read_opts *opts,
+                     struct quern_value *values, enum quern_code *codes, bool *torn,
+                     struct quern_error *err)
+{
+    struct counters *counters = engine_counters(db);
     struct moment moment;
     uint64_t found = 0, told = 0, passed = 0;
 
@@ -408,16 +452,23 @@ static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        passed += get_some(moment.view, keys + done, some, moment.seq, cached, &m);
+        passed +=
+            get_some(moment.view, database, keys + done, some, moment.seq, is_cached(opts), &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 
+            if (code == QUERN_OK && is_too_long(opts, &m.lookup[i])) {
+                code = err_set(&m.err[i], QUERN_BUSY, "the value is longer than was asked for");
+                alloc_free(GIVE(m.lookup[i].owned));
+            }
             if (code == QUERN_OK)
                 code = deliver(db, &moment, &m.lookup[i], &values[done + i], &m.err[i]);
+            inner_key_done(&m.key[i]);
             if (code != QUERN_OK)
                 engine_value_clear(&values[done + i]);
             codes[done + i] = code;
             found += code == QUERN_OK;
+            count_filters(counters, &m.lookup[i], 1);
             told += code != QUERN_BUSY;
             if (code != QUERN_OK && code != QUERN_NOT_FOUND && err->code == QUERN_OK)
                 *err = m.err[i];
@@ -427,7 +478,6 @@ static void get_many(struct quern *db, const struct quern_slice *keys, size_t n,
     *torn = moment.torn;
     if (UNLIKELY(*torn))
         return;
-    counters = engine_counters(db);
     atomic_fetch_add_explicit(&counters->gets, told, memory_order_relaxed);
     atomic_fetch_add_explicit(&counters->gets_missed, told - found, memory_order_relaxed);
     if (passed != 0)
@@ -440,6 +490,7 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
                                 const struct quern_read_opts *opts, struct quern_value *values,
                                 enum quern_code *codes, struct quern_error *err)
 {
+    uint8_t database = database_of(opts);
     struct quern_error local;
     struct pin pin;
     bool torn;
@@ -447,10 +498,10 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
     err = ERR_OR(err, local);
     if (engine_check(db, err))
         return err->code;
-    get_many(db, keys, n, pin_of(opts), is_cached(opts), values, codes, &torn, err);
+    get_many(db, database, keys, n, pin_of(opts), opts, values, codes, &torn, err);
     if (UNLIKELY(torn)) {
         pin_add(db, &pin);
-        get_many(db, keys, n, &pin, is_cached(opts), values, codes, &torn, err);
+        get_many(db, database, keys, n, &pin, opts, values, codes, &torn, err);
         pin_remove(db, &pin);
     }
     return err->code;

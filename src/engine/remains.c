@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "engine/inner.h"
 #include "iter/iter.h"
 #include "sst/sst.h"
 #include "wal/wal.h"
@@ -24,12 +25,29 @@
 
 /* ---- findings ---- */
 
+/* As the caller knows them. Inside, an end may be a bare number: all before that database. */
+static void damage_keys(struct quern_damage *d, struct quern_slice first, struct quern_slice last)
+{
+    d->last_database = QUERN_DATABASES - 1;
+    if (first.len != 0) {
+        d->first_database = inner_database(first);
+        d->first_key = inner_user_key(first);
+    }
+    if (last.len > 1) {
+        d->last_database = inner_database(last);
+        d->last_key = inner_user_key(last);
+    } else if (last.len == 1 && inner_database(last) != 0) {
+        d->last_database = inner_database(last) - 1;
+    }
+}
+
 void findings_add(struct findings *f, const char *file, uint64_t offset,
                   struct quern_slice first_key, struct quern_slice last_key, const char *what,
                   bool lost)
 {
-    struct quern_damage damage = {file, offset, first_key, last_key, what, lost};
+    struct quern_damage damage = {.file = file, .offset = offset, .what = what, .lost = lost};
 
+    damage_keys(&damage, first_key, last_key);
     f->damages++;
     f->losses += lost;
     if (f->first.code == QUERN_OK)

@@ -13,7 +13,7 @@ struct findings {
     uint64_t damages, losses;
     struct quern_error first; /* the first damage, QUERN_OK: none */
 };
-/* `lost`: entries are, or may be, missing for it. */
+/* `lost`: entries are, or may be, missing for it. The keys are inside ones; empty: unknown. */
 void findings_add(struct findings *f, const char *file, uint64_t offset,
                   struct quern_slice first_key, struct quern_slice last_key, const char *what,
                   bool lost);

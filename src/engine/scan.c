@@ -44,9 +44,9 @@ enum quern_code quern_iter_new(struct quern *db, const struct quern_iter_opts *o
     struct quern_iter *it;
 
     err = ERR_OR(err, local);
-    if (engine_check(db, err))
-        return err->code;
     opts = opts != NULL ? opts : &none;
+    if (engine_check(db, err) || check_database(opts->database, err))
+        return err->code;
     it = NEW(struct quern_iter);
     if (it == NULL)
         return err_memory(err, "an iterator");
@@ -161,6 +161,11 @@ static void expect_seek(const struct quern_iter *it, struct quern_slice key)
 
 /* ---- moving ---- */
 
+static uint8_t database(const struct quern_iter *it)
+{
+    return inner_database(buf_slice(&it->lower));
+}
+
 static bool stop(struct quern_iter *it, const struct quern_error *why)
 {
     it->valid = false;
@@ -197,7 +202,7 @@ static inline enum sight look(struct quern_iter *it, const struct entry *e,
         *skip = e->key; /* the same bytes, where they last for the next step */
         return PASSED;
     }
-    if (it->upper.len != 0 && key_compare(e->key, buf_slice(&it->upper)) >= 0)
+    if (UNLIKELY(it->in->head >= it->upper_head) && key_compare(e->key, buf_slice(&it->upper)) >= 0)
         return BEYOND;
     skip->len = 0;
     if (e->seq > it->pin.seq)
@@ -268,7 +273,7 @@ static bool jump_forward(struct quern_iter *it, int slot)
 {
     struct quern_slice to = buf_slice(&it->jump);
 
-    if (to.len == 0 || (it->upper.len != 0 && key_compare(to, buf_slice(&it->upper)) >= 0)) {
+    if (to.len == 0 || key_compare(to, buf_slice(&it->upper)) >= 0) {
         spans_drop(&it->db->spans, slot);
         return stop(it, NULL);
     }
@@ -368,7 +373,7 @@ static bool find_backward(struct quern_iter *it)
 
     it->backward = true;
     for (int passed = 0; in->valid; passed++) {
-        if (it->lower.len != 0 && key_compare(in->at.key, buf_slice(&it->lower)) < 0)
+        if (key_compare(in->at.key, buf_slice(&it->lower)) < 0)
             return stop(it, NULL);
         if (passed == WALK_LOOK) {
             passed = 0;
@@ -393,10 +398,7 @@ bool quern_iter_first(struct quern_iter *it)
 {
     prepare_seek(it);
     err_clear(&it->err);
-    if (it->lower.len != 0)
-        iter_seek(it->in, buf_slice(&it->lower));
-    else
-        iter_first(it->in);
+    iter_seek(it->in, buf_slice(&it->lower));
     return find_forward(it, NO_KEY);
 }
 
@@ -404,66 +406,49 @@ bool quern_iter_last(struct quern_iter *it)
 {
     prepare_seek(it);
     err_clear(&it->err);
-    if (it->upper.len != 0)
-        iter_seek_below(it->in, buf_slice(&it->upper));
-    else
-        iter_last(it->in);
+    iter_seek_below(it->in, buf_slice(&it->upper));
     return find_backward(it);
 }
 
-static bool within(const void *p, struct quern_slice bytes)
-{
-    return (uintptr_t)p - (uintptr_t)bytes.data < bytes.len;
-}
-
-/* A seek's key may be borrowed from the entry that the seek leaves: then keep a copy. */
-static bool own_key(struct quern_iter *it, struct quern_slice *key)
-{
-    const struct entry *e = it->backward ? &it->shown : &it->in->at;
-
-    if (!it->valid || (!within(key->data, e->key) && !within(key->data, e->value)))
-        return true;
-    if (buf_assign(&it->key, *key, &it->err))
-        return false;
-    *key = buf_slice(&it->key);
-    return true;
-}
-
+/* The copy of the key is needed in any case: it may be borrowed from the entry that the seek
+ * leaves. */
 bool quern_iter_seek(struct quern_iter *it, struct quern_slice key)
 {
     err_clear(&it->err);
-    if (!own_key(it, &key))
+    if (inner_assign(&it->key, database(it), key, &it->err))
         return stop(it, NULL);
+    key = buf_slice(&it->key);
     prepare_seek(it);
-    if (it->lower.len != 0 && key_compare(key, buf_slice(&it->lower)) < 0)
+    if (it->lower.len > 1 && key_compare(key, buf_slice(&it->lower)) < 0)
         key = buf_slice(&it->lower);
-    if (key.len == 0) {
-        iter_first(it->in);
-    } else {
-        expect_seek(it, key);
-        iter_seek(it->in, key);
-    }
+    expect_seek(it, key);
+    iter_seek(it->in, key);
     return find_forward(it, NO_KEY);
 }
 
 bool quern_iter_seek_back(struct quern_iter *it, struct quern_slice key)
 {
-    if (it->upper.len != 0 && key_compare(key, buf_slice(&it->upper)) >= 0)
-        return quern_iter_last(it);
     err_clear(&it->err);
-    if (buf_assign(&it->key, key, &it->err) ||
+    if (inner_assign(&it->key, database(it), key, &it->err) ||
         buf_append(&it->key, "", 1, &it->err)) /* the key right after `key` */
         return stop(it, NULL);
+    if (key_compare(buf_slice(&it->key), buf_slice(&it->upper)) > 0)
+        return quern_iter_last(it);
     prepare_seek(it);
     expect_seek(it, buf_slice(&it->key));
     iter_seek_below(it->in, buf_slice(&it->key));
     return find_backward(it);
 }
 
+static const struct entry *entry_shown(const struct quern_iter *it)
+{
+    return it->backward ? &it->shown : &it->in->at;
+}
+
 /* Find the place anew: the cursor goes the other way, or the view is not the present one. */
 COLD static bool next_anew(struct quern_iter *it)
 {
-    if (buf_assign(&it->key, quern_iter_key(it), &it->err))
+    if (buf_assign(&it->key, entry_shown(it)->key, &it->err))
         return stop(it, NULL);
     prepare_seek(it);
     iter_seek(it->in, buf_slice(&it->key));
@@ -496,7 +481,7 @@ bool quern_iter_next(struct quern_iter *it)
 
 COLD static bool prev_anew(struct quern_iter *it)
 {
-    if (buf_assign(&it->key, quern_iter_key(it), &it->err))
+    if (buf_assign(&it->key, entry_shown(it)->key, &it->err))
         return stop(it, NULL);
     prepare_seek(it);
     iter_seek_below(it->in, buf_slice(&it->key));
@@ -517,22 +502,22 @@ bool quern_iter_valid(const struct quern_iter *it)
 
 struct quern_slice quern_iter_key(const struct quern_iter *it)
 {
-    return it->backward ? it->shown.key : it->in->at.key;
+    return inner_user_key(entry_shown(it)->key);
 }
 
 struct quern_slice quern_iter_value(const struct quern_iter *it)
 {
-    return it->backward ? it->shown.value : it->in->at.value;
+    return entry_shown(it)->value;
 }
 
 quern_seq quern_iter_seq(const struct quern_iter *it)
 {
-    return it->backward ? it->shown.seq : it->in->at.seq;
+    return entry_shown(it)->seq;
 }
 
 uint64_t quern_iter_expires_ms(const struct quern_iter *it)
 {
-    return it->backward ? it->shown.expires_ms : it->in->at.expires_ms;
+    return entry_shown(it)->expires_ms;
 }
 
 enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err)

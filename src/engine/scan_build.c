@@ -3,6 +3,7 @@
 #include "engine/scan_priv.h"
 
 #include "base/prefix.h"
+#include "engine/inner.h"
 
 /* Cursors of an iterator that are gathered without memory of their own. */
 #define INPUTS_FEW 16
@@ -72,19 +73,24 @@ enum quern_code iter_build(struct quern_iter *it, struct quern_error *err)
 
 enum quern_code iter_bound(struct quern_iter *it, struct quern_slice upper, struct quern_error *err)
 {
-    it->upper_head = upper.len != 0 ? key_head(upper, 0) : UINT64_MAX;
-    return buf_assign(&it->upper, upper, err);
+    it->upper_head = key_head(upper, 0);
+    return upper.data == it->upper.data ? QUERN_OK : buf_assign(&it->upper, upper, err);
 }
 
 enum quern_code iter_set_bounds(struct quern_iter *it, const struct quern_iter_opts *opts,
                                 struct quern_error *err)
 {
-    struct buf after OWNED_BUF = {0};
-    struct quern_slice lower = opts->range.start, upper = opts->range.end;
+    struct buf prefix OWNED_BUF = {0}, after OWNED_BUF = {0};
+    struct quern_slice lower, upper;
 
-    if (prefix_narrow(opts->prefix, &lower, &upper, &after, err))
+    if (inner_assign(&prefix, opts->database, opts->prefix, err) ||
+        inner_assign(&it->lower, opts->database, opts->range.start, err) ||
+        inner_assign(&it->upper, opts->database, opts->range.end, err))
         return err->code;
-    if (buf_append(&it->lower, lower.data, lower.len, err))
+    lower = buf_slice(&it->lower);
+    upper = opts->range.end.len != 0 ? buf_slice(&it->upper) : slice_of(NULL, 0);
+    if (prefix_narrow(buf_slice(&prefix), &lower, &upper, &after, err) ||
+        (lower.data != it->lower.data && buf_assign(&it->lower, lower, err)))
         return err->code;
     return iter_bound(it, upper, err);
 }

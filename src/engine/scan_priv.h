@@ -9,7 +9,7 @@ struct quern_iter {
     struct view *view;       /* referenced; renewed by moves when the store has a newer one */
     struct pin pin;          /* keeps what its number and time see across renewals */
     struct iter *in;         /* all versions of all keys in the view */
-    struct buf lower, upper; /* inclusive, exclusive; empty: open */
+    struct buf lower, upper; /* inclusive, exclusive; both within one database */
     uint64_t upper_head;     /* a key with a head below is below `upper` */
     bool bulk;
     bool has_active; /* `in` has the view's MemDB that takes writes */
@@ -32,7 +32,7 @@ struct quern_iter {
 MUST_USE enum quern_code iter_build(struct quern_iter *it, struct quern_error *err);
 MUST_USE enum quern_code iter_set_bounds(struct quern_iter *it, const struct quern_iter_opts *opts,
                                          struct quern_error *err);
-/* It ends before `upper` (empty: nowhere) from now on; a seek follows. */
+/* It ends before `upper` from now on; a seek follows. */
 MUST_USE enum quern_code iter_bound(struct quern_iter *it, struct quern_slice upper,
                                     struct quern_error *err);
 

@@ -52,7 +52,6 @@ struct slice_work {
     struct manifest_trim *trim;
     size_t trim_count;
     struct buf start;
-    quern_seq flushed_seq; /* cuts up to here are in the version */
 };
 
 static void slice_work_done(struct slice_work *s)
@@ -83,7 +82,6 @@ static enum quern_code slice_prepare(struct quern *db, const struct compact_slic
 
     s->version = work_version(db);
     version_ref(s->version);
-    s->flushed_seq = state->flushed_seq;
     s->tables = alloc_array(n + 1, sizeof(struct table *));
     s->run_end = alloc_array(n + 1, sizeof(size_t));
     s->remove = alloc_array(n + 1, sizeof(uint64_t));
@@ -202,8 +200,8 @@ static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
     }
     iter_free(in);
     if (code == QUERN_OK)
-        code = work_list_tables(&out, job->target_tier, job->target_run,
-                                compact_cut_seq(&rules, s.flushed_seq), &list, err);
+        code = work_list_tables(&out, job->target_tier, job->target_run, compact_cut_seq(&rules),
+                                &list, err);
     if (code == QUERN_OK) {
         struct manifest_edit edit = {.remove = s.remove,
                                      .remove_count = s.remove_count,

@@ -4,7 +4,19 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static void tier_stats(const struct version *version, struct quern_stats *out)
+/* What a merge would free of this table, as far as the table knows by itself. */
+static uint64_t reclaimable(const struct table_meta *meta, uint64_t time_ms)
+{
+    uint64_t dead = meta->tombstone_count + meta->duplicate_count;
+
+    if (meta->expiring_count == meta->entry_count && meta->expires_max_ms <= time_ms)
+        dead = meta->entry_count;
+    if (dead >= meta->entry_count)
+        return meta->file_bytes;
+    return (uint64_t)((double)meta->file_bytes * (double)dead / (double)meta->entry_count);
+}
+
+static void tier_stats(const struct version *version, uint64_t time_ms, struct quern_stats *out)
 {
     for (size_t r = 0; r < version->run_count; r++) {
         const struct run *run = &version->runs[r];
@@ -19,6 +31,7 @@ static void tier_stats(const struct version *version, struct quern_stats *out)
             tier->entries += meta->entry_count;
             tier->tombstones += meta->tombstone_count;
             out->table_expiring += meta->expiring_count;
+            out->reclaimable_bytes += reclaimable(meta, time_ms);
         }
     }
     out->tiers = QUERN_TIERS_MAX;
@@ -94,7 +107,11 @@ static void count_stats(struct quern *db, struct quern_stats *out)
         out->gets += gets;
         out->gets_found += gets - missed;
         out->seeks += atomic_load(&db->counters[i].seeks);
+        out->filter_false += atomic_load(&db->counters[i].filter_false);
+        out->filter_useful += atomic_load(&db->counters[i].filter_denied);
+        out->filter_checks += atomic_load(&db->counters[i].filter_let_through);
     }
+    out->filter_checks += out->filter_useful;
     out->puts = atomic_load(&db->puts);
     out->deletes = atomic_load(&db->deletes);
     out->range_deletes = atomic_load(&db->range_deletes);
@@ -110,6 +127,8 @@ static void count_stats(struct quern *db, struct quern_stats *out)
     out->table_moves = atomic_load(&db->table_moves);
     out->slowed_writes = atomic_load(&db->slowed_writes);
     out->slowed_ns = atomic_load(&db->slowed_ns);
+    out->stalled_writes = atomic_load(&db->stalled_writes);
+    out->stalled_ns = atomic_load(&db->stalled_ns);
     out->corrupt_blocks = atomic_load(&db->corrupt_blocks);
     out->last_flush_ms_ago = ms_ago(db, atomic_load(&db->last_flush_ns));
     out->last_compact_ms_ago = ms_ago(db, atomic_load(&db->last_compact_ns));
@@ -138,7 +157,7 @@ void quern_stats(struct quern *db, struct quern_stats *out)
     mutex_unlock(&db->mu);
     out->visible_seq = atomic_load(&db->visible_seq);
     memory_stats(db, view, out);
-    tier_stats(view->version, out);
+    tier_stats(view->version, engine_time_ms(db), out);
     log_stats(db, out);
     count_stats(db, out);
     out->disk_bytes = out->table_bytes + out->log_bytes + manifest_bytes(db->manifest);
@@ -162,8 +181,10 @@ static void tell_table(const struct run *run, const struct table *t, quern_table
         .entries = meta->entry_count,
         .tombstones = meta->tombstone_count,
         .expiring = meta->expiring_count,
-        .first_key = buf_slice(&t->smallest),
-        .last_key = buf_slice(&t->largest),
+        .first_key = inner_user_key(buf_slice(&t->smallest)),
+        .last_key = inner_user_key(buf_slice(&t->largest)),
+        .first_database = inner_database(buf_slice(&t->smallest)),
+        .last_database = inner_database(buf_slice(&t->largest)),
     };
 
     table_name(name, meta->table_no);
@@ -296,7 +317,7 @@ char *quern_stats_json(const struct quern_stats *s)
     NUMBER(cache_filter_bytes);
     NUMBER(disk_bytes), NUMBER(log_bytes), NUMBER(log_segments);
     NUMBER(table_bytes), NUMBER(tables), NUMBER(table_entries), NUMBER(table_tombstones);
-    NUMBER(table_expiring);
+    NUMBER(table_expiring), NUMBER(reclaimable_bytes);
     add_tiers(&j, s);
     NUMBER(puts), NUMBER(deletes), NUMBER(range_deletes), NUMBER(batches);
     NUMBER(gets), NUMBER(gets_found), NUMBER(seeks), NUMBER(user_bytes);
@@ -305,7 +326,8 @@ char *quern_stats_json(const struct quern_stats *s)
     NUMBER(flushes), NUMBER(flush_bytes), NUMBER(flush_ns);
     NUMBER(compactions), NUMBER(compact_read_bytes), NUMBER(compact_write_bytes);
     NUMBER(compact_ns), NUMBER(table_moves);
-    NUMBER(slowed_writes), NUMBER(slowed_ns);
+    NUMBER(slowed_writes), NUMBER(slowed_ns), NUMBER(stalled_writes), NUMBER(stalled_ns);
+    NUMBER(filter_checks), NUMBER(filter_useful), NUMBER(filter_false);
     NUMBER(cache_hits), NUMBER(cache_misses), NUMBER(cache_evictions), NUMBER(disk_read_bytes);
     NUMBER(corrupt_blocks), NUMBER(scrub_rounds), NUMBER(scrub_bytes), NUMBER(scrub_damages);
     NUMBER(flush_interval_ms), NUMBER(compact_interval_ms);

@@ -244,22 +244,34 @@ static enum quern_code note_own(struct quern_update *u, struct quern_error *err)
     return QUERN_OK;
 }
 
-enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
-                                 struct quern_value *value, struct quern_error *err)
+static enum quern_code update_get(struct quern_update *u, struct quern_slice key,
+                                  struct quern_value *value, struct quern_error *err)
 {
     const struct pin *at = u->shared->at;
-    struct quern_error local;
     struct entry e;
 
-    err = ERR_OR(err, local);
-    if (check_key(key, err) || note_own(u, err))
-        return err->code;
     if (!places_find(&u->shared->own, key, &e) && !places_find(&u->shared->before, key, &e))
         return engine_get(u->db, key, at, value, err);
     if (entry_lives(&e, at->time_ms))
         return engine_value_copy(value, &e, err);
     engine_value_clear(value);
     return QUERN_NOT_FOUND;
+}
+
+enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
+                                 struct quern_value *value, struct quern_error *err)
+{
+    struct quern_error local;
+    struct inner_key inner;
+    enum quern_code code;
+
+    err = ERR_OR(err, local);
+    if (check_key(u->batch->database, key, err) || note_own(u, err) ||
+        inner_key_init(&inner, u->batch->database, key, err))
+        return err->code;
+    code = update_get(u, inner.key, value, err);
+    inner_key_done(&inner);
+    return code;
 }
 
 quern_seq quern_update_seq(const struct quern_update *u)

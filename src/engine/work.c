@@ -168,8 +168,9 @@ enum quern_code engine_ask(struct quern *db, struct request *r)
 
 /* ---- periods ---- */
 
-/* Tombstones, and what cuts hide, can only go once they are in a table, and with them what they hide. Walking over them
- * has cost as much as the flush will, and nobody holds a number that needs them. */
+/* Tombstones, and what cuts hide, can only go once they are in a table, and with them what they
+ * hide. Walking over them has cost as much as the flush will, and nobody holds a number that needs
+ * them. */
 static bool reads_paid_for_flush(struct quern *db, const struct mem_info *info, bool cut)
 {
     uint64_t passed = engine_passed(db);

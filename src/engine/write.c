@@ -41,8 +41,12 @@ static enum quern_code wait_for_place_locked(struct quern *db, bool wait, struct
             return err_memory(err, "the flush that must come first");
         cond_wait(&db->flushed, &db->mu);
     }
+    began = os_now_ns(db->os) - began;
     atomic_fetch_add(&db->slowed_writes, 1);
-    atomic_fetch_add(&db->slowed_ns, os_now_ns(db->os) - began);
+    atomic_fetch_add(&db->slowed_ns, began);
+    atomic_fetch_add(&db->stalled_writes, 1);
+    atomic_fetch_add(&db->stalled_ns, began);
+    db->was_slowed = true;
     return QUERN_OK;
 }
 
@@ -267,6 +271,14 @@ static enum quern_code log_and_apply(struct quern *db, const struct group *g,
 }
 
 /* What is to be written is known now. */
+/* Their completions will say so. */
+static void note_slowed(struct quern *db, struct waiter *first)
+{
+    for (struct waiter *w = first; w != NULL; w = w->next)
+        w->slowed = true;
+    db->was_slowed = false;
+}
+
 static enum quern_code write_judged(struct quern *db, struct waiter *first, struct quern_error *err)
 {
     struct group g;
@@ -286,6 +298,8 @@ static enum quern_code write_judged(struct quern *db, struct waiter *first, stru
             if (engine_seal(db, g.mem_bytes, true, err))
                 return err->code;
         }
+        if (UNLIKELY(db->was_slowed))
+            note_slowed(db, first);
     }
     if (log_and_apply(db, &g, err))
         return err->code;
@@ -347,22 +361,23 @@ static enum quern_code write_one(struct quern *db, enum entry_kind kind, struct 
     void *large OWNED(alloc_free) = NULL;
     uint8_t *ops = small, *at;
     uint64_t expires_ms = opts != NULL && kind == ENTRY_PUT ? opts->expires_ms : 0;
+    uint8_t database = opts != NULL ? opts->database : 0;
     struct waiter w = {.sync = opts != NULL && opts->sync, .err = err};
 
-    if (engine_check(db, err) || check_key(key, err) || check_expiry(expires_ms, err))
+    if (engine_check(db, err) || check_key(database, key, err) || check_expiry(expires_ms, err))
         return err->code;
     if (value.len > QUERN_VALUE_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "the value has %zu bytes; at most %u are possible",
                        value.len, QUERN_VALUE_BYTES_MAX);
-    if (OP_HEAD_BYTES_MAX + key.len > sizeof(small)) {
-        large = alloc_bytes(OP_HEAD_BYTES_MAX + key.len);
+    if (OP_HEAD_BYTES_MAX + 1 + key.len > sizeof(small)) {
+        large = alloc_bytes(OP_HEAD_BYTES_MAX + 1 + key.len);
         if (large == NULL)
             return err_memory(err, "a key");
         ops = large;
     }
-    at = op_put_head(ops, kind, key.len, value.len, expires_ms);
-    memcpy(at, key.data, key.len);
-    w.batch = (struct batch_ref){slice_of(ops, (size_t)(at - ops) + key.len), value, 1};
+    at = op_put_head(ops, kind, 1 + key.len, value.len, expires_ms);
+    at = inner_put(at, database, key);
+    w.batch = (struct batch_ref){slice_of(ops, (size_t)(at - ops)), value, 1};
     w.puts = kind == ENTRY_PUT;
     w.user_bytes = key.len + value.len;
     return engine_commit(db, &w);
@@ -415,6 +430,8 @@ enum quern_code quern_delete_range(struct quern *db, const struct quern_range *r
     enum quern_code code;
 
     err = ERR_OR(err, local);
+    if (opts != NULL)
+        quern_batch_select(&one, opts->database);
     code = quern_batch_delete_range(&one, range, err);
     if (code == QUERN_OK)
         code = quern_write(db, &one, opts, err);

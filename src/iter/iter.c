@@ -10,7 +10,7 @@
  *         i0 i1  i2 i3
  *
  * Runs of keys from one input are common. Where the same input wins twice in a row, the best of
- * the losers on its way is remembered as `rival`, and the first sixteen bytes of its key as two
+ * the losers on its way is remembered as `rival`, and the first 24 bytes of its key as three
  * numbers, `bound`; while the winner keeps ahead of it, a step costs one comparison, nearly always
  * with the bound alone, and the tree stays as it is.
  *
@@ -34,7 +34,7 @@ struct merge {
     uint32_t rival; /* the best loser on the winner's way, or NO_RIVAL: not known */
     /* What sorts below it in the direction of travel comes before the rival: the heads of its key,
      * inverted when backward. Zeros, where nothing is known. */
-    uint64_t bound[2];
+    uint64_t bound[3];
     uint32_t *tree; /* [0] the winner, [1..n-1] losers; lies behind the inputs */
     struct iter *inputs[];
 };
@@ -56,6 +56,10 @@ static int merge_order(const struct iter *a, uint32_t i, const struct iter *b, u
         return a->head < b->head ? -1 : 1;
     x = key_head(a->at.key, 8);
     y = key_head(b->at.key, 8);
+    if (x == y) {
+        x = key_head(a->at.key, 16);
+        y = key_head(b->at.key, 16);
+    }
     if (x != y)
         return x < y ? -1 : 1;
     order = entry_compare(&a->at, &b->at);
@@ -108,7 +112,7 @@ static uint32_t play(struct merge *g, uint32_t k)
 static void forget_rival(struct merge *g)
 {
     g->rival = NO_RIVAL;
-    g->bound[0] = g->bound[1] = 0;
+    g->bound[0] = g->bound[1] = g->bound[2] = 0;
 }
 
 /* All bits, where what is greater comes first. */
@@ -129,16 +133,20 @@ static void find_rival(struct merge *g)
     rival = g->inputs[g->rival];
     g->bound[0] = rival->valid ? rival->head ^ inversion(g) : UINT64_MAX;
     g->bound[1] = rival->valid ? key_head(rival->at.key, 8) ^ inversion(g) : UINT64_MAX;
+    g->bound[2] = rival->valid ? key_head(rival->at.key, 16) ^ inversion(g) : UINT64_MAX;
 }
 
-/* Does the first sixteen bytes' order say that the winner, which has moved, is ahead still? */
+/* Does the first 24 bytes' order say that the winner, which has moved, is ahead still? */
 static inline bool below_bound(const struct merge *g, const struct iter *winner)
 {
     uint64_t head = winner->head ^ inversion(g);
 
     if (head != g->bound[0])
         return head < g->bound[0];
-    return (key_head(winner->at.key, 8) ^ inversion(g)) < g->bound[1];
+    head = key_head(winner->at.key, 8) ^ inversion(g);
+    if (head != g->bound[1])
+        return head < g->bound[1];
+    return (key_head(winner->at.key, 16) ^ inversion(g)) < g->bound[2];
 }
 
 /* ---- standing ---- */

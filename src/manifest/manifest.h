@@ -103,8 +103,8 @@ OWNER(manifest_close, struct manifest *);
 MUST_USE enum quern_code manifest_apply(struct manifest *m, const struct manifest_edit *edit,
                                         struct quern_error *err);
 
-/* Its tables and cuts stay as they are until the next edit that touches them, which frees what it removes;
- * its three numbers may change under an edit of another thread. */
+/* Its tables and cuts stay as they are until the next edit that touches them, which frees what it
+ * removes; its three numbers may change under an edit of another thread. */
 const struct manifest_state *manifest_state(const struct manifest *m);
 
 /* A number no file, and no run, has had before; unique across crashes because files that are no

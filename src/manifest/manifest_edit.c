@@ -55,7 +55,10 @@ enum quern_code manifest_header_get(struct quern_slice file, struct manifest_hea
     if (*checksum != hash_placed(from, HEADER_CHECKED_BYTES, 0, 0))
         return err_set(err, QUERN_CORRUPT, "header at 0: bad checksum");
     version = get_u32le(from + 8);
-    if (version != MANIFEST_VERSION)
+    if (version < MANIFEST_VERSION)
+        return err_set(err, QUERN_UNSUPPORTED, "format version %" PRIu32 ", " ERR_OLD_FORMAT,
+                       version);
+    if (version > MANIFEST_VERSION)
         return err_set(err, QUERN_UNSUPPORTED,
                        "format version %" PRIu32 "; this quern knows version %u", version,
                        MANIFEST_VERSION);
@@ -76,7 +79,8 @@ struct number_row {
     size_t offset; /* in struct manifest_table */
 };
 
-/* The tier, a uint32_t, is apart, and cut_seq, which need not be there. Positions are the bits of `seen` in table_decode(). */
+/* The tier, a uint32_t, is apart, and cut_seq, which need not be there. Positions are the bits of
+ * `seen` in table_decode(). */
 static const struct number_row numbers[] = {
     {TABLE_NO, offsetof(struct manifest_table, meta.table_no)},
     {TABLE_RUN_NO, offsetof(struct manifest_table, run_no)},

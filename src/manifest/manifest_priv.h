@@ -14,7 +14,7 @@
 /* ---- the file: header, first edit, and every further edit on pages of its own ---- */
 
 #define MANIFEST_HEADER_BYTES 64u
-#define MANIFEST_VERSION 1u
+#define MANIFEST_VERSION 2u /* in 1, keys had no database */
 #define MANIFEST_FEATURES_KNOWN UINT64_C(0)
 /* The largest payload of one edit, hence of the snapshot: about ten million tables with keys of a
  * common size. */

@@ -41,7 +41,7 @@ uint64_t node_begin(const struct node *n)
 /* ---- search ---- */
 
 /* The order of `key` against all keys that begin with the node's prefix; 0: it begins so too. */
-static int prefix_compare(const struct node *n, uint32_t prefix_len, struct quern_slice key)
+static int prefix_compare_long(const struct node *n, uint32_t prefix_len, struct quern_slice key)
 {
     for (uint32_t at = 0; at < prefix_len; at += 8) {
         uint64_t want = LOAD(n->prefix[at / 8]), got = key_head(key, at);
@@ -52,6 +52,24 @@ static int prefix_compare(const struct node *n, uint32_t prefix_len, struct quer
             return got < want ? -1 : 1;
     }
     return key.len < prefix_len ? -1 : 0;
+}
+
+/* The same; nearly all prefixes are short, as every key begins with the number of a database. */
+static inline int prefix_compare(const struct node *n, uint32_t prefix_len, struct quern_slice key)
+{
+    uint32_t word = (prefix_len - 1) / 8;
+
+    if (prefix_len == 0)
+        return 0;
+    if (LIKELY(word < 2 && key.len >= 8 * (size_t)word + 8)) {
+        const uint8_t *last = (const uint8_t *)key.data + 8 * (size_t)word;
+        uint64_t differ = get_u64be(last) ^ LOAD(n->prefix[word]);
+
+        if (LIKELY(differ >> (8 * (-prefix_len & 7)) == 0 &&
+                   (word == 0 || get_u64be(key.data) == LOAD(n->prefix[0]))))
+            return 0;
+    }
+    return prefix_compare_long(n, prefix_len, key);
 }
 
 /* How many of the first `count` heads are below `head`. No branch depends on the data. */

@@ -1,4 +1,5 @@
 /* about.c - what the server says of itself: alive, ready, which version, which routes, how it fares. */
+#include "server/loop.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/tls.h"
@@ -94,6 +95,16 @@ void about_api(struct conn *c, struct manner manner, struct quern_slice body)
                "Cache-Control: no-cache\r\n");
 }
 
+/* How often the loops have taken memory; not while they serve, once they are warm. */
+static uint64_t loop_allocations(const struct server *server)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < server->loop_count; i++)
+        sum += atomic_load_explicit(&server->loops[i]->allocations, memory_order_relaxed);
+    return sum;
+}
+
 void about_config(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct buf *text = &c->loop->text;
@@ -129,12 +140,13 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
         ",\"gets_found\":%" PRIu64 ",\"deletes\":%" PRIu64 ",\"deletes_found\":%" PRIu64
         ",\"writes_in_flight\":%" PRIu64 ",\"snapshots\":%u"
         ",\"replies_2xx\":%" PRIu64 ",\"replies_4xx\":%" PRIu64 ",\"replies_5xx\":%" PRIu64
-        ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 "},\"store\":",
+        ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"loop_allocations\":%" PRIu64
+        "},\"store\":",
         quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
         server->connections, server->connections_max, n->connections_total, n->connections_refused,
         n->timeouts, n->requests, n->sets, n->set_bytes, n->gets, n->gets_found, n->deletes,
         n->deletes_found, server->writes, snapshots_count(&server->snapshots), n->replies_ok,
-        n->replies_refused, n->replies_failed, n->bytes_in, n->bytes_out);
+        n->replies_refused, n->replies_failed, n->bytes_in, n->bytes_out, loop_allocations(server));
     buf_clear(&c->loop->text);
     if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
         buf_append(&c->loop->text, store, strlen(store), &err) ||

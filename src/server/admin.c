@@ -315,9 +315,10 @@ static void add_file(void *arg, const struct quern_table *t)
         return;
     (void)snprintf(text, sizeof(text),
                    "%s{\"file\":\"%s\",\"level\":%u,\"run\":%" PRIu64 ",\"bytes\":%" PRIu64
-                   ",\"entries\":%" PRIu64 ",\"tombstones\":%" PRIu64 ",\"expiring\":%" PRIu64 ",",
+                   ",\"entries\":%" PRIu64 ",\"tombstones\":%" PRIu64 ",\"expiring\":%" PRIu64
+                   ",\"first_database\":%u,\"last_database\":%u,",
                    f->any ? "," : "", t->file, t->tier, t->run_no, t->bytes, t->entries,
-                   t->tombstones, t->expiring);
+                   t->tombstones, t->expiring, t->first_database, t->last_database);
     f->any = true;
     if (add(f->out, text, &f->err) || http_json_bytes(f->out, "first_key", t->first_key, &f->err) ||
         add(f->out, ",", &f->err) || http_json_bytes(f->out, "last_key", t->last_key, &f->err) ||

@@ -344,16 +344,19 @@ static enum quern_code run(void *arg, struct quern_update *u, struct quern_error
 }
 
 /* What the update will read comes into the cache now, while nobody waits for it. */
-static void read_ahead(struct conn *c, const struct verb *v)
+bool batch_read_ahead(const struct verb *v, const struct quern_read_opts *opts,
+                      struct quern_value *value)
 {
+    bool all = true;
+
     for (size_t i = 0; i < v->step_count; i++) {
         const struct step *s = &steps_of(v)[i];
         struct quern_error ignored;
 
         if (s->kind == STEP_CHECK || s->kind == STEP_GET)
-            IGNORE(quern_get(c->loop->server->db, step_key(v, s), NULL, &c->loop->value, &ignored));
-        pool_put_value(c->loop);
+            all &= quern_get(v->server->db, step_key(v, s), opts, value, &ignored) != QUERN_BUSY;
     }
+    return all;
 }
 
 /* ------------------------------------------------------------------ request and reply -- */
@@ -431,7 +434,6 @@ void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
         verb_free(v);
         return;
     }
-    read_ahead(c, v);
     verb_update(c, manner, v, run);
 }
 

@@ -588,7 +588,8 @@ void conn_run(struct conn *c)
         }
         if (c->closing)
             return;
-        if (c->handed) { /* what completes at once leaves together with what is there */
+        if (c->handed ||
+            c->gathered > 0) { /* what completes at once leaves together with what is there */
             c->handed = false;
             loop_mark_later(c->loop, c);
             return;

@@ -26,9 +26,11 @@ struct manner {
 
 struct verb;
 
-/* A write on its way through the store. In order of arrival in its connection's queue. */
+/* A write on its way through the store, or a read that waits for the disk. In order of arrival in its
+ * connection's queue. */
 struct write_op {
-    struct letter letter; /* to the loop: completed, or granted by the gate */
+    struct task
+        task; /* first: its letter tells the loop that it completed, or that the gate is open */
     struct quern_completion completion;
     struct quern_batch *batch;
     struct conn *conn;
@@ -41,14 +43,23 @@ struct write_op {
     char trace[HTTP_TRACE_BYTES]; /* where manner.trace points to */
     uint64_t expires_ms;          /* of a set; 0: never */
     bool is_delete, gated, waits_at_gate, synced, finished;
+    bool too_much;          /* it came while as much was under way as may be */
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
+
+    /* Aside: aside.h. */
+    void (*work)(struct write_op *op), (*then)(struct write_op *op);
+    struct quern_slice aside_key; /* what aside_read() reads */
+    struct quern_value value;     /* what it found */
+    size_t read_bytes;            /* of values that were read ahead for an update */
+    bool is_read;                 /* nothing is written */
+    struct held_snapshot *held;   /* as of which aside_read() reads; NULL: now */
 
     /* Under /v1 alone. */
     struct verb *verb;                   /* what it asks, or NULL; the op's */
     void (*again)(struct write_op *op);  /* called on the loop when a check of the batch failed */
     bool alone;                          /* no other write may follow it before it is finished */
-    void (*answer)(struct write_op *op); /* how it is answered, if it is no write at all: admin.c */
+    void (*answer)(struct write_op *op); /* how it is answered, if that is not a write's way */
     uint64_t job;                        /* waited for */
     bool created;
     void *about; /* what `answer` needs */
@@ -88,7 +99,8 @@ struct conn {
     struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
-    bool handed; /* writes of it wait in the loop's hand */
+    unsigned gathered; /* commands of it that wait for the batch of reads: resp_reads.c */
+    bool handed;       /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */
     struct buf in;
@@ -108,8 +120,15 @@ struct conn {
 
     /* Writes under way, oldest first. */
     struct write_op *ops, **ops_last;
-    unsigned op_count;
+    unsigned op_count, asides; /* asides: how many of them are with the threads beside the loops */
     size_t op_bytes;
+    /* What was read from disk for the request at hand, which is carried out once more then. */
+    struct fetched {
+        bool here;
+        enum quern_code code;
+        struct quern_value value;
+        struct quern_error error;
+    } fetched;
 
     struct import *import;   /* takes the body at hand, or NULL */
     struct outflow *outflow; /* makes the reply at hand, or NULL: then no other request is begun */

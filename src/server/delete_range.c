@@ -1,8 +1,8 @@
 /* delete_range.c - DELETE /v1/keys: all keys of a range at once.
  *
- *     worker: snapshot at S -> how many are there? -> update: is the store still at S? cut them
- *                  ^                                     |
- *                  '----- no: somebody wrote meanwhile --'
+ *     aside: snapshot at S -> how many are there? -> update: is the store still at S? cut them
+ *                 ^                                     |
+ *                 '----- no: somebody wrote meanwhile --'
  *
  * Counting may take long and the cut does not, so the count comes first and the update sees whether
  * it still holds. A store that is written to all the while is cut in the end without that, and the
@@ -15,7 +15,6 @@
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
-#include "server/work.h"
 #include "server/writes.h"
 
 #include "base/alloc.h"
@@ -28,8 +27,6 @@
 #define ATTEMPTS 8u
 
 struct deletion {
-    struct work work; /* first */
-    struct write_op *op;
     struct reach reach;
     struct buf after, tags;
     struct quern_range range;
@@ -53,12 +50,12 @@ static void deletion_free(struct deletion *d)
     alloc_free(d);
 }
 
-/* ------------------------------------------------------------------ on a worker -- */
+/* ------------------------------------------------------------------ aside -- */
 
 static enum quern_code count_keys(struct deletion *d, struct quern *db, struct quern_error *err)
 {
     struct quern_snapshot *snapshot;
-    struct quern_read_opts opts;
+    struct quern_read_opts opts = {0};
 
     if (quern_snapshot_new(db, &snapshot, err))
         return err->code;
@@ -91,11 +88,11 @@ static enum quern_code cut(void *arg, struct quern_update *u, struct quern_error
     return quern_batch_delete_range(quern_update_batch(u), &d->range, err);
 }
 
-static void run(struct work *w)
+static void work(struct write_op *op)
 {
-    struct deletion *d = (struct deletion *)w;
+    struct deletion *d = op->about;
     struct quern *db = d->reach.server->db;
-    struct quern_write_opts opts = {.sync = d->op->synced};
+    struct quern_write_opts opts = {.sync = op->synced};
 
     for (unsigned i = 1; i <= ATTEMPTS; i++) {
         err_clear(&d->err);
@@ -112,13 +109,9 @@ static void run(struct work *w)
 
 /* ------------------------------------------------------------------ on the loop -- */
 
-static void opened(struct letter *letter)
+static void then_finish(struct write_op *op)
 {
-    struct deletion *d = (struct deletion *)letter;
-    struct server *server = d->reach.server;
-
-    write_finish(d->op, QUERN_OK);
-    atomic_fetch_sub(&server->work, 1);
+    write_finish(op, QUERN_OK);
 }
 
 static void answer_well(struct conn *c, const struct write_op *op, const struct deletion *d)
@@ -212,6 +205,7 @@ void delete_range_check(struct conn *c)
 void delete_range(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct deletion *d = NEW(struct deletion);
+    struct write_op *op;
 
     (void)body;
     if (d == NULL) {
@@ -222,17 +216,15 @@ void delete_range(struct conn *c, struct manner manner, struct quern_slice body)
         deletion_free(d);
         return;
     }
-    d->op = write_new(c, manner, 0, verb_sync_asked(c));
-    if (d->op == NULL) {
+    op = write_new(c, manner, 0, verb_sync_asked(c));
+    if (op == NULL) {
         deletion_free(d);
         conn_cut(c);
         return;
     }
-    d->op->alone = true;
-    d->op->about = d;
-    d->op->answer = answer;
-    d->work.loop = c->loop;
-    d->work.run = run;
-    d->work.letter.open = opened;
-    work_submit(&d->work);
+    op->alone = true;
+    op->about = d;
+    op->answer = answer;
+    op->task.takes_long = true;
+    aside_submit(op, work, then_finish);
 }

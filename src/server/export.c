@@ -62,8 +62,8 @@ static enum quern_code fill(struct outflow *o, struct quern_error *err)
     for (; e->on && o->page.len < OUTFLOW_PAGE_BYTES; e->on = quern_iter_next(e->it), e->count++) {
         struct quern_slice value = quern_iter_value(e->it);
 
-        if (dump_line_entry(quern_iter_key(e->it), &value, quern_iter_expires_ms(e->it), &o->page,
-                            err))
+        if (dump_line_entry(0, quern_iter_key(e->it), &value, quern_iter_expires_ms(e->it),
+                            &o->page, err))
             return err->code;
     }
     (void)XXH3_64bits_update(&e->hash, o->page.data, o->page.len);

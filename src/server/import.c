@@ -8,7 +8,6 @@
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
-#include "server/work.h"
 #include "server/writes.h"
 
 #include "base/alloc.h"
@@ -27,13 +26,13 @@
 #define BUSY_WAIT_NS UINT64_C(2000000)
 
 struct import {
-    struct work work;  /* first */
+    struct task task;  /* first */
     struct conn *conn; /* NULL: it is gone */
     const struct server *server;
     bool sync;
-    struct buf filling; /* the loop's: what came since the worker was given some */
+    struct buf filling; /* the loop's: what came since the thread aside was given some */
     bool ended;         /* no more will come */
-    bool busy;          /* what follows is the worker's */
+    bool busy;          /* what follows is that thread's */
 
     struct buf text; /* what it was given, and before that the line that was not whole */
     bool last, done; /* there is no more text; all was seen to */
@@ -58,7 +57,7 @@ static void import_free(struct import *im)
     alloc_free(im);
 }
 
-/* ------------------------------------------------------------------ on a worker -- */
+/* ------------------------------------------------------------------ aside -- */
 
 /* The longest line that is looked at: a value in base64, or plain with few escapes. */
 static size_t line_bytes_max(const struct import *im)
@@ -118,6 +117,10 @@ static enum quern_code commit(struct import *im, struct quern_error *err)
 
 static enum quern_code put_line(struct import *im, struct quern_error *err)
 {
+    if (im->line.database != 0)
+        return tell(im, "bad_line",
+                    "the entry is of another database, and over HTTP there is database 0 only",
+                    err);
     if (im->line.value.len > im->server->options->value_bytes_max)
         return tell(im, "value_too_large",
                     "the value is larger than this server takes (--max-value)", err);
@@ -191,15 +194,26 @@ static enum quern_code take_lines(struct import *im, struct quern_error *err)
     return QUERN_OK;
 }
 
-static void run(struct work *w)
+static void run(struct task *task)
 {
-    struct import *im = (struct import *)w;
+    struct import *im = (struct import *)task;
 
     im->failed = take_lines(im, &im->err) != QUERN_OK || (im->last && commit(im, &im->err));
     im->done = im->failed || im->last;
 }
 
 /* ------------------------------------------------------------------ on the loop -- */
+
+static void then(struct task *task)
+{
+    struct import *im = (struct import *)task;
+
+    im->busy = false;
+    if (im->conn == NULL)
+        import_free(im);
+    else
+        loop_mark(im->task.loop, im->conn);
+}
 
 bool import_begin(struct conn *c)
 {
@@ -209,8 +223,10 @@ bool import_begin(struct conn *c)
         return false;
     memset(im, 0, sizeof(*im));
     im->conn = c;
-    im->work.loop = c->loop;
-    im->work.run = run;
+    im->task.loop = c->loop;
+    im->task.run = run;
+    im->task.then = then;
+    im->task.takes_long = true;
     im->server = c->loop->server;
     im->sync = verb_sync_asked(c);
     im->batch = quern_batch_new();
@@ -246,19 +262,6 @@ bool import_ended(const struct import *im)
     return im->ended;
 }
 
-static void opened(struct letter *letter)
-{
-    struct import *im = (struct import *)letter;
-    struct server *server = im->work.loop->server;
-
-    im->busy = false;
-    if (im->conn == NULL)
-        import_free(im);
-    else
-        loop_mark(im->work.loop, im->conn);
-    atomic_fetch_sub(&server->work, 1);
-}
-
 bool import_turn(struct conn *c)
 {
     struct import *im = c->import;
@@ -282,8 +285,7 @@ bool import_turn(struct conn *c)
     buf_clear(&im->filling);
     im->last = im->ended;
     im->busy = true;
-    im->work.letter.open = opened;
-    work_submit(&im->work);
+    aside_run(&im->task);
     return false;
 }
 

@@ -1,10 +1,10 @@
 /* import.h - a body of many lines that is taken as it comes.
  *
- *     import_take() -> filling --import_turn()--> a worker: lines -> batch -> the store -> letter
+ *     import_take() -> filling --import_turn()--> a thread aside: lines -> batch -> the store -> letter
  *                        |  full: the socket is not read                                     |
  *                        '-------------------------<-----------------------------------------'
  *
- * All but the work is of the connection's loop. Memory: 256 KiB that wait, as much with the worker,
+ * All but the work is of the connection's loop. Memory: 256 KiB that wait, as much with the thread,
  * the longest line there may be, and a batch. */
 #ifndef SERVER_IMPORT_H
 #define SERVER_IMPORT_H
@@ -20,7 +20,7 @@ bool import_take(struct import *im, struct quern_slice piece); /* false: no memo
 void import_end(struct import *im);                            /* the body has ended */
 bool import_ended(const struct import *im);
 
-/* Hand what waits to a worker, if none has some already. True: all is done, or it went wrong, and
+/* Hand what waits to a thread aside, if none has some already. True: all is done, or it went wrong, and
  * the import is to be answered (import_answer). */
 bool import_turn(struct conn *c);
 /* Answer and end it. What is left of the body is not wanted: then the connection ends. */

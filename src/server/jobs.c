@@ -149,8 +149,8 @@ static void end_locked(struct jobs *jobs, struct job *job, enum quern_code code,
     job->waiter = NULL;
     if (waiter == NULL)
         return;
-    waiter->letter.open = open_waiter;
-    loop_post(waiter->conn->loop, &waiter->letter);
+    waiter->task.letter.open = open_waiter;
+    loop_post(waiter->conn->loop, &waiter->task.letter);
 }
 
 /* The oldest that is queued. */

@@ -5,21 +5,21 @@
  *           '--- until the range ends (complete), or limit, 1 MiB, or max_scan_ms is reached: then
  *                the cursor is the key of the entry to go on with
  *
- * A page holds the loop for no longer than max_scan_ms, and is as of one moment; between two pages
- * the store may change. The cursor names a key and no state of the server's, so it has no lifetime:
- * every key that is there all the while is listed once.
+ * A page is made aside from the loops (aside.h), in no more than max_scan_ms, and is as of one
+ * moment; between two pages the store may change. The cursor names a key and no state of the server's,
+ * so it has no lifetime: every key that is there all the while is listed once.
  *
- * As lines (Accept: application/x-ndjson) the listing is a long reply (outflow.h), walked by a worker
- * as the client reads; it is of one moment however long it is, and only ends early where limit or
- * max_scan_ms are given. */
+ * As lines (Accept: application/x-ndjson) the listing is a long reply (outflow.h), walked as the client
+ * reads; it is of one moment however long it is, and only ends early where limit or max_scan_ms are
+ * given. */
 #include "server/item.h"
 #include "server/bounds.h"
 #include "server/outflow.h"
-#include "server/pool.h"
 #include "server/reach.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
+#include "server/writes.h"
 
 #include "base/alloc.h"
 #include "base/base64.h"
@@ -40,10 +40,10 @@ struct listing {
     bool reverse, values, counting, lines;
 
     struct quern_iter *it;
-    struct buf *out, groups; /* groups: of the delimiter, apart from the items unless in lines */
-    uint64_t entries;        /* items and groups so far */
-    uint64_t deadline;       /* of uv_hrtime(); 0: none */
-    uint64_t slice_ends;     /* of lines: when a worker has walked for long enough */
+    struct buf out, groups; /* groups: of the delimiter, apart from the items unless in lines */
+    uint64_t entries;       /* items and groups so far */
+    uint64_t deadline;      /* of uv_hrtime(); 0: none */
+    uint64_t slice_ends;    /* of lines: when a thread has walked for long enough */
     bool placed, on, complete;
     struct quern_error err;
 };
@@ -53,6 +53,7 @@ static void listing_done(struct listing *l)
     reach_done(&l->reach);
     buf_done(&l->delimiter);
     buf_done(&l->cursor);
+    buf_done(&l->out);
     buf_done(&l->groups);
     quern_iter_free(l->it);
 }
@@ -193,7 +194,7 @@ static enum quern_code add(struct buf *out, const char *text, struct quern_error
 
 static enum quern_code add_group(struct listing *l, struct quern_slice group)
 {
-    struct buf *out = l->lines ? l->out : &l->groups;
+    struct buf *out = l->lines ? &l->out : &l->groups;
 
     if ((!l->lines && out->len > 0 && add(out, ",", &l->err)) || add(out, "{", &l->err) ||
         http_json_bytes(out, "prefix", group, &l->err))
@@ -206,17 +207,17 @@ static enum quern_code add_item(struct listing *l, bool first)
     struct item item = {quern_iter_key(l->it), quern_iter_value(l->it), quern_iter_seq(l->it),
                         quern_iter_expires_ms(l->it)};
 
-    if ((!l->lines && !first && add(l->out, ",", &l->err)) ||
-        item_text(l->out, &item, l->values, &l->err))
+    if ((!l->lines && !first && add(&l->out, ",", &l->err)) ||
+        item_text(&l->out, &item, l->values, &l->err))
         return l->err.code;
-    return l->lines ? add(l->out, "\n", &l->err) : QUERN_OK;
+    return l->lines ? add(&l->out, "\n", &l->err) : QUERN_OK;
 }
 
 /* Does the listing end here, though there is more? */
 static bool is_enough(const struct listing *l)
 {
     if (!l->counting && ((l->limit != 0 && l->entries == (uint64_t)l->limit) ||
-                         (!l->lines && l->out->len + l->groups.len >= PAGE_BYTES_MAX)))
+                         (!l->lines && l->out.len + l->groups.len >= PAGE_BYTES_MAX)))
         return true;
     return l->deadline != 0 && l->entries % LOOKS_AT_CLOCK == LOOKS_AT_CLOCK - 1 &&
            uv_hrtime() > l->deadline;
@@ -238,7 +239,7 @@ static enum quern_code begin(struct listing *l)
  * waits for it? */
 static bool is_page(const struct listing *l)
 {
-    return l->lines && (l->out->len >= OUTFLOW_PAGE_BYTES ||
+    return l->lines && (l->out.len >= OUTFLOW_PAGE_BYTES ||
                         (l->entries % LOOKS_AT_CLOCK == 0 && uv_hrtime() > l->slice_ends));
 }
 
@@ -277,14 +278,14 @@ static enum quern_code add_end(struct listing *l)
     uint8_t direction = l->reverse ? 'b' : 'f';
 
     if (l->complete)
-        return add(l->out, "\"complete\":true}\n", &l->err);
+        return add(&l->out, "\"complete\":true}\n", &l->err);
     l->cursor.len = 0;
     if (buf_append(&l->cursor, &direction, 1, &l->err) ||
         buf_append(&l->cursor, quern_iter_key(l->it).data, quern_iter_key(l->it).len, &l->err) ||
-        add(l->out, "\"complete\":false,\"cursor\":\"", &l->err) ||
-        base64_append(l->out, buf_slice(&l->cursor), BASE64_URL, &l->err))
+        add(&l->out, "\"complete\":false,\"cursor\":\"", &l->err) ||
+        base64_append(&l->out, buf_slice(&l->cursor), BASE64_URL, &l->err))
         return l->err.code;
-    return add(l->out, "\"}\n", &l->err);
+    return add(&l->out, "\"}\n", &l->err);
 }
 
 static enum quern_code write_page(struct listing *l)
@@ -292,17 +293,17 @@ static enum quern_code write_page(struct listing *l)
     char text[48];
 
     (void)snprintf(text, sizeof(text), "\"count\":%" PRIu64 ",", l->entries);
-    if (l->lines && add(l->out, "{\"end\":true,", &l->err))
+    if (l->lines && add(&l->out, "{\"end\":true,", &l->err))
         return l->err.code;
     if (l->counting) {
-        l->out->len = l->lines ? l->out->len : 0;
-        if ((!l->lines && add(l->out, "{", &l->err)) || add(l->out, text, &l->err))
+        l->out.len = l->lines ? l->out.len : 0;
+        if ((!l->lines && add(&l->out, "{", &l->err)) || add(&l->out, text, &l->err))
             return l->err.code;
-    } else if (!l->lines && (add(l->out, "],", &l->err) ||
+    } else if (!l->lines && (add(&l->out, "],", &l->err) ||
                              (l->delimiter.len > 0 &&
-                              (add(l->out, "\"prefixes\":[", &l->err) ||
-                               buf_append(l->out, l->groups.data, l->groups.len, &l->err) ||
-                               add(l->out, "],", &l->err))))) {
+                              (add(&l->out, "\"prefixes\":[", &l->err) ||
+                               buf_append(&l->out, l->groups.data, l->groups.len, &l->err) ||
+                               add(&l->out, "],", &l->err))))) {
         return l->err.code;
     }
     return add_end(l);
@@ -310,21 +311,54 @@ static enum quern_code write_page(struct listing *l)
 
 static enum quern_code list(struct listing *l)
 {
-    buf_clear(l->out);
-    if (begin(l) || add(l->out, "{\"items\":[", &l->err) || walk(l))
+    if (begin(l) || add(&l->out, "{\"items\":[", &l->err) || walk(l))
         return l->err.code;
     return write_page(l);
 }
 
+/* ------------------------------------------------------------------ as a page -- */
+
+static void work_list(struct write_op *op)
+{
+    op->completion.code = list(op->about);
+}
+
+static void then_finish(struct write_op *op)
+{
+    write_finish(op, op->completion.code);
+}
+
+static void answer_page(struct write_op *op)
+{
+    struct listing *l = op->about;
+    struct conn *c = op->conn;
+
+    if (!c->closing && op->completion.code == QUERN_OK)
+        reply_with(c, op->manner, 200, "application/json", buf_slice(&l->out),
+                   "Cache-Control: no-store\r\n");
+    else if (!c->closing)
+        reply_store_error(c, op->manner, op->completion.code, &l->err);
+    listing_done(l);
+    alloc_free(l);
+}
+
+/* The listing is the op's now. */
 static void reply_page(struct conn *c, struct manner manner, struct listing *l)
 {
-    l->out = &c->loop->text;
-    if (list(l) == QUERN_OK)
-        reply_with(c, manner, 200, "application/json", buf_slice(l->out),
-                   "Cache-Control: no-store\r\n");
-    else
-        reply_store_error(c, manner, l->err.code, &l->err);
-    pool_give_back(&c->loop->text);
+    struct listing *own = NEW(struct listing);
+    struct write_op *op = own != NULL ? write_new(c, manner, 0, false) : NULL;
+
+    if (op == NULL) {
+        conn_cut(c);
+        listing_done(l);
+        alloc_free(own);
+        return;
+    }
+    *own = *l;
+    op->is_read = true;
+    op->about = own;
+    op->answer = answer_page;
+    aside_submit(op, work_list, then_finish);
 }
 
 /* ------------------------------------------------------------------ as lines -- */
@@ -343,18 +377,27 @@ static void lines_free(struct outflow *o)
     alloc_free(lines);
 }
 
+static void swap_page(struct outflow *o, struct listing *l)
+{
+    struct buf page = o->page;
+
+    o->page = l->out;
+    l->out = page;
+}
+
 static enum quern_code fill(struct outflow *o, struct quern_error *err)
 {
     struct listing *l = &((struct lines *)o)->listing;
     enum quern_code code;
 
-    l->out = &o->page;
+    swap_page(o, l);
     l->slice_ends = uv_hrtime() + SLICE_NS;
     code = walk(l);
     if (code == QUERN_OK && (!l->on || is_enough(l))) {
         o->over = true;
         code = write_page(l);
     }
+    swap_page(o, l);
     *err = l->err;
     return code;
 }
@@ -390,12 +433,10 @@ void keys_list(struct conn *c, struct manner manner, struct quern_slice body)
     struct listing l = {0};
 
     (void)body;
-    if (!read_all(c, &l)) {
+    if (!read_all(c, &l))
         listing_done(&l);
-    } else if (l.lines) {
+    else if (l.lines)
         reply_lines(c, manner, &l);
-    } else {
+    else
         reply_page(c, manner, &l);
-        listing_done(&l);
-    }
 }

@@ -13,6 +13,7 @@
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
+#include "server/writes.h"
 
 #include "base/base64.h"
 #include "base/error.h"
@@ -235,19 +236,19 @@ static void reply_meta(struct conn *c, struct manner manner)
 void kv_get(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct loop *loop = c->loop;
-    struct quern_read_opts opts = {0};
-    struct held_snapshot *held;
+    struct held_snapshot *held = NULL;
     struct quern_error err;
     enum quern_code code;
 
     (void)body;
-    if (!take_key(c) || !reach_snapshot(c, &held))
+    /* What was fetched is as of the snapshot, though that may have ended since. */
+    if (!take_key(c) || (!c->fetched.here && !reach_snapshot(c, &held)))
+        return;
+    err_clear(&err);
+    code = read_value(c, manner, buf_slice(&loop->key), held, &err);
+    if (code == QUERN_BUSY)
         return;
     count(&loop->server->counters.gets, 1);
-    err_clear(&err);
-    opts.snapshot = reach_view(held);
-    code = quern_get(loop->server->db, buf_slice(&loop->key), &opts, &loop->value, &err);
-    snapshots_give(&loop->server->snapshots, held);
     count(&loop->server->counters.gets_found, code == QUERN_OK);
     if (code == QUERN_NOT_FOUND)
         refuse(c, 404, "key_not_found", "key not found");

@@ -22,6 +22,7 @@
 #include "server/conn.h"
 #include "server/observe.h"
 #include "server/pool.h"
+#include "server/resp_reads.h"
 #include "server/resp.h"
 #include "server/say.h"
 
@@ -66,6 +67,7 @@ static bool hand_over(struct loop *loop)
 {
     if (loop->hand.count_ == 0 && loop->later == NULL)
         return false;
+    reads_run(loop); /* what they show is older than the writes */
     quern_hand_over(loop->server->db, &loop->hand);
     if (loop->later != NULL) {
         *loop->dirty_last = loop->later;
@@ -191,6 +193,7 @@ static void settle(struct loop *loop)
         again |= hand_over(loop);
     } while (again);
     observe_flush(loop);
+    atomic_store_explicit(&loop->allocations, alloc_calls_here(), memory_order_relaxed);
 }
 
 static void on_before(uv_prepare_t *handle)
@@ -235,6 +238,9 @@ static void loop_free(struct loop *loop)
     pool_free(loop);
     access_unref(loop->access);
     quern_value_done(&loop->value);
+    reads_free(loop->reads);
+    for (unsigned i = 0; i < LOOP_VALUES; i++)
+        quern_value_done(&loop->many[i]);
     buf_done(&loop->key);
     buf_done(&loop->text);
     buf_done(&loop->lines);
@@ -257,7 +263,9 @@ enum quern_code loop_start(struct server *server, unsigned number, struct loop *
     loop->number = number;
     loop->dirty_last = &loop->dirty;
     loop->later_last = &loop->later;
-    if (!measure_init(&loop->measure)) {
+    loop->reads = reads_new();
+    if (loop->reads == NULL || !measure_init(&loop->measure)) {
+        reads_free(loop->reads);
         alloc_free(loop);
         return err_memory(err, "an event loop");
     }

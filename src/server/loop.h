@@ -21,6 +21,16 @@ struct letter {
     void (*open)(struct letter *letter); /* called on the loop's thread */
 };
 
+/* Something to do aside from the loops (aside.h), and then on its own. It too stands inside what it is
+ * about. */
+struct task {
+    struct letter letter; /* first */
+    struct loop *loop;
+    void (*run)(struct task *task);  /* aside; it may wait */
+    void (*then)(struct task *task); /* on the loop; it may free the task */
+    bool takes_long;                 /* run() does: so that others get their turn */
+};
+
 /* What may be signalled to a loop: bits. */
 enum {
     LOOP_DRAIN = 1,    /* end idle connections; end the others after what they wait for */
@@ -32,7 +42,10 @@ enum {
 
 struct compressor;
 struct conn;
+struct reads;
 struct write_op;
+
+#define LOOP_VALUES 64u
 
 struct loop {
     struct server *server; /* constant */
@@ -47,12 +60,14 @@ struct loop {
     /* Any thread. */
     _Atomic(struct letter *) inbox; /* newest first */
     _Atomic unsigned signals;
+    _Atomic uint64_t allocations; /* the loop's thread alone writes it: how often it took memory */
 
     /* The loop's thread alone. */
     struct conn *conns;               /* all that are open */
     struct conn *dirty, **dirty_last; /* something happened to them; each at most once */
     struct conn *later, **later_last; /* they have writes in `hand`: dirty once it is empty */
     struct quern_hand hand;           /* the writes of this turn */
+    struct reads *reads;              /* the reads of this turn */
     struct conn *spare_conns;
     unsigned spare_conn_count;
     struct write_op *spare_ops;
@@ -60,9 +75,10 @@ struct loop {
     /* The time that clients are held to: ticks seen, times their length. A loop that is late
      * itself, on a machine too busy, sees fewer ticks, and so blames no client for it. */
     uint64_t clock_ms;
-    struct quern_value value;      /* reused by reads */
-    struct buf key, text;          /* scratch of the request at hand */
-    struct buf lines;              /* of the access log */
+    struct quern_value value;             /* reused by reads */
+    struct quern_value many[LOOP_VALUES]; /* by reads of many keys */
+    struct buf key, text;                 /* scratch of the request at hand */
+    struct buf lines;                     /* of the access log */
     struct buf records;            /* of TLS, as they came from the socket that is being read */
     struct compressor *compressor; /* NULL: nobody asked for it yet */
     struct buf sealed;             /* memory for the next that are made */

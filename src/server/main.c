@@ -13,7 +13,6 @@
 #include "server/sink.h"
 #include "server/syncer.h"
 #include "server/tls.h"
-#include "server/work.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -333,14 +332,13 @@ static int serve(struct house *h)
     snapshots_init(&server->snapshots);
     name_checkpoints(server);
     if (jobs_start(&server->jobs, server->db, &err) || resp_shared_new(&server->resp, &err) ||
-        workers_new(&server->workers, &err) || start_loops(server, &err) ||
+        start_loops(server, &err) ||
         (server->options->durability == DURABLE_INTERVAL &&
          syncer_start(&h->syncer, server->db, server->options->sync_ms, &err))) {
         complain("%s", err.text);
         jobs_join(&server->jobs);
         (void)quern_close(server->db, &err);
         end_loops(server);
-        workers_free(server->workers);
         resp_shared_free(server->resp);
         return status;
     }
@@ -354,7 +352,6 @@ static int serve(struct house *h)
     syncer_stop(&h->syncer);
     status = stop_run(server, turn, h);
     end_loops(server);
-    workers_free(server->workers);
     snapshots_done(&server->snapshots);
     jobs_done(&server->jobs);
     resp_shared_free(server->resp);
@@ -438,6 +435,7 @@ static int run(struct house *h, const struct server_options *options)
     hosts_init(&server->hosts, options);
     gate_init(&server->gate);
     events_init(&server->events);
+    aside_init(&server->aside);
     stop_init(&server->stop, wake_main, h);
 
     slowlog_init(&server->slowlog, (int64_t)options->slow_ms * 1000, options->slow_count);
@@ -457,6 +455,7 @@ static int run(struct house *h, const struct server_options *options)
     }
     listeners_close(&h->listeners);
     stop_done(&server->stop);
+    aside_stop(&server->aside);
     gate_done(&server->gate);
     events_done(&server->events);
     guard_close(&server->guard);

@@ -168,8 +168,8 @@ unsigned measure_errors(struct server *server, struct error_word out[ERROR_WORDS
 
 const char *waited_for_name(enum waited_for what)
 {
-    static const char *const names[WAITED_KINDS] = {"work", "others", "client",
-                                                    "gate", "commit", "sync"};
+    static const char *const names[WAITED_KINDS] = {"work", "others", "client", "gate",
+                                                    "disk", "commit", "sync",   "background"};
 
     return names[what];
 }

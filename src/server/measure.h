@@ -50,6 +50,7 @@ struct heard {
     unsigned count;
     bool held;      /* whole requests wait, as far as is known */
     bool by_client; /* for the client, who does not read; else for others before them */
+    bool by_disk;   /* the request at hand has waited for a value */
 };
 
 static inline void heard_more(struct heard *h, uint64_t bytes, uint64_t now)
@@ -79,12 +80,14 @@ static inline uint64_t heard_at(struct heard *h, uint64_t after)
 
 /* What a request most waited for. */
 enum waited_for {
-    WAITED_NOTHING, /* it took what it took */
-    WAITED_OTHERS,  /* requests before it on its connection */
-    WAITED_CLIENT,  /* the client, who did not read earlier replies */
-    WAITED_GATE,    /* another delete of the same key */
-    WAITED_COMMIT,  /* the store: writes before it, or room for it */
-    WAITED_SYNC,    /* the same, and the disk's word that it is durable */
+    WAITED_NOTHING,    /* it took what it took */
+    WAITED_OTHERS,     /* requests before it on its connection */
+    WAITED_CLIENT,     /* the client, who did not read earlier replies */
+    WAITED_GATE,       /* another delete of the same key */
+    WAITED_DISK,       /* a value that was not in memory, or a walk */
+    WAITED_COMMIT,     /* the store: writes before it, or room for it */
+    WAITED_SYNC,       /* the same, and the disk's word that it is durable */
+    WAITED_BACKGROUND, /* flushes and merges, which the writes have left behind */
     WAITED_KINDS,
 };
 
@@ -153,7 +156,11 @@ static inline void measure_begin(const struct measure *m, struct asked *a, struc
     a->begun = m->now;
     a->waited = ticks_between(a->arrived, m->now);
     a->at_gate = 0;
-    a->waited_for = !h->held ? WAITED_NOTHING : h->by_client ? WAITED_CLIENT : WAITED_OTHERS;
+    a->waited_for = h->by_disk     ? WAITED_DISK
+                    : !h->held     ? WAITED_NOTHING
+                    : h->by_client ? WAITED_CLIENT
+                                   : WAITED_OTHERS;
+    h->by_disk = false;
     a->kind = (uint16_t)kind;
     a->bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
 }

@@ -303,6 +303,12 @@ static void memory(struct page *p)
     counter(p, "quern_cache_misses", "Blocks that were not.", s->cache_misses);
     counter(p, "quern_cache_evictions", "Blocks that left the cache for others.",
             s->cache_evictions);
+    counter(p, "quern_filter_checks", "Filters of tables that gets asked (estimated).",
+            s->filter_checks);
+    counter(p, "quern_filter_useful", "Filters that said no, so that nothing was read.",
+            s->filter_useful);
+    counter(p, "quern_filter_false", "Filters that let through what was not there.",
+            s->filter_false);
     counter(p, "quern_disk_read_bytes", "Bytes that reads fetched from tables.",
             s->disk_read_bytes);
 }
@@ -320,6 +326,9 @@ static void disk(struct page *p)
     levels(p, "quern_level_runs", "Sorted runs, by level.", LEVEL_RUNS);
     levels(p, "quern_level_entries", "Entries of tables, by level.", LEVEL_ENTRIES);
     levels(p, "quern_level_tombstones", "Deletions among them, by level.", LEVEL_TOMBSTONES);
+    gauge(p, "quern_reclaimable_bytes",
+          "Bytes of deletions, hidden versions and tables that expired, as far as tables know.",
+          s->reclaimable_bytes);
     gauge(p, "quern_expiring_entries", "Entries of tables that have an expiry.", s->table_expiring);
 }
 
@@ -354,9 +363,12 @@ static void work(struct page *p)
     counter(p, "quern_table_moves", "Tables that went down a level without being rewritten.",
             s->table_moves);
     family(p, COUNTER, "quern_stalls", "Pauses that writers were made to take, by reason.");
-    labelled_total(p, "reason", "background", s->slowed_writes);
+    labelled_total(p, "reason", "pace", s->slowed_writes - s->stalled_writes);
+    labelled_total(p, "reason", "memdb", s->stalled_writes);
     family(p, COUNTER, "quern_stall_seconds", "Time of these pauses, by reason.");
-    put(p, "quern_stall_seconds_total{reason=\"background\"} %.9g\n", seconds(s->slowed_ns));
+    put(p, "quern_stall_seconds_total{reason=\"pace\"} %.9g\n",
+        seconds(s->slowed_ns - s->stalled_ns));
+    put(p, "quern_stall_seconds_total{reason=\"memdb\"} %.9g\n", seconds(s->stalled_ns));
     gauge_real(p, "quern_write_amplification",
                "Bytes written to log and tables for each byte that was put, since the start.",
                s->user_bytes == 0

@@ -170,14 +170,42 @@ static void keep_http(struct conn *c, const struct asked *a, uint64_t bytes_out)
     keep(c, a, args, args[1].len > 0 ? 2 : 1, bytes_out);
 }
 
+/* The request at hand, but for what is secret in it. */
+static void keep_request(struct conn *c, const struct asked *a, uint64_t bytes_out)
+{
+    static const struct quern_slice hidden = {"(redacted)", 10};
+    const struct quern_slice *args = c->resp->request.args;
+    size_t argc = c->resp->request.count, secret = 1; /* AUTH, perhaps, mistyped */
+    struct quern_slice told[8];
+    const struct command *command;
+    bool unknown_sub;
+
+    command = argc > 0 ? command_find(args, argc, &unknown_sub) : NULL;
+    if (command != NULL)
+        secret = command_secret_from(command, args, argc);
+    if (secret == 0 || secret >= argc) {
+        keep(c, a, args, argc, bytes_out);
+        return;
+    }
+    if (secret > ARRAY_LEN(told) - 1)
+        secret = ARRAY_LEN(told) - 1;
+    memcpy(told, args, secret * sizeof(*told));
+    told[secret] = hidden;
+    keep(c, a, told, secret + 1, bytes_out);
+}
+
 static void keep_resp(struct conn *c, const struct asked *a, uint64_t bytes_out)
 {
     const struct write_op *op = c->ops;
     char name[KIND_NAME_BYTES];
     struct quern_slice args[2];
 
+    if (c->resp->answered != NULL) {
+        keep(c, a, c->resp->answered, c->resp->answered_count, bytes_out);
+        return;
+    }
     if (op == NULL) {
-        keep(c, a, c->resp->request.args, c->resp->request.count, bytes_out);
+        keep_request(c, a, bytes_out);
         return;
     }
     if (op->call != NULL && op->call->command != NULL) {

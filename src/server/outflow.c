@@ -28,46 +28,45 @@ void outflow_give_up(struct conn *c)
 
 static void end(struct outflow *o)
 {
-    struct server *server = o->work.loop->server;
+    struct server *server = o->task.loop->server;
 
     o->free(o);
     atomic_fetch_sub(&server->outflows, 1);
 }
 
-static void run(struct work *w)
+static void run(struct task *task)
 {
-    struct outflow *o = (struct outflow *)w;
+    struct outflow *o = (struct outflow *)task;
 
     err_clear(&o->err);
     o->failed = o->fill(o, &o->err) != QUERN_OK;
 }
 
-static void opened(struct letter *letter)
+static void then(struct task *task)
 {
-    struct outflow *o = (struct outflow *)letter;
-    struct server *server = o->work.loop->server;
+    struct outflow *o = (struct outflow *)task;
 
     o->busy = false;
     if (o->conn == NULL)
         end(o);
     else
-        loop_mark(o->work.loop, o->conn);
-    atomic_fetch_sub(&server->work, 1);
+        loop_mark(o->task.loop, o->conn);
 }
 
 static void submit(struct outflow *o)
 {
     o->busy = true;
-    work_submit(&o->work);
+    aside_run(&o->task);
 }
 
 void outflow_begin(struct conn *c, struct manner manner, const char *type, const char *extra,
                    struct outflow *o)
 {
     o->conn = c;
-    o->work.loop = c->loop;
-    o->work.run = run;
-    o->work.letter.open = opened;
+    o->task.loop = c->loop;
+    o->task.run = run;
+    o->task.then = then;
+    o->task.takes_long = true;
     o->chunked = c->request.minor == 1;
     o->closes = reply_stream_head(c, manner, 200, type, extra);
     if (manner.head) {

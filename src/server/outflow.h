@@ -1,6 +1,6 @@
 /* outflow.h - a reply that is made page by page while the client reads it.
  *
- *     outflow_begin() -> fill() on a worker -> letter -> outflow_give(): the page into the output,
+ *     outflow_begin() -> fill() on a thread aside -> letter -> outflow_give(): the page into the output,
  *                            ^                               |
  *                            '------- not the last ----------'
  *
@@ -10,17 +10,16 @@
 #define SERVER_OUTFLOW_H
 
 #include "server/conn.h"
-#include "server/work.h"
 
 #define OUTFLOW_PAGE_BYTES 131072u /* a page ends with the entry that makes it so large */
 #define OUTFLOWS_MAX 64u           /* at once, of all connections */
 
 struct outflow {
-    struct work work;  /* first */
+    struct task task;  /* first */
     struct conn *conn; /* NULL: it is gone */
     struct buf page;
     bool over; /* set by fill(): `page` is the last */
-    bool busy; /* with a worker, or on its way back */
+    bool busy; /* with a thread aside, or on its way back */
     bool chunked, closes;
     struct quern_error err; /* what fill() failed with */
     bool failed;

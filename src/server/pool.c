@@ -28,6 +28,7 @@ static void conn_free(struct conn *c)
     buf_done(&c->out);
     buf_done(&c->sending);
     quern_value_done(&c->big);
+    quern_value_done(&c->fetched.value);
     alloc_free(c);
 }
 
@@ -60,6 +61,7 @@ void pool_put_conn(struct conn *c)
     pool_give_back(&c->out);
     pool_give_back(&c->sending);
     quern_value_done(&c->big);
+    quern_value_done(&c->fetched.value);
     c->next = loop->spare_conns;
     loop->spare_conns = c;
     loop->spare_conn_count++;
@@ -141,8 +143,10 @@ void pool_put_op(struct conn *c)
         c->ops_last = &c->ops;
     c->op_count--;
     c->op_bytes -= op->bytes;
+    atomic_fetch_sub_explicit(&loop->server->write_bytes, op->bytes, memory_order_relaxed);
     verb_free(op->verb);
     op->verb = NULL;
+    quern_value_done(&op->value);
     if (loop->spare_op_count == SPARE_OPS_MAX || op->bytes > BATCH_BYTES_KEPT_MAX) {
         op_free(op);
     } else {

@@ -6,6 +6,7 @@
 #include "server/lifetime.h"
 #include "server/observe.h"
 #include "server/serve.h"
+#include "server/writes.h"
 
 #include "base/error.h"
 
@@ -229,6 +230,16 @@ void reply_precondition_failed(struct conn *c, struct manner manner, bool there,
     reply_problem(c, manner, &bad, extra, members);
 }
 
+size_t pressure_field(const struct server *server, char to[PRESSURE_FIELD_BYTES])
+{
+    unsigned pressure = write_pressure(server);
+
+    to[0] = '\0';
+    return pressure == 0
+               ? 0
+               : (size_t)snprintf(to, PRESSURE_FIELD_BYTES, "Quern-Pressure: %u\r\n", pressure);
+}
+
 void reply_store_error(struct conn *c, struct manner manner, enum quern_code code,
                        const struct quern_error *err)
 {
@@ -238,7 +249,8 @@ void reply_store_error(struct conn *c, struct manner manner, enum quern_code cod
 void reply_store_problem(struct conn *c, struct manner manner, enum quern_code code,
                          const struct quern_error *err, const char *members)
 {
-    char detail[sizeof(err->text) + 80];
+    char detail[sizeof(err->text) + 80], pressure[PRESSURE_FIELD_BYTES];
+    char busy[PRESSURE_FIELD_BYTES + 24];
     struct http_bad bad = {500, "store_error", detail};
     const char *story = err->text[0] != '\0' ? err->text : "no details", *extra = NULL;
 
@@ -256,7 +268,9 @@ void reply_store_problem(struct conn *c, struct manner manner, enum quern_code c
         break;
     case QUERN_BUSY:
         bad = (struct http_bad){503, "busy", detail};
-        extra = "Retry-After: 1\r\n";
+        (void)pressure_field(c->loop->server, pressure);
+        (void)snprintf(busy, sizeof(busy), "Retry-After: 1\r\n%s", pressure);
+        extra = busy;
         (void)snprintf(detail, sizeof(detail), "the store is busy; try again in a moment");
         break;
     case QUERN_CLOSED:
@@ -300,7 +314,7 @@ static char *put_number(char *to, uint64_t v)
 void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,
                    bool stored, uint64_t expires_ms)
 {
-    char extra[160 + LIFETIME_FIELD_BYTES], json[64], *at = extra;
+    char extra[160 + LIFETIME_FIELD_BYTES + PRESSURE_FIELD_BYTES], json[64], *at = extra;
     struct quern_slice body = {"OK\n", 3};
 
     at = put(at, "Quern-Rev: ");
@@ -312,7 +326,8 @@ void reply_written(struct conn *c, struct manner manner, quern_seq seq, const ch
         at += etag_write(c->loop->server, seq, at);
     }
     at = put(at, "\r\n");
-    (void)lifetime_field(expires_ms, at);
+    at += lifetime_field(expires_ms, at);
+    (void)pressure_field(c->loop->server, at);
     if (manner.json) {
         body.len = (size_t)snprintf(json, sizeof(json), "{\"ok\":true,\"rev\":%" PRIu64 "}\n", seq);
         body.data = json;

@@ -21,6 +21,11 @@ void reply_store_error(struct conn *c, struct manner manner, enum quern_code cod
 void reply_store_problem(struct conn *c, struct manner manner, enum quern_code code,
                          const struct quern_error *err, const char *members);
 
+/* "Quern-Pressure: 42" and CRLF, or nothing where writers are not held up; with a zero. Returns its
+ * length. */
+#define PRESSURE_FIELD_BYTES 32
+size_t pressure_field(const struct server *server, char to[PRESSURE_FIELD_BYTES]);
+
 /* A write that succeeded as number `seq`. `durable`: durability_name(). `stored`: there is
  * a value now, whose tag and expiry (0: none) the reply tells. */
 void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,

@@ -42,6 +42,7 @@ struct client {
     _Atomic int queued; /* commands of a transaction; -1: none is open */
     _Atomic int proto;
     _Atomic int tracking;
+    _Atomic uint8_t database;
     _Atomic bool no_evict, no_touch, watches, monitors;
     _Atomic bool killed; /* its loop is to cut it */
 };
@@ -63,16 +64,16 @@ struct resp_shared {
     struct mutex mu;
     struct client *clients; /* guarded by mu; in order of arrival */
     struct client *last_client;
-    uint32_t client_count;            /* guarded by mu */
-    uint64_t last_id;                 /* guarded by mu */
-    struct key_count counted;         /* guarded by mu */
-    uint64_t asked_ms, asked_count;   /* guarded by mu; commands when INFO last took a rate */
-    uint64_t per_second;              /* guarded by mu; and that rate */
-    struct cursors *cursors;          /* locks itself */
-    _Atomic uint64_t paused_until_ms; /* on the monotonic clock; 0: nothing is paused */
-    _Atomic bool paused_all;          /* reads too */
-    _Atomic uint32_t paused_count;    /* connections with a command that waits for its end */
-    _Atomic uint32_t monitor_count;   /* connections that asked for MONITOR */
+    uint32_t client_count;               /* guarded by mu */
+    uint64_t last_id;                    /* guarded by mu */
+    struct key_count counted[DATABASES]; /* guarded by mu */
+    uint64_t asked_ms, asked_count;      /* guarded by mu; commands when INFO last took a rate */
+    uint64_t per_second;                 /* guarded by mu; and that rate */
+    struct cursors *cursors;             /* locks itself */
+    _Atomic uint64_t paused_until_ms;    /* on the monotonic clock; 0: nothing is paused */
+    _Atomic bool paused_all;             /* reads too */
+    _Atomic uint32_t paused_count;       /* connections with a command that waits for its end */
+    _Atomic uint32_t monitor_count;      /* connections that asked for MONITOR */
     struct mutex monitor_mu;
     struct monitor *monitors;  /* guarded by monitor_mu */
     _Atomic int64_t saved_at;  /* unix seconds: all that was acknowledged before was durable */
@@ -90,6 +91,7 @@ struct queued {
     struct queued *next;
     const struct command *command;
     size_t argc, bytes;
+    uint8_t database;
     size_t reply_to; /* where its reply ends in that of the transaction */
     struct quern_slice args[];
 };
@@ -97,6 +99,7 @@ struct queued {
 /* What a key was when it was watched. */
 struct watched {
     struct watched *next;
+    uint8_t database;
     bool there;
     quern_seq seq;
     struct quern_slice key;
@@ -107,6 +110,7 @@ struct transaction {
     size_t count, watched_count, bytes; /* bytes: of both */
     struct watched *watched;
     bool open, refused; /* MULTI was said; a command was not taken since */
+    uint8_t database;   /* of the next command; SELECT may stand among them */
 };
 
 enum reply_mode {
@@ -117,15 +121,22 @@ enum reply_mode {
 
 struct resp_conn {
     struct resp_request request;
-    bool parsed; /* a whole request stands in `request` */
-    bool more;   /* one has begun to arrive */
-    bool paused; /* that in `request` waits for the end of CLIENT PAUSE */
+    bool parsed;   /* a whole request stands in `request` */
+    bool more;     /* one has begun to arrive */
+    bool alone;    /* the next command takes no part in a batch of reads */
+    bool put_back; /* resp_reads.c has put it back to a command that was parsed before */
+    bool warmed;   /* what it will read on the loop was read ahead */
+    bool paused;   /* that in `request` waits for the end of CLIENT PAUSE */
     int proto;
+    uint8_t database;
     enum reply_mode reply, reply_next;
     struct transaction transaction;
     struct monitor *monitor; /* NULL: it is none */
     struct client client;
     struct asked asked; /* of the request at hand */
+    /* Arguments of a request that is answered when it is no longer at hand, or NULL. */
+    const struct quern_slice *answered;
+    size_t answered_count;
 };
 
 /* A write of this protocol, as part of a write_op: kept with it for the next one. */
@@ -135,7 +146,7 @@ struct resp_call {
     struct buf reply;
     struct quern_value value; /* scratch of the update */
     int proto;
-    bool silent, conflict, is_exec;
+    bool silent, conflict, is_exec, sees_all;
     uint64_t puts, put_bytes, deletes;
 };
 
@@ -160,13 +171,17 @@ void resp_call_clear(struct resp_call *call);
 
 /* Begin the write of the command at hand; the reply comes later. */
 void resp_begin_write(struct call *k);
+/* Carry the command at hand out on a thread that may wait for the disk; the reply comes later. */
+void resp_begin_aside(struct call *k);
+/* For a command that reads on the loop: are its keys in memory? False: they are read aside, and then
+ * the command is to be carried out. */
+bool resp_keys_are_here(struct call *k);
 /* Begin the write of a transaction that was moved to the op's call; the reply comes later. */
 bool resp_begin_exec(struct call *k);
 /* Sync all that was written, then reply OK, or nothing. */
 bool resp_begin_save(struct call *k, bool silent);
 
-struct queued *queued_new(const struct command *command, const struct quern_slice *args,
-                          size_t argc);
+struct queued *queued_new(const struct call *k, uint8_t database);
 void transaction_clear(struct transaction *t);
 enum quern_code transaction_run(struct call *k, struct resp_call *rc);
 void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *out);
@@ -183,12 +198,14 @@ void monitor_end(struct conn *c); /* nothing, if it is none */
 struct cursors *cursors_new(void);
 void cursors_free(struct cursors *cursors);
 /* Remember where a scan stands; 0: no memory. `parent`: the cursor it went on from, or 0. */
-uint64_t cursors_add(struct cursors *cursors, struct quern_slice last_key, uint64_t parent);
-/* The key behind a cursor, appended to `to`. False: there is no such cursor, or no memory. */
-MUST_USE bool cursors_find(struct cursors *cursors, uint64_t id, struct buf *to);
+uint64_t cursors_add(struct cursors *cursors, uint8_t database, struct quern_slice last_key,
+                     uint64_t parent);
+/* The key behind a cursor, appended to `to`. False: there is no such cursor of this database, or no
+ * memory. */
+MUST_USE bool cursors_find(struct cursors *cursors, uint8_t database, uint64_t id, struct buf *to);
 
-/* How many keys there are, counted now unless counting takes long and was done lately. */
-MUST_USE enum quern_code resp_count_keys(struct server *server, bool may_be_old,
+/* How many keys a database has, counted now unless counting takes long and was done lately. */
+MUST_USE enum quern_code resp_count_keys(struct server *server, uint8_t database, bool may_be_old,
                                          struct key_count *out, struct quern_error *err);
 
 /* What a command came to since CONFIG RESETSTAT, by its number; false: nothing. */

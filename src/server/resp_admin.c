@@ -78,10 +78,10 @@ static void put_zero(const struct server *server, char *to)
     put_number(to, 0);
 }
 
-static void put_one(const struct server *server, char *to)
+static void put_databases(const struct server *server, char *to)
 {
     (void)server;
-    put_number(to, 1);
+    put_number(to, DATABASES);
 }
 
 static void put_yes(const struct server *server, char *to)
@@ -174,7 +174,7 @@ static int64_t most(const struct server *server)
 static const struct setting settings[] = {
     {"appendfsync", put_fsync, NULL, 0, NULL},
     {"appendonly", put_yes, NULL, 0, NULL},
-    {"databases", put_one, NULL, 0, NULL},
+    {"databases", put_databases, NULL, 0, NULL},
     {"dir", put_dir, NULL, 0, NULL},
     {"latency-monitor-threshold", put_latency, take_latency, 0, most},
     {"maxclients", put_max_clients, take_max_clients, 1, most_clients},
@@ -296,15 +296,13 @@ enum quern_code cmd_config_set(struct call *k)
     return call_ok(k);
 }
 
-/* Settings come from flags and the environment as well, and none was changed: there is nothing that
- * could be written. */
+/* The file is the operator's: what CONFIG SET changes lasts as long as the process. */
 enum quern_code cmd_config_rewrite(struct call *k)
 {
     if (k->server->options->config == NULL)
         return call_error(k, "ERR The server is running without a config file");
-    return call_error(k,
-                      "ERR Rewriting config file: this server never changes its config file, and "
-                      "no setting was changed since it was read");
+    return call_error(k, "ERR Rewriting config file: this server never changes its config file; "
+                         "write there what is to last");
 }
 
 enum quern_code cmd_config_resetstat(struct call *k)

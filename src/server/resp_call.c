@@ -13,14 +13,35 @@ struct quern_slice call_value(const struct call *k)
     return (struct quern_slice){k->value->data, k->value->len};
 }
 
+void call_select(struct call *k, uint8_t database)
+{
+    k->reads.database = database;
+    if (k->batch != NULL)
+        quern_batch_select(k->batch, database);
+}
+
+/* Handlers ask in the order of their keys, most of them once. */
+static enum quern_code take_fetched(struct call *k, struct quern_slice key)
+{
+    for (size_t i = 0; i < k->fetched.count; i++) {
+        if (k->fetched.keys[i].data == key.data) {
+            k->value = &k->fetched.values[i];
+            return k->fetched.codes[i];
+        }
+    }
+    return err_set(k->err, QUERN_INVALID, "a key that is no argument");
+}
+
 enum quern_code call_get(struct call *k, struct quern_slice key)
 {
     struct resp_counters *n = &k->server->resp->counters;
     enum quern_code code = QUERN_NOT_FOUND;
 
-    if (key.len >= 1 && key.len <= QUERN_KEY_BYTES_MAX)
+    if (k->fetched.count > 0)
+        code = take_fetched(k, key);
+    else if (key.len >= 1 && key.len <= QUERN_KEY_BYTES_MAX)
         code = k->update != NULL ? quern_update_get(k->update, key, k->value, k->err)
-                                 : quern_get(k->server->db, key, NULL, k->value, k->err);
+                                 : quern_get(k->server->db, key, &k->reads, k->value, k->err);
     if (k->command->flags & CMD_READONLY)
         count(code == QUERN_OK ? &n->hits : &n->misses,
               code == QUERN_OK || code == QUERN_NOT_FOUND);
@@ -56,11 +77,43 @@ enum quern_code call_delete(struct call *k, struct quern_slice key)
     return quern_batch_delete(k->batch, key, k->err);
 }
 
+enum quern_code call_delete_range(struct call *k, const struct quern_range *range)
+{
+    k->deletes++;
+    return quern_batch_delete_range(k->batch, range, k->err);
+}
+
 bool call_integer(struct call *k, size_t arg, int64_t *out)
 {
     if (resp_integer(k->args[arg], out))
         return true;
     resp_put_error(&k->out, "ERR value is not an integer or out of range");
+    return false;
+}
+
+bool database_of(struct quern_slice s, uint8_t *out)
+{
+    int64_t n;
+
+    if (!resp_integer(s, &n) || n < 0 || n >= (int64_t)DATABASES)
+        return false;
+    *out = (uint8_t)n;
+    return true;
+}
+
+bool call_database(struct call *k, size_t arg, uint8_t *out)
+{
+    int64_t n;
+
+    if (database_of(k->args[arg], out))
+        return true;
+    if (!call_integer(k, arg, &n))
+        return false;
+    if (n < INT32_MIN || n > INT32_MAX)
+        resp_put_error(&k->out, "ERR value is out of range, value must between %d and %d",
+                       INT32_MIN, INT32_MAX);
+    else
+        resp_put_error(&k->out, "ERR DB index is out of range");
     return false;
 }
 
@@ -155,7 +208,7 @@ void reply_failure(struct resp_out *out, enum quern_code code, const struct quer
         resp_put_error(out, "MISCONF the store takes no writes until it is restarted: %s", story);
         break;
     case QUERN_BUSY:
-        resp_put_error(out, "TRYAGAIN the store is busy; try again in a moment");
+        resp_put_error(out, "TRYAGAIN the store is stalled, retry in 1000 ms");
         break;
     case QUERN_CLOSED:
         resp_put_error(out, "ERR the server is shutting down");

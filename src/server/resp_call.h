@@ -6,9 +6,12 @@
  *     where     runs on                   reads by             in a transaction
  *     HERE      the connection's loop     quern_get, iterators after it, on the loop
  *     READ      the connection's loop     quern_get            in its update
+ *               or, where that would wait for the disk, aside from it
+ *     WALK      aside from the loops      iterators, counts    after it, on the loop
  *     UPDATE    whoever leads the commit  quern_update_get     in its update
  *
- * A handler of UPDATE may run on any thread and must not touch `conn`, which is NULL then. A blind
+ * A handler of READ, WALK or UPDATE may run on any thread and must not touch `conn`, which is NULL
+ * then. What a READ has begun on the loop is forgotten when a read is BUSY. A blind
  * one reads nothing: it fills a batch on the loop, and the commit leader has nothing to run. */
 #ifndef SERVER_RESP_CALL_H
 #define SERVER_RESP_CALL_H
@@ -27,6 +30,7 @@ typedef enum quern_code (*command_fn)(struct call *k);
 enum where {
     HERE,
     READ,
+    WALK,
     UPDATE,
 };
 
@@ -57,6 +61,7 @@ enum group {
     GROUP_SCRIPTING,
 };
 
+#define MGET_AT_ONCE 64u                      /* values that a loop keeps memory for: LOOP_VALUES */
 #define REPLY_BYTES_MAX (UINT64_C(256) << 20) /* of a command that replies with many things */
 
 struct command {
@@ -84,10 +89,20 @@ struct call {
     size_t argc;
     struct resp_out out;
     struct quern_value *value; /* what call_get() found */
+    struct quern_value *many;  /* MGET_AT_ONCE values that keep their memory, or NULL */
     struct quern_error *err;
-    bool may_hand_over; /* a large value may follow the output, uncopied */
-    bool later;         /* the reply comes when a write completes */
-    bool failed;        /* the store could not: the reply is its failure */
+    /* What was read for it already, in order; keys are those of `args`. */
+    struct fetched_keys {
+        const struct quern_slice *keys;
+        struct quern_value *values;
+        const enum quern_code *codes;
+        size_t count;
+    } fetched;
+    struct quern_read_opts reads; /* of which database, and may it wait for the disk? */
+    bool may_hand_over;           /* a large value may follow the output, uncopied */
+    bool sees_all;                /* of a WALK: its client's token reaches all keys */
+    bool later;                   /* the reply comes when a write completes */
+    bool failed;                  /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;
 };
 
@@ -110,14 +125,27 @@ bool command_arity_fits(const struct command *command, size_t argc);
 #define COMMAND_NAME_BYTES 48
 const char *command_full_name(const struct command *command, char to[COMMAND_NAME_BYTES]);
 const char *command_group_name(enum group group);
+/* In a transaction: does it run in its update, or after it? */
+static inline bool command_in_update(const struct command *command)
+{
+    return command->where == READ || command->where == UPDATE;
+}
 /* "key value [NX|XX]"; empty: no arguments. resp_syntax.c */
 const char *command_syntax(const struct command *command);
 void command_put_arguments(struct resp_out *out,
                            const struct command *command); /* as DOCS has them */
+/* From here on the arguments are secret, and never told to anybody; 0: none is. */
+size_t command_secret_from(const struct command *command, const struct quern_slice *args,
+                           size_t argc);
 /* The last argument that is a key; 0: none. */
 size_t command_last_key(const struct command *command, size_t argc);
 
 /* ---- for handlers: resp_call.c ---- */
+
+#define DATABASES 16u
+
+/* Of another database from here on, reads and writes; the caller goes back. */
+void call_select(struct call *k, uint8_t database);
 
 /* The value under a key, into k->value: OK, NOT_FOUND, or a failure. What cannot be a key, since it
  * is empty or too long, is not found. */
@@ -128,10 +156,15 @@ MUST_USE enum quern_code call_put_until(struct call *k, struct quern_slice key,
                                         struct quern_slice value, uint64_t expires_ms);
 MUST_USE enum quern_code call_delete(struct call *k, struct quern_slice key);
 
+MUST_USE enum quern_code call_delete_range(struct call *k, const struct quern_range *range);
 int64_t call_now_ms(void); /* since 1970 */
 
 /* The argument as an integer; false: replied that it is none. */
 MUST_USE bool call_integer(struct call *k, size_t arg, int64_t *out);
+/* The number of a database, if it is one. */
+bool database_of(struct quern_slice s, uint8_t *out);
+/* The argument as the number of a database; false: replied that it is none. */
+MUST_USE bool call_database(struct call *k, size_t arg, uint8_t *out);
 /* A name of ours, however the client wrote it, in capitals; `to` is returned. */
 const char *upper_case(struct quern_slice name, char to[COMMAND_NAME_BYTES]);
 bool call_arg_is(const struct call *k, size_t arg, const char *word);

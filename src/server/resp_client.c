@@ -36,13 +36,20 @@ enum quern_code cmd_quit(struct call *k)
     return call_ok(k);
 }
 
+static void set_database(struct call *k, uint8_t database)
+{
+    k->conn->resp->database = database;
+    atomic_store_explicit(&k->conn->resp->client.database, database, memory_order_relaxed);
+}
+
 enum quern_code cmd_select(struct call *k)
 {
-    int64_t db;
+    uint8_t database;
 
-    if (!call_integer(k, 1, &db))
+    if (!call_database(k, 1, &database))
         return QUERN_OK;
-    return db == 0 ? call_ok(k) : call_error(k, "ERR DB index is out of range");
+    set_database(k, database);
+    return call_ok(k);
 }
 
 /* ------------------------------------------------------------------ HELLO, RESET -- */
@@ -166,6 +173,7 @@ enum quern_code cmd_reset(struct call *k)
     k->conn->user = NULL;
     client_note_user(k);
     monitor_end(k->conn);
+    set_database(k, 0);
     set_proto(k, 2);
     if (set_text(k, &rc->client.name, (struct quern_slice){NULL, 0}))
         return k->err->code;

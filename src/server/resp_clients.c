@@ -58,11 +58,12 @@ static void describe_locked(struct call *k, struct client *client, struct resp_o
     resp_put_raw(to, line, (size_t)len);
     resp_put_raw(to, client->name.data, client->name.len);
     len = snprintf(line, sizeof(line),
-                   " age=%" PRId64 " idle=%" PRId64 " flags=%s db=0 sub=0 psub=0 multi=%d cmd=%s "
+                   " age=%" PRId64 " idle=%" PRId64 " flags=%s db=%u sub=0 psub=0 multi=%d cmd=%s "
                    "user=%s resp=%d lib-name=",
                    now > client->since ? now - client->since : 0, now > heard ? now - heard : 0,
-                   flags, queued, last != NULL ? command_full_name(last, name) : "NULL",
-                   client->user, atomic_load_explicit(&client->proto, memory_order_relaxed));
+                   flags, atomic_load_explicit(&client->database, memory_order_relaxed), queued,
+                   last != NULL ? command_full_name(last, name) : "NULL", client->user,
+                   atomic_load_explicit(&client->proto, memory_order_relaxed));
     resp_put_raw(to, line, (size_t)len);
     resp_put_raw(to, client->lib_name.data, client->lib_name.len);
     resp_put_raw(to, " lib-ver=", 9);

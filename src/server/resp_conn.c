@@ -16,6 +16,7 @@
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
+#include "server/resp_reads.h"
 #include "server/observe.h"
 #include "server/say.h"
 
@@ -231,12 +232,19 @@ static unsigned kind_of(const struct call *k, bool well)
 
 static void run_here(struct call *k)
 {
+    size_t mark = k->out.to->len;
     enum quern_code code;
 
     /* What MONITOR tells may come between a head and its value, if that is not copied. */
     k->may_hand_over = k->conn->resp->reply == REPLY_ON && k->conn->resp->monitor == NULL;
+    k->reads.cached = k->command->where == READ;
     err_clear(k->err);
     code = k->command->run(k);
+    if (code == QUERN_BUSY && k->reads.cached) {
+        k->out.to->len = mark;
+        resp_begin_aside(k);
+        return;
+    }
     if (code != QUERN_OK)
         reply_failure(&k->out, code, k->err);
     k->failed = code != QUERN_OK;
@@ -321,9 +329,21 @@ static void end_request(struct conn *c, size_t mark, bool later)
     if (rc->reply_next == REPLY_SKIP)
         rc->reply = REPLY_SKIP;
     rc->reply_next = REPLY_ON;
+    rc->warmed = rc->alone = false;
     c->in_at += rc->request.bytes;
     resp_request_next(&rc->request);
     rc->parsed = false;
+}
+
+/* While others are under way: writes follow writes, and reads that wait for the disk follow such
+ * reads. Anything else would overtake, or see too little. */
+static bool may_join(const struct conn *c, const struct call *k, bool is_write, bool is_aside)
+{
+    bool with_reads = c->ops->is_read;
+
+    if (!conn_may_add(c, c->resp->request.bytes))
+        return false;
+    return with_reads ? is_aside && k->command->where == READ : is_write && c->asides == 0;
 }
 
 static bool carry_out(struct conn *c)
@@ -332,13 +352,15 @@ static bool carry_out(struct conn *c)
     struct quern_error err;
     struct call k = {.server = c->loop->server,
                      .conn = c,
+                     .reads.database = rc->database,
                      .args = rc->request.args,
                      .argc = rc->request.count,
                      .out = {&c->out, rc->proto, false},
                      .value = &c->loop->value,
+                     .many = c->loop->many,
                      .err = &err};
     bool draining = atomic_load_explicit(&k.server->draining, memory_order_relaxed);
-    bool unknown_sub = false, well, is_write;
+    bool unknown_sub = false, well, is_write, is_aside, batched;
     size_t mark = c->out.len;
 
     resp_request_place(&rc->request, conn_request_bytes(c));
@@ -349,7 +371,20 @@ static bool carry_out(struct conn *c)
     k.command = command_find(k.args, k.argc, &unknown_sub);
     well = is_well(&k);
     is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
-    if (c->ops != NULL && (!is_write || !conn_may_add(c, rc->request.bytes)))
+    is_aside = well && !draining && !rc->transaction.open &&
+               (k.command->where == WALK || (k.command->where == READ && c->asides > 0));
+    rc->put_back = false;
+    batched = well && !draining && !rc->transaction.open && !is_aside && reads_suit(&k);
+    if (c->gathered > 0 && (!batched || c->loop->access != NULL)) {
+        reads_run(c->loop); /* nothing overtakes them */
+        if (rc->put_back)
+            return true;
+        mark = c->out.len;
+    }
+    if (c->ops != NULL && !may_join(c, &k, is_write, is_aside))
+        return false;
+    if (well && k.command->where == HERE && k.command->first_key != 0 && !rc->transaction.open &&
+        !resp_keys_are_here(&k))
         return false;
     if (well && !draining && waits_for_pause(&k))
         return false;
@@ -374,6 +409,10 @@ static bool carry_out(struct conn *c)
             monitors_tell(&k);
         if (is_write)
             resp_begin_write(&k);
+        else if (is_aside)
+            resp_begin_aside(&k);
+        else if (batched)
+            reads_take(&k);
         else
             run_here(&k);
     }
@@ -424,6 +463,7 @@ bool resp_step(struct conn *c)
         measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,
                       measure_kind_of_command(command_numbers()), conn_arrived(c));
         resp_put_error(&out, "ERR %s", rc->request.bad);
+        rc->request.count = 0; /* what stands in it was not placed: nobody may look */
         resp_count(c, &rc->asked, mark, OUTCOME_REJECTED);
         c->last = true;
         return true;

@@ -23,6 +23,7 @@ struct place {
     uint64_t id, parent; /* id 0: free */
     uint64_t used_ms;
     uint32_t older, newer; /* in order of use; for a free place: newer is the next free one */
+    uint8_t database;
     size_t len;
     uint8_t *key;
 };
@@ -114,7 +115,8 @@ static void forget_old(struct cursors *c, size_t room)
         forget(c, c->oldest);
 }
 
-static uint64_t add_locked(struct cursors *c, uint8_t *key, size_t len, uint64_t parent)
+static uint64_t add_locked(struct cursors *c, uint8_t database, uint8_t *key, size_t len,
+                           uint64_t parent)
 {
     struct place *p;
     uint64_t random = 0;
@@ -132,14 +134,15 @@ static uint64_t add_locked(struct cursors *c, uint8_t *key, size_t len, uint64_t
         at = c->fresh++;
     (void)uv_random(NULL, NULL, &random, sizeof(random), 0, NULL);
     p = &c->places[at];
-    *p = (struct place){.parent = parent, .len = len, .key = key};
+    *p = (struct place){.parent = parent, .database = database, .len = len, .key = key};
     p->id = (random >> 1 | UINT64_C(1) << 62) / PLACES * PLACES + at;
     c->bytes += len;
     put_newest(c, at);
     return p->id;
 }
 
-uint64_t cursors_add(struct cursors *c, struct quern_slice last_key, uint64_t parent)
+uint64_t cursors_add(struct cursors *c, uint8_t database, struct quern_slice last_key,
+                     uint64_t parent)
 {
     uint8_t *key = alloc_bytes(last_key.len + 1);
     uint64_t id;
@@ -148,14 +151,14 @@ uint64_t cursors_add(struct cursors *c, struct quern_slice last_key, uint64_t pa
         return 0;
     memcpy(key, last_key.data, last_key.len);
     mutex_lock(&c->mu);
-    id = add_locked(c, key, last_key.len, parent);
+    id = add_locked(c, database, key, last_key.len, parent);
     mutex_unlock(&c->mu);
     if (id == 0)
         alloc_free(key);
     return id;
 }
 
-bool cursors_find(struct cursors *c, uint64_t id, struct buf *to)
+bool cursors_find(struct cursors *c, uint8_t database, uint64_t id, struct buf *to)
 {
     struct quern_error err;
     bool found = false;
@@ -164,7 +167,7 @@ bool cursors_find(struct cursors *c, uint64_t id, struct buf *to)
     mutex_lock(&c->mu);
     forget_old(c, 0);
     at = place_of(c, id);
-    if (at != NONE) {
+    if (at != NONE && c->places[at].database == database) {
         struct place *p = &c->places[at];
 
         found = buf_append(to, p->key, p->len, &err) == QUERN_OK;

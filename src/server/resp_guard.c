@@ -5,8 +5,8 @@
  *                   INCR ...) need both
  *     scope admin   what Redis calls admin, and what concerns all databases
  *     prefixes      every key among the arguments; of the commands that walk over keys without naming
- *                   them KEYS and SCAN with a pattern that begins with an allowed prefix, QUERN.RANGE
- *                   and QUERN.COUNT within one, and no other */
+ *                   them KEYS and SCAN with a pattern that begins with an allowed prefix, QUERN.RANGE,
+ *                   COUNT and DELRANGE within one, and no other */
 #include "server/guard.h"
 
 #include "server/conn.h"
@@ -78,9 +78,10 @@ bool guard_sees_all(const struct conn *c)
 /* A write that tells nothing of what it overwrites, but whether it was there. */
 static bool tells_nothing(const struct call *k)
 {
-    static const char *const names[] = {"del",    "expire", "expireat", "flushall", "flushdb",
-                                        "mset",   "msetnx", "persist",  "pexpire",  "pexpireat",
-                                        "psetex", "setex",  "setnx",    "unlink"};
+    static const char *const names[] = {"del",     "expire",    "expireat", "flushall",
+                                        "flushdb", "mset",      "msetnx",   "persist",
+                                        "pexpire", "pexpireat", "psetex",   "quern.delrange",
+                                        "setex",   "setnx",     "unlink"};
 
     if (k->command->parent != NULL)
         return false;
@@ -143,10 +144,11 @@ static bool reaches_pattern(struct call *k, const struct access_user *u)
            access_reaches_prefix(u, buf_slice(&prefix));
 }
 
-/* QUERN.RANGE start end, QUERN.COUNT start end. */
+/* QUERN.RANGE start end, and QUERN.COUNT and QUERN.DELRANGE. */
 static bool is_range(const struct command *command)
 {
-    return strcmp(command->name, "quern.range") == 0 || strcmp(command->name, "quern.count") == 0;
+    return strcmp(command->name, "quern.range") == 0 || strcmp(command->name, "quern.count") == 0 ||
+           strcmp(command->name, "quern.delrange") == 0;
 }
 
 static bool reaches_keys(struct call *k, const struct access_user *u)

@@ -52,6 +52,7 @@ enum quern_code cmd_lcs(struct call *k);
 
 /* resp_own.c */
 enum quern_code cmd_quern_count(struct call *k);
+enum quern_code cmd_quern_delrange(struct call *k);
 enum quern_code cmd_quern_range(struct call *k);
 enum quern_code cmd_quern_stats(struct call *k);
 
@@ -59,12 +60,16 @@ enum quern_code cmd_quern_stats(struct call *k);
 enum quern_code cmd_copy(struct call *k);
 enum quern_code cmd_del(struct call *k);
 enum quern_code cmd_exists(struct call *k);
+enum quern_code cmd_flushall(struct call *k);
+enum quern_code cmd_flushdb(struct call *k);
+enum quern_code cmd_move(struct call *k);
 enum quern_code cmd_object_encoding(struct call *k);
 enum quern_code cmd_object_freq(struct call *k);
 enum quern_code cmd_object_idletime(struct call *k);
 enum quern_code cmd_object_refcount(struct call *k);
 enum quern_code cmd_rename(struct call *k);
 enum quern_code cmd_renamenx(struct call *k);
+enum quern_code cmd_swapdb(struct call *k);
 enum quern_code cmd_type(struct call *k);
 enum quern_code cmd_memory_usage(struct call *k);
 

@@ -162,11 +162,13 @@ static void section_keyspace(struct page *p)
     struct quern_error ignored;
     struct key_count n;
 
-    if (!guard_sees_all(p->k->conn))
+    if (!p->k->sees_all)
         return; /* how many there are of all is not his to know */
-    if (resp_count_keys(p->k->server, true, &n, &ignored) == QUERN_OK && n.keys > 0)
-        line(p, "db0:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, n.keys, n.expires,
-             n.ttl_ms);
+    for (uint8_t db = 0; db < DATABASES; db++) {
+        if (resp_count_keys(p->k->server, db, true, &n, &ignored) == QUERN_OK && n.keys > 0)
+            line(p, "db%u:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, db, n.keys,
+                 n.expires, n.ttl_ms);
+    }
 }
 
 static void section_quern(struct page *p)

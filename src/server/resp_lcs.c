@@ -160,14 +160,15 @@ enum quern_code cmd_lcs(struct call *k)
 
     k->value = &first;
     code = call_get(k, k->args[1]);
+    if (code == QUERN_OK)
+        l.a = call_value(k); /* where it was read to, which may be elsewhere */
     k->value = kept;
     if (code == QUERN_OK || code == QUERN_NOT_FOUND)
         code = call_get(k, k->args[2]);
-    if (code == QUERN_OK || code == QUERN_NOT_FOUND) {
-        l.a = (struct quern_slice){first.data, first.len};
+    if (code == QUERN_OK)
         l.b = call_value(k);
+    if (code == QUERN_OK || code == QUERN_NOT_FOUND)
         code = compare(k, &l);
-    }
     quern_value_done(&first);
     return code;
 }

@@ -163,29 +163,17 @@ static void put_argument(struct resp_out *line, struct quern_slice arg)
     resp_put_raw(line, "\"", 1);
 }
 
-/* From here on the arguments of a command are secret; 0: none is. */
-static size_t secret_from(const struct call *k)
-{
-    if (k->command->run == cmd_auth)
-        return 1;
-    for (size_t i = 2; k->command->run == cmd_hello && i < k->argc; i++) {
-        if (call_arg_is(k, i, "AUTH"))
-            return i + 1;
-    }
-    return 0;
-}
-
 static void write_line(const struct call *k, struct resp_out *line)
 {
     static const struct quern_slice hidden = {"(redacted)", 10};
-    size_t secret = secret_from(k);
+    size_t secret = command_secret_from(k->command, k->args, k->argc);
     struct timespec now;
     char text[128];
     int len;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    len = snprintf(text, sizeof(text), "+%" PRId64 ".%06ld [0 %s]", (int64_t)now.tv_sec,
-                   now.tv_nsec / 1000, k->conn->resp->client.peer);
+    len = snprintf(text, sizeof(text), "+%" PRId64 ".%06ld [%u %s]", (int64_t)now.tv_sec,
+                   now.tv_nsec / 1000, k->reads.database, k->conn->resp->client.peer);
     resp_put_raw(line, text, (size_t)len);
     for (size_t i = 0; i < k->argc; i++) {
         if (line->to->len >= LINE_BYTES_MAX) {

@@ -11,6 +11,7 @@
 #include "server/resp_handlers.h"
 
 #include "server/conn.h"
+#include "server/guard.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -18,10 +19,10 @@
 #define TRANSACTION_BYTES_MAX (UINT64_C(256) << 20)
 #define TRANSACTION_COUNT_MAX (1u << 20)
 
-struct queued *queued_new(const struct command *command, const struct quern_slice *args,
-                          size_t argc)
+struct queued *queued_new(const struct call *k, uint8_t database)
 {
-    size_t bytes = sizeof(struct queued) + argc * sizeof(*args);
+    const struct quern_slice *args = k->args;
+    size_t argc = k->argc, bytes = sizeof(struct queued) + argc * sizeof(*args);
     struct queued *q;
     uint8_t *at;
 
@@ -30,7 +31,7 @@ struct queued *queued_new(const struct command *command, const struct quern_slic
     q = alloc_bytes(bytes);
     if (q == NULL)
         return NULL;
-    *q = (struct queued){.command = command, .argc = argc, .bytes = bytes};
+    *q = (struct queued){.command = k->command, .argc = argc, .bytes = bytes, .database = database};
     at = (uint8_t *)&q->args[argc];
     for (size_t i = 0; i < argc; i++) {
         if (args[i].len > 0)
@@ -85,7 +86,7 @@ enum quern_code transaction_add(struct call *k)
         t->refused = true;
         return call_error(k, "ERR the transaction is too large");
     }
-    q = queued_new(k->command, k->args, k->argc);
+    q = queued_new(k, t->database);
     if (q == NULL) {
         k->out.failed = true;
         return QUERN_OK;
@@ -95,6 +96,8 @@ enum quern_code transaction_add(struct call *k)
     t->count++;
     t->bytes += q->bytes;
     atomic_store_explicit(&k->conn->resp->client.queued, (int)t->count, memory_order_relaxed);
+    if (k->command->run == cmd_select)
+        (void)database_of(k->args[1], &t->database);
     resp_put_simple(&k->out, "QUEUED");
     return QUERN_OK;
 }
@@ -103,8 +106,10 @@ enum quern_code transaction_add(struct call *k)
 static enum quern_code look_at_watched(struct call *k, const struct transaction *t, bool *conflict)
 {
     for (const struct watched *w = t->watched; w != NULL && !*conflict; w = w->next) {
-        enum quern_code code = quern_update_get(k->update, w->key, k->value, k->err);
+        enum quern_code code;
 
+        call_select(k, w->database);
+        code = quern_update_get(k->update, w->key, k->value, k->err);
         if (code != QUERN_OK && code != QUERN_NOT_FOUND)
             return code;
         *conflict = (code == QUERN_OK) != w->there || (w->there && k->value->seq != w->seq);
@@ -122,7 +127,8 @@ enum quern_code transaction_run(struct call *k, struct resp_call *rc)
         k->command = q->command;
         k->args = q->args;
         k->argc = q->argc;
-        if (q->command->where != HERE)
+        call_select(k, q->database);
+        if (command_in_update(q->command))
             code = q->command->run(k);
         if (code != QUERN_OK)
             return code;
@@ -139,11 +145,13 @@ static void run_queued_here(struct conn *c, struct queued *q, struct resp_out *o
     struct call k = {.server = c->loop->server,
                      .conn = c,
                      .command = q->command,
+                     .reads.database = q->database,
                      .args = q->args,
                      .argc = q->argc,
                      .out = *out,
                      .value = &c->loop->value,
-                     .err = &err};
+                     .err = &err,
+                     .sees_all = guard_sees_all(c)};
     enum quern_code code;
 
     err_clear(&err);
@@ -163,7 +171,7 @@ void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *ou
     }
     resp_put_array(out, rc->transaction.count);
     for (struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
-        if (q->command->where == HERE)
+        if (!command_in_update(q->command))
             run_queued_here(c, q, out);
         else
             resp_put_raw(out, rc->reply.data + from, q->reply_to - from);
@@ -181,6 +189,7 @@ enum quern_code cmd_multi(struct call *k)
         return call_error(k, "ERR MULTI calls can not be nested");
     t->open = true;
     t->refused = false;
+    t->database = k->reads.database;
     atomic_store_explicit(&k->conn->resp->client.queued, 0, memory_order_relaxed);
     return call_ok(k);
 }
@@ -204,7 +213,7 @@ enum quern_code cmd_discard(struct call *k)
 static bool is_idle(const struct transaction *t)
 {
     for (const struct queued *q = t->first; q != NULL; q = q->next) {
-        if (q->command->where != HERE)
+        if (command_in_update(q->command))
             return false;
     }
     return t->watched == NULL;
@@ -231,6 +240,7 @@ static void tell_monitors(const struct call *exec, const struct transaction *t)
         k.command = q->command;
         k.args = q->args;
         k.argc = q->argc;
+        k.reads.database = q->database;
         monitors_tell(&k);
     }
 }
@@ -277,7 +287,11 @@ enum quern_code cmd_watch(struct call *k)
             return QUERN_OK;
         }
         memcpy(w + 1, k->args[i].data, k->args[i].len);
-        *w = (struct watched){t->watched, code == QUERN_OK, k->value->seq, {w + 1, k->args[i].len}};
+        *w = (struct watched){t->watched,
+                              k->reads.database,
+                              code == QUERN_OK,
+                              k->value->seq,
+                              {w + 1, k->args[i].len}};
         t->watched = w;
         t->watched_count++;
         t->bytes += sizeof(*w) + k->args[i].len;

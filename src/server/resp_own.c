@@ -32,7 +32,8 @@ static bool read_range_options(struct call *k, int64_t *limit, bool *reverse)
 
 enum quern_code cmd_quern_range(struct call *k)
 {
-    struct quern_iter_opts opts = {.range = {k->args[1], k->args[2]}};
+    struct quern_iter_opts opts = {.range = {k->args[1], k->args[2]},
+                                   .database = k->reads.database};
     struct buf found OWNED_BUF = {0};
     struct resp_out list = {&found, k->out.proto, false};
     struct quern_iter *it = NULL;
@@ -69,9 +70,18 @@ enum quern_code cmd_quern_count(struct call *k)
 {
     struct quern_range range = {k->args[1], k->args[2]};
     uint64_t n;
-    enum quern_code code = quern_count(k->server->db, &range, NULL, &n, k->err);
+    enum quern_code code = quern_count(k->server->db, &range, &k->reads, &n, k->err);
 
     return code != QUERN_OK ? code : call_int(k, (int64_t)n);
+}
+
+/* How many they were nobody looks. */
+enum quern_code cmd_quern_delrange(struct call *k)
+{
+    struct quern_range range = {k->args[1], k->args[2]};
+    enum quern_code code = call_delete_range(k, &range);
+
+    return code != QUERN_OK ? code : call_ok(k);
 }
 
 enum quern_code cmd_quern_stats(struct call *k)

@@ -19,7 +19,7 @@
 /* An iterator over the keys that may match. */
 static enum quern_code walk_of(struct call *k, struct quern_slice pattern, struct quern_iter **out)
 {
-    struct quern_iter_opts opts = {.bulk = true};
+    struct quern_iter_opts opts = {.bulk = true, .database = k->reads.database};
     struct buf prefix OWNED_BUF = {0};
 
     if (resp_glob_prefix(pattern, &prefix, k->err))
@@ -178,7 +178,8 @@ enum quern_code cmd_scan(struct call *k)
 
     if (!read_scan(k, &s))
         return QUERN_OK;
-    if (s.cursor != 0 && !cursors_find(k->server->resp->cursors, s.cursor, &last))
+    if (s.cursor != 0 &&
+        !cursors_find(k->server->resp->cursors, k->reads.database, s.cursor, &last))
         return call_error(k, "ERR invalid cursor");
     if (s.strings) {
         code = scan_some(k, &s, &last, &list, &found, &more);
@@ -186,7 +187,7 @@ enum quern_code cmd_scan(struct call *k)
             return code;
     }
     if (more) {
-        next = cursors_add(k->server->resp->cursors, buf_slice(&last), s.cursor);
+        next = cursors_add(k->server->resp->cursors, k->reads.database, buf_slice(&last), s.cursor);
         list.failed |= next == 0;
     }
     put_scan(k, next, &text, found);
@@ -202,10 +203,10 @@ static int64_t now_us(void)
 }
 
 /* One walk over all keys. */
-static enum quern_code walk_all(struct server *server, struct key_count *out,
+static enum quern_code walk_all(struct server *server, uint8_t database, struct key_count *out,
                                 struct quern_error *err)
 {
-    struct quern_iter_opts opts = {.bulk = true};
+    struct quern_iter_opts opts = {.bulk = true, .database = database};
     struct quern_iter *it = NULL;
     uint64_t now = (uint64_t)call_now_ms();
     double ttl = 0;
@@ -229,20 +230,21 @@ static enum quern_code walk_all(struct server *server, struct key_count *out,
 }
 
 /* The store knows numbers of keys, where nothing is in memory and nothing expires. */
-static enum quern_code count_all(struct server *server, struct key_count *out,
+static enum quern_code count_all(struct server *server, uint8_t database, struct key_count *out,
                                  struct quern_error *err)
 {
+    struct quern_read_opts opts = {.database = database};
     struct quern_stats stats;
 
     *out = (struct key_count){0};
     quern_stats(server->db, &stats);
     if (stats.memdb_entries == 0 && stats.table_expiring == 0)
-        return quern_count(server->db, NULL, NULL, &out->keys, err);
-    return walk_all(server, out, err);
+        return quern_count(server->db, NULL, &opts, &out->keys, err);
+    return walk_all(server, database, out, err);
 }
 
-enum quern_code resp_count_keys(struct server *server, bool may_be_old, struct key_count *out,
-                                struct quern_error *err)
+enum quern_code resp_count_keys(struct server *server, uint8_t database, bool may_be_old,
+                                struct key_count *out, struct quern_error *err)
 {
     struct resp_shared *shared = server->resp;
     int64_t began = now_us(), age_max = may_be_old ? 1000000 : 0;
@@ -250,20 +252,20 @@ enum quern_code resp_count_keys(struct server *server, bool may_be_old, struct k
     enum quern_code code;
 
     mutex_lock(&shared->mu);
-    *out = shared->counted;
+    *out = shared->counted[database];
     mutex_unlock(&shared->mu);
     if (out->took_us > COUNT_SHORT_US && COUNT_SHARE * out->took_us > age_max)
         age_max = COUNT_SHARE * out->took_us;
     known = out->at_us != 0 && began - out->at_us < age_max;
     if (known)
         return QUERN_OK;
-    code = count_all(server, out, err);
+    code = count_all(server, database, out, err);
     if (code != QUERN_OK)
         return code;
     out->at_us = now_us();
     out->took_us = out->at_us - began;
     mutex_lock(&shared->mu);
-    shared->counted = *out;
+    shared->counted[database] = *out;
     mutex_unlock(&shared->mu);
     return QUERN_OK;
 }
@@ -271,7 +273,7 @@ enum quern_code resp_count_keys(struct server *server, bool may_be_old, struct k
 enum quern_code cmd_dbsize(struct call *k)
 {
     struct key_count n;
-    enum quern_code code = resp_count_keys(k->server, false, &n, k->err);
+    enum quern_code code = resp_count_keys(k->server, k->reads.database, false, &n, k->err);
 
     return code != QUERN_OK ? code : call_int(k, (int64_t)n.keys);
 }
@@ -301,7 +303,7 @@ static void draw_between(struct quern_slice first, struct quern_slice last, uint
 enum quern_code cmd_randomkey(struct call *k)
 {
     struct buf first OWNED_BUF = {0}, drawn OWNED_BUF = {0};
-    struct quern_iter_opts opts = {.bulk = false};
+    struct quern_iter_opts opts = {.database = k->reads.database};
     struct quern_iter *it = NULL;
     enum quern_code code = quern_iter_new(k->server->db, &opts, &it, k->err);
     bool on;

@@ -47,27 +47,29 @@ enum quern_code cmd_strlen(struct call *k)
 
 static bool reads_through_multi_get(const struct call *k)
 {
-    return k->update == NULL && k->argc > 2;
+    return k->update == NULL && k->argc > 2 && k->fetched.count == 0;
 }
 
 /* MGET outside a transaction, by tens: as of one moment each, and their cache misses overlap. */
-#define MGET_AT_ONCE 64u
+#define MGET_BYTES_KEPT_MAX 1024u /* of each value, where there is memory that is kept */
 
 static enum quern_code mget_some(struct call *k, const struct quern_slice *keys, size_t n)
 {
-    struct quern_value values[MGET_AT_ONCE];
+    struct quern_value own[MGET_AT_ONCE], *values = k->many != NULL ? k->many : own;
     enum quern_code codes[MGET_AT_ONCE], code;
     struct resp_counters *counters = &k->server->resp->counters;
 
-    memset(values, 0, n * sizeof(*values));
-    code = quern_multi_get(k->server->db, keys, n, NULL, values, codes, k->err);
+    if (k->many == NULL)
+        memset(own, 0, n * sizeof(*own));
+    code = quern_multi_get(k->server->db, keys, n, &k->reads, values, codes, k->err);
     for (size_t i = 0; i < n; i++) {
         if (code == QUERN_OK && codes[i] == QUERN_OK)
             resp_put_bulk(&k->out, (struct quern_slice){values[i].data, values[i].len});
         else if (code == QUERN_OK)
             resp_put_null(&k->out);
-        count(codes[i] == QUERN_OK ? &counters->hits : &counters->misses, 1);
-        quern_value_done(&values[i]);
+        count(codes[i] == QUERN_OK ? &counters->hits : &counters->misses, codes[i] != QUERN_BUSY);
+        if (k->many == NULL || values[i].len > MGET_BYTES_KEPT_MAX)
+            quern_value_done(&values[i]);
     }
     return code;
 }

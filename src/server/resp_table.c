@@ -190,7 +190,7 @@ const struct command commands[] = {
     {"copy", -3, CMD_WRITE | CMD_DENYOOM, 1, 2, 1, GROUP_GENERIC, "6.2.0",
      "Copy a value to another key", UPDATE, 0, cmd_copy, NULL, 0, NULL},
     {"dbsize", 1, CMD_READONLY | CMD_FAST, 0, 0, 0, GROUP_SERVER, "1.0.0",
-     "How many keys there are", HERE, 0, cmd_dbsize, NULL, 0, NULL},
+     "How many keys there are", WALK, 0, cmd_dbsize, NULL, 0, NULL},
     {"decr", 2, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0",
      "Subtract one from a number", UPDATE, 0, cmd_decr, NULL, 0, NULL},
     {"decrby", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0",
@@ -215,6 +215,12 @@ const struct command commands[] = {
     {"expiretime", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "7.0.0",
      "At which second since 1970 a key expires; -1: never, -2: no key", READ, 0, cmd_expiretime,
      NULL, 0, NULL},
+    {"flushall", -1, CMD_WRITE, 0, 0, 0, GROUP_SERVER, "1.0.0",
+     "Delete all keys of all databases, in one step", UPDATE, always_blind, cmd_flushall, NULL, 0,
+     NULL},
+    {"flushdb", -1, CMD_WRITE, 0, 0, 0, GROUP_SERVER, "1.0.0",
+     "Delete all keys of the database, in one step", UPDATE, always_blind, cmd_flushdb, NULL, 0,
+     NULL},
     {"function", -2, 0, 0, 0, 0, GROUP_SCRIPTING, "7.0.0", "There are no functions", HERE, 0, NULL,
      function_subs, ARRAY_LEN(function_subs), NULL},
     {"get", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_STRING, "1.0.0", "The value of a key", READ,
@@ -236,10 +242,10 @@ const struct command commands[] = {
      "Add to a number", UPDATE, 0, cmd_incrby, NULL, 0, NULL},
     {"incrbyfloat", 3, CMD_WRITE | CMD_DENYOOM | CMD_FAST, 1, 1, 1, GROUP_STRING, "2.6.0",
      "Add to a number with a point", UPDATE, 0, cmd_incrbyfloat, NULL, 0, NULL},
-    {"info", -1, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "1.0.0", "How the server is", HERE,
+    {"info", -1, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "1.0.0", "How the server is", WALK,
      0, cmd_info, NULL, 0, NULL},
     {"keys", 2, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "1.0.0",
-     "The keys that match a pattern, in order", HERE, 0, cmd_keys, NULL, 0, NULL},
+     "The keys that match a pattern, in order", WALK, 0, cmd_keys, NULL, 0, NULL},
     {"lastsave", 1, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "When a write was last made durable", HERE, 0, cmd_lastsave, NULL, 0, NULL},
     {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "How long commands take", HERE, 0, NULL,
@@ -255,6 +261,8 @@ const struct command commands[] = {
     {"monitor", 1, CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_ALONE, 0, 0, 0,
      GROUP_SERVER, "1.0.0", "Tell every command that is carried out, as it comes", HERE, 0,
      cmd_monitor, NULL, 0, NULL},
+    {"move", 3, CMD_WRITE | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "1.0.0",
+     "Move a key to another database", UPDATE, 0, cmd_move, NULL, 0, NULL},
     {"mset", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
      "Set keys to values, all at once", UPDATE, always_blind, cmd_mset, NULL, 0, NULL},
     {"msetnx", -3, CMD_WRITE | CMD_DENYOOM, 1, -1, 2, GROUP_STRING, "1.0.1",
@@ -281,17 +289,20 @@ const struct command commands[] = {
     {"pttl", 2, CMD_READONLY | CMD_FAST, 1, 1, 1, GROUP_GENERIC, "2.6.0",
      "Milliseconds until a key expires; -1: never, -2: no key", READ, 0, cmd_pttl, NULL, 0, NULL},
     {"quern.count", 3, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "7.0.0",
-     "How many keys there are from start on and before end", HERE, 0, cmd_quern_count, NULL, 0,
+     "How many keys there are from start on and before end", WALK, 0, cmd_quern_count, NULL, 0,
      NULL},
+    {"quern.delrange", 3, CMD_WRITE, 0, 0, 0, GROUP_GENERIC, "7.0.0",
+     "Delete all keys from start on and before end, in one step", UPDATE, always_blind,
+     cmd_quern_delrange, NULL, 0, NULL},
     {"quern.range", -3, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "7.0.0",
-     "Keys from start on and before end, with their values, in order", HERE, 0, cmd_quern_range,
+     "Keys from start on and before end, with their values, in order", WALK, 0, cmd_quern_range,
      NULL, 0, NULL},
     {"quern.stats", 1, CMD_READONLY, 0, 0, 0, GROUP_SERVER, "7.0.0",
      "What GET /stats tells of the store, as JSON", HERE, 0, cmd_quern_stats, NULL, 0, NULL},
     {"quit", -1,
      CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_FAST | CMD_NO_AUTH | CMD_ALLOW_BUSY | CMD_AT_ONCE,
      0, 0, 0, GROUP_CONNECTION, "1.0.0", "End the connection", HERE, 0, cmd_quit, NULL, 0, NULL},
-    {"randomkey", 1, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "1.0.0", "Some key", HERE, 0,
+    {"randomkey", 1, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "1.0.0", "Some key", WALK, 0,
      cmd_randomkey, NULL, 0, NULL},
     {"rename", 3, CMD_WRITE, 1, 2, 1, GROUP_GENERIC, "1.0.0", "Move a value to another key", UPDATE,
      0, cmd_rename, NULL, 0, NULL},
@@ -308,10 +319,10 @@ const struct command commands[] = {
      "What the server is among others", HERE, 0, cmd_role, NULL, 0, NULL},
     {"save", 1, CMD_ADMIN | CMD_NOSCRIPT | CMD_NO_MULTI, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "Make all that was written durable", HERE, 0, cmd_save, NULL, 0, NULL},
-    {"scan", -2, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "2.8.0", "Walk over keys, in order", HERE, 0,
+    {"scan", -2, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "2.8.0", "Walk over keys, in order", WALK, 0,
      cmd_scan, NULL, 0, NULL},
     {"select", 2, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_CONNECTION, "1.0.0",
-     "Choose the database; there is number 0", HERE, 0, cmd_select, NULL, 0, NULL},
+     "Choose the database, 0 to 15", HERE, 0, cmd_select, NULL, 0, NULL},
     {"set", -3, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "1.0.0", "Set a key to a value",
      UPDATE, set_is_blind, cmd_set, NULL, 0, NULL},
     {"setex", 4, CMD_WRITE | CMD_DENYOOM, 1, 1, 1, GROUP_STRING, "2.0.0",
@@ -331,6 +342,8 @@ const struct command commands[] = {
      READ, 0, cmd_strlen, NULL, 0, NULL},
     {"substr", 4, CMD_READONLY, 1, 1, 1, GROUP_STRING, "1.0.0", "A part of a value", READ, 0,
      cmd_getrange, NULL, 0, NULL},
+    {"swapdb", 3, CMD_WRITE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "4.0.0", "Not supported: an error",
+     HERE, 0, cmd_swapdb, NULL, 0, NULL},
     {"time", 1, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "2.6.0",
      "The server's clock: seconds, microseconds", HERE, 0, cmd_time, NULL, 0, NULL},
     {"touch", -2, CMD_READONLY | CMD_FAST, 1, -1, 1, GROUP_GENERIC, "3.2.1",
@@ -454,6 +467,20 @@ const char *command_group_name(enum group group)
                                         "server", "transactions", "scripting"};
 
     return names[group];
+}
+
+size_t command_secret_from(const struct command *command, const struct quern_slice *args,
+                           size_t argc)
+{
+    if (command->run == cmd_auth)
+        return 1;
+    if (command->run == cmd_acl_setuser)
+        return 3;
+    for (size_t i = 2; command->run == cmd_hello && i < argc; i++) {
+        if (resp_same_word(args[i], "AUTH"))
+            return i + 1;
+    }
+    return 0;
 }
 
 size_t command_last_key(const struct command *command, size_t argc)

@@ -12,6 +12,7 @@
 #include "server/resp.h"
 
 #include "server/conn.h"
+#include "server/guard.h"
 #include "server/writes.h"
 
 #include "base/alloc.h"
@@ -85,6 +86,7 @@ static enum quern_code run_update(void *arg, struct quern_update *u, struct quer
     if (rc->is_exec) {
         code = transaction_run(&k, rc);
     } else {
+        call_select(&k, rc->command->database);
         k.command = rc->command->command;
         k.args = rc->command->args;
         k.argc = rc->command->argc;
@@ -99,21 +101,70 @@ static enum quern_code run_update(void *arg, struct quern_update *u, struct quer
 /* What the update will read is read now, so that no writer waits for the disk inside it. A failure
  * shows again there. The values count as bytes of the op, since its reply or its batch may be as
  * large: behind much of that no further write is begun. */
-static void warm(struct write_op *op, const struct command *command, const struct quern_slice *args,
-                 size_t argc)
+static bool read_keys(struct write_op *op, const struct queued *q, bool cached,
+                      struct quern_value *value)
 {
-    struct loop *loop = op->conn->loop;
-    size_t last = command_last_key(command, argc);
+    struct quern_read_opts opts = {.cached = cached, .database = q->database};
+    struct quern *db = op->conn->loop->server->db;
+    size_t last = command_last_key(q->command, q->argc);
     struct quern_error ignored;
+    bool all = true;
 
-    for (size_t i = (size_t)command->first_key; last > 0 && i <= last;
-         i += (size_t)command->key_step) {
-        if (args[i].len == 0 || args[i].len > QUERN_KEY_BYTES_MAX ||
-            quern_get(loop->server->db, args[i], NULL, &loop->value, &ignored) != QUERN_OK)
-            continue;
-        op->bytes += loop->value.len;
-        op->conn->op_bytes += loop->value.len;
+    for (size_t i = (size_t)q->command->first_key; last > 0 && i <= last;
+         i += (size_t)q->command->key_step) {
+        enum quern_code code = QUERN_NOT_FOUND;
+
+        if (q->args[i].len > 0 && q->args[i].len <= QUERN_KEY_BYTES_MAX)
+            code = quern_get(db, q->args[i], &opts, value, &ignored);
+        op->read_bytes += code == QUERN_OK ? value->len : 0;
+        all &= code != QUERN_BUSY;
     }
+    return all;
+}
+
+/* False: with `cached` something was not in memory. */
+static bool read_ahead(struct write_op *op, bool cached, struct quern_value *value)
+{
+    const struct resp_call *rc = op->call;
+    struct quern_error ignored;
+    bool all = true;
+
+    op->read_bytes = 0;
+    if (!rc->is_exec)
+        return read_keys(op, rc->command, cached, value);
+    for (const struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
+        if (command_in_update(q->command))
+            all &= read_keys(op, q, cached, value);
+    }
+    for (const struct watched *w = rc->transaction.watched; w != NULL; w = w->next) {
+        struct quern_read_opts opts = {.cached = cached, .database = w->database};
+
+        all &= quern_get(op->conn->loop->server->db, w->key, &opts, value, &ignored) != QUERN_BUSY;
+    }
+    return all;
+}
+
+static void work_read_ahead(struct write_op *op)
+{
+    (void)read_ahead(op, false, &op->call->value);
+}
+
+static void submit_update(struct write_op *op)
+{
+    op->bytes += op->read_bytes;
+    op->conn->op_bytes += op->read_bytes;
+    atomic_fetch_add_explicit(&op->conn->loop->server->write_bytes, op->read_bytes,
+                              memory_order_relaxed);
+    op->update = run_update;
+    write_submit(op);
+}
+
+static void begin_update(struct write_op *op)
+{
+    if (read_ahead(op, true, &op->conn->loop->value))
+        submit_update(op);
+    else
+        aside_submit(op, work_read_ahead, submit_update);
 }
 
 static void run_blind(struct call *k, struct write_op *op)
@@ -122,6 +173,7 @@ static void run_blind(struct call *k, struct write_op *op)
     enum quern_code code;
 
     k->batch = op->batch;
+    call_select(k, k->reads.database);
     k->out = (struct resp_out){&rc->reply, rc->proto, false};
     k->err = &op->completion.error;
     write_note_key(op, k->args[k->command->first_key]);
@@ -151,14 +203,59 @@ void resp_begin_write(struct call *k)
         run_blind(k, op);
         return;
     }
-    op->call->command = queued_new(k->command, k->args, k->argc);
+    op->call->command = queued_new(k, k->reads.database);
     if (op->call->command == NULL) {
         write_finish(op, err_memory(&op->completion.error, "a write"));
         return;
     }
-    warm(op, k->command, k->args, k->argc);
-    op->update = run_update;
-    write_submit(op);
+    begin_update(op);
+}
+
+/* On a thread that may wait for the disk. */
+static void work_command(struct write_op *op)
+{
+    struct resp_call *rc = op->call;
+    struct call k = {.server = op->conn->loop->server,
+                     .command = rc->command->command,
+                     .reads.database = rc->command->database,
+                     .args = rc->command->args,
+                     .argc = rc->command->argc,
+                     .out = {&rc->reply, rc->proto, false},
+                     .value = &rc->value,
+                     .err = &op->completion.error,
+                     .sees_all = rc->sees_all};
+
+    err_clear(k.err);
+    op->completion.code = k.command->run(&k);
+    if (op->completion.code == QUERN_OK && k.out.failed)
+        op->completion.code = err_memory(k.err, "a reply");
+}
+
+static void then_reply(struct write_op *op)
+{
+    write_finish(op, op->completion.code);
+}
+
+void resp_begin_aside(struct call *k)
+{
+    struct conn *c = k->conn;
+    struct write_op *op = begin_op(c, c->resp->request.bytes, false);
+
+    k->later = true;
+    if (op == NULL) {
+        conn_cut(c);
+        return;
+    }
+    op->is_read = true;
+    op->synced = false;
+    if (op->finished)
+        return;
+    op->call->sees_all = guard_sees_all(c);
+    op->call->command = queued_new(k, k->reads.database);
+    if (op->call->command == NULL)
+        write_finish(op, err_memory(&op->completion.error, "a command"));
+    else
+        aside_submit(op, work_command, then_reply);
 }
 
 bool resp_begin_exec(struct call *k)
@@ -178,14 +275,7 @@ bool resp_begin_exec(struct call *k)
     if (t->first == NULL)
         t->last = &t->first;
     c->resp->transaction = (struct transaction){.last = &c->resp->transaction.first};
-    for (struct queued *q = t->first; q != NULL; q = q->next) {
-        if (q->command->where != HERE)
-            warm(op, q->command, q->args, q->argc);
-    }
-    for (struct watched *w = t->watched; w != NULL; w = w->next)
-        IGNORE(quern_get(k->server->db, w->key, NULL, k->value, k->err));
-    op->update = run_update;
-    write_submit(op);
+    begin_update(op);
     return true;
 }
 
@@ -211,6 +301,39 @@ bool resp_begin_save(struct call *k, bool silent)
     return true;
 }
 
+static void then_retry(struct write_op *op)
+{
+    op->conn->resp->warmed = true; /* what the cache did not keep is waited for */
+    write_finish(op, QUERN_OK);
+}
+
+bool resp_keys_are_here(struct call *k)
+{
+    struct conn *c = k->conn;
+    struct write_op *op;
+
+    if (c->resp->warmed)
+        return true;
+    op = begin_op(c, c->resp->request.bytes, false);
+    if (op == NULL ||
+        (op->call != NULL && (op->call->command = queued_new(k, k->reads.database)) == NULL)) {
+        conn_cut(c);
+        if (op != NULL && !op->finished)
+            write_finish(op, QUERN_NO_MEMORY);
+        return false;
+    }
+    op->is_read = true;
+    op->synced = false;
+    op->manner.asked.kind = KIND_NONE;
+    if (op->finished)
+        return false;
+    if (read_ahead(op, true, &c->loop->value))
+        then_retry(op);
+    else
+        aside_submit(op, work_read_ahead, then_retry);
+    return false;
+}
+
 void resp_completed(struct write_op *op)
 {
     struct conn *c = op->conn;
@@ -219,7 +342,7 @@ void resp_completed(struct write_op *op)
     size_t mark = c->out.len;
     struct resp_out out = {&c->out, c->resp->proto, false};
 
-    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
+    measure_resume(&c->loop->measure, &op->manner.asked, write_waited_for(op));
     if (rc != NULL && op->completion.code == QUERN_OK) {
         count(&n->sets, rc->puts);
         count(&n->set_bytes, rc->put_bytes);

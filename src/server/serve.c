@@ -140,9 +140,11 @@ static void get(struct conn *c, struct manner manner, struct quern_slice body)
     (void)body;
     if (!decode_key(c, conn_request_bytes(c), c->params.each[PARAM_KEY], false))
         return;
-    count(&loop->server->counters.gets, 1);
     err_clear(&err);
-    code = quern_get(loop->server->db, buf_slice(&loop->key), NULL, &loop->value, &err);
+    code = read_value(c, manner, buf_slice(&loop->key), NULL, &err);
+    if (code == QUERN_BUSY)
+        return;
+    count(&loop->server->counters.gets, 1);
     if (code == QUERN_NOT_FOUND) {
         refuse(c, 404, "key_not_found", "key not found");
     } else if (code != QUERN_OK) {
@@ -173,7 +175,11 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
-    measure_resume(&c->loop->measure, &op->manner.asked, op->synced ? WAITED_SYNC : WAITED_COMMIT);
+    if (op->is_read && op->answer == NULL) {
+        c->heard.by_disk = true;
+        return; /* its request is still at hand */
+    }
+    measure_resume(&c->loop->measure, &op->manner.asked, write_waited_for(op));
     if (op->answer != NULL) {
         op->answer(op);
         return;
@@ -518,7 +524,7 @@ bool serve_may_join(const struct conn *c)
         (const struct write_op *)((const char *)c->ops_last - offsetof(struct write_op, next));
 
     return c->refusal.bad.status == 0 && c->route != NULL && c->route->traits & ROUTE_JOINS &&
-           c->request.method == HTTP_POST && !last->waits_at_gate && !last->alone;
+           c->request.method == HTTP_POST && !last->waits_at_gate && !last->alone && c->asides == 0;
 }
 
 /* What a browser asks before a page of another origin may send such a request: it sends that only
@@ -553,6 +559,8 @@ bool serve_request(struct conn *c, struct quern_slice body)
             c->route->carry_out(c, manner, body);
         if (c->refusal.bad.status != 0 && c->ops != NULL)
             return false;
+        if (c->asides != 0 && c->ops->is_read && c->ops->answer == NULL)
+            return false; /* what it asks for is fetched */
     }
     if (c->refusal.bad.status != 0)
         reply_error(c, manner, &c->refusal.bad, c->refusal.extra);

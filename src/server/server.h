@@ -12,6 +12,7 @@
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 
+#include "server/aside.h"
 #include "server/events.h"
 #include "server/gate.h"
 #include "server/guard.h"
@@ -26,7 +27,6 @@
 
 struct loop;
 struct resp_shared;
-struct workers;
 struct sink;
 struct tls_keys;
 
@@ -57,12 +57,12 @@ struct server {
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
     struct gate gate;            /* locks itself */
+    struct aside aside;          /* locks itself */
     struct guard guard;          /* locks itself */
     struct stop stop;            /* locks itself */
     struct slowlog slowlog;      /* locks itself */
     struct sink *access_log;     /* locks itself; NULL: there is none */
     struct snapshots snapshots;  /* locks itself */
-    struct workers *workers;     /* locks itself */
     struct jobs jobs;            /* locks itself */
     struct events events;        /* locks itself */
     char checkpoints[4096 + 16]; /* the directory that they are made in, as a full path */
@@ -78,11 +78,12 @@ struct server {
 
     _Atomic uint32_t connections;     /* open now */
     _Atomic uint32_t connections_max; /* that of the options, or less: CONFIG SET maxclients */
-    _Atomic uint32_t watchers; /* of them, those that only wait for the words of a shutdown */
-    _Atomic uint64_t writes;   /* handed to the store, not completed */
-    _Atomic uint64_t work;     /* with a worker or on its way back: work.h */
-    _Atomic uint32_t outflows; /* long replies under way */
-    _Atomic bool draining;     /* set once: no new request is begun */
+    _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
+    _Atomic uint64_t write_bytes; /* keys and values of them */
+    _Atomic uint64_t writes;      /* handed to the store, not completed */
+    _Atomic uint64_t tasks;       /* aside, or on their way back: aside.h */
+    _Atomic uint32_t outflows;    /* long replies under way */
+    _Atomic bool draining;        /* set once: no new request is begun */
     struct counters counters;
 };
 

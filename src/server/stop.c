@@ -131,7 +131,7 @@ static void drain(struct server *server, void (*turn)(void *arg), void *arg)
     if (job != NULL) /* it cannot be called off */
         tell(server, false, "waiting for the %s job that is running", job);
     while (!drained(server) || atomic_load(&server->writes) > 0 || jobs_working(&server->jobs) ||
-           atomic_load(&server->work) > 0)
+           atomic_load(&server->tasks) > 0)
         turn(arg);
     served = atomic_load(&server->counters.requests) - served;
     tell(server, false,

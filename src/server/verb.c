@@ -94,34 +94,50 @@ static enum quern_code fill(struct write_op *op, struct quern_error *err)
     return quern_batch_require(op->batch, what, key, v->revision, err);
 }
 
-static void attempt(struct write_op *op)
+/* The value that was looked for, if it is there, is `value`. */
+static void attempt_with(struct write_op *op, enum quern_code code, const struct quern_value *value)
 {
     struct verb *v = op->verb;
-    struct loop *loop = op->conn->loop;
     struct quern_error *err = &op->completion.error;
-    enum quern_code code;
 
-    if (op->conn->closing || ++v->attempts > ATTEMPTS_MAX) {
-        write_finish(op, op->conn->closing ? QUERN_CLOSED : QUERN_BUSY);
-        return;
-    }
-    code = quern_get(loop->server->db, buf_slice(&v->key), NULL, &loop->value, err);
     v->there = code == QUERN_OK;
-    v->revision = v->there ? loop->value.seq : 0;
-    v->expires_ms = lifetime_end(&v->lifetime, v->there ? loop->value.expires_ms : 0);
+    v->revision = v->there ? value->seq : 0;
+    v->expires_ms = lifetime_end(&v->lifetime, v->there ? value->expires_ms : 0);
     if (code == QUERN_NOT_FOUND && v->kind == VERB_PUT)
         code = QUERN_OK;
     if (code == QUERN_OK && !holds(v))
         code = QUERN_CONFLICT;
     if (code == QUERN_OK && v->wants_old && v->there)
-        code = buf_assign(&v->result, (struct quern_slice){loop->value.data, loop->value.len}, err);
-    pool_put_value(loop);
+        code = buf_assign(&v->result, (struct quern_slice){value->data, value->len}, err);
     if (code == QUERN_OK)
         code = fill(op, err);
     if (code == QUERN_OK)
         write_submit(op);
     else
         write_finish(op, code);
+}
+
+static void attempt_with_fetched(struct write_op *op)
+{
+    attempt_with(op, op->completion.code, &op->value);
+}
+
+static void attempt(struct write_op *op)
+{
+    struct verb *v = op->verb;
+    struct loop *loop = op->conn->loop;
+    enum quern_code code;
+
+    if (op->conn->closing || ++v->attempts > ATTEMPTS_MAX) {
+        write_finish(op, op->conn->closing ? QUERN_CLOSED : QUERN_BUSY);
+        return;
+    }
+    code = read_in_memory(loop, buf_slice(&v->key), NULL, &op->completion.error);
+    if (code == QUERN_BUSY)
+        aside_read(op, buf_slice(&v->key), attempt_with_fetched);
+    else
+        attempt_with(op, code, &loop->value);
+    pool_put_value(loop);
 }
 
 bool verb_sync_asked(const struct conn *c)
@@ -160,22 +176,35 @@ void verb_write(struct conn *c, struct manner manner, struct verb *v)
 
 /* ------------------------------------------------------------------ POST -- */
 
+/* Is all that the update will read in memory now? A failure shows again there. */
+static bool read_ahead(const struct verb *v, const struct quern_read_opts *opts,
+                       struct quern_value *value)
+{
+    struct quern_error ignored;
+
+    if (v->kind == VERB_BATCH)
+        return batch_read_ahead(v, opts, value);
+    return quern_get(v->server->db, buf_slice(&v->key), opts, value, &ignored) != QUERN_BUSY;
+}
+
+static void work_read_ahead(struct write_op *op)
+{
+    (void)read_ahead(op->verb, NULL, &op->value);
+}
+
 void verb_update(struct conn *c, struct manner manner, struct verb *v, quern_update_fn fn)
 {
+    static const struct quern_read_opts in_memory = {.cached = true};
     struct write_op *op = begin(c, manner, v);
-    enum quern_code code = QUERN_OK;
 
     if (op == NULL)
         return;
-    if (v->key.len > 0)
-        code = quern_get(c->loop->server->db, buf_slice(&v->key), NULL, &c->loop->value,
-                         &op->completion.error);
-    pool_put_value(c->loop);
     op->update = fn;
-    if (code == QUERN_OK || code == QUERN_NOT_FOUND)
+    if (read_ahead(v, &in_memory, &c->loop->value))
         write_submit(op);
     else
-        write_finish(op, code);
+        aside_submit(op, work_read_ahead, write_submit);
+    pool_put_value(c->loop);
 }
 
 bool integer_read(struct quern_slice s, int64_t *out)
@@ -336,6 +365,8 @@ static quern_seq revision_after(const struct write_op *op)
 /* The fields of a write that went well, with a zero behind. */
 static enum quern_code describe(struct buf *out, const struct write_op *op, struct quern_error *err)
 {
+    char pressure[PRESSURE_FIELD_BYTES];
+    size_t pressure_bytes;
     const struct verb *v = op->verb;
     char text[ETAG_BYTES + 128 + LIFETIME_FIELD_BYTES], etag[ETAG_BYTES];
     quern_seq revision = revision_after(op);
@@ -348,7 +379,8 @@ static enum quern_code describe(struct buf *out, const struct write_op *op, stru
         n += snprintf(text + n, sizeof(text) - (size_t)n, "ETag: %s\r\n", etag);
         n += (int)lifetime_field(v->expires_ms, text + n);
     }
-    if (buf_append(out, text, (size_t)n, err) ||
+    pressure_bytes = pressure_field(v->server, pressure);
+    if (buf_append(out, text, (size_t)n, err) || buf_append(out, pressure, pressure_bytes, err) ||
         (v->kind == VERB_PUT && !v->there && add_location(out, buf_slice(&v->key), err)))
         return err->code;
     return buf_append(out, "", 1, err);

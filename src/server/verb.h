@@ -71,6 +71,10 @@ void verb_completed(struct write_op *op);
 /* INCR, APPEND, GETSET, TOUCH, PERSIST. */
 enum quern_code verb_change(void *op, struct quern_update *u, struct quern_error *err);
 
+/* Read what a batch will read, so that no writer waits for the disk inside it. False: with opts->cached
+ * something was not in memory. */
+bool batch_read_ahead(const struct verb *v, const struct quern_read_opts *opts,
+                      struct quern_value *value);
 /* BATCH: batch.c. `extra`: fields of a write that went well. */
 void batch_answer(struct conn *c, const struct write_op *op, const char *extra);
 void batch_answer_trouble(struct conn *c, const struct write_op *op);

@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#define WRITE_BYTES_MIN (UINT64_C(64) << 20)
+
 static void leave_gate(struct write_op *op);
 
 static void finish(struct write_op *op)
@@ -55,17 +57,18 @@ static void completed(void *arg, struct quern_completion *completion)
     struct write_op *op = arg;
     struct loop *loop = op->conn->loop;
 
-    op->letter.open = open_completed;
+    op->task.letter.open = open_completed;
     if (completion->code == QUERN_CONFLICT && op->again != NULL) {
-        op->letter.open = open_again; /* a letter in any case: here the store may not be called */
+        op->task.letter.open =
+            open_again; /* a letter in any case: here the store may not be called */
     } else if (loop_is_here(loop)) {
         finish(op);
         return;
     }
     if (completion->more) /* `op` may be gone as soon as it is posted, and the last one wakes */
-        loop_post_quietly(loop, &op->letter);
+        loop_post_quietly(loop, &op->task.letter);
     else
-        loop_post(loop, &op->letter);
+        loop_post(loop, &op->task.letter);
 }
 
 void write_submit(struct write_op *op)
@@ -76,6 +79,10 @@ void write_submit(struct write_op *op)
     struct quern_completion *completion = &op->completion;
     struct quern_error err;
 
+    if (op->too_much) {
+        write_finish(op, err_set(&completion->error, QUERN_BUSY, "too much is under way already"));
+        return;
+    }
     completion->done = completed;
     completion->arg = op;
     if ((op->update != NULL
@@ -88,12 +95,33 @@ void write_submit(struct write_op *op)
     }
 }
 
+/* What all writes under way may come to, with one more of any size. */
+static uint64_t write_bytes_max(const struct server *server)
+{
+    uint64_t share = server->options->memory_bytes / 4;
+
+    return share > WRITE_BYTES_MIN ? share : WRITE_BYTES_MIN;
+}
+
+unsigned write_pressure(const struct server *server)
+{
+    unsigned by_store = quern_pressure(server->db);
+    uint64_t bytes = atomic_load_explicit(&server->write_bytes, memory_order_relaxed);
+    uint64_t most = write_bytes_max(server);
+    unsigned by_bytes = bytes >= most ? 100 : (unsigned)(100 * bytes / most);
+
+    return by_store > by_bytes ? by_store : by_bytes;
+}
+
 struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced)
 {
+    struct server *server = c->loop->server;
     struct write_op *op = pool_take_op(c);
 
     if (op == NULL)
         return NULL;
+    op->too_much = atomic_fetch_add_explicit(&server->write_bytes, bytes, memory_order_relaxed) >=
+                   write_bytes_max(server);
     op->manner = manner;
     if (manner.trace != NULL) {
         memcpy(op->trace, manner.trace, HTTP_TRACE_BYTES);
@@ -114,6 +142,15 @@ void write_note_key(struct write_op *op, struct quern_slice key)
         key.len = SLOW_ARG_BYTES_MAX - 3;
     if (buf_assign(&op->key, key, &ignored) == QUERN_OK && !whole)
         IGNORE(buf_append(&op->key, "...", 3, &ignored));
+}
+
+enum waited_for write_waited_for(const struct write_op *op)
+{
+    if (op->is_read)
+        return WAITED_DISK;
+    if (op->completion.slowed)
+        return WAITED_BACKGROUND;
+    return op->synced ? WAITED_SYNC : WAITED_COMMIT;
 }
 
 struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes, bool sync)
@@ -138,6 +175,14 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
     return true;
 }
 
+static void judge_delete(struct write_op *op)
+{
+    if (op->completion.code != QUERN_OK)
+        write_finish(op, op->completion.code);
+    else
+        write_submit(op);
+}
+
 /* The gate is open for this delete: is there anything to delete? */
 static void pass_gate(struct write_op *op, struct quern_slice key)
 {
@@ -148,8 +193,10 @@ static void pass_gate(struct write_op *op, struct quern_slice key)
         write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
         return;
     }
-    code = quern_get(loop->server->db, key, NULL, &loop->value, &op->completion.error);
-    if (code != QUERN_OK)
+    code = read_in_memory(loop, key, NULL, &op->completion.error);
+    if (code == QUERN_BUSY)
+        aside_read(op, buf_slice(&op->key), judge_delete);
+    else if (code != QUERN_OK)
         write_finish(op, code);
     else
         write_submit(op);
@@ -172,8 +219,8 @@ static void leave_gate(struct write_op *op)
     if (heir != NULL) {
         struct write_op *next = (struct write_op *)((char *)heir - offsetof(struct write_op, pass));
 
-        next->letter.open = open_granted;
-        loop_post(next->conn->loop, &next->letter);
+        next->task.letter.open = open_granted;
+        loop_post(next->conn->loop, &next->task.letter);
     }
 }
 
@@ -193,9 +240,60 @@ bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, 
     }
     op->gated = true;
     op->waits_at_gate = true;
-    if (gate_enter(&c->loop->server->gate, &op->pass, hash_key(key))) {
+    if (gate_enter(&c->loop->server->gate, &op->pass, hash_bytes(key.data, key.len, 0))) {
         op->waits_at_gate = false;
         pass_gate(op, key);
     }
     return true;
+}
+
+/* ------------------------------------------------------------------ reads -- */
+
+static void keep_fetched(struct write_op *op)
+{
+    struct fetched *f = &op->conn->fetched;
+
+    quern_value_done(&f->value);
+    f->value = op->value;
+    memset(&op->value, 0, sizeof(op->value));
+    f->code = op->completion.code;
+    f->error = op->completion.error;
+    f->here = true;
+    snapshots_give(&op->conn->loop->server->snapshots, op->held);
+    finish(op);
+}
+
+enum quern_code read_value(struct conn *c, struct manner manner, struct quern_slice key,
+                           struct held_snapshot *held, struct quern_error *err)
+{
+    struct loop *loop = c->loop;
+    struct snapshots *snapshots = &loop->server->snapshots;
+    struct write_op *op;
+    enum quern_code code;
+
+    if (c->fetched.here) {
+        quern_value_done(&loop->value);
+        loop->value = c->fetched.value;
+        memset(&c->fetched.value, 0, sizeof(c->fetched.value));
+        *err = c->fetched.error;
+        c->fetched.here = false;
+        return c->fetched.code;
+    }
+    code = read_in_memory(loop, key, held, err);
+    if (code != QUERN_BUSY) {
+        snapshots_give(snapshots, held);
+        return code;
+    }
+    op = write_new(c, manner, 0, false);
+    if (op == NULL || buf_append(&op->key, key.data, key.len, err) != QUERN_OK) {
+        conn_cut(c);
+        snapshots_give(snapshots, held);
+        if (op != NULL)
+            write_finish(op, QUERN_NO_MEMORY);
+        return QUERN_BUSY;
+    }
+    op->is_read = true;
+    op->held = held;
+    aside_read(op, buf_slice(&op->key), keep_fetched);
+    return QUERN_BUSY;
 }

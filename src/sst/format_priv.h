@@ -5,7 +5,7 @@
 
 #include "sst/sst.h"
 
-#define FORMAT_VERSION 1u
+#define FORMAT_VERSION 2u /* in 1, keys had no database */
 
 /* ---- the trailer: payload | u32 raw_len | u8 codec | u8 zero[3] | u64 checksum ---- */
 

@@ -112,6 +112,10 @@ struct sst_lookup {
                     * that is not loaded yet is not read, unless such a read was in vain before */
     bool cached;   /* nothing is read from disk: BUSY where that would be needed */
 
+    /* Added to by each table that is asked: filters that said no, and that did not. */
+    uint32_t denied, let_through;
+    bool by_filter; /* out: the last table's filter was asked, and let it through */
+
     bool found;         /* out: `entry` holds the newest version <= seq, a tombstone perhaps */
     struct entry entry; /* out: borrows from the cache until rcu_leave(), or from `owned` */
     void *owned;        /* out: a block that the cache had no room for, which the caller frees with

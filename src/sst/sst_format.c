@@ -185,7 +185,10 @@ enum quern_code footer_get(const uint8_t from[FOOTER_BYTES], uint64_t footer_at,
     f->checksum = get_u64le(from + 120);
     if (f->checksum != hash_placed(from, 120, f->unique_id, footer_at))
         return err_set(err, QUERN_CORRUPT, "footer at %" PRIu64 ": bad checksum", footer_at);
-    if (get_u32le(from + 104) != FORMAT_VERSION)
+    if (get_u32le(from + 104) < FORMAT_VERSION)
+        return err_set(err, QUERN_UNSUPPORTED, "format version %" PRIu32 ", " ERR_OLD_FORMAT,
+                       get_u32le(from + 104));
+    if (get_u32le(from + 104) > FORMAT_VERSION)
         return err_set(err, QUERN_UNSUPPORTED, "format version %" PRIu32 ", made by a newer quern",
                        get_u32le(from + 104));
     if (get_u64le(from + 112) != 0 || f->range_deletes.bytes != 0)

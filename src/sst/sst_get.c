@@ -119,14 +119,18 @@ enum quern_code sst_get(struct sst *t, struct sst_lookup *l, struct quern_error 
 
     l->found = false;
     l->owned = NULL;
-    if (table_asks_filter(t, l->last)) {
+    l->by_filter = table_asks_filter(t, l->last);
+    if (l->by_filter) {
         struct filter view;
 
         if (table_filter(t, l->cached, &filter, err))
             return table_error(t, err);
         view = frame_filter(filter);
-        if (!filter_may_hold(&view, l->hash))
+        if (!filter_may_hold(&view, l->hash)) {
+            l->denied++;
             return QUERN_OK;
+        }
+        l->let_through++;
     }
     if (table_index(t, l->cached, &index, err))
         return table_error(t, err);
@@ -257,8 +261,12 @@ static uint32_t stage_index(struct steps *s)
         struct frame *f;
         uint32_t top;
 
-        if (p->filter_line != NULL && !filter_line_may_hold(p->filter_line, p->probes, p->l->hash))
+        p->l->by_filter = p->filter_line != NULL;
+        if (p->l->by_filter && !filter_line_may_hold(p->filter_line, p->probes, p->l->hash)) {
+            p->l->denied++;
             continue;
+        }
+        p->l->let_through += p->l->by_filter;
         if (UNLIKELY(table_index(p->l->table, p->l->cached, &f, &s->errs[k]))) {
             step_failed(s, k);
             continue;

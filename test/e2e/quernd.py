@@ -3,6 +3,7 @@ HTTP clients, and a runner that prints TAP. Python's standard library only.
 
 Each test starts its own quernd on a free port of 127.0.0.1 and ends it by its process id."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -287,6 +288,40 @@ def _value(raw, at):
     if kind == b"%":
         return {k: v for k, v in zip(items[::2], items[1::2])}, at
     return items, at
+
+
+class SickDisk:
+    """Orders to sick_disk.so."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="quern-e2e-")
+        self.env = {"LD_PRELOAD": os.environ["SICK_DISK"], "QUERN_SICK_DISK": self.dir,
+                    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+
+    def order(self, what):
+        with open(os.path.join(self.dir, what), "w", encoding="ascii"):
+            pass
+
+    def revoke(self, what):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.dir, what))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.dir)
+
+
+def answered(wire, seconds):
+    """Is there an answer within this time? It stays to be read."""
+    wire.socket.settimeout(seconds)
+    try:
+        return bool(wire.socket.recv(1, socket.MSG_PEEK))
+    except TimeoutError:
+        return False
+    finally:
+        wire.socket.settimeout(30)
 
 
 def quote(key):

@@ -16,9 +16,6 @@ def need(program):
 class RealRedis:
     """A private redis-server on a free port of 127.0.0.1, without a file."""
 
-    def __init__(self, databases=16):
-        self.databases = databases
-
     def __enter__(self):
         need("redis-server")
         self.dir = tempfile.mkdtemp(prefix="quern-e2e-")
@@ -27,7 +24,7 @@ class RealRedis:
             port = random.randrange(20000, 30000)
             process = subprocess.Popen(
                 ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-                 "no", "--databases", str(self.databases), "--slowlog-log-slower-than", "-1", "--dir",
+                 "no", "--slowlog-log-slower-than", "-1", "--dir",
                  self.dir], stdout=subprocess.DEVNULL)
             try:
                 until(lambda: process.poll() is not None or self._answers(port), "redis-server", 10)

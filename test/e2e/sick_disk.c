@@ -4,6 +4,7 @@
  * the server runs:
  *     hold   whatever syncs waits for this file to go
  *     eio    whatever syncs fails with EIO, and has written nothing
+ *     hold-reads  whatever reads a table waits for this file to go
  * Writes to a descriptor that syncs by itself (O_DSYNC) are syncs too. */
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -43,6 +45,26 @@ static bool syncs_by_itself(int fd)
 
     errno = error;
     return flags >= 0 && (flags & O_DSYNC) != 0;
+}
+
+static bool is_table(int fd)
+{
+    char link[64], name[4096];
+    ssize_t n;
+
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, name, sizeof(name));
+    return n > 4 && memcmp(name + n - 4, ".sst", 4) == 0;
+}
+
+SHOWN ssize_t pread64(int fd, void *to, size_t len, off64_t at)
+{
+    ssize_t (*real)(int, void *, size_t, off64_t) =
+        (ssize_t(*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
+
+    while (ordered("hold-reads") && is_table(fd))
+        (void)usleep(2000);
+    return real(fd, to, len, at);
 }
 
 SHOWN int fdatasync(int fd)

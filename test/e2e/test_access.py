@@ -573,6 +573,24 @@ def a_monitor_hears_no_tokens_and_ends_with_the_right_to_it():
 
 
 @test
+def the_slow_log_keeps_no_tokens():
+    with guarded() as (s, t), s.resp() as r:
+        equal(r.call("AUTH", "all", t.of["all"]), "OK")
+        equal(r.call("CONFIG", "SET", "slowlog-log-slower-than", "0"), "OK")
+        equal(r.call("AUTH", t.of["all"]), "OK")
+        equal(r.call("HELLO", "2", "SETNAME", "me", "AUTH", "all", t.of["all"])[0], b"server")
+        equal(r.call("ACL", "SETUSER", "reader", ">" + "w" * 32), "OK")
+        kept = [entry[3] for entry in r.call("SLOWLOG", "GET", "-1")]
+        for words in ([b"AUTH", b"(redacted)"], [b"HELLO", b"2", b"SETNAME", b"me", b"AUTH", b"(redacted)"],
+                      [b"ACL", b"SETUSER", b"reader", b"(redacted)"]):
+            assert words in kept, (words, kept)
+        assert t.of["all"].encode() not in repr(kept).encode()
+        for target in ("/v1/admin/slowlog", "/metrics", "/stats"):
+            body = ask(s, "GET", target, None, t.field("all")).body
+            assert t.of["all"].encode() not in body and b"wwww" not in body, target
+
+
+@test
 def clients_are_known_by_their_user():
     with guarded() as (s, t), s.resp() as a, s.resp() as r:
         equal(a.call("AUTH", t.of["all"]), "OK")

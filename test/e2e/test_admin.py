@@ -142,6 +142,7 @@ def tables_and_events_are_told():
         tables = look(w, "files")["tables"]
         equal((len(tables), tables[0]["first_key"], tables[0]["last_key_b64"], tables[0]["expiring"]), (1, "k000000", "//4=", 1))
         assert os.path.getsize(os.path.join(s.data, tables[0]["file"])) == tables[0]["bytes"]
+        equal((tables[0]["first_database"], tables[0]["last_database"]), (0, 0))
         equal((tables[0]["entries"], tables[0]["tombstones"]), (2000, 0))
         level = look(w, "levels")["levels"][tables[0]["level"]]
         equal((level["tables"], level["bytes"], level["entries"]), (1, tables[0]["bytes"], tables[0]["entries"]))

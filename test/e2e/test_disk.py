@@ -16,48 +16,14 @@ import tempfile
 import threading
 import time
 
-from quernd import BINARY, Server, Skip, equal, main, request, test, until
+from quernd import BINARY, Server, SickDisk, Skip, answered, equal, main, request, test, until
 
 QUERN = os.environ["QUERN"]
-
-
-class SickDisk:
-    """Orders to sick_disk.so."""
-
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="quern-e2e-")
-        self.env = {"LD_PRELOAD": os.environ["SICK_DISK"], "QUERN_SICK_DISK": self.dir,
-                    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
-
-    def order(self, what):
-        with open(os.path.join(self.dir, what), "w", encoding="ascii"):
-            pass
-
-    def revoke(self, what):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.dir, what))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.dir)
 
 
 def stats_of(server):
     with server.connect() as w:
         return json.loads(w.ask("GET", "/stats").body)
-
-
-def answered(wire, seconds):
-    """Is there an answer within this time? It stays to be read."""
-    wire.socket.settimeout(seconds)
-    try:
-        return bool(wire.socket.recv(1, socket.MSG_PEEK))
-    except TimeoutError:
-        return False
-    finally:
-        wire.socket.settimeout(30)
 
 
 # ---------------------------------------------------------------- slow

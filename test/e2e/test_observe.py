@@ -137,6 +137,24 @@ def a_histogram_has_each_request_once_and_rises():
 
 
 @test
+def filters_tell_what_they_were_worth():
+    with Server("--durability", "os") as s, s.connect() as w, s.resp() as r:
+        for i in range(50):
+            w.put(f"k{i}", b"v"), r.call("SET", f"m{i}", "v")
+        s.process.send_signal(signal.SIGTERM)
+        equal(s.process.wait(60), 0)
+        with Server("--durability", "os", data=s.data) as again, again.connect() as w, \
+                again.resp() as r:
+            w.put("later", b"v")
+            r.call("MGET", *[f"l{i}" for i in range(64)])
+            r.call("MGET", *[f"l{i}" for i in range(64)])  # the filter is wanted by now
+            _, now = metrics(w)
+            checks, useful, false = (value(now, f"quern_filter_{n}_total")
+                                     for n in ("checks", "useful", "false"))
+            assert checks > 0 and useful + false == checks and false <= useful, (checks, useful, false)
+
+
+@test
 def every_metric_moves_that_should():
     grow = ["quern_connections_accepted_total", "quern_network_bytes_total", "quern_ops_total",
             "quern_op_seconds_count", "quern_visible_sequence", "quern_durable_sequence",
@@ -171,6 +189,18 @@ def the_alerts_are_well_and_speak_of_metrics_that_there_are():
     for what, file in (("check", rules), ("test", rules.replace(".yml", ".test.yml"))):
         code, said = promtool(what, "rules", file)
         equal(code, 0, said)
+
+
+@test
+def the_page_on_operations_lists_every_metric():
+    with open(os.path.join(ROOT, "docs/operations.md"), encoding="utf-8") as f:
+        listed = set(re.findall(r"^\| `(quern_\w+)` \| (\w+) \| (.*) \|$", f.read(), re.M))
+    with Server("--durability", "os") as s, s.connect() as w:
+        text = w.ask("GET", "/metrics").body.decode()
+    helps, types = (dict(re.findall(rf"^# {what} (\S+) (.*)$", text, re.M)) for what in ("HELP", "TYPE"))
+    shown = {(name, types[name], helps[name]) for name in helps}
+    equal(shown - listed, set(), "missing from docs/operations.md")
+    equal({name for name, _, _ in listed - shown}, {"quern_tls_not_after_seconds"})  # with TLS alone
 
 
 # ---- logs ----
@@ -319,30 +349,6 @@ def an_access_log_that_cannot_be_opened_is_said_at_the_start():
 # ---- what was slow ----
 
 
-class SlowDisk:
-    """A server whose syncs wait while `held`."""
-
-    def __init__(self, *options):
-        self.dir = tempfile.mkdtemp(prefix="quern-e2e-")
-        self.server = Server(*options, env={"LD_PRELOAD": os.environ["SICK_DISK"],
-                                            "QUERN_SICK_DISK": self.dir})
-
-    def hold(self):
-        with open(os.path.join(self.dir, "hold"), "w", encoding="utf-8"):
-            pass
-
-    def let_go(self):
-        os.unlink(os.path.join(self.dir, "hold"))
-
-    def __enter__(self):
-        self.server.__enter__()
-        return self
-
-    def __exit__(self, *what):
-        self.server.__exit__(*what)
-        shutil.rmtree(self.dir)
-
-
 def slow(w):
     reply = w.ask("GET", "/v1/admin/slowlog")
     equal(reply.status, 200)
@@ -351,12 +357,11 @@ def slow(w):
 
 @test
 def the_slow_log_says_what_was_waited_for():
-    with SlowDisk("--durability", "always") as disk:
-        s = disk.server
+    with SickDisk() as disk, Server("--durability", "always", env=disk.env) as s:
         with s.connect() as w, s.connect() as first, s.connect() as second, s.resp() as r:
             first.put("a", b"1"), first.put("gone", b"1"), r.call("SET", "warm", "1")
             equal(r.call("SLOWLOG", "RESET"), "OK")
-            disk.hold()
+            disk.order("hold")
             first.send(request("POST", "/set?key=a%20b", b"2"))
             until(lambda: value(metrics(w)[1], "quern_writes_in_flight") == 1, "the write")
             first.send(request("GET", "/get?key=behind"))  # waits for what is before it
@@ -365,7 +370,7 @@ def the_slow_log_says_what_was_waited_for():
             w.send(request("DELETE", "/del?key=gone"))  # waits at the gate for the other
             r.write("CLIENT", "SETNAME", "slow-one"), r.write("SET", "k", "v"), r.write("INCR", "n")
             time.sleep(0.1)  # more than 10 ms: however slow the machine is, it is no less
-            disk.let_go()
+            disk.revoke("hold")
             equal(first.read().status, 200), equal(first.read().status, 404)
             equal(second.read().status, 200), equal(w.read().status, 404)
             equal([r.answer() for _ in range(3)], ["OK", "OK", 1])
@@ -386,6 +391,24 @@ def the_slow_log_says_what_was_waited_for():
 
 
 @test
+def what_waits_for_a_read_from_the_disk_says_so():
+    with SickDisk() as disk:
+        data = os.path.join(disk.dir, "data")
+        with Server(data=data) as s, s.connect() as w:
+            w.put("a", b"1"), w.put("b", b"2")
+        with Server("--durability", "os", data=data, env=disk.env) as s, s.connect() as w, \
+                s.resp() as r:
+            disk.order("hold-reads")
+            w.send(request("GET", "/get?key=a"))
+            r.write("GET", "b")
+            time.sleep(0.1)
+            disk.revoke("hold-reads")
+            equal((w.read().body, r.answer()), (b"1", b"2"))
+            equal({(*e["args"], e["reason"]) for e in slow(w)["entries"]},
+                  {("GET /get", "a", "disk"), ("GET", "b", "disk")})
+
+
+@test
 def the_slow_log_keeps_the_last_ones_cut_and_no_more():
     with Server("--durability", "os", "--slow-log", "0ms", "--slow-log-length", "20") as s:
         with s.connect() as w, s.resp() as r:
@@ -402,6 +425,15 @@ def the_slow_log_keeps_the_last_ones_cut_and_no_more():
             slow(w)  # is JSON with these bytes, too
             r.call("SET", "x" * 500, "v")
             equal(r.call("SLOWLOG", "GET", "1")[0][3], [b"set", b"x" * 125 + b"..."])
+            r.call("AUTH", "SECRET"), r.call("HELLO", "2", "AUTH", "default", "SECRET"), r.call("AUHT", "SECRET")
+            kept = slow(w)["entries"][:3]
+            equal([e["args"] for e in kept][::2], [["AUHT", "(redacted)"], ["AUTH", "(redacted)"]])
+            assert "SECRET" not in str(kept)
+            with s.resp() as bad:
+                bad.send(b"*3\r\n$3\r\nGET\r\n$1\r\na\r\nX\r\n")
+                bad.answer()
+            kept = slow(w)["entries"][0]
+            equal((kept["op"], kept["args"]), ("unknown", []))
             equal(r.call("CONFIG", "SET", "slowlog-log-slower-than", "-1"), "OK")
             equal(r.call("SLOWLOG", "RESET"), "OK")
             w.get("a"), r.call("GET", "a")
@@ -498,14 +530,14 @@ def commands_are_counted_as_redis_counts_them():
 
 @test
 def latency_is_watched_from_a_threshold_on():
-    with SlowDisk("--durability", "always") as disk, disk.server.resp() as r:
+    with SickDisk() as disk, Server("--durability", "always", env=disk.env) as s, s.resp() as r:
         equal(r.call("CONFIG", "SET", "latency-monitor-threshold", "50"), "OK")
         r.call("SET", "a", "1")
         r.call("LATENCY", "RESET")
-        disk.hold()
+        disk.order("hold")
         r.write("SET", "a", "2")
         time.sleep(0.2)
-        disk.let_go()
+        disk.revoke("hold")
         equal(r.answer(), "OK")
         latest = r.call("LATENCY", "LATEST")
         equal((len(latest), latest[0][0]), (1, b"command"))

@@ -90,7 +90,7 @@ def keys_answer_as_in_redis():
             ("RENAME none b", Refused("ERR no such key")), ("SET c 2", "OK"), ("RENAMENX b c", 0),
             ("RENAMENX b d", 1), ("RENAMENX d d", 0), ("RENAMENX none d", Refused("ERR no such key")),
             ("COPY d c", 0), ("COPY d c REPLACE", 1), ("GET c", b"1"), ("COPY d e DB 0", 1),
-            ("COPY d f DB 1", Refused("ERR DB index is out of range")), ("COPY none f", 0),
+            ("COPY d f DB 16", Refused("ERR DB index is out of range")), ("COPY none f", 0),
             ("COPY d d", Refused("ERR source and destination objects are the same")),
             ("COPY d e FOO", SYNTAX), ("KEYS *", [b"c", b"d", b"e"]), ("KEYS [^c]", [b"d", b"e"]),
             ("KEYS none*", []), ("DBSIZE", 3), ("OBJECT ENCODING c", b"int"),
@@ -108,7 +108,7 @@ def connections_answer_as_in_redis():
     with Server("--durability", "os") as s, s.resp() as r:
         rows = [
             ("PING", "PONG"), ("PING hello", b"hello"), ("PING a b", arity("ping")), ("ECHO hi", b"hi"),
-            ("SELECT 0", "OK"), ("SELECT 1", Refused("ERR DB index is out of range")),
+            ("SELECT 15", "OK"), ("SELECT 16", Refused("ERR DB index is out of range")),
             ("SELECT x", INTEGER), ("CLIENT GETNAME", None), ("CLIENT SETNAME bob", "OK"),
             ("CLIENT GETNAME", b"bob"),
             (("CLIENT", "SETNAME", "a b"),

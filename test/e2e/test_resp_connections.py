@@ -86,6 +86,29 @@ def a_monitor_tells_all_loops_and_ends_with_reset():
 
 
 @test
+def what_a_monitor_is_told_never_stands_inside_a_reply():
+    big = b"y" * 300000
+    with Server("--durability", "os") as s, s.resp() as r, s.resp() as m:
+        equal([r.call("SET", "big", big), m.call("MONITOR")], ["OK", "OK"])
+        m.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 262144)
+        for _ in range(20):  # replies that cannot leave at once, and lines between
+            m.send(command("PING") + command("GET", "big"))
+            r.send(command("PING") * 5)
+            equal([r.answer() for _ in range(5)], ["PONG"] * 5)
+        values = lines = pongs = 0
+        while values < 20 or pongs < 20 or lines < 100 + 40:
+            raw = m.raw()
+            if raw == b"+PONG\r\n":
+                pongs += 1
+            elif raw[:1] == b"$":
+                equal(raw == b"$300000\r\n" + big + b"\r\n", True)
+                values += 1
+            else:
+                assert re.match(rb"\+\d+\.\d{6} \[\d+ ", raw), raw[:80]
+                lines += 1
+
+
+@test
 def a_monitor_that_does_not_read_is_cut_and_nobody_waits_for_it():
     with Server("--durability", "os") as s, s.resp() as deaf, s.resp() as r:
         deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

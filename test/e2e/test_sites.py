@@ -2,6 +2,9 @@
 """Which names the server goes by, and the pages of which sites may use it (CORS)."""
 
 import json
+import os
+import subprocess
+import tempfile
 
 from quernd import Server, equal, main, test
 
@@ -49,6 +52,21 @@ def a_listed_origin_is_told_what_it_may_send_and_reads_the_reply():
                                    ("/get?key=k", 200), ("/nowhere", 404)):
                 r = w.ask("GET", target, fields=[("Origin", origin)])
                 equal((r.status, r.fields.get("access-control-allow-origin")), (status, origin), target)
+
+
+@test
+def a_page_asks_first_without_a_token_and_hears_why_it_may_not():
+    with tempfile.TemporaryDirectory() as place:
+        tokens = os.path.join(place, "tokens")
+        made = subprocess.run([os.environ["QUERN"], "token", "create", tokens, "app", "--scopes", "read,write"],
+                              capture_output=True, text=True, check=True)
+        with Server("--cors-origin", PAGE, "--token-file", tokens) as s, s.connect() as w:
+            equal(options(w, "/v1/kv/k", PAGE).fields["access-control-allow-origin"], PAGE)
+            r = w.ask("GET", "/v1/kv/k", fields=[("Origin", PAGE)])
+            equal((r.status, r.fields["access-control-allow-origin"]), (401, PAGE))
+            shown = [("Origin", PAGE), ("Authorization", f"Bearer {made.stdout.strip()}")]
+            equal(w.ask("GET", "/v1/kv/k", fields=shown).status, 404)
+            equal(w.ask("PUT", "/v1/kv/k", b"v", fields=shown).status, 201)
 
 
 @test

@@ -64,10 +64,17 @@ static uint8_t take(struct world *w)
 static struct quern_slice key_of(unsigned k)
 {
     static const char *const keys[KEYS] = {
-        "a",     "aa",   "aaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaab", "b", "key-1", "key-10",
-        "key-2", "\xff", "\xff\xff"};
+        "a",    "aa",  "aaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaab", "aa", "key-1", "key-1", "key-2",
+        "\xff", "\xff"};
 
     return QUERN_STR(keys[k]);
+}
+
+static uint8_t database_of(unsigned k)
+{
+    static const uint8_t databases[KEYS] = {0, 0, 0, 0, 1, 0, 1, 0, 0, 15};
+
+    return databases[k];
 }
 
 static uint8_t byte_of(struct cell c, unsigned key, uint32_t i)
@@ -110,7 +117,8 @@ static struct state state_after(const struct world *w, unsigned n, unsigned mask
         for (unsigned k = 0; there && k < one->count; k++) {
             s.cell[one->op[k].key] = one->op[k].cell;
             for (unsigned key = one->op[k].key; key < one->op[k].end; key++)
-                s.cell[key] = (struct cell){.number = 0};
+                if (database_of(key) == database_of(one->op[k].key))
+                    s.cell[key] = (struct cell){.number = 0};
         }
     }
     return s;
@@ -146,14 +154,15 @@ static bool found_is(const struct found *f, const struct state *s)
 }
 
 /* All keys by point reads. False: the disk failed, which it may only while faults are set. */
-static bool find_all(struct world *w, struct quern *db, const struct quern_read_opts *opts,
+static bool find_all(struct world *w, struct quern *db, const struct quern_snapshot *snapshot,
                      struct found *f)
 {
     struct quern_error err = {0};
 
     memset(f, 0, sizeof(*f));
     for (unsigned k = 0; k < KEYS; k++) {
-        enum quern_code code = quern_get(db, key_of(k), opts, &f->value[k], &err);
+        struct quern_read_opts opts = {.snapshot = snapshot, .database = database_of(k)};
+        enum quern_code code = quern_get(db, key_of(k), &opts, &f->value[k], &err);
 
         f->there[k] = code == QUERN_OK;
         if (code != QUERN_OK && code != QUERN_NOT_FOUND) {
@@ -209,10 +218,10 @@ static struct cell new_cell(struct world *w, uint8_t arg)
 static void put(struct world *w, uint8_t arg)
 {
     static uint8_t room[VALUE_MAX];
-    struct quern_write_opts opts = {.sync = arg & 16};
+    unsigned key = (arg & 15) % KEYS;
+    struct quern_write_opts opts = {.sync = arg & 16, .database = database_of(key)};
     struct write one = {.count = 1};
     struct quern_error err;
-    unsigned key = (arg & 15) % KEYS;
 
     one.op[0].key = (uint8_t)key;
     one.op[0].cell = new_cell(w, arg);
@@ -228,6 +237,7 @@ static void delete (struct world *w, uint8_t arg)
     struct quern_error err;
 
     one.op[0].key = (uint8_t)((arg & 15) % KEYS);
+    opts.database = database_of(one.op[0].key);
     remember(w, &one, quern_delete(w->db, key_of(one.op[0].key), &opts, &err), opts.sync);
 }
 
@@ -252,6 +262,7 @@ static void delete_range(struct world *w, uint8_t arg)
     one.op[0].key = (uint8_t)((arg & 15) % KEYS);
     one.op[0].end = (uint8_t)(one.op[0].key + 1 + (arg >> 5));
     one.op[0].end = one.op[0].end < KEYS ? one.op[0].end : KEYS;
+    opts.database = database_of(one.op[0].key);
     range = range_of(one.op[0].key, one.op[0].end);
     remember(w, &one, quern_delete_range(w->db, &range, &opts, &err), opts.sync);
 }
@@ -284,6 +295,7 @@ static void batch(struct world *w, uint8_t arg)
         unsigned key = (each & 15) % KEYS;
 
         one.op[i].key = (uint8_t)key;
+        quern_batch_select(b, database_of(key));
         if ((each & 0x90) == 0x90) {
             unsigned end = key + 1 + (each >> 5 & 3);
             struct quern_range range = range_of(key, end);
@@ -303,17 +315,24 @@ static void batch(struct world *w, uint8_t arg)
     quern_batch_free(b);
 }
 
-/* A cursor sees what point reads see, both ways. */
-static void scan(struct world *w, const struct found *f, const struct quern_snapshot *snapshot,
-                 bool back)
+static uint64_t found_in(const struct found *f, uint8_t database)
 {
-    struct quern_iter_opts opts = {.snapshot = snapshot};
-    struct quern_iter *it;
-    struct quern_error err;
-    unsigned seen = 0, there = 0;
+    uint64_t there = 0;
 
     for (unsigned k = 0; k < KEYS; k++)
-        there += f->there[k];
+        there += f->there[k] && database_of(k) == database;
+    return there;
+}
+
+/* A cursor sees what point reads see, both ways. */
+static void scan_database(struct world *w, uint8_t database, const struct found *f,
+                          const struct quern_snapshot *snapshot, bool back)
+{
+    struct quern_iter_opts opts = {.snapshot = snapshot, .database = database};
+    struct quern_iter *it;
+    struct quern_error err;
+    uint64_t seen = 0;
+
     if (quern_iter_new(w->db, &opts, &it, &err)) {
         must(w->faults);
         return;
@@ -323,14 +342,22 @@ static void scan(struct world *w, const struct found *f, const struct quern_snap
         struct quern_slice key = quern_iter_key(it), value = quern_iter_value(it);
         unsigned k = 0;
 
-        while (k < KEYS && (key.len != key_of(k).len || memcmp(key.data, key_of(k).data, key.len)))
+        while (k < KEYS && (database_of(k) != database || key.len != key_of(k).len ||
+                            memcmp(key.data, key_of(k).data, key.len)))
             k++;
         must(k < KEYS && f->there[k] && f->value[k].len == value.len);
         must(value.len == 0 || memcmp(f->value[k].data, value.data, value.len) == 0);
         seen++;
     }
-    must(quern_iter_error(it, &err) == QUERN_OK ? seen == there : w->faults);
+    must(quern_iter_error(it, &err) == QUERN_OK ? seen == found_in(f, database) : w->faults);
     quern_iter_free(it);
+}
+
+static void scan(struct world *w, const struct found *f, const struct quern_snapshot *snapshot,
+                 bool back)
+{
+    for (uint8_t database = 0; database < QUERN_DATABASES; database++)
+        scan_database(w, database, f, snapshot, back);
 }
 
 static void look(struct world *w, uint8_t arg)
@@ -338,18 +365,19 @@ static void look(struct world *w, uint8_t arg)
     struct quern_read_opts opts = {.snapshot = arg & 1 ? w->snapshot : NULL};
     struct quern_error err;
     struct found f;
-    uint64_t count, there = 0;
+    uint64_t count;
 
-    if (!find_all(w, w->db, &opts, &f))
+    if (!find_all(w, w->db, opts.snapshot, &f))
         return;
     if (opts.snapshot != NULL)
         must(found_is(&f, &w->seen));
     else
         (void)must_match(w, &f, w->count, w->count);
     scan(w, &f, opts.snapshot, arg & 2);
-    for (unsigned k = 0; k < KEYS; k++)
-        there += f.there[k];
-    must(quern_count(w->db, NULL, &opts, &count, &err) == QUERN_OK ? count == there : w->faults);
+    for (opts.database = 0; opts.database < QUERN_DATABASES; opts.database++)
+        must(quern_count(w->db, NULL, &opts, &count, &err) == QUERN_OK
+                 ? count == found_in(&f, opts.database)
+                 : w->faults);
     found_done(&f);
 }
 

@@ -20,14 +20,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (line.end)
         ensure(dump_line_end(line.count, line.hash, line.rev, &text, &err) == QUERN_OK);
     else
-        ensure(dump_line_entry(buf_slice(&line.key), &value, line.expires_ms, &text, &err) ==
-               QUERN_OK);
+        ensure(dump_line_entry(line.database, buf_slice(&line.key), &value, line.expires_ms, &text,
+                               &err) == QUERN_OK);
     ensure(dump_line_parse(slice_of(text.data, text.len - 1), &again, &err) == QUERN_OK);
     ensure(again.end == line.end);
     if (line.end)
         ensure(again.count == line.count && again.hash == line.hash);
     else
         ensure(key_equal(buf_slice(&again.key), buf_slice(&line.key)) &&
-               key_equal(buf_slice(&again.value), value) && again.expires_ms == line.expires_ms);
+               key_equal(buf_slice(&again.value), value) && again.expires_ms == line.expires_ms &&
+               again.database == line.database);
     return 0;
 }

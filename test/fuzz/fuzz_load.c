@@ -47,16 +47,16 @@ struct sink {
     struct buf dump; /* the same entries as lines of ours */
 };
 
-static enum quern_code sink_put(struct load_sink *base, struct quern_slice key,
-                                struct quern_slice value, uint64_t expires_ms,
+static enum quern_code sink_put(struct load_sink *base, const struct dump_line *entry,
                                 struct quern_error *err)
 {
     struct sink *s = (struct sink *)base;
+    struct quern_slice key = buf_slice(&entry->key), value = buf_slice(&entry->value);
 
     s->count++;
-    s->sum = (s->sum + expires_ms) * 31 + XXH3_64bits(key.data, key.len) * 7 +
-             XXH3_64bits(value.data, value.len);
-    return dump_line_entry(key, &value, expires_ms, &s->dump, err);
+    s->sum = (s->sum + entry->expires_ms + entry->database) * 31 +
+             XXH3_64bits(key.data, key.len) * 7 + XXH3_64bits(value.data, value.len);
+    return dump_line_entry(entry->database, key, &value, entry->expires_ms, &s->dump, err);
 }
 
 static enum quern_code sink_commit(struct load_sink *base, struct quern_error *err)

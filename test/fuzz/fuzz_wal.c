@@ -28,7 +28,7 @@
 static void seal_header(uint8_t *file, uint64_t segment_no)
 {
     memcpy(file, "quernWAL", 8);
-    put_u32le(file + 16, 1);
+    put_u32le(file + 16, 3);
     put_u64le(file + 32, STORE_ID);
     put_u64le(file + 40, segment_no);
     put_u64le(file + 48, FILE_BYTES);

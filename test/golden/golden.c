@@ -12,6 +12,7 @@
  *     scan [FROM [TO]] | back [FROM [TO]] | prefix KEY | count [FROM [TO]]
  *     snapshot NAME | drop NAME | scan@NAME [FROM [TO]] | count@NAME [FROM [TO]]
  *     time MS                                                  UNTIL and this: the wall clock
+ *     db N                                                     the database of what follows
  *     flush | compact [FROM TO] | reopen | crash | verify | shape
  *     many PREFIX FIRST LAST VALUE                             puts PREFIX0001.. and so on
  *
@@ -43,6 +44,7 @@ struct script {
     struct sim *sim;
     struct quern *db;
     struct quern_batch *batch; /* open, or NULL */
+    uint8_t database;
     struct {
         char name[WORD_BYTES_MAX];
         struct quern_snapshot *held;
@@ -235,7 +237,8 @@ static void drop_snapshot(struct script *s, const char *name)
 
 static void get(struct script *s)
 {
-    struct quern_read_opts opts = {.snapshot = find_snapshot(s, text(s, 0))};
+    struct quern_read_opts opts = {.snapshot = find_snapshot(s, text(s, 0)),
+                                   .database = s->database};
     struct quern_value value = {0};
     char room[4 * WORD_BYTES_MAX];
     struct quern_error err;
@@ -252,7 +255,8 @@ static void get(struct script *s)
 
 static void scan(struct script *s, bool back, bool prefix)
 {
-    struct quern_iter_opts opts = {.snapshot = find_snapshot(s, text(s, 0))};
+    struct quern_iter_opts opts = {.snapshot = find_snapshot(s, text(s, 0)),
+                                   .database = s->database};
     struct quern_iter *it;
     struct quern_error err;
     bool more;
@@ -280,7 +284,8 @@ static void scan(struct script *s, bool back, bool prefix)
 
 static void count(struct script *s)
 {
-    struct quern_read_opts opts = {.snapshot = find_snapshot(s, text(s, 0))};
+    struct quern_read_opts opts = {.snapshot = find_snapshot(s, text(s, 0)),
+                                   .database = s->database};
     struct quern_range range = {word(s, 1), word(s, 2)};
     struct quern_error err;
     uint64_t n = 0;
@@ -293,16 +298,19 @@ static void count(struct script *s)
 
 static void change(struct script *s, bool put)
 {
-    struct quern_write_opts opts = {.expires_ms = strtoull(text(s, 3), NULL, 10)};
+    struct quern_write_opts opts = {.expires_ms = strtoull(text(s, 3), NULL, 10),
+                                    .database = s->database};
     struct quern_error err;
     enum quern_code code;
 
+    if (s->batch != NULL)
+        quern_batch_select(s->batch, s->database);
     if (s->batch != NULL)
         code = put ? quern_batch_put_until(s->batch, word(s, 1), word(s, 2), opts.expires_ms, &err)
                    : quern_batch_delete(s->batch, word(s, 1), &err);
     else
         code = put ? quern_put(s->db, word(s, 1), word(s, 2), &opts, &err)
-                   : quern_delete(s->db, word(s, 1), NULL, &err);
+                   : quern_delete(s->db, word(s, 1), &opts, &err);
     if (code != QUERN_OK)
         say_failure(s, &err);
 }
@@ -320,13 +328,14 @@ static void cut(struct script *s)
 static void many(struct script *s)
 {
     unsigned long first = strtoul(text(s, 2), NULL, 10), last = strtoul(text(s, 3), NULL, 10);
+    struct quern_write_opts opts = {.database = s->database};
     struct quern_error err;
 
     for (; first <= last; first++) {
         char key[WORD_BYTES_MAX + 24];
 
         (void)snprintf(key, sizeof(key), "%s%04lu", text(s, 1), first);
-        if (quern_put(s->db, QUERN_STR(key), word(s, 4), NULL, &err)) {
+        if (quern_put(s->db, QUERN_STR(key), word(s, 4), &opts, &err)) {
             say_failure(s, &err);
             return;
         }
@@ -408,6 +417,8 @@ static void command(struct script *s)
         count(s);
     else if (IS("many"))
         many(s);
+    else if (IS("db"))
+        s->database = (uint8_t)strtoul(text(s, 1), NULL, 10);
     else if (IS("time"))
         sim_set_wall_ms(s->sim, strtoull(text(s, 1), NULL, 10));
     else if (IS("batch"))

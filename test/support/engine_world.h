@@ -48,6 +48,15 @@ static inline struct quern_slice world_key(unsigned n)
     return QUERN_STR(text[at]);
 }
 
+/* The same as it is inside, in database 0. */
+static inline struct quern_slice world_inner_key(unsigned n)
+{
+    static __thread char text[24];
+    struct quern_slice key = world_key(n);
+
+    return slice_of(text, (size_t)(inner_put((uint8_t *)text, 0, key) - (uint8_t *)text));
+}
+
 /* The value of key n in its v-th version: 100 bytes. */
 static inline struct quern_slice world_value(unsigned n, unsigned v)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 struct key {
+    uint8_t database;
     uint8_t bytes[80];
     size_t len;
 };
@@ -20,15 +21,22 @@ static int compare(const void *a, const void *b)
 {
     const struct key *x = a, *y = b;
 
+    if (x->database != y->database)
+        return x->database < y->database ? -1 : 1;
     return key_compare(slice_of(x->bytes, x->len), slice_of(y->bytes, y->len));
 }
 
-/* Decimals, short binary keys with zeros, prefixes of one another, and long shared prefixes. */
+/* Decimals, short binary keys with zeros, prefixes of one another, and long shared prefixes. A
+ * quarter are in database 1 and another in 15, the same keys as some of database 0. */
 static void make_keys(void)
 {
-    for (unsigned i = 0; i < MODEL_KEYS; i++) {
-        struct key *k = &keys[i];
+    static const uint8_t database[] = {0, 0, 1, 15};
 
+    for (unsigned n = 0; n < MODEL_KEYS; n++) {
+        struct key *k = &keys[n];
+        unsigned block = n / 4 % 4, i = block > 1 ? n - 4 * (block - 1) : n;
+
+        k->database = database[block];
         switch (i % 4) {
         case 0:
             k->len = (size_t)snprintf((char *)k->bytes, sizeof(k->bytes), "%016u", i * 7919);
@@ -55,6 +63,22 @@ struct quern_slice model_key(size_t n)
 {
     (void)pthread_once(&once, make_keys);
     return slice_of(keys[n].bytes, keys[n].len);
+}
+
+uint8_t model_database(size_t n)
+{
+    (void)pthread_once(&once, make_keys);
+    return keys[n].database;
+}
+
+void model_span(uint8_t database, size_t *from, size_t *to)
+{
+    *from = 0;
+    while (*from < MODEL_KEYS && model_database(*from) < database)
+        ++*from;
+    *to = *from;
+    while (*to < MODEL_KEYS && model_database(*to) == database)
+        ++*to;
 }
 
 static uint8_t byte_of(uint64_t stamp, uint32_t at)
@@ -90,20 +114,23 @@ struct model_cell model_at(const struct model *m, size_t n)
     return cell;
 }
 
-size_t model_lower(struct quern_slice key)
+size_t model_lower(uint8_t database, struct quern_slice key)
 {
-    size_t n = 0;
+    size_t n, to;
 
-    while (n < MODEL_KEYS && key_compare(model_key(n), key) < 0)
+    model_span(database, &n, &to);
+    while (n < to && key_compare(model_key(n), key) < 0)
         n++;
     return n;
 }
 
-uint64_t model_count(const struct model *m, struct quern_slice start, struct quern_slice end)
+uint64_t model_count(const struct model *m, uint8_t database, struct quern_slice start,
+                     struct quern_slice end)
 {
     uint64_t count = 0;
+    size_t n, to;
 
-    for (size_t n = 0; n < MODEL_KEYS; n++)
+    for (model_span(database, &n, &to); n < to; n++)
         count += model_at(m, n).stamp != 0 && key_compare(model_key(n), start) >= 0 &&
                  (end.len == 0 || key_compare(model_key(n), end) < 0);
     return count;

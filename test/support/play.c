@@ -113,11 +113,15 @@ void play_answer(struct play *p, const void *bytes, size_t len)
 
 static void compact(struct play *p)
 {
-    size_t from = play_pick(p, MODEL_KEYS), to = play_pick(p, MODEL_KEYS);
-    struct quern_range range = {model_key(from < to ? from : to), model_key(from < to ? to : from)};
+    size_t first, end, from, to;
     bool part = play_pick(p, 2);
+    struct quern_range range;
     struct quern_error err;
 
+    model_span(0, &first, &end);
+    from = first + play_pick(p, end - first);
+    to = from + play_pick(p, end - from);
+    range = (struct quern_range){model_key(from), model_key(to)};
     (void)play_ok(p, quern_compact(p->db, part ? &range : NULL, NULL, NULL, &err), &err, "compact");
 }
 

@@ -47,9 +47,11 @@ static enum quern_code with_check(struct depend *x, const struct quern_write_opt
 {
     struct play *p = x->p;
     struct quern_batch *batch = quern_batch_new();
-    enum quern_code code = quern_get(p->db, model_key(x->key), NULL, &p->value, err);
+    struct quern_read_opts there = {.database = model_database(x->key)};
+    enum quern_code code = quern_get(p->db, model_key(x->key), &there, &p->value, err);
 
     ensure(batch != NULL);
+    quern_batch_select(batch, there.database);
     if (!shows(&x->was, code, &p->value))
         play_wrong(p, "before a check: key %zu is not what the model has", x->key);
     code = quern_batch_require(batch, x->what, model_key(x->key), p->value.seq + !x->right, err);
@@ -68,8 +70,10 @@ static enum quern_code as_update(void *arg, struct quern_update *u, struct quern
 {
     struct depend *x = arg;
     struct play *p = x->p;
-    enum quern_code code = quern_update_get(u, model_key(x->key), &p->value, err);
+    enum quern_code code;
 
+    quern_batch_select(quern_update_batch(u), model_database(x->key));
+    code = quern_update_get(u, model_key(x->key), &p->value, err);
     if (!shows(&x->was, code, &p->value)) {
         play_wrong(p, "update: key %zu is not what the model has", x->key);
         return err_set(err, QUERN_INVALID, "a wrong value");
@@ -82,7 +86,10 @@ static enum quern_code as_update(void *arg, struct quern_update *u, struct quern
     for (size_t i = 0; code == QUERN_OK && i < x->d.count; i++) {
         const struct change *c = &x->d.change[i];
         struct model_cell want = model_at(&p->goal, c->key);
-        enum quern_code got = quern_update_get(u, model_key(c->key), &p->value, err);
+        enum quern_code got;
+
+        quern_batch_select(quern_update_batch(u), model_database(c->key));
+        got = quern_update_get(u, model_key(c->key), &p->value, err);
 
         if (!shows(&want, got, &p->value))
             play_wrong(p, "update: key %zu is not what it wrote itself", c->key);

@@ -84,10 +84,11 @@ void play_draw_change(struct play *p, struct draft *d)
         c[-1].last = false;
     p->drawn++;
     if (play_pick(p, 16) == 0) { /* of a few neighbours as a rule */
-        size_t most = play_pick(p, 16) == 0 ? MODEL_KEYS : 12;
+        size_t most = play_pick(p, 16) == 0 ? MODEL_KEYS : 12, from, to;
 
+        model_span(model_database(c->key), &from, &to);
         c->end = c->key + 1 + play_pick(p, most);
-        c->end = c->end < MODEL_KEYS ? c->end : MODEL_KEYS;
+        c->end = c->end < to ? c->end : to;
     } else if (play_pick(p, 3) != 0) {
         c->cell.stamp = (uint64_t)p->result->step * STAMPS_A_STEP + p->drawn;
         c->cell.len = sizes[which < 191 ? which % 8 : which < 199 ? 8 : 9];
@@ -97,14 +98,16 @@ void play_draw_change(struct play *p, struct draft *d)
     apply(&p->goal, c);
 }
 
-/* Open where it has the first key, or the last. */
+/* Open where it has the first key of its database, or the last. */
 static struct quern_range range_of(const struct change *c)
 {
     struct quern_range range = {{NULL, 0}, {NULL, 0}};
+    size_t from, to;
 
-    if (c->key != 0)
+    model_span(model_database(c->key), &from, &to);
+    if (c->key != from)
         range.start = model_key(c->key);
-    if (c->end != MODEL_KEYS)
+    if (c->end < to)
         range.end = model_key(c->end);
     return range;
 }
@@ -119,6 +122,7 @@ enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct qu
 
         struct quern_range range = range_of(c);
 
+        quern_batch_select(batch, model_database(c->key));
         code = c->end != 0 ? quern_batch_delete_range(batch, &range, err)
                : c->cell.stamp == 0
                    ? quern_batch_delete(batch, model_key(c->key), err)
@@ -145,13 +149,14 @@ static struct quern_batch *batch_of(struct play *p, const struct draft *d, struc
 static enum quern_code write_single(struct play *p, const struct change *c,
                                     const struct quern_write_opts *opts, struct quern_error *err)
 {
-    struct quern_write_opts until = {.sync = opts->sync, .expires_ms = c->cell.expires_ms};
+    struct quern_write_opts until = {
+        .sync = opts->sync, .expires_ms = c->cell.expires_ms, .database = model_database(c->key)};
     struct quern_range range = range_of(c);
 
     if (c->end != 0)
-        return quern_delete_range(p->db, &range, opts, err);
+        return quern_delete_range(p->db, &range, &until, err);
     if (c->cell.stamp == 0)
-        return quern_delete(p->db, model_key(c->key), opts, err);
+        return quern_delete(p->db, model_key(c->key), &until, err);
     return quern_put(p->db, model_key(c->key), model_value(c->cell, p->room), &until, err);
 }
 
@@ -266,7 +271,8 @@ static bool contents_read(struct play *p, struct contents *c, const char *what)
     bool fine = true;
 
     for (size_t n = 0; fine && n < MODEL_KEYS; n++) {
-        enum quern_code code = quern_get(p->db, model_key(n), NULL, &c->value[n], &err);
+        struct quern_read_opts opts = {.database = model_database(n)};
+        enum quern_code code = quern_get(p->db, model_key(n), &opts, &c->value[n], &err);
 
         c->there[n] = code == QUERN_OK;
         fine = code == QUERN_NOT_FOUND || play_ok(p, code, &err, what);
@@ -363,6 +369,7 @@ static void converge(struct play *p)
 
         if (want.stamp == is.stamp)
             continue;
+        quern_batch_select(batch, model_database(n));
         fine = play_ok(p,
                        want.stamp == 0
                            ? quern_batch_delete(batch, model_key(n), &err)

@@ -19,7 +19,8 @@
 
 /* One operation of a write. */
 struct change {
-    size_t key, end;        /* all keys from `key` on below `end` are deleted; 0: `key` alone */
+    size_t key,
+        end; /* all keys from `key` on below `end`, of its database, are deleted; 0: `key` alone */
     struct model_cell cell; /* stamp 0: deleted */
     bool last;              /* of its write */
 };
@@ -34,6 +35,7 @@ struct draft {
 struct walk {
     struct quern_iter *it;
     struct model want;
+    uint8_t database;
     size_t from, to; /* key indexes: the bounds */
     size_t at;       /* MODEL_KEYS: nowhere */
 };

@@ -39,6 +39,15 @@ static const struct model *draw_view(struct play *p, const struct quern_snapshot
     return &p->seen[which];
 }
 
+/* One that has keys: [*from, *to). */
+static uint8_t draw_database(struct play *p, size_t *from, size_t *to)
+{
+    uint8_t database = model_database(play_pick(p, MODEL_KEYS));
+
+    model_span(database, from, to);
+    return database;
+}
+
 static void answer_value(struct play *p, enum quern_code code, struct quern_slice value)
 {
     play_answer(p, &code, sizeof(code));
@@ -51,7 +60,8 @@ static void answer_value(struct play *p, enum quern_code code, struct quern_slic
 static void look_in_memory(struct play *p, size_t n, const struct model *want,
                            const struct quern_snapshot *snapshot)
 {
-    struct quern_read_opts opts = {.snapshot = snapshot, .cached = true};
+    struct quern_read_opts opts = {
+        .snapshot = snapshot, .cached = true, .database = model_database(n)};
     struct quern_error err = {0};
     enum quern_code code = quern_get(p->db, model_key(n), &opts, &p->value, &err);
 
@@ -62,9 +72,9 @@ static void look_in_memory(struct play *p, size_t n, const struct model *want,
 
 void play_get(struct play *p)
 {
-    struct quern_read_opts opts = {0};
-    const struct model *want = draw_view(p, &opts.snapshot);
     size_t n = play_pick(p, MODEL_KEYS);
+    struct quern_read_opts opts = {.database = model_database(n)};
+    const struct model *want = draw_view(p, &opts.snapshot);
     struct quern_error err = {0};
     struct quern_slice got;
     enum quern_code code;
@@ -85,12 +95,13 @@ void play_get_many(struct play *p)
     struct quern_read_opts opts = {0};
     const struct model *want = draw_view(p, &opts.snapshot);
     struct quern_slice keys[MOST];
-    size_t at[MOST], count = 1 + play_pick(p, MOST);
+    size_t at[MOST], count = 1 + play_pick(p, MOST), from, to;
     enum quern_code codes[MOST];
     struct quern_error err = {0};
 
+    opts.database = draw_database(p, &from, &to);
     for (size_t i = 0; i < count; i++) {
-        at[i] = play_pick(p, MODEL_KEYS);
+        at[i] = from + play_pick(p, to - from);
         keys[i] = model_key(at[i]);
         codes[i] = QUERN_CLOSED; /* each must be told */
     }
@@ -111,16 +122,18 @@ void play_count(struct play *p)
 {
     struct quern_read_opts opts = {0};
     const struct model *want = draw_view(p, &opts.snapshot);
-    size_t from = play_pick(p, MODEL_KEYS), to = play_pick(p, MODEL_KEYS);
     struct quern_range range = {{NULL, 0}, {NULL, 0}};
     struct quern_error err = {0};
     uint64_t got = 0, count;
+    size_t from, to;
 
+    opts.database = draw_database(p, &from, &to);
     if (play_pick(p, 3))
-        range = (struct quern_range){model_key(from), model_key(to)};
+        range = (struct quern_range){model_key(from + play_pick(p, to - from)),
+                                     model_key(from + play_pick(p, to - from))};
     if (!can_read(p, quern_count(p->db, &range, &opts, &got, &err), &err, "count"))
         return;
-    count = model_count(want, range.start, range.end);
+    count = model_count(want, opts.database, range.start, range.end);
     if (got != count)
         play_wrong(p, "count is %llu, not %llu", (unsigned long long)got,
                    (unsigned long long)count);
@@ -160,7 +173,8 @@ static bool stands(struct play *p, struct walk *w, bool on, const char *what)
     }
     if (on != (w->at != MODEL_KEYS)) {
         play_wrong(p, "%s: on key %zu; want %zu of %d", what,
-                   on ? model_lower(quern_iter_key(w->it)) : MODEL_KEYS, w->at, MODEL_KEYS);
+                   on ? model_lower(w->database, quern_iter_key(w->it)) : MODEL_KEYS, w->at,
+                   MODEL_KEYS);
         return false;
     }
     play_answer(p, &w->at, sizeof(w->at));
@@ -168,7 +182,7 @@ static bool stands(struct play *p, struct walk *w, bool on, const char *what)
         return true;
     key = quern_iter_key(w->it);
     if (key.len != model_key(w->at).len || memcmp(key.data, model_key(w->at).data, key.len) != 0) {
-        play_wrong(p, "%s: on key %zu; want %zu", what, model_lower(key), w->at);
+        play_wrong(p, "%s: on key %zu; want %zu", what, model_lower(w->database, key), w->at);
         return false;
     }
     answer_value(p, QUERN_OK, quern_iter_value(w->it));
@@ -179,8 +193,10 @@ static bool stands(struct play *p, struct walk *w, bool on, const char *what)
 /* A random move and where the model says it leads. */
 static bool move(struct play *p, struct walk *w)
 {
-    size_t n = play_pick(p, MODEL_KEYS);
+    size_t from, to, n;
 
+    model_span(w->database, &from, &to);
+    n = from + play_pick(p, to - from);
     switch (play_pick(p, 8)) {
     case 0:
         w->at = next_living(w, w->from);
@@ -220,12 +236,14 @@ static bool begin_walk(struct play *p, struct walk *w)
     const struct model *want = draw_view(p, &opts.snapshot);
     struct quern_error err = {0};
     uint64_t bounds = play_pick(p, 4);
-    size_t n = play_pick(p, MODEL_KEYS);
+    size_t n;
 
-    *w = (struct walk){.want = *want, .to = MODEL_KEYS, .at = MODEL_KEYS};
+    *w = (struct walk){.want = *want, .at = MODEL_KEYS};
+    w->database = opts.database = draw_database(p, &w->from, &w->to);
+    n = w->from + play_pick(p, w->to - w->from);
     if (bounds & 1) {
-        w->from = play_pick(p, MODEL_KEYS);
-        w->to = w->from + play_pick(p, MODEL_KEYS - w->from);
+        w->from += play_pick(p, w->to - w->from);
+        w->to = w->from + play_pick(p, w->to - w->from);
         opts.range = (struct quern_range){model_key(w->from), model_key(w->to)};
     }
     if (bounds & 2) {
@@ -310,14 +328,27 @@ void play_let_go(struct play *p)
     }
 }
 
+static bool shows_database(struct play *p, struct quern *db, uint8_t database,
+                           const struct model *want, const char *what)
+{
+    struct quern_iter_opts opts = {.database = database};
+    struct walk w = {.want = *want, .database = database};
+    struct quern_error err = {0};
+    bool fine;
+
+    model_span(database, &w.from, &w.to);
+    fine = play_ok(p, quern_iter_new(db, &opts, &w.it, &err), &err, what) && walk_all(p, &w);
+    end_walk(&w);
+    return fine;
+}
+
 bool play_shows(struct play *p, struct quern *db, const struct model *want, const char *what)
 {
-    struct walk w = {.want = *want, .to = MODEL_KEYS};
     uint64_t answers = p->result->answers; /* who is asked, and when, depends on the options */
-    struct quern_error err = {0};
-    bool fine = play_ok(p, quern_iter_new(db, NULL, &w.it, &err), &err, what) && walk_all(p, &w);
+    bool fine = true;
 
-    end_walk(&w);
+    for (uint8_t database = 0; fine && database < QUERN_DATABASES; database++)
+        fine = shows_database(p, db, database, want, what);
     p->result->answers = answers;
     if (!fine)
         play_wrong(p, "%s: it does not show what it must", what);

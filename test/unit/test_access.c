@@ -168,6 +168,9 @@ TEST(access_a_range_is_allowed_when_all_its_keys_are)
     CHECK(!access_reaches_range(u, S("\xff"), S("")));
     CHECK(!access_reaches_range(u, S("a"), S("b\0")));
     CHECK(!access_reaches_range(u, S(""), S("a")));
+    CHECK(access_reaches(u, S("b\xff")) && access_reaches(u, S("b\xff\x01")));
+    CHECK(!access_reaches(u, S("b\xfe\xff")) && !access_reaches(u, S("b")) &&
+          !access_reaches(u, S("")));
     CHECK(access_reaches_prefix(u, S("ab")) && !access_reaches_prefix(u, S("b")));
 }
 

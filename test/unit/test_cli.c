@@ -94,7 +94,6 @@ TEST(cli_a_mistyped_word_gets_a_hint)
         {{"del", "--start="}, "every key"},
         {{"del", "a", "--prefix=b"}, "or a range"},
         {{"del", "--all", "--end=b"}, "or --all"},
-        {{"del", "--url=u", "--all"}, "--db"},
         {{"frobnicate"}, "see quern --help"},
         {{NULL}, "which verb?"},
     };
@@ -196,7 +195,7 @@ TEST(cli_a_dump_line_reads_back_what_was_written)
 
         for (size_t i = 0; i < sizeof(bytes); i++)
             bytes[i] = (uint8_t)tap_random(&random) & mask;
-        CHECK_OK(dump_line_entry(key, &value, expires_ms, &text, &err), &err);
+        CHECK_OK(dump_line_entry(0, key, &value, expires_ms, &text, &err), &err);
         CHECK_EQ(text.data[text.len - 1], '\n');
         CHECK(memchr(text.data, '\n', text.len - 1) == NULL);
         CHECK_OK(dump_line_parse(slice_of(text.data, text.len - 1), &line, &err), &err);
@@ -212,10 +211,10 @@ TEST(cli_a_dump_line_spells_utf8_as_text_and_the_rest_in_base64)
     struct quern_slice value = slice_of("\x00\xff", 2);
     struct quern_error err;
 
-    CHECK_OK(dump_line_entry(QUERN_STR("gr\xc3\xbc\x01"), &value, 0, &text, &err), &err);
+    CHECK_OK(dump_line_entry(0, QUERN_STR("gr\xc3\xbc\x01"), &value, 0, &text, &err), &err);
     CHECK_BYTES(buf_slice(&text), "{\"key\":\"gr\xc3\xbc\\u0001\",\"value_b64\":\"AP8=\"}\n");
     buf_clear(&text);
-    CHECK_OK(dump_line_entry(QUERN_STR("a"), &value, 1700000000123, &text, &err), &err);
+    CHECK_OK(dump_line_entry(0, QUERN_STR("a"), &value, 1700000000123, &text, &err), &err);
     CHECK_BYTES(buf_slice(&text),
                 "{\"key\":\"a\",\"value_b64\":\"AP8=\",\"expires_ms\":1700000000123}\n");
     buf_clear(&text);

@@ -684,7 +684,8 @@ TEST(a_users_range_ends_in_the_bottom_run_and_the_rest_reads_as_before)
             start.len = end.len = 0;
         if (draw(d, 2) && (job = pick(d, COMPACT_NORMAL)) != NULL)
             CHECK(step(d, job));
-        while ((job = compact_pick_range(state_of(d), &d->jobs, &d->need, start, end, d->manifest, &wait)),
+        while ((job = compact_pick_range(state_of(d), &d->jobs, &d->need, start, end, d->manifest,
+                                         &wait)),
                wait)
             CHECK(step(d, compact_active(&d->jobs)));
         while (job != NULL && job->active)
@@ -762,6 +763,113 @@ TEST(only_a_bottom_table_of_which_all_has_expired_may_go_unread)
     t.tier = TIER_BOTTOM;
     t.meta.expiring_count = 7;
     CHECK(!compact_is_expired(&t, 2000));
+}
+
+/* ---- what is cut ---- */
+
+/* A table of keys `from` up to `last`, with numbers 10 to 20. */
+static struct manifest_table table_of(char names[2][4], unsigned from, unsigned last)
+{
+    struct manifest_table t = {.tier = 2};
+    struct quern_slice low = name_of(names[0], from), high = name_of(names[1], last);
+
+    t.meta.seq_min = 10;
+    t.meta.seq_max = 20;
+    t.meta.smallest = (struct buf){.data = (uint8_t *)names[0], .len = low.len};
+    t.meta.largest = (struct buf){.data = (uint8_t *)names[1], .len = high.len};
+    return t;
+}
+
+static struct cuts *cut_of(unsigned from, unsigned to, quern_seq seq, const struct cuts *old)
+{
+    char names[2][4];
+    struct cut one = {name_of(names[0], from), name_of(names[1], to), seq};
+    quern_seq all[64];
+    struct cuts *c = NULL;
+
+    for (size_t i = 0; i < 64; i++)
+        all[i] = i; /* everything is told apart */
+    if (cuts_new(old, &one, 1, (struct cut_pins){all, 64}, &c, &err))
+        tap_fail(__FILE__, __LINE__, "%s", err.text);
+    return c;
+}
+
+TEST(a_table_goes_unread_that_lies_in_newer_cuts_and_is_seen_by_nobody_without_them)
+{
+    struct cuts *one OWNED(cuts_unref) = cut_of(5, 20, 30, NULL);
+    struct cuts *two OWNED(cuts_unref) = cut_of(20, 30, 25, one);
+    struct cuts *old OWNED(cuts_unref) = cut_of(5, 30, 20, NULL);
+    struct cut_pins none = {NULL, 0};
+    quern_seq pin;
+    struct cut_pins pinned = {&pin, 1};
+    char names[2][4];
+    struct manifest_table t = table_of(names, 5, 19);
+
+    CHECK(!compact_is_cut(&t, NULL, none));
+    CHECK(compact_is_cut(&t, one, none));
+    CHECK(!compact_is_cut(&t, old, none)); /* not newer than all it has */
+    for (pin = 5; pin < 35; pin++) /* one below sees nothing of it, one at 30 sees the cut */
+        CHECK_EQ(compact_is_cut(&t, one, pinned), pin < 10 || pin >= 30);
+    t = table_of(names, 5, 20);
+    CHECK(!compact_is_cut(&t, one, none));
+    CHECK(compact_is_cut(&t, two, none)); /* in two that meet */
+    t = table_of(names, 4, 19);
+    CHECK(!compact_is_cut(&t, two, none));
+    t = table_of(names, 10, 30);
+    CHECK(!compact_is_cut(&t, two, none));
+}
+
+TEST(a_cut_lives_while_something_older_may_be_in_its_range)
+{
+    struct cuts *one OWNED(cuts_unref) = cut_of(5, 20, 15, NULL), *left = NULL;
+    struct manifest_state state = {.table_count = 0};
+    char names[2][4];
+    struct manifest_table t = table_of(names, 0, 5);
+
+    CHECK_OK(compact_live_cuts(&state, NULL, 0, one, &left, &err), &err);
+    CHECK(left == NULL);
+    CHECK_OK(compact_live_cuts(&state, &t, 1, one, &left, &err), &err);
+    CHECK(left != NULL && left->count == 1);
+    cuts_unref(left);
+    t.cut_seq = 14; /* applied up to the one before */
+    CHECK_OK(compact_live_cuts(&state, &t, 1, one, &left, &err), &err);
+    CHECK(left != NULL);
+    cuts_unref(left);
+    t.cut_seq = 15;
+    CHECK_OK(compact_live_cuts(&state, &t, 1, one, &left, &err), &err);
+    CHECK(left == NULL);
+    t.cut_seq = 0;
+    t.meta.seq_min = 15; /* all of it is newer */
+    CHECK_OK(compact_live_cuts(&state, &t, 1, one, &left, &err), &err);
+    CHECK(left == NULL);
+    t = table_of(names, 20, 30); /* beside it */
+    CHECK_OK(compact_live_cuts(&state, &t, 1, one, &left, &err), &err);
+    CHECK(left == NULL);
+}
+
+/* What lies in a cut in part is read when the store is idle, or at a look when there are many cuts. */
+TEST(what_cuts_hide_is_cleared_up_once_nobody_sees_it)
+{
+    struct drawing *d OWNED(drawing_free) = drawing_new();
+    struct manifest_edit edit = {.set_cuts = true};
+    struct cuts *one OWNED(cuts_unref) = NULL;
+    struct compact_slice slice;
+    struct compact_job *job;
+
+    CHECK(add_expiring(d, 0, 0, 0));
+    one = cut_of(3, 30, ++d->seq, NULL);
+    edit.cuts = one;
+    CHECK_OK(manifest_apply(d->manifest, &edit, &err), &err);
+    d->need.oldest_pin = d->seq - 1;
+    CHECK(pick(d, COMPACT_IDLE) == NULL);
+    d->need.oldest_pin = d->seq;
+    CHECK(pick(d, COMPACT_NORMAL) == NULL);
+    CHECK(pick(d, COMPACT_LOOK) == NULL);
+    job = pick(d, COMPACT_IDLE);
+    CHECK(job != NULL && job->rewrite);
+    CHECK_OK(compact_next_slice(state_of(d), job, &d->config, &slice, &err), &err);
+    CHECK(!slice.done && !slice.move && slice.table_count == 1);
+    compact_slice_done(&slice);
 }
 
 /* ---- the merge ---- */

@@ -338,8 +338,8 @@ TEST(a_walk_over_what_has_expired_is_remembered_for_later_views_alone)
     CHECK_OK(quern_iter_new(db, NULL, &it, &err), &err);
     CHECK(quern_iter_first(it) && key_equal(quern_iter_key(it), world_key(3000)));
     CHECK_EQ(atomic_load(&db->spans.count), 1);
-    CHECK(!spans_resume(&db->spans, world_key(100), UINT64_MAX, AT - 1, &to, &slot));
-    CHECK(spans_resume(&db->spans, world_key(100), UINT64_MAX, AT, &to, &slot));
+    CHECK(!spans_resume(&db->spans, world_inner_key(100), UINT64_MAX, AT - 1, &to, &slot));
+    CHECK(spans_resume(&db->spans, world_inner_key(100), UINT64_MAX, AT, &to, &slot));
     spans_keep(&db->spans, slot, buf_slice(&to));
     CHECK(quern_iter_last(it) && !quern_iter_prev(it));
     quern_iter_free(it);

@@ -348,6 +348,45 @@ TEST(a_range_without_keys_does_nothing_and_a_wrong_one_is_refused)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+static uint64_t count_of(struct quern *db, uint8_t database)
+{
+    struct quern_read_opts opts = {.database = database};
+    uint64_t count = 9999;
+
+    IGNORE(quern_count(db, NULL, &opts, &count, &err));
+    return count;
+}
+
+/* The whole of one, by a range without bounds; in a batch the one that is selected. */
+TEST(a_range_delete_stays_in_its_database)
+{
+    struct quern_range all = {{0}, {0}}, one = {QUERN_STR("key-000003"), {0}};
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_batch *batch = quern_batch_new();
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    for (uint8_t d = 0; d < QUERN_DATABASES; d++)
+        for (unsigned n = 0; n < 10; n++)
+            CHECK_OK(quern_put(db, world_key(n), world_value(n, 1),
+                               &(struct quern_write_opts){.database = d}, &err),
+                     &err);
+    CHECK_OK(quern_delete_range(db, &all, &(struct quern_write_opts){.database = 3}, &err), &err);
+    CHECK_OK(quern_delete_range(db, &one, &(struct quern_write_opts){.database = 5}, &err), &err);
+    quern_batch_select(batch, 15);
+    CHECK_OK(quern_batch_delete_range(batch, &all, &err), &err);
+    quern_batch_select(batch, 16);
+    CHECK_CODE(quern_batch_delete_range(batch, &all, &err), QUERN_INVALID);
+    CHECK_OK(quern_write(db, batch, NULL, &err), &err);
+    for (enum place place = IN_MEMDB; place <= REOPENED; place++) {
+        CHECK(bring_to(&sim, &db, place));
+        for (uint8_t d = 0; d < QUERN_DATABASES; d++)
+            CHECK_EQ(count_of(db, d), d == 3 || d == 15 ? 0 : d == 5 ? 3 : 10);
+    }
+    quern_batch_free(batch);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 /* ---- writes that depend on what is there ---- */
 
 static enum quern_code look_and_cut(void *arg, struct quern_update *u, struct quern_error *e)

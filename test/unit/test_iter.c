@@ -98,6 +98,25 @@ static bool array_hash(const struct iter *it, uint64_t *hash)
     return true;
 }
 
+/* As far as each entry may be passed over. */
+static bool array_pass(struct iter *it, quern_seq seq, struct quern_slice to, bool backward)
+{
+    struct array_iter *a = (struct array_iter *)it;
+    int at = a->at;
+
+    for (; at >= 0 && at < a->n; at += backward ? -1 : 1) {
+        const struct entry *e = &a->items[at]->e;
+        int order = to.len == 0 ? (backward ? 1 : -1) : key_compare(e->key, to);
+
+        if (e->seq >= seq || (backward ? order < 0 : order >= 0))
+            break;
+    }
+    if (at == a->at)
+        return false;
+    array_stand(a, at);
+    return true;
+}
+
 static const struct iter_ops array_ops = {
     .first = array_first,
     .last = array_last,
@@ -107,6 +126,7 @@ static const struct iter_ops array_ops = {
     .prev = array_prev,
     .free = array_free,
     .hash = array_hash,
+    .pass = array_pass,
 };
 
 /* ---- a random set of inputs and the model of their merge ---- */
@@ -244,6 +264,57 @@ TEST(iter_merge_seeks_and_turns_round_anywhere)
             }
             CHECK(stands_on(it, &w, at));
         }
+    }
+}
+
+/* From sorted[at] on, in one direction: what must be met is, in order, and nothing else twice. */
+static bool passes(struct iter *it, const struct world *w, int at, quern_seq seq,
+                   struct quern_slice to, bool backward)
+{
+    int step = backward ? -1 : 1, from = at;
+    bool left = iter_pass(it, seq, to, backward);
+
+    if (!EXPECT(left == (!it->valid || it->at.key.data != w->sorted[at]->key)))
+        return false;
+    for (; it->valid; backward ? iter_prev(it) : iter_next(it), from += step) {
+        for (; from >= 0 && from < w->n && w->sorted[from]->key != it->at.key.data; from += step) {
+            const struct entry *e = &w->sorted[from]->e;
+            int order = to.len == 0 ? (backward ? 1 : -1) : key_compare(e->key, to);
+
+            if (!EXPECT(e->seq < seq) || !EXPECT(backward ? order >= 0 : order < 0))
+                return false;
+        }
+        if (!EXPECT(from >= 0 && from < w->n))
+            return false;
+    }
+    return true;
+}
+
+TEST(iter_merge_passes_over_what_each_input_can_and_over_nothing_else)
+{
+    static struct world w;
+    uint64_t rnd = tap_seed();
+
+    for (int round = 0; round < 600; round++) {
+        struct quern_error err;
+        struct iter *it OWNED(iter_free) = NULL;
+        int input_count = 1 + (int)(tap_random(&rnd) % INPUTS_MAX), at, bound;
+        struct quern_slice to = {NULL, 0};
+        bool backward = tap_random(&rnd) % 2;
+
+        world_make(&w, &rnd, input_count, 1 + (int)(tap_random(&rnd) % 200), round % 2 == 0);
+        CHECK_OK(iter_merge(w.inputs, (size_t)input_count, &it, &err), &err);
+        at = (int)(tap_random(&rnd) % (uint64_t)w.n);
+        bound = (int)(tap_random(&rnd) % (uint64_t)(w.n + 1));
+        if (bound < w.n)
+            to = w.sorted[bound]->e.key;
+        if (backward)
+            iter_last(it);
+        else
+            iter_first(it);
+        for (int i = backward ? w.n - 1 : 0; i != at; i += backward ? -1 : 1)
+            backward ? iter_prev(it) : iter_next(it);
+        CHECK(passes(it, &w, at, 1 + tap_random(&rnd) % 5, to, backward));
     }
 }
 

@@ -1016,6 +1016,78 @@ TEST(manifest_skips_unknown_fields_that_may_be_skipped_and_refuses_the_others)
     CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
 }
 
+/* ---- range deletes ---- */
+
+static bool same_cuts(const struct cuts *c, const struct cut *want, size_t count)
+{
+    if (c == NULL || c->count != count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!key_equal(c->piece[i].start, want[i].start) ||
+            !key_equal(c->piece[i].end, want[i].end) || c->piece[i].seq != want[i].seq)
+            return false;
+    return true;
+}
+
+TEST(manifest_keeps_range_deletes_until_an_edit_says_otherwise)
+{
+    struct store s OWNED_STORE;
+    struct cut cut[] = {{slice_of("", 0), slice_of("b", 1), 7},
+                        {slice_of("c", 1), slice_of("dd", 2), 300},
+                        {slice_of("x", 1), slice_of("", 0), 9}};
+    struct manifest_edit edit = {.set_cuts = true}, other = {.set_flushed_seq = true};
+    struct cuts *all OWNED(cuts_unref) = NULL;
+    struct quern_error err;
+
+    CHECK_OK(store_create(&s, &err), &err);
+    CHECK_OK(cuts_new(NULL, cut, 3, (struct cut_pins){NULL, 0}, &all, &err), &err);
+    edit.cuts = all;
+    CHECK_OK(manifest_apply(s.m, &edit, &err), &err);
+    other.flushed_seq = manifest_state(s.m)->flushed_seq + 1;
+    CHECK_OK(manifest_apply(s.m, &other, &err), &err); /* speaks of something else */
+    CHECK(same_cuts(manifest_state(s.m)->cuts, cut, 3));
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK(same_cuts(manifest_state(s.m)->cuts, cut, 3));
+    CHECK(store_unmark(&s)); /* so that it is written anew */
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK(same_cuts(manifest_state(s.m)->cuts, cut, 3));
+    edit.cuts = NULL;
+    CHECK_OK(manifest_apply(s.m, &edit, &err), &err);
+    CHECK(manifest_state(s.m)->cuts == NULL);
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK(manifest_state(s.m)->cuts == NULL);
+}
+
+TEST(manifest_with_range_deletes_that_do_not_parse_is_corrupt)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } good[] = {{"\x11\x00", 2},                     /* none any more */
+                {"\x11\x05\x07\x01\x01\x61\x62", 7}, /* number 7, from a to b */
+                {"\x11\x0a\x07\x01\x01\x61\x62\x05\x01\x01\x61\x62",
+                 12},                                 /* one range, two numbers */
+                {"\x11\x03\x07\x00\x00", 5}},         /* all keys */
+        bad[] = {{"\x11\x05\x07\x01\x02\x61\x62", 7}, /* a key cut short */
+                 {"\x11\x05\x07\x01\x01\x62\x61", 7}, /* empty */
+                 {"\x11\x05\x00\x01\x01\x61\x62", 7}, /* number 0 */
+                 {"\x11\x0a\x07\x01\x01\x62\x63\x05\x01\x01\x61\x62", 12}, /* out of order */
+                 {"\x11\x0a\x05\x01\x01\x61\x62\x07\x01\x01\x61\x62", 12}, /* the newer one last */
+                 {"\x11\x08\x07\x00\x00\x05\x01\x01\x61\x62", 10},         /* they meet */
+                 {"\x11\x00\x11\x00", 4}};                                 /* twice */
+    struct crafted c;
+    struct quern_error err;
+
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        craft(&c, good[i].bytes, good[i].len);
+        CHECK_OK(craft_read(&c, &err), &err);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        craft(&c, bad[i].bytes, bad[i].len);
+        CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
+    }
+}
+
 TEST(manifest_edit_that_does_not_follow_the_one_before_it_is_corrupt)
 {
     struct quern_error err;

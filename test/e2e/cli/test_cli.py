@@ -265,6 +265,33 @@ def a_dump_carries_expiries(store):
 
 
 @test
+def a_dump_carries_databases_and_load_restores_them(store):
+    store.good("set", "k", "zero")
+    store.good("set", "k", "three", "--database", "3")
+    store.good("set", "x", "fifteen", "--database=15")
+    equal(store.good("get", "k"), b"zero")
+    equal(store.good("get", "k", "--database", "3"), b"three")
+    equal(store.good("scan", "--database", "15"), b"x\tfifteen\n")
+    equal(store.good("count", "--database", "4"), b"0\n")
+    dump = store.good("dump")
+    equal(dump.splitlines()[:-1], [b'{"key":"k","value":"zero"}',
+                                   b'{"key":"k","value":"three","database":3}',
+                                   b'{"key":"x","value":"fifteen","database":15}'])
+    equal(store.good("scan", "--json", "--database", "3"), dump.splitlines(keepends=True)[1])
+    equal(store.good("dump", "--database", "3").splitlines()[:-1], dump.splitlines()[1:2])
+    other = ["--db", os.path.join(store.base, "other")]
+    store.good("load", stdin=dump, place=other)
+    equal(store.good("dump", place=other), dump)
+    third = ["--db", os.path.join(store.base, "third")]
+    store.good("load", "--database", "5", stdin=store.good("dump", "--database", "15"), place=third)
+    equal(store.good("get", "x", "--database", "5", place=third), b"fifteen")
+    store.good("del", "k", "--database", "3")
+    equal(store.good("count"), b"1\n")
+    for words in (["get", "k", "--database", "16"], ["compact", "--database", "1"]):
+        equal(store.run(*words)[0], 2)
+
+
+@test
 def a_damaged_dump_is_refused_and_says_what_was_loaded(store):
     store.fill({b"%04d" % i: b"v" for i in range(2500)})
     dump = store.good("dump")
@@ -553,9 +580,9 @@ def a_locked_store_says_so(store):
         equal(code, 3)
         contains(err, "open in another process")
         contains(err, "--url")
-        code, _, err = store.run("scan")
+        code, _, err = store.run("checkpoint", "copy")
         equal(code, 3)
-        contains(err, "scan needs it for itself: stop that one first")
+        contains(err, "checkpoint needs it for itself: stop that one first")
     finally:
         holder.stdin.close()
         equal(holder.wait(30), 0)

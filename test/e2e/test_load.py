@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""The server under load: a disk that does not answer, clients that are slow, silent, greedy or many.
+
+Nothing here measures speed. That nobody waits for the disk but who asked for what is there is shown
+with a disk that does not answer at all (sick_disk.so), and one loop for everybody."""
+
+import json
+import os
+import resource
+import socket
+
+from quernd import BINARY, Server, SickDisk, answered, command, equal, main, request, test, until
+
+KEYS = 64
+
+
+def stats_of(wire):
+    return json.loads(wire.ask("GET", "/stats").body)
+
+
+def fill(data):
+    """A store that lies in tables; whoever opens it next has nothing of it in memory."""
+    with Server(data=data) as s, s.resp() as r:
+        for n in range(KEYS):
+            equal(r.call("SET", f"k{n:03}", str(n)), "OK")
+        equal(r.call("SET", "text", "abc"), "OK")
+
+
+class ColdDisk(SickDisk):
+    """A store of which nothing is in memory, on a disk that does not answer until it is told to."""
+
+    def __enter__(self):
+        self.data = os.path.join(self.dir, "data")
+        fill(self.data)
+        self.server = Server("--loops", "1", "--durability", "os", data=self.data, env=self.env)
+        with self.server.connect() as w:  # memory for a first write is taken, and the log begun
+            equal(w.put("there", b"1").status, 200)
+        self.order("hold-reads")
+        return self
+
+    def __exit__(self, *what):
+        self.revoke("hold-reads")
+        self.server.__exit__(*what)
+        super().__exit__(*what)
+
+
+def everybody_else_is_served(server, n):
+    with server.connect() as w, server.resp() as r:
+        equal(w.get("there").body, b"1")
+        equal(w.put(f"new{n}", b"2").status, 200)
+        equal(w.get(f"new{n}").body, b"2")
+        equal(r.call("GET", "there"), b"1")
+        equal(r.call("MGET", "there", f"new{n}"), [b"1", b"2"])
+        equal(w.ask("GET", "/livez").status, 200)
+
+
+# ---------------------------------------------------------------- the disk
+
+@test
+def a_command_that_waits_for_the_disk_holds_up_nobody_else():
+    cases = [
+        (("GET", "k001"), b"1"),
+        (("STRLEN", "k010"), 2),
+        (("MGET", "k001", "there", "nowhere", "k002"), [b"1", b"1", None, b"2"]),
+        (("EXISTS", "k003", "k004", "nowhere"), 2),
+        (("GETRANGE", "text", "1", "-1"), b"bc"),
+        (("INCR", "k005"), 6),
+        (("SET", "k006", "x", "GET"), b"6"),
+        (("GETDEL", "k007"), b"7"),
+        (("DEL", "k008", "nowhere"), 1),
+        (("APPEND", "text", "d"), 4),
+        (("KEYS", "k06*"), [b"k060", b"k061", b"k062", b"k063"]),
+        (("SCAN", "0", "MATCH", "k00[12]", "COUNT", "1000"), [b"0", [b"k001", b"k002"]]),
+        (("WATCH", "k009"), "OK"),
+    ]
+    for n, (arguments, want) in enumerate(cases):
+        with ColdDisk() as disk, disk.server.resp() as r:
+            r.write(*arguments)
+            everybody_else_is_served(disk.server, n)
+            equal(answered(r, 0.05), False, arguments)
+            disk.revoke("hold-reads")
+            equal(r.answer(), want, arguments)
+
+
+@test
+def a_transaction_that_waits_for_the_disk_holds_up_nobody_else():
+    with ColdDisk() as disk, disk.server.resp() as r:
+        for arguments in (("MULTI",), ("INCR", "k001"), ("GET", "k002"), ("EXEC",)):
+            r.write(*arguments)
+        for want in ("OK", "QUEUED", "QUEUED"):
+            equal(r.answer(), want)
+        everybody_else_is_served(disk.server, 0)
+        equal(answered(r, 0.05), False)
+        disk.revoke("hold-reads")
+        equal(r.answer(), [2, b"2"])
+
+
+@test
+def a_request_that_waits_for_the_disk_holds_up_nobody_else():
+    batch = json.dumps({"ops": [{"op": "get", "key": "k001"}, {"op": "put", "key": "b", "value": "c"}]})
+    cases = [
+        (request("GET", "/get?key=k001"), 200, b"1"),
+        (request("GET", "/get?key=k001", fields=[("Range", "bytes=0-0")]), 206, b"1"),
+        (request("GET", "/v1/kv/k002"), 200, b"2"),
+        (request("DELETE", "/del?key=k003"), 200, b"OK\n"),
+        (request("PUT", "/v1/kv/k004", b"new"), 204, b""),
+        (request("DELETE", "/v1/kv/k005"), 204, b""),
+        (request("POST", "/v1/kv/k006?op=incr"), 200, None),
+        (request("POST", "/v1/batch", batch.encode()), 200, None),
+        (request("GET", "/v1/keys?prefix=k06&count=1"), 200, None),
+    ]
+    for n, (text, status, body) in enumerate(cases):
+        with ColdDisk() as disk, disk.server.connect() as w:
+            w.send(text)
+            everybody_else_is_served(disk.server, n)
+            equal(answered(w, 0.05), False, text)
+            disk.revoke("hold-reads")
+            reply = w.read()
+            equal(reply.status, status, text)
+            if body is not None:
+                equal(reply.body, body, text)
+
+
+@test
+def what_follows_a_read_that_waits_for_the_disk_neither_overtakes_it_nor_is_lost():
+    with ColdDisk() as disk, disk.server.resp() as r, disk.server.connect() as w:
+        r.send(b"".join((command("GET", "k001"), command("SET", "k001", "later"),
+                         command("GET", "k001"), command("GET", "k002"), command("INCR", "k003"),
+                         command("SET", "k003", "again"), command("GET", "k003"),
+                         command("GET", "there"), command("PING"))))
+        w.send(request("GET", "/get?key=k010") + request("POST", "/set?key=k010&value=later") +
+               request("GET", "/get?key=k010") + request("GET", "/get?key=k011") +
+               request("GET", "/get?key=there"))
+        everybody_else_is_served(disk.server, 0)
+        disk.revoke("hold-reads")
+        for want in (b"1", "OK", b"later", b"2", 4, "OK", b"again", b"1", "PONG"):
+            equal(r.answer(), want)
+        for want in (b"10", b"OK\n", b"later", b"11", b"1"):
+            equal(w.read().body, want)
+
+
+@test
+def many_reads_wait_for_the_disk_together_and_each_gets_its_own_value():
+    with ColdDisk() as disk:
+        wires = [disk.server.resp() for _ in range(KEYS)]
+        for n, r in enumerate(wires):
+            r.send(b"".join(command("GET", f"k{(n + i) % KEYS:03}") for i in range(16)))
+        everybody_else_is_served(disk.server, 0)
+        disk.revoke("hold-reads")
+        for n, r in enumerate(wires):
+            for i in range(16):
+                equal(r.answer(), str((n + i) % KEYS).encode())
+            r.socket.close()
+
+
+@test
+def a_connection_that_ends_while_it_waits_for_the_disk_is_forgotten():
+    with ColdDisk() as disk:
+        for text in (command("GET", "k001"), command("INCR", "k002"), command("KEYS", "*")):
+            with disk.server.resp() as r:
+                r.send(text)
+        for text in (request("GET", "/get?key=k003"), request("GET", "/v1/keys"),
+                     request("PUT", "/v1/kv/k004", b"v")):
+            with disk.server.connect() as w:
+                w.send(text)
+        everybody_else_is_served(disk.server, 0)
+        disk.revoke("hold-reads")
+        with disk.server.connect() as w:
+            until(lambda: stats_of(w)["server"]["connections"] == 1, "one connection")
+            equal(stats_of(w)["server"]["writes_in_flight"], 0)
+
+
+@test
+def a_read_of_a_snapshot_that_waits_for_the_disk_is_as_of_that_snapshot_though_it_ends_meanwhile():
+    with ColdDisk() as disk, disk.server.connect() as w, disk.server.connect() as other:
+        held = json.loads(other.ask("POST", "/v1/snapshots").body)["id"]
+        equal(other.put("k001", b"later").status, 200)
+        w.send(request("GET", f"/v1/kv/k001?snapshot={held}") + request("GET", "/v1/kv/k001"))
+        everybody_else_is_served(disk.server, 0)
+        equal(answered(w, 0.05), False)
+        equal(other.ask("DELETE", f"/v1/snapshots/{held}").status, 204)
+        disk.revoke("hold-reads")
+        equal([w.read().body for _ in range(2)], [b"1", b"later"])
+        until(lambda: stats_of(other)["store"]["snapshots"] == 0, "it is freed")
+
+
+# ---------------------------------------------------------------- too much
+
+@test
+def more_writes_than_memory_may_hold_hear_to_come_later_and_of_the_pressure():
+    value = b"v" * (1 << 20)
+    with SickDisk() as disk, Server("--loops", "1", "--memory", "64M", env=disk.env) as s:
+        with s.connect() as w:
+            calm = w.put("there", b"1")
+            equal((calm.status, calm.fields.get("quern-pressure")), (200, None))
+        disk.order("hold")
+        wires = [s.connect() for _ in range(100)]
+        for n, w in enumerate(wires):
+            w.send(request("POST", f"/set?key=k{n}", value))
+        more = []
+
+        def is_refused():  # or it is under way as well
+            more.append(s.resp())
+            more[-1].write("SET", "more", "v")
+            return answered(more[-1], 0.3)
+
+        until(is_refused, "a write that is refused", 60)
+        equal(more[-1].answer().args, ("TRYAGAIN the store is stalled, retry in 1000 ms",))
+        equal(more[-1].call("GET", "there"), b"1", "reads go on")
+        disk.revoke("hold")
+        for r in more:
+            r.socket.close()
+        seen = {}
+        for w in wires:
+            reply = w.read()
+            seen.setdefault(reply.status, []).append(reply.fields)
+            w.socket.close()
+        equal(set(seen), {200, 503})
+        for fields in seen[503]:
+            equal((fields["retry-after"], fields["quern-pressure"]), ("1", "100"))
+        assert any(int(f.get("quern-pressure", 0)) > 0 for f in seen[200])
+        with s.connect() as w:
+            until(lambda: "quern-pressure" not in w.put("last", b"1").fields, "calm again")
+
+
+# ---------------------------------------------------------------- memory
+
+@test
+def a_warm_server_takes_no_memory_to_serve_requests():
+    rounds, each = 625, 16
+    hot = [
+        ("GET", lambda s: s.resp(), command("GET", "a"), lambda w: w.raw()),
+        ("SET", lambda s: s.resp(), command("SET", "a", "v" * 100), lambda w: w.raw()),
+        ("MGET", lambda s: s.resp(), command("MGET", "a", "b", "c", "d"), lambda w: w.raw()),
+        ("PING", lambda s: s.resp(), command("PING"), lambda w: w.raw()),
+        ("GET /get", lambda s: s.connect(), request("GET", "/get?key=a"), lambda w: w.read()),
+        ("GET /v1/kv", lambda s: s.connect(), request("GET", "/v1/kv/a"), lambda w: w.read()),
+        ("POST /set", lambda s: s.connect(), request("POST", "/set?key=a", b"v" * 100),
+         lambda w: w.read()),
+    ]
+    with Server("--loops", "1", "--durability", "os") as s, s.connect() as asks:
+        def taken():
+            return stats_of(asks)["server"]["loop_allocations"]
+
+        for name, connect, text, read in hot:
+            with connect(s) as w:
+                def some(times, many):
+                    for _ in range(times):
+                        w.send(text * many)
+                        for _ in range(many):
+                            read(w)
+                some(20, 16 * each)  # more at a time than will follow
+                grown = 1
+                for _ in range(3):  # a text of /stats that has become longer takes more, for once
+                    before = taken()
+                    by_stats = taken() - before
+                    some(rounds, each)
+                    grown = taken() - before - 2 * by_stats
+                    if grown == 0:
+                        break
+                equal(grown, 0, name)
+
+
+def memory_of(server):
+    """Bytes of memory that are the process' own."""
+    with open(f"/proc/{server.process.pid}/status", encoding="ascii") as f:
+        fields = dict(line.split(":", 1) for line in f)
+    return int(fields["RssAnon"].split()[0]) * 1024
+
+
+@test
+def idle_connections_cost_little_and_everybody_else_is_served():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = max(64, min(10000, hard - 500))
+    with Server("--loops", "1", "--max-connections", str(count + 64)) as s:
+        with s.connect() as w:
+            equal(w.put("there", b"1").status, 200)
+        before = memory_of(s)
+        idle = []
+        for n in range(count):
+            idle.append(socket.create_connection(("127.0.0.1", s.resp_port if n % 2 else s.port)))
+        with s.connect() as w:
+            until(lambda: stats_of(w)["server"]["connections"] == count + 1, "all are there")
+        each = (memory_of(s) - before) / count
+        print(f"# {count} idle connections, {each:.0f} bytes each")
+        with open(BINARY, "rb") as f:  # a sanitizer's shadow is memory as well
+            code = f.read()
+        watched = b"__tsan_init" in code or b"__asan_init" in code
+        assert watched or each < 4096, each
+        everybody_else_is_served(s, 0)
+        for c in idle:
+            c.close()
+
+
+@test
+def who_never_reads_replies_is_held_and_everybody_else_is_served():
+    with Server("--loops", "1", "--memory", "64M") as s, s.resp() as r:
+        equal(r.call("SET", "large", "x" * 60000), "OK")
+        equal(r.call("SET", "there", "1"), "OK")
+        before = memory_of(s)
+        greedy = [s.resp() for _ in range(8)] + [s.connect() for _ in range(8)]
+        for n, w in enumerate(greedy):
+            text = command("GET", "large") if n < 8 else request("GET", "/get?key=large")
+            w.socket.settimeout(0.2)
+            try:
+                for _ in range(200):
+                    w.socket.sendall(text * 100)
+            except TimeoutError:
+                pass  # the server does not read on
+        everybody_else_is_served(s, 0)
+        grown = memory_of(s) - before
+        assert grown < 16 * 4 * (1 << 20), grown
+        for w in greedy:
+            w.socket.close()
+
+
+@test
+def slow_heads_and_bodies_hold_up_nobody():
+    with Server("--loops", "1", "--header-timeout", "1s") as s:
+        with s.connect() as w:
+            equal(w.put("there", b"1").status, 200)
+        slow = [s.connect() for _ in range(200)]
+        for n, w in enumerate(slow):
+            w.send(b"GET /get?key=there HT" if n % 2 else
+                   b"POST /set?key=a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nx")
+        everybody_else_is_served(s, 0)
+        for n, w in enumerate(slow):
+            equal(w.read().status, 408)
+            w.socket.close()
+
+
+@test
+def head_bombs_are_refused_before_they_are_whole():
+    with Server("--loops", "1") as s:
+        with s.connect() as w:
+            equal(w.put("there", b"1").status, 200)
+        for bomb in (b"GET /get?key=" + b"a" * 100000,
+                     b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 10000,
+                     b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100000):
+            with s.connect() as w:
+                try:
+                    w.send(bomb)
+                except OSError:
+                    pass  # it was refused already
+                assert w.read().status in (414, 431), bomb[:20]
+        everybody_else_is_served(s, 0)
+
+
+if __name__ == "__main__":
+    main()
