@@ -274,7 +274,7 @@ struct quern_completion {
     enum quern_code code;
     struct quern_error error;
     bool slowed; /* it was made to wait for flushes or merges: the store is behind */
-    bool more; /* done() is called for another one of the same hand next, by the same thread */
+    bool more;   /* done() is called for another one of the same hand next, by the same thread */
 
     int ready_; /* internal */
     uint64_t internal_[24];
@@ -449,6 +449,10 @@ QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
 /* The batch to fill, empty at first; it may be cleared and filled anew. Checks in it are not made. */
 QUERN_API struct quern_batch *quern_update_batch(struct quern_update *u);
 
+/* The number that its batch will have, unless that stays empty. One above the number of a snapshot:
+ * nothing was written since. */
+QUERN_API quern_seq quern_update_seq(const struct quern_update *u);
+
 /* Run `fn` and write what it put into its batch, as one step among all writes.
  *   errors   as quern_put(), and what `fn` returned
  *   source   src/engine/update.c; docs/design/10-write-path.md */
@@ -579,7 +583,7 @@ struct quern_stats {
     /* bytes of deletions, of versions that newer ones of the same table hide, and of tables in which
      * all has expired; what newer tables hide is not known before a merge */
     uint64_t reclaimable_bytes;
-    uint32_t tiers;          /* rows of `tier` in use; the last one is the bottom run */
+    uint32_t tiers; /* rows of `tier` in use; the last one is the bottom run */
     struct quern_tier_stats tier[QUERN_TIERS_MAX];
     /* since open */
     uint64_t puts, deletes, range_deletes, batches, gets, gets_found, seeks;
@@ -605,7 +609,23 @@ struct quern_stats {
 };
 QUERN_API void quern_stats(struct quern *db, struct quern_stats *out);
 
-/* The same as one JSON object, every field under its name.
+/* One table of the store. Valid during the call only. */
+struct quern_table {
+    const char *file; /* its name in the store's directory */
+    uint32_t tier;    /* as in quern_stats */
+    uint64_t run_no;  /* tables of one run do not overlap */
+    uint64_t bytes, entries, tombstones, expiring;
+    struct quern_slice first_key, last_key; /* inclusive */
+    uint8_t first_database, last_database;  /* of them */
+};
+typedef void (*quern_table_fn)(void *arg, const struct quern_table *table);
+/* Tell of every table, as of one moment: the newest run first, each in the order of its keys.
+ *   errors   INVALID, NO_MEMORY
+ *   source   src/engine/stats.c */
+QUERN_API QUERN_CHECK enum quern_code quern_tables(struct quern *db, quern_table_fn fn, void *arg,
+                                                   struct quern_error *err);
+
+/* quern_stats() as one JSON object, every field under its name.
  *   owns     the string is the caller's: free()
  *   returns  NULL when there is no memory */
 QUERN_API char *quern_stats_json(const struct quern_stats *stats);

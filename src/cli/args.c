@@ -277,8 +277,6 @@ static bool check_del(const struct cli_args *args, const struct seen *seen, stru
         (void)err_set(err, QUERN_INVALID,
                       "that would remove every key: del takes KEY, or --prefix, --start or --end "
                       "with bytes in it; to remove all say --all");
-    else if (args->word_count == 0 && args->url != NULL)
-        (void)err_set(err, QUERN_INVALID, "a range is removed in a directory (--db) only");
     else
         return true;
     return false;

@@ -40,7 +40,9 @@ enum cli_verb {
     VERB_TOKEN = 1 << 12,
 };
 /* What a server has a route for. */
-#define VERBS_OVER_HTTP (VERB_GET | VERB_SET | VERB_DEL | VERB_STATS | VERB_LOAD)
+#define VERBS_OVER_HTTP                                                                            \
+    (VERB_GET | VERB_SET | VERB_DEL | VERB_STATS | VERB_LOAD | VERB_SCAN | VERB_COUNT |            \
+     VERB_DUMP | VERB_COMPACT | VERB_VERIFY)
 
 /* The command line, understood. Slices and strings borrow from argv or the environment, except the
  * bytes of hex keys, which lie in `hex_bytes`. */
@@ -118,6 +120,9 @@ void out_escaped(struct quern_slice s);
  * `value` may be NULL. */
 MUST_USE enum quern_code out_entry_json(uint8_t database, struct quern_slice key,
                                         const struct quern_slice *value, struct quern_error *err);
+/* An entry of a scan, as the command line wants it: without its value for --keys-only. */
+MUST_USE enum quern_code out_entry(const struct cli_args *args, struct quern_slice key,
+                                   const struct quern_slice *value, struct quern_error *err);
 /* Flatten a JSON document into "name  value" lines. Errors: CORRUPT (not JSON). */
 MUST_USE enum quern_code out_stats(struct quern_slice json_text, bool as_json,
                                    struct quern_error *err);

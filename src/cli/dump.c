@@ -20,11 +20,12 @@
 #include <unistd.h>
 
 struct dump {
-    const struct dump_source *from;
     FILE *to;
     XXH3_state_t hash;
     uint64_t entries;
     struct buf line;
+    dump_source source;
+    void *source_arg;
 };
 
 static enum quern_code write_line(struct dump *d, struct quern_error *err)
@@ -34,10 +35,11 @@ static enum quern_code write_line(struct dump *d, struct quern_error *err)
     return QUERN_OK;
 }
 
-static enum quern_code write_entries(struct dump *d, uint8_t database, struct progress *bar,
+static enum quern_code write_entries(struct dump *d, const struct dump_store *from,
+                                     uint8_t database, struct progress *bar,
                                      struct quern_error *err)
 {
-    struct quern_iter *it = d->from->its[database];
+    struct quern_iter *it = from->its[database];
     enum quern_code code = QUERN_OK;
 
     if (it == NULL)
@@ -55,24 +57,38 @@ static enum quern_code write_entries(struct dump *d, uint8_t database, struct pr
             code = err->code;
         (void)XXH3_64bits_update(&d->hash, d->line.data, d->line.len);
         d->entries++;
-        progress_at(bar, d->entries, d->from->total);
+        progress_at(bar, d->entries, from->total);
     }
     return code != QUERN_OK ? code : quern_iter_error(it, err);
 }
 
-static enum quern_code write_all(struct dump *d, struct quern_error *err)
+static enum quern_code from_iterators(struct dump *d, void *arg, struct quern_error *err)
 {
+    const struct dump_store *from = arg;
     struct progress bar = progress_of("dump", PROGRESS_ENTRIES);
     enum quern_code code = QUERN_OK;
 
     for (unsigned n = 0; n < QUERN_DATABASES && code == QUERN_OK; n++)
-        code = write_entries(d, (uint8_t)n, &bar, err);
+        code = write_entries(d, from, (uint8_t)n, &bar, err);
     progress_wipe(&bar);
     if (code != QUERN_OK)
         return code;
     buf_clear(&d->line);
-    if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), 0, &d->line, err) ||
-        write_line(d, err))
+    if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), 0, &d->line, err))
+        return err->code;
+    return write_line(d, err);
+}
+
+enum quern_code dump_raw(struct dump *d, struct quern_slice line, struct quern_error *err)
+{
+    if (fwrite(line.data, 1, line.len, d->to) != line.len)
+        return err_sys(err, errno, "write");
+    return QUERN_OK;
+}
+
+static enum quern_code write_all(struct dump *d, struct quern_error *err)
+{
+    if (d->source(d, d->source_arg, err))
         return err->code;
     if (fflush(d->to) != 0)
         return err_sys(err, errno, "write");
@@ -130,10 +146,15 @@ static enum quern_code dump_to_file(struct dump *d, const char *path, struct que
     return dump_into(d, (const char *)temporary.data, path, err);
 }
 
-enum cli_exit dump_run(const struct cli_args *args, const struct dump_source *from)
+enum cli_exit dump_iterators(const struct cli_args *args, const struct dump_store *from)
+{
+    return dump_run(args, from_iterators, (void *)(uintptr_t)from);
+}
+
+enum cli_exit dump_run(const struct cli_args *args, dump_source source, void *source_arg)
 {
     bool to_file = args->word_count == 1 && strcmp(args->words[0], "-") != 0;
-    struct dump d = {.from = from, .to = stdout};
+    struct dump d = {.to = stdout, .source = source, .source_arg = source_arg};
     struct quern_error err = {0};
     enum quern_code code;
 

@@ -4,12 +4,20 @@
 
 #include "cli/cli_priv.h"
 
-struct dump_source {
+struct dump;
+/* Writes the lines of a dump, the end line too. */
+typedef enum quern_code (*dump_source)(struct dump *d, void *arg, struct quern_error *err);
+/* For a source: write a line as it stands. */
+MUST_USE enum quern_code dump_raw(struct dump *d, struct quern_slice line, struct quern_error *err);
+
+/* Write what `source` says to the file that args name, or to standard output. */
+MUST_USE enum cli_exit dump_run(const struct cli_args *args, dump_source source, void *source_arg);
+
+struct dump_store {
     struct quern_iter *its[QUERN_DATABASES]; /* NULL: nothing of that database */
     uint64_t total;                          /* for the progress bar; 0: unknown */
 };
-
-/* Write every entry of `from` and the end line to the file that args name, or to standard output. */
-MUST_USE enum cli_exit dump_run(const struct cli_args *args, const struct dump_source *from);
+/* The same of every entry of `from`. */
+MUST_USE enum cli_exit dump_iterators(const struct cli_args *args, const struct dump_store *from);
 
 #endif

@@ -28,7 +28,7 @@ static const char overview[] =
     "Where the store is\n"
     "    --db DIR            the directory; no other process may have it open\n"
     "    --url URL           a running quernd, such as http://127.0.0.1:8080 or\n"
-    "                        unix:/run/quern/http.sock (get, set, del, stats and load)\n"
+    "                        unix:/run/quern/http.sock (all but repair, checkpoint, token)\n"
     "    --token-file FILE   show the server the token in FILE, which nobody else may read;\n"
     "                        without it QUERN_TOKEN from the environment\n"
     "    --cacert FILE       for an https:// URL: the CA to trust instead of the system's\n"
@@ -93,9 +93,7 @@ static const char del_help[] =
     "\n"
     "Exit code 1 when there is no such KEY. A range is removed in one step, however much it "
     "holds,\n"
-    "whether or not there is anything in it; with --db only. Its space comes back by and by, or "
-    "by\n"
-    "quern compact.\n"
+    "whether or not there is anything in it. Its space comes back by and by, or by quern compact.\n"
     "\n";
 static const char del_more_help[] =
     "    --all               every key of the database: without bounds nothing is removed\n"

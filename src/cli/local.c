@@ -202,33 +202,6 @@ static enum cli_exit local_del(struct local *l)
     return EXIT_GOOD;
 }
 
-static enum quern_code print_entry(struct local *l, struct quern_iter *it)
-{
-    const struct cli_args *args = l->args;
-    struct quern_slice key = quern_iter_key(it), value = {0};
-    struct quern_slice zero = slice_of("", 1);
-
-    if (!args->keys_only)
-        value = quern_iter_value(it);
-    if (args->json)
-        return out_entry_json(args->database, key, args->keys_only ? NULL : &value, &l->err);
-    if (args->nul) {
-        out_bytes(key);
-        out_bytes(zero);
-        out_bytes(value);
-        if (!args->keys_only)
-            out_bytes(zero);
-        return QUERN_OK;
-    }
-    out_escaped(key);
-    if (!args->keys_only) {
-        out_text("\t");
-        out_escaped(value);
-    }
-    out_text("\n");
-    return QUERN_OK;
-}
-
 static enum cli_exit local_scan(struct local *l)
 {
     const struct cli_args *args = l->args;
@@ -245,9 +218,14 @@ static enum cli_exit local_scan(struct local *l)
         return fail(l);
     for (bool on = args->reverse ? quern_iter_last(it) : quern_iter_first(it);
          on && left > 0 && out_good() && !cli_interrupted();
-         on = args->reverse ? quern_iter_prev(it) : quern_iter_next(it), left--)
-        if (print_entry(l, it))
+         on = args->reverse ? quern_iter_prev(it) : quern_iter_next(it), left--) {
+        struct quern_slice value = {NULL, 0};
+
+        if (!args->keys_only)
+            value = quern_iter_value(it);
+        if (out_entry(args, quern_iter_key(it), &value, &l->err))
             return fail(l);
+    }
     if (cli_interrupted())
         return EXIT_INTERRUPTED;
     return quern_iter_error(it, &l->err) == QUERN_OK ? EXIT_GOOD : fail(l);
@@ -268,7 +246,7 @@ static enum cli_exit local_count(struct local *l)
 
 /* What of one database is to be dumped. The bar wants a total; without a terminal nobody looks. */
 static enum quern_code dump_database(struct local *l, const struct quern_read_opts *at,
-                                     const struct quern_range *range, struct dump_source *from)
+                                     const struct quern_range *range, struct dump_store *from)
 {
     const struct cli_args *args = l->args;
     struct quern_iter_opts opts = {.snapshot = at->snapshot,
@@ -290,7 +268,7 @@ static enum cli_exit local_dump(struct local *l)
 {
     const struct cli_args *args = l->args;
     struct quern_snapshot *now OWNED(quern_snapshot_free) = NULL;
-    struct dump_source from = {.total = 0};
+    struct dump_store from = {.total = 0};
     struct quern_range range;
     enum cli_exit result;
     enum quern_code code = range_of(l, &range);
@@ -303,7 +281,7 @@ static enum cli_exit local_dump(struct local *l)
         if (!args->database_given || n == args->database)
             code = dump_database(l, &at, &range, &from);
     }
-    result = code == QUERN_OK ? dump_run(args, &from) : fail(l);
+    result = code == QUERN_OK ? dump_iterators(args, &from) : fail(l);
     for (unsigned n = 0; n < QUERN_DATABASES; n++)
         quern_iter_free(from.its[n]);
     return result;

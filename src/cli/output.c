@@ -139,3 +139,28 @@ enum quern_code out_stats(struct quern_slice json_text, bool as_json, struct que
         out_text("\n");
     return QUERN_OK;
 }
+
+enum quern_code out_entry(const struct cli_args *args, struct quern_slice key,
+                          const struct quern_slice *value, struct quern_error *err)
+{
+    struct quern_slice zero = {"", 1};
+
+    if (args->json)
+        return out_entry_json(args->database, key, args->keys_only ? NULL : value, err);
+    if (args->nul) {
+        out_bytes(key);
+        out_bytes(zero);
+        if (args->keys_only)
+            return QUERN_OK;
+        out_bytes(*value);
+        out_bytes(zero);
+        return QUERN_OK;
+    }
+    out_escaped(key);
+    if (!args->keys_only) {
+        out_text("\t");
+        out_escaped(*value);
+    }
+    out_text("\n");
+    return QUERN_OK;
+}

@@ -1,5 +1,5 @@
-/* remote.c - the verbs over HTTP, for a store that a quernd has open: get, set, del, stats and, in
- * remote_load.c, load. */
+/* remote.c - the verbs over HTTP, for a store that a quernd has open: get, set, del and stats; load
+ * in remote_load.c, and those of many entries in remote_many.c. */
 #include "cli/remote_priv.h"
 
 #include "base/entry.h"
@@ -49,7 +49,7 @@ static enum cli_exit remote_set(struct remote *r)
         (void)cli_fail(&r->err, false);
         return EXIT_USAGE;
     }
-    if (remote_prepare_put(r, r->args->key, value))
+    if (remote_prepare_put(r, r->args->key, value, 0))
         return cli_fail(&r->err, false);
     result = remote_judge(r, curl_easy_perform(r->easy));
     if (result == EXIT_GOOD)
@@ -61,8 +61,10 @@ static enum cli_exit remote_del(struct remote *r)
 {
     enum cli_exit result;
 
-    if (remote_url(r, "/del", r->args->key) ||
-        (r->args->sync && buf_append(&r->url, "&sync=1", 7, &r->err)))
+    if (r->args->word_count == 0
+            ? remote_range(r, "/v1/keys", r->args->all ? "?sync=always&all=1" : "?sync=always")
+            : remote_url(r, "/del", r->args->key) ||
+                  (r->args->sync && buf_append(&r->url, "&sync=1", 7, &r->err)))
         return cli_fail(&r->err, false);
     result = remote_exchange(r, "DELETE", NULL);
     if (result == EXIT_NOT_FOUND)
@@ -99,6 +101,16 @@ static enum cli_exit run_verb(struct remote *r)
         return remote_stats(r);
     case VERB_LOAD:
         return remote_load(r->args);
+    case VERB_SCAN:
+        return remote_scan(r);
+    case VERB_COUNT:
+        return remote_count(r);
+    case VERB_DUMP:
+        return remote_dump(r);
+    case VERB_COMPACT:
+        return remote_job(r, "/v1/admin/compact");
+    case VERB_VERIFY:
+        return remote_job(r, "/v1/admin/verify");
     default:
         (void)err_set(&r->err, QUERN_INVALID,
                       "%s needs the directory for now: stop the server and use --db DIR",

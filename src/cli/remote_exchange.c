@@ -6,6 +6,7 @@
 
 #include "access/access.h"
 #include "base/error.h"
+#include "base/when.h"
 
 #include <string.h>
 #include <strings.h>
@@ -14,15 +15,38 @@
 /* A body holds a value; whatever is longer comes from no quernd. */
 #define BODY_BYTES_MAX ((size_t)QUERN_VALUE_BYTES_MAX + (1u << 20))
 
+/* Hand on the lines of `body` that are whole; what refuses is told in its own words. */
+static bool pass_lines(struct remote *r)
+{
+    const uint8_t *newline;
+    long status = 0;
+    size_t at = 0;
+
+    (void)curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200)
+        return true;
+    while (at < r->body.len && !r->line_failed &&
+           (newline = memchr(r->body.data + at, '\n', r->body.len - at)) != NULL) {
+        struct quern_slice line = {r->body.data + at, (size_t)(newline + 1 - r->body.data) - at};
+
+        r->line_failed = r->on_line(r, line, &r->err) != QUERN_OK;
+        at += line.len;
+    }
+    if (at > 0)
+        memmove(r->body.data, r->body.data + at, r->body.len - at);
+    r->body.len -= at;
+    return !r->line_failed && out_good();
+}
+
 static size_t on_body(char *data, size_t one, size_t len, void *arg)
 {
     struct remote *r = arg;
     struct quern_error ignored;
 
     (void)one;
-    if (len > BODY_BYTES_MAX - r->body.len)
+    if (len > BODY_BYTES_MAX - r->body.len || buf_append(&r->body, data, len, &ignored))
         return 0;
-    return buf_append(&r->body, data, len, &ignored) == QUERN_OK ? len : 0;
+    return r->on_line == NULL || pass_lines(r) ? len : 0;
 }
 
 static size_t on_header(char *data, size_t one, size_t len, void *arg)
@@ -169,6 +193,10 @@ static enum cli_exit exchange_failed(struct remote *r, CURLcode code)
 {
     if (code == CURLE_ABORTED_BY_CALLBACK || cli_interrupted())
         return EXIT_INTERRUPTED;
+    if (r->line_failed)
+        return cli_fail(&r->err, false);
+    if (code == CURLE_WRITE_ERROR && !out_good())
+        return EXIT_REFUSED; /* nobody reads any more: out_finish() tells */
     (void)err_set(&r->err, QUERN_IO, "%s: %s", r->args->url, curl_easy_strerror(code));
     (void)cli_fail(&r->err, false);
     switch (code) {
@@ -194,6 +222,7 @@ enum quern_code remote_prepare(struct remote *r, const char *method, const struc
     if (buf_append(&r->url, "", 1, &r->err)) /* the zero that ends a C string */
         return r->err.code;
     buf_clear(&r->body);
+    r->line_failed = false;
     r->durability[0] = '\0';
     (void)curl_easy_setopt(r->easy, CURLOPT_URL, (const char *)r->url.data);
     if (body != NULL) {
@@ -234,13 +263,21 @@ enum cli_exit remote_exchange(struct remote *r, const char *method, const struct
 }
 
 enum quern_code remote_prepare_put(struct remote *r, struct quern_slice key,
-                                   struct quern_slice value)
+                                   struct quern_slice value, uint64_t expires_ms)
 {
+    char moment[WHEN_BYTES + 1];
+
     if (remote_url(r, "/set", key) ||
         (r->args->sync && buf_append(&r->url, "&sync=1", 7, &r->err)) ||
         /* An empty body is no value for the server: an empty value is said so. */
         (value.len == 0 && buf_append(&r->url, "&value=", 7, &r->err)))
         return r->err.code;
+    if (expires_ms != 0) {
+        (void)when_write(expires_ms, moment);
+        if (buf_append(&r->url, "&expires_at=", 12, &r->err) ||
+            buf_append(&r->url, moment, WHEN_BYTES, &r->err))
+            return r->err.code;
+    }
     return remote_prepare(r, "POST", &value);
 }
 

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/entry.h"
 #include "base/error.h"
+#include "base/when.h"
 
 #define LANES 16
 #define WAIT_MS 1000
@@ -107,11 +108,8 @@ static enum quern_code sink_put(struct load_sink *sink, const struct dump_line *
             "the entry is of database %u, and over HTTP there is database 0 only; load it "
             "into a directory",
             entry->database);
-    if (entry->expires_ms != 0)
-        return err_set(
-            err, QUERN_UNSUPPORTED,
-            "the entry expires, and a server takes no such entries; load it into a directory");
-
+    if (entry->expires_ms != 0 && entry->expires_ms <= when_now())
+        return QUERN_OK; /* nobody could read it any more */
     while ((lane = free_lane(s, key)) == NULL)
         if (wait_some(s, err) || refusal(s, err))
             return err->code;
@@ -120,7 +118,8 @@ static enum quern_code sink_put(struct load_sink *sink, const struct dump_line *
     if (buf_append(&lane->key, key.data, key.len, err) ||
         buf_append(&lane->value, value.data, value.len, err))
         return err->code;
-    if (remote_prepare_put(&lane->remote, buf_slice(&lane->key), buf_slice(&lane->value))) {
+    if (remote_prepare_put(&lane->remote, buf_slice(&lane->key), buf_slice(&lane->value),
+                           entry->expires_ms)) {
         *err = lane->remote.err;
         return err->code;
     }

@@ -169,6 +169,49 @@ void quern_stats(struct quern *db, struct quern_stats *out)
     out->recovered_torn_tail = db->recovery.torn;
 }
 
+static void tell_table(const struct run *run, const struct table *t, quern_table_fn fn, void *arg)
+{
+    const struct table_meta *meta = sst_meta(t->sst);
+    char name[TABLE_NAME_BYTES];
+    struct quern_table told = {
+        .file = name,
+        .tier = run->tier,
+        .run_no = run->run_no,
+        .bytes = meta->file_bytes,
+        .entries = meta->entry_count,
+        .tombstones = meta->tombstone_count,
+        .expiring = meta->expiring_count,
+        .first_key = inner_user_key(buf_slice(&t->smallest)),
+        .last_key = inner_user_key(buf_slice(&t->largest)),
+        .first_database = inner_database(buf_slice(&t->smallest)),
+        .last_database = inner_database(buf_slice(&t->largest)),
+    };
+
+    table_name(name, meta->table_no);
+    fn(arg, &told);
+}
+
+enum quern_code quern_tables(struct quern *db, quern_table_fn fn, void *arg,
+                             struct quern_error *err)
+{
+    struct view *view OWNED(view_unref) = NULL;
+    struct quern_error local;
+
+    err = ERR_OR(err, local);
+    if (engine_check(db, err))
+        return err->code;
+    if (fn == NULL)
+        return err_set(err, QUERN_INVALID, "there is nobody to tell of the tables");
+    view = engine_view(db);
+    for (size_t r = 0; r < view->version->run_count; r++) {
+        const struct run *run = &view->version->runs[r];
+
+        for (size_t i = 0; i < run->count; i++)
+            tell_table(run, run->tables[i], fn, arg);
+    }
+    return QUERN_OK;
+}
+
 /* ---- JSON ---- */
 
 /* Appends to `b`; after a failure it does nothing more. */

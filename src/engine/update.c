@@ -274,6 +274,11 @@ enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
     return code;
 }
 
+quern_seq quern_update_seq(const struct quern_update *u)
+{
+    return u->seq;
+}
+
 struct quern_batch *quern_update_batch(struct quern_update *u)
 {
     return u->batch;

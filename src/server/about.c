@@ -18,6 +18,27 @@
 static const char plain[] = "text/plain; charset=utf-8";
 static const char no_store[] = "Cache-Control: no-store\r\n";
 
+/* What a program, or somebody with curl, finds at the door. */
+void about_index(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct buf *out = &c->loop->text;
+    struct quern_error err;
+    char text[192];
+    int n = snprintf(text, sizeof(text),
+                     "{\n  \"name\": \"quernd\",\n  \"version\": \"%s\",\n"
+                     "  \"api\": \"/v1/openapi.json\",\n  \"routes\": {",
+                     quern_version());
+
+    (void)body;
+    buf_clear(out);
+    if (buf_append(out, text, (size_t)n, &err) || routes_text(out, &err) ||
+        buf_append(out, "\n  }\n}\n", 7, &err))
+        conn_cut(c);
+    else
+        reply_with(c, manner, 200, "application/json", buf_slice(out),
+                   "Cache-Control: no-cache\r\n");
+}
+
 void about_check_health(struct conn *c)
 {
     bool verbose;
@@ -117,14 +138,15 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
         ",\"connections_refused\":%" PRIu64 ",\"timeouts\":%" PRIu64 ",\"requests\":%" PRIu64
         ",\"sets\":%" PRIu64 ",\"set_bytes\":%" PRIu64 ",\"gets\":%" PRIu64
         ",\"gets_found\":%" PRIu64 ",\"deletes\":%" PRIu64 ",\"deletes_found\":%" PRIu64
-        ",\"writes_in_flight\":%" PRIu64 ",\"replies_2xx\":%" PRIu64 ",\"replies_4xx\":%" PRIu64
-        ",\"replies_5xx\":%" PRIu64 ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64
-        ",\"loop_allocations\":%" PRIu64 "},\"store\":",
+        ",\"writes_in_flight\":%" PRIu64 ",\"snapshots\":%u"
+        ",\"replies_2xx\":%" PRIu64 ",\"replies_4xx\":%" PRIu64 ",\"replies_5xx\":%" PRIu64
+        ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"loop_allocations\":%" PRIu64
+        "},\"store\":",
         quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
         server->connections, server->connections_max, n->connections_total, n->connections_refused,
         n->timeouts, n->requests, n->sets, n->set_bytes, n->gets, n->gets_found, n->deletes,
-        n->deletes_found, server->writes, n->replies_ok, n->replies_refused, n->replies_failed,
-        n->bytes_in, n->bytes_out, loop_allocations(server));
+        n->deletes_found, server->writes, snapshots_count(&server->snapshots), n->replies_ok,
+        n->replies_refused, n->replies_failed, n->bytes_in, n->bytes_out, loop_allocations(server));
     buf_clear(&c->loop->text);
     if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
         buf_append(&c->loop->text, store, strlen(store), &err) ||

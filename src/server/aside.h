@@ -1,9 +1,10 @@
 /* aside.h - a few threads that may wait for the disk, so that no loop does.
  *
- * An op whose next step would read from disk is given here. `work` runs on one of these threads and
- * touches nothing of the connection but what the op itself holds; then `then` runs on the op's loop.
- * Until that, nothing joins the op on its connection but what is read aside too. What waits is
- * bounded by what connections may have under way. Locks itself. */
+ * A task whose next step would take long or read from disk is given here: run() is called on one of
+ * these threads, then then() on the task's loop. Mostly the task is an op, whose `work` touches nothing
+ * of the connection but what the op itself holds, and until `then` nothing joins the op on its
+ * connection but what is read aside too. What waits is bounded by what connections may have under way.
+ * Locks itself. */
 #ifndef SERVER_ASIDE_H
 #define SERVER_ASIDE_H
 
@@ -12,16 +13,23 @@
 #include <quern/quern.h>
 
 #define ASIDE_THREADS_MAX 32u /* as many reads as a disk does well at a time */
+#define ASIDE_LONG_MAX 16u    /* of them, at most so many have tasks that take long */
 
+struct held_snapshot;
 struct letter;
 struct loop;
+struct task;
 struct write_op;
+
+struct task_queue {
+    struct letter *first, **last; /* oldest first */
+};
 
 struct aside {
     struct mutex mu;
     struct cond wake;
-    struct letter *first, **last; /* ops that wait, oldest first */
-    unsigned threads, idle;
+    struct task_queue brief, slow; /* those that wait */
+    unsigned threads, idle, slow_running;
     bool stopping;
     pthread_t thread[ASIDE_THREADS_MAX];
 };
@@ -29,15 +37,20 @@ struct aside {
 void aside_init(struct aside *aside);
 void aside_stop(struct aside *aside); /* nothing waits any more: end the threads */
 
-/* Carry `work` out elsewhere, then `then` here. A thread is started when none is idle; without any,
- * the loop has to do it itself. */
+/* On the task's loop, with all set but the letter. A thread is started when none is idle; without any,
+ * the loop has to do it itself. Until then() has been called `server->tasks` counts it: the store is not
+ * closed before. */
+void aside_run(struct task *task);
+
+/* The same for an op: carry `work` out elsewhere, then `then` here. */
 void aside_submit(struct write_op *op, void (*work)(struct write_op *op),
                   void (*then)(struct write_op *op));
-/* The same, with a work that reads the value of `key`, which the op holds, into op->value; its code
- * and error are those of op->completion. */
+/* The same, with a work that reads the value of `key`, which the op holds, as of op->held into
+ * op->value; its code and error are those of op->completion. */
 void aside_read(struct write_op *op, struct quern_slice key, void (*then)(struct write_op *op));
 
-/* A read of the loop's own: what is not in memory is BUSY. Into loop->value. */
-enum quern_code read_in_memory(struct loop *loop, struct quern_slice key, struct quern_error *err);
+/* A read of the loop's own, as of `held` (NULL: now): what is not in memory is BUSY. Into loop->value. */
+enum quern_code read_in_memory(struct loop *loop, struct quern_slice key,
+                               const struct held_snapshot *held, struct quern_error *err);
 
 #endif

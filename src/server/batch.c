@@ -3,7 +3,8 @@
  *     {"ops":[{"op":"check","key":"a","rev":9},      or "exists":false
  *             {"op":"put","key":"b","value":"x"},       and "ttl":60 or "expires_at":"..."
  *             {"op":"get","key_b64":"AAE="},
- *             {"op":"delete","key":"c"}]}
+ *             {"op":"delete","key":"c"},
+ *             {"op":"delete_range","prefix":"t/"}]}     or "start" and "end"
  *
  * The text becomes steps on the loop; bytes of keys and values stand one behind another in the verb.
  * One update carries the steps out in order, each in view of what those before it did, so a check
@@ -11,6 +12,7 @@
  * member that nobody reads might have been the condition that mattered. */
 #include "server/item.h"
 #include "server/lifetime.h"
+#include "server/bounds.h"
 #include "server/pool.h"
 #include "server/reply.h"
 #include "server/route.h"
@@ -18,21 +20,19 @@
 
 #include "base/base64.h"
 #include "base/error.h"
+#include "base/prefix.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
-#define BODY_BYTES_MAX (16u << 20)
-#define RESULT_BYTES_MAX (16u << 20)
-#define STEPS_MAX 10000u
-
 enum step_kind {
     STEP_CHECK,
     STEP_PUT,
     STEP_GET,
     STEP_DELETE,
+    STEP_DELETE_RANGE,
 };
 
 struct step {
@@ -40,7 +40,7 @@ struct step {
     enum quern_require require; /* of a check */
     quern_seq revision;
     uint64_t expires_ms;                         /* of a put; 0: never */
-    size_t key_at, key_len, value_at, value_len; /* in verb.value */
+    size_t key_at, key_len, value_at, value_len; /* in verb.value; of a range: its bounds */
 };
 
 static struct step *steps_of(const struct verb *v)
@@ -53,12 +53,19 @@ static struct quern_slice step_key(const struct verb *v, const struct step *s)
     return (struct quern_slice){v->value.data + s->key_at, s->key_len};
 }
 
+/* Of a range: its end. */
+static struct quern_slice step_value(const struct verb *v, const struct step *s)
+{
+    return (struct quern_slice){v->value.data + s->value_at, s->value_len};
+}
+
 /* ------------------------------------------------------------------ from JSON to steps -- */
 
 /* What is wrong with the batch, or NULL. */
 typedef const char *complaint;
 
 static const char no_memory[] = "memory ran out";
+static const char ranges_are[] = "delete_range needs a prefix that is not empty, or start and end";
 
 /* The bytes of "key" or "key_b64" behind what `v` has. `names`: both names. */
 static complaint take_bytes(struct verb *v, const json_t *op, const char *const names[2],
@@ -136,7 +143,7 @@ static complaint take_lifetime(const json_t *op, struct step *step, size_t *memb
 
 static complaint take_kind(const json_t *op, struct step *step)
 {
-    static const char *const kinds[] = {"check", "put", "get", "delete"};
+    static const char *const kinds[] = {"check", "put", "get", "delete", "delete_range"};
     const char *kind = json_string_value(json_object_get(op, "op"));
 
     for (unsigned i = 0; kind != NULL && i < ARRAY_LEN(kinds); i++) {
@@ -145,7 +152,45 @@ static complaint take_kind(const json_t *op, struct step *step)
             return NULL;
         }
     }
-    return "op is check, put, get or delete";
+    return "op is check, put, get, delete or delete_range";
+}
+
+static bool has_either(const json_t *op, const char *const names[2])
+{
+    return json_object_get(op, names[0]) != NULL || json_object_get(op, names[1]) != NULL;
+}
+
+/* "prefix", or "start" and "end"; *members counts what is there. */
+static complaint take_range(struct verb *v, const json_t *op, struct step *step, size_t *members)
+{
+    static const char *const prefix[2] = {"prefix", "prefix_b64"},
+                             *const start[2] = {"start", "start_b64"},
+                             *const end[2] = {"end", "end_b64"};
+    struct buf after OWNED_BUF = {0};
+    struct quern_error err;
+    complaint wrong;
+
+    if (!has_either(op, prefix)) {
+        wrong = has_either(op, start) && has_either(op, end) ? NULL : ranges_are;
+        *members += 2;
+        if (wrong == NULL)
+            wrong = take_bytes(v, op, start, &step->key_at, &step->key_len);
+        if (wrong == NULL)
+            wrong = take_bytes(v, op, end, &step->value_at, &step->value_len);
+        return wrong == NULL && (step->key_len == 0 || step->value_len == 0) ? ranges_are : wrong;
+    }
+    *members += 1;
+    wrong = take_bytes(v, op, prefix, &step->key_at, &step->key_len);
+    if (wrong == NULL && step->key_len == 0)
+        wrong = ranges_are;
+    if (wrong == NULL &&
+        prefix_end((struct quern_slice){v->value.data + step->key_at, step->key_len}, &after, &err))
+        wrong = no_memory;
+    step->value_at = v->value.len;
+    step->value_len = after.len;
+    if (wrong == NULL && buf_append(&v->value, after.data, after.len, &err))
+        wrong = no_memory;
+    return wrong;
 }
 
 static complaint take_step(struct verb *v, const json_t *op)
@@ -154,20 +199,26 @@ static complaint take_step(struct verb *v, const json_t *op)
     struct step step = {0};
     struct quern_error err;
     complaint wrong = take_kind(op, &step);
-    size_t members = 2; /* op and key, which every one has */
+    bool range = wrong == NULL && step.kind == STEP_DELETE_RANGE;
+    size_t members = range ? 1 : 2; /* op and key, which all others have */
 
     if (wrong == NULL)
-        wrong = take_bytes(v, op, key, &step.key_at, &step.key_len);
-    if (wrong == NULL && (step.key_len == 0 || step.key_len > QUERN_KEY_BYTES_MAX))
+        wrong = range ? take_range(v, op, &step, &members)
+                      : take_bytes(v, op, key, &step.key_at, &step.key_len);
+    if (wrong == NULL && !range && (step.key_len == 0 || step.key_len > QUERN_KEY_BYTES_MAX))
         wrong = "a key is 1 to 65536 bytes";
     if (wrong == NULL && (step.kind == STEP_CHECK || step.kind == STEP_PUT)) {
         wrong = step.kind == STEP_CHECK ? take_check(op, &step)
                                         : take_bytes(v, op, value, &step.value_at, &step.value_len);
         members++;
     }
+    if (wrong == NULL && range &&
+        (step.key_len > QUERN_KEY_BYTES_MAX || step.value_len > QUERN_KEY_BYTES_MAX))
+        wrong = "a bound is at most 65536 bytes";
     if (wrong == NULL && step.kind == STEP_PUT)
         wrong = take_lifetime(op, &step, &members);
-    if (wrong == NULL && step.value_len > v->server->options->value_bytes_max)
+    if (wrong == NULL && step.kind == STEP_PUT &&
+        step.value_len > v->server->options->value_bytes_max)
         wrong = "a value is larger than this server takes (--max-value)";
     if (wrong == NULL && json_object_size(op) != members)
         wrong = "a member that this operation does not have";
@@ -188,7 +239,7 @@ static complaint take_steps(struct verb *v, const json_t *root, size_t *failed)
         return "a batch is {\"ops\":[...]}, and \"atomic\":true if you like";
     if (atomic != NULL && !json_is_true(atomic))
         return "a batch is always atomic";
-    if (n > STEPS_MAX)
+    if (n > BATCH_STEPS_MAX)
         return "a batch is at most 10000 operations";
     for (size_t i = 0; i < n && wrong == NULL; i++) {
         *failed = i;
@@ -200,8 +251,7 @@ static complaint take_steps(struct verb *v, const json_t *root, size_t *failed)
 
 void batch_check(struct conn *c)
 {
-    if (c->body_max > BODY_BYTES_MAX)
-        c->body_max = BODY_BYTES_MAX;
+    c->body_max = BATCH_BODY_BYTES_MAX;
     if (!kv_check_sync(c))
         return;
     if (http_has(&c->request, HTTP_IF_MATCH) || http_has(&c->request, HTTP_IF_NONE_MATCH))
@@ -261,9 +311,11 @@ static enum quern_code run_step(struct verb *v, size_t i, struct quern_update *u
     enum quern_code code = QUERN_OK;
 
     if (s->kind == STEP_PUT)
-        code = quern_batch_put_until(
-            quern_update_batch(u), key,
-            (struct quern_slice){v->value.data + s->value_at, s->value_len}, s->expires_ms, err);
+        code =
+            quern_batch_put_until(quern_update_batch(u), key, step_value(v, s), s->expires_ms, err);
+    else if (s->kind == STEP_DELETE_RANGE)
+        code = quern_batch_delete_range(quern_update_batch(u),
+                                        &(struct quern_range){key, step_value(v, s)}, err);
     else if (s->kind == STEP_DELETE)
         code = quern_batch_delete(quern_update_batch(u), key, err);
     else
@@ -276,7 +328,7 @@ static enum quern_code run_step(struct verb *v, size_t i, struct quern_update *u
         return no(v, i, VERB_CONDITION, err);
     if (add_result(v, s, value, err))
         return err->code;
-    return v->result.len > RESULT_BYTES_MAX ? no(v, i, VERB_TOO_LARGE, err) : QUERN_OK;
+    return v->result.len > BATCH_RESULT_BYTES_MAX ? no(v, i, VERB_TOO_LARGE, err) : QUERN_OK;
 }
 
 static enum quern_code run(void *arg, struct quern_update *u, struct quern_error *err)
@@ -329,6 +381,7 @@ static enum access_scope scope_of(enum step_kind kind)
         return ACCESS_READ;
     case STEP_PUT:
     case STEP_DELETE:
+    case STEP_DELETE_RANGE:
         return ACCESS_WRITE;
     }
     return ACCESS_ADMIN;
@@ -340,7 +393,11 @@ static bool is_allowed(struct conn *c, const struct verb *v)
     for (size_t i = 0; i < v->step_count; i++) {
         const struct step *s = &steps_of(v)[i];
 
-        if (!guard_scope(c, scope_of(s->kind)) || !guard_key(c, step_key(v, s)))
+        if (!guard_scope(c, scope_of(s->kind)))
+            return false;
+        if (s->kind == STEP_DELETE_RANGE
+                ? !guard_range(c, (struct quern_slice){"", 0}, step_key(v, s), step_value(v, s))
+                : !guard_key(c, step_key(v, s)))
             return false;
     }
     return true;

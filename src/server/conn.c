@@ -17,13 +17,17 @@
  *   in      a head (48 KiB), or what has arrived of a body (never what was announced), or 64 KiB of
  *           requests that wait; beyond that the socket is not read
  *   ops     1024 writes or 1 MiB of keys and values, or one write of any allowed size
- *   out     1 MiB of replies, or one value: beyond that no request is begun until the client reads
+ *   import  a body that is longer than any value, piece by piece: import.h
+ *   out     1 MiB of replies, or one value, or pages of a long reply (outflow.h): beyond that no request is begun until the client reads
  *
  * Linger: after a last reply the sending side is shut, and what the client still sends is read and
  * dropped for a moment. Closing at once would make the kernel send a reset that may overtake the
  * reply. */
 #include "server/conn.h"
 
+#include "server/import.h"
+#include "server/bounds.h"
+#include "server/outflow.h"
 #include "server/pool.h"
 #include "server/resp.h"
 #include "server/serve.h"
@@ -36,12 +40,12 @@
 
 #define IN_BYTES_FIRST 16384u
 #define IN_BYTES_WAITING_MAX 65536u
+#define IN_BYTES_PASSED_MAX 262144u
 #define OUT_BYTES_MAX (1u << 20)
 #define OPS_MAX 1024u
 #define OPS_BYTES_MAX (1u << 20)
 #define LINGER_MS 2000u
 #define LINGER_DRAIN_MS 200u
-#define BODY_RATE_BYTES_PER_S 1024u
 
 /* ------------------------------------------------------------------ open and close -- */
 
@@ -59,6 +63,8 @@ static void on_closed(uv_handle_t *handle)
     c->closed = true;
     if (c->resp != NULL)
         resp_closed(c);
+    import_close(c);
+    outflow_close(c);
     if (c->watching)
         atomic_fetch_sub(&server->watchers, 1);
     atomic_fetch_sub(&server->connections, 1);
@@ -69,7 +75,8 @@ static void on_closed(uv_handle_t *handle)
 /* Replies that were not sent whole, or that are still to come. */
 static bool owes_replies(const struct conn *c)
 {
-    return c->writing || c->ops != NULL || c->out.len > 0 || c->big.len > 0;
+    return c->writing || c->ops != NULL || c->out.len > 0 || c->big.len > 0 || c->outflow != NULL ||
+           (c->import != NULL && import_ended(c->import));
 }
 
 bool conn_is_busy(const struct conn *c)
@@ -151,6 +158,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
     heard_more(&c->heard, (uint64_t)n, c->loop->measure.now);
     if (c->phase == CONN_BODY)
         c->body_bytes += (uint64_t)n;
+    if (c->passes_body && conn_arrived(c) > IN_BYTES_PASSED_MAX) { /* what is here goes on first */
+        (void)uv_read_stop((uv_stream_t *)&c->tcp);
+        c->reading = false;
+    }
     loop_mark(c->loop, c);
 }
 
@@ -215,9 +226,79 @@ static bool read_chunks(struct conn *c)
     return false;
 }
 
+/* The request at hand is answered, or its writes are under way: the next one begins behind it. */
+static void pass_on(struct conn *c)
+{
+    c->in_at += c->used;
+    c->used = 0;
+    pool_give_back(&c->body);
+    memset(&c->request, 0, sizeof(c->request));
+    c->phase = CONN_HEAD;
+}
+
+/* The next bytes of a body that is taken as it comes, from `at` on; false: the framing is bad. */
+static bool next_piece(struct conn *c, size_t *at, struct quern_slice *piece)
+{
+    size_t n = conn_arrived(c) - *at;
+    enum http_verdict verdict;
+
+    if (!c->request.chunked) {
+        n = n < c->body_left ? n : (size_t)c->body_left;
+        *piece = (struct quern_slice){conn_request_bytes(c) + *at, n};
+        c->body_left -= n;
+        if (c->body_left == 0)
+            import_end(c->import);
+    } else {
+        verdict = http_chunked_read(&c->chunked, conn_request_bytes(c) + *at, n, &n, piece);
+        if (verdict == HTTP_BAD)
+            return false;
+        if (verdict == HTTP_DONE)
+            import_end(c->import);
+    }
+    *at += n;
+    return true;
+}
+
+/* A body that is taken as it comes: hand on what has arrived, as far as there is room. What was
+ * handed on leaves the buffer; the head stays in it until the reply. */
+static bool pass_body(struct conn *c)
+{
+    size_t head = c->request.head_bytes, at = head;
+    struct quern_slice piece;
+
+    if (c->ops != NULL)
+        return false;
+    if (c->import == NULL && !import_begin(c)) {
+        conn_cut(c);
+        return false;
+    }
+    while (at < conn_arrived(c) && import_has_room(c->import)) {
+        if (!next_piece(c, &at, &piece)) {
+            import_close(c);
+            refuse(c, c->chunked.bad);
+            return true;
+        }
+        if (!import_take(c->import, piece)) {
+            conn_cut(c);
+            return false;
+        }
+    }
+    if (at > head) {
+        memmove(conn_request_bytes(c) + head, conn_request_bytes(c) + at, conn_arrived(c) - at);
+        c->in.len -= at - head;
+    }
+    if (!import_turn(c))
+        return false;
+    import_answer(c);
+    pass_on(c);
+    return true;
+}
+
 static bool read_body(struct conn *c)
 {
     send_continue(c);
+    if (c->passes_body)
+        return pass_body(c);
     if (c->request.chunked)
         return read_chunks(c);
     if (conn_arrived(c) - c->request.head_bytes < c->request.content_length)
@@ -244,6 +325,7 @@ static bool read_head(struct conn *c)
     }
     c->used = r->head_bytes;
     c->body_bytes = 0;
+    c->body_left = r->content_length;
     c->continued = false;
     buf_clear(&c->body);
     memset(&c->chunked, 0, sizeof(c->chunked));
@@ -278,11 +360,7 @@ static bool carry_out(struct conn *c)
                                     (size_t)c->request.content_length};
     if (!serve_request(c, body))
         return false;
-    c->in_at += c->used;
-    c->used = 0;
-    pool_give_back(&c->body);
-    memset(&c->request, 0, sizeof(c->request));
-    c->phase = CONN_HEAD;
+    pass_on(c);
     return true;
 }
 
@@ -294,7 +372,7 @@ static bool output_is_full(const struct conn *c)
 /* One step of the drawing above; false when it must wait. */
 static bool step(struct conn *c)
 {
-    if (c->last || c->closing || c->watching || output_is_full(c))
+    if (c->last || c->closing || c->watching || c->outflow != NULL || output_is_full(c))
         return false;
     if (c->resp != NULL)
         return resp_step(c);
@@ -420,6 +498,12 @@ static void linger(struct conn *c)
     c->wait_since = c->loop->clock_ms;
 }
 
+/* Is there more of a body than could be handed on so far? */
+static bool body_waits(const struct conn *c)
+{
+    return c->import != NULL && conn_arrived(c) > c->request.head_bytes;
+}
+
 /* Everything said, nothing pending: is this the end? */
 static void see_to_the_end(struct conn *c)
 {
@@ -436,7 +520,7 @@ static void see_to_the_end(struct conn *c)
         linger(c);
     } else if (!c->watching && c->phase == CONN_HEAD && (c->eof || draining)) {
         conn_cut(c); /* between requests, or in a head that is of no use any more */
-    } else if (c->eof && c->phase == CONN_BODY) {
+    } else if (c->eof && c->phase == CONN_BODY && !body_waits(c)) {
         conn_cut(c);
     }
 }
@@ -445,13 +529,13 @@ static void choose_wait(struct conn *c, bool progressed)
 {
     enum conn_wait wait = WAIT_OTHERS;
 
-    if (!output_is_full(c) && !c->watching && !c->last) {
+    if (!output_is_full(c) && !c->watching && !c->last && c->outflow == NULL) {
         if (c->resp != NULL) {
             if (resp_waits_for_more(c))
                 wait = WAIT_BODY;
             else if (conn_arrived(c) == 0)
                 wait = WAIT_QUIET;
-        } else if (c->phase == CONN_BODY)
+        } else if (c->phase == CONN_BODY && (c->import == NULL || import_has_room(c->import)))
             wait = WAIT_BODY;
         else if (c->phase == CONN_HEAD && c->ops == NULL && !c->writing)
             wait = conn_arrived(c) == 0 ? WAIT_IDLE : WAIT_HEAD;
@@ -488,7 +572,7 @@ static void note_what_waits(struct conn *c)
 
 void conn_run(struct conn *c)
 {
-    bool progressed = false, was_full;
+    bool progressed = false, was_full, ended;
 
     reap(c);
     if (c->closing) {
@@ -512,9 +596,10 @@ void conn_run(struct conn *c)
         }
         if (c->watching && !c->last)
             serve_words(c);
+        ended = c->outflow != NULL && outflow_give(c);
         was_full = output_is_full(c);
         flush(c);
-    } while (was_full && !c->closing && !output_is_full(c));
+    } while ((was_full || ended) && !c->closing && !output_is_full(c));
     see_to_the_end(c);
     if (c->closing)
         return;
@@ -595,7 +680,7 @@ bool conn_open(struct loop *loop, int fd, enum door door, bool tls)
     if (c->next != NULL)
         c->next->prev = c;
     loop->conns = c;
-    c->wait_since = loop->clock_ms;
+    c->opened_at = c->wait_since = loop->clock_ms;
     if (uv_tcp_open(&c->tcp, fd) != 0) {
         /* Not a socket of ours after all: it counts as a connection until on_closed(). */
         (void)close(fd);

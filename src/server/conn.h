@@ -29,7 +29,8 @@ struct verb;
 /* A write on its way through the store, or a read that waits for the disk. In order of arrival in its
  * connection's queue. */
 struct write_op {
-    struct letter letter; /* to the loop: completed, or granted by the gate */
+    struct task
+        task; /* first: its letter tells the loop that it completed, or that the gate is open */
     struct quern_completion completion;
     struct quern_batch *batch;
     struct conn *conn;
@@ -52,12 +53,16 @@ struct write_op {
     struct quern_value value;     /* what it found */
     size_t read_bytes;            /* of values that were read ahead for an update */
     bool is_read;                 /* nothing is written */
-    struct listing *listing;      /* of GET /v1/keys */
+    struct held_snapshot *held;   /* as of which aside_read() reads; NULL: now */
 
     /* Under /v1 alone. */
-    struct verb *verb;                  /* what it asks, or NULL; the op's */
-    void (*again)(struct write_op *op); /* called on the loop when a check of the batch failed */
-    bool alone;                         /* no other write may follow it before it is finished */
+    struct verb *verb;                   /* what it asks, or NULL; the op's */
+    void (*again)(struct write_op *op);  /* called on the loop when a check of the batch failed */
+    bool alone;                          /* no other write may follow it before it is finished */
+    void (*answer)(struct write_op *op); /* how it is answered, if that is not a write's way */
+    uint64_t job;                        /* waited for */
+    bool created;
+    void *about; /* what `answer` needs */
 };
 
 /* What a connection is about; see the drawing in conn.c. */
@@ -82,6 +87,8 @@ struct refusal {
 };
 
 struct route;
+struct import;
+struct outflow;
 
 struct conn {
     uv_tcp_t tcp;
@@ -108,7 +115,7 @@ struct conn {
     struct access *access;          /* where `user` stands; NULL: nobody was asked for */
     const struct access_user *user; /* whose token was shown; NULL: nobody's, or nobody asks */
     struct params params;           /* of the query */
-    uint64_t body_max;
+    uint64_t body_max, body_left;   /* left: of one with a length that is taken as it comes */
     struct refusal refusal;
 
     /* Writes under way, oldest first. */
@@ -123,6 +130,9 @@ struct conn {
         struct quern_error error;
     } fetched;
 
+    struct import *import;   /* takes the body at hand, or NULL */
+    struct outflow *outflow; /* makes the reply at hand, or NULL: then no other request is begun */
+
     /* Output: `out` gathers replies, `big` is a large value to follow it, and CRLF that if
      * `big_tail` is 2; while `writing`, `sending` (and `big`) belong to libuv. */
     struct buf out, sending;
@@ -131,9 +141,10 @@ struct conn {
     size_t left_unsent; /* of the write under way, when last looked at */
 
     enum conn_wait wait;
-    uint64_t wait_since, progress_at; /* by the loop's clock_ms */
-    uint64_t body_bytes;              /* arrived since the head */
-    size_t words_told;                /* of the shutdown */
+    uint64_t opened_at, wait_since, progress_at; /* by the loop's clock_ms */
+    uint64_t body_bytes;                         /* arrived since the head */
+    size_t words_told;                           /* of the shutdown */
+    bool passes_body;                            /* that of the request at hand goes to `import` */
     bool reading, writing, eof, last, lingering, watching, chunked_words, continued, closing,
         closed;
 };

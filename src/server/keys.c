@@ -6,46 +6,51 @@
  *                the cursor is the key of the entry to go on with
  *
  * A page is made aside from the loops (aside.h), in no more than max_scan_ms, and is as of one
- * moment; between two pages the store may change. The cursor names a key and no state of the server's, so it has no lifetime:
- * every key that is there all the while is listed once. */
+ * moment; between two pages the store may change. The cursor names a key and no state of the server's,
+ * so it has no lifetime: every key that is there all the while is listed once.
+ *
+ * As lines (Accept: application/x-ndjson) the listing is a long reply (outflow.h), walked as the client
+ * reads; it is of one moment however long it is, and only ends early where limit or max_scan_ms are
+ * given. */
 #include "server/item.h"
+#include "server/bounds.h"
+#include "server/outflow.h"
+#include "server/reach.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
 #include "server/writes.h"
 
-#include "base/base64.h"
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/error.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define LIMIT_DEFAULT 1000
-#define LIMIT_MAX 10000
-#define SCAN_MS_DEFAULT 50
-#define SCAN_MS_MAX 1000
-#define PAGE_BYTES_MAX (1u << 20)
+#define SCAN_MS_LINES_MAX 3600000
+#define SLICE_NS UINT64_C(100000000)
 #define LOOKS_AT_CLOCK 32u /* entries from one to the next */
 
 struct listing {
-    struct buf prefix, start, end, delimiter, cursor; /* decoded; the cursor is where to go on */
-    int64_t limit, scan_ms;
+    struct reach reach;
+    struct buf delimiter, cursor; /* decoded; the cursor is where to go on */
+    int64_t limit, scan_ms;       /* 0: no bound */
     bool reverse, values, counting, lines;
 
     struct quern_iter *it;
     struct buf out, groups; /* groups: of the delimiter, apart from the items unless in lines */
     uint64_t entries;       /* items and groups so far */
-    bool complete;
+    uint64_t deadline;      /* of uv_hrtime(); 0: none */
+    uint64_t slice_ends;    /* of lines: when a thread has walked for long enough */
+    bool placed, on, complete;
     struct quern_error err;
 };
 
 static void listing_done(struct listing *l)
 {
-    buf_done(&l->prefix);
-    buf_done(&l->start);
-    buf_done(&l->end);
+    reach_done(&l->reach);
     buf_done(&l->delimiter);
     buf_done(&l->cursor);
     buf_done(&l->out);
@@ -109,21 +114,20 @@ static bool read_all(struct conn *c, struct listing *l)
 {
     const struct http_request *r = &c->request;
 
-    l->limit = LIMIT_DEFAULT;
-    l->scan_ms = SCAN_MS_DEFAULT;
     if (http_has(r, HTTP_ACCEPT))
         l->lines = http_prefers(http_bytes(conn_request_bytes(c), r->field[HTTP_ACCEPT]),
                                 "application/x-ndjson", "");
-    return read_number(c, PARAM_LIMIT, LIMIT_MAX, "limit must be 1 to 10000", &l->limit) &&
-           read_number(c, PARAM_MAX_SCAN_MS, SCAN_MS_MAX, "max_scan_ms must be 1 to 1000",
-                       &l->scan_ms) &&
+    l->limit = l->lines ? 0 : PAGE_ENTRIES_DEFAULT;
+    l->scan_ms = l->lines ? 0 : SCAN_MS_DEFAULT;
+    return read_number(c, PARAM_LIMIT, l->lines ? INT64_MAX : PAGE_ENTRIES_MAX,
+                       "limit must be 1 to 10000, or anything from 1 up in lines", &l->limit) &&
+           read_number(c, PARAM_MAX_SCAN_MS, l->lines ? SCAN_MS_LINES_MAX : SCAN_MS_MAX,
+                       "max_scan_ms must be 1 to 1000, or to an hour in lines", &l->scan_ms) &&
            read_flag(c, PARAM_REVERSE, "reverse must be 1 or 0", &l->reverse) &&
            read_flag(c, PARAM_VALUES, "values must be 1 or 0", &l->values) &&
            read_flag(c, PARAM_COUNT, "count must be 1 or 0", &l->counting) &&
-           read_bytes(c, PARAM_PREFIX, &l->prefix) && read_bytes(c, PARAM_START, &l->start) &&
-           read_bytes(c, PARAM_END, &l->end) && read_bytes(c, PARAM_DELIMITER, &l->delimiter) &&
-           read_cursor(c, l) &&
-           guard_range(c, buf_slice(&l->prefix), buf_slice(&l->start), buf_slice(&l->end));
+           read_bytes(c, PARAM_DELIMITER, &l->delimiter) && read_cursor(c, l) &&
+           reach_of(c, &l->reach);
 }
 
 void keys_check(struct conn *c)
@@ -157,7 +161,8 @@ static size_t group_length(const struct listing *l, struct quern_slice key)
 
     if (l->delimiter.len == 0)
         return 0;
-    found = memmem(s + l->prefix.len, key.len - l->prefix.len, l->delimiter.data, l->delimiter.len);
+    found = memmem(s + l->reach.prefix.len, key.len - l->reach.prefix.len, l->delimiter.data,
+                   l->delimiter.len);
     return found == NULL ? 0 : (size_t)(found - s) + l->delimiter.len;
 }
 
@@ -208,20 +213,44 @@ static enum quern_code add_item(struct listing *l, bool first)
     return l->lines ? add(&l->out, "\n", &l->err) : QUERN_OK;
 }
 
-static bool is_enough(const struct listing *l, uint64_t deadline)
+/* Does the listing end here, though there is more? */
+static bool is_enough(const struct listing *l)
 {
-    if (!l->counting &&
-        (l->entries == (uint64_t)l->limit || l->out.len + l->groups.len >= PAGE_BYTES_MAX))
+    if (!l->counting && ((l->limit != 0 && l->entries == (uint64_t)l->limit) ||
+                         (!l->lines && l->out.len + l->groups.len >= PAGE_BYTES_MAX)))
         return true;
-    return l->entries % LOOKS_AT_CLOCK == LOOKS_AT_CLOCK - 1 && uv_hrtime() > deadline;
+    return l->deadline != 0 && l->entries % LOOKS_AT_CLOCK == LOOKS_AT_CLOCK - 1 &&
+           uv_hrtime() > l->deadline;
+}
+
+static enum quern_code begin(struct listing *l)
+{
+    struct quern_iter_opts opts = {.snapshot = reach_view(l->reach.held),
+                                   .range = {buf_slice(&l->reach.start), buf_slice(&l->reach.end)},
+                                   .prefix = buf_slice(&l->reach.prefix),
+                                   .bulk = l->lines};
+
+    if (l->scan_ms != 0)
+        l->deadline = uv_hrtime() + (uint64_t)l->scan_ms * 1000000;
+    return quern_iter_new(l->reach.server->db, &opts, &l->it, &l->err);
+}
+
+/* Of lines: is it time to pass on what there is, be it nothing, and to see whether somebody still
+ * waits for it? */
+static bool is_page(const struct listing *l)
+{
+    return l->lines && (l->out.len >= OUTFLOW_PAGE_BYTES ||
+                        (l->entries % LOOKS_AT_CLOCK == 0 && uv_hrtime() > l->slice_ends));
 }
 
 static enum quern_code walk(struct listing *l)
 {
-    uint64_t deadline = uv_hrtime() + (uint64_t)l->scan_ms * 1000000;
-    bool on = place(l), first = true;
+    bool first = true;
 
-    for (; on && !is_enough(l, deadline); l->entries++) {
+    if (!l->placed)
+        l->on = place(l);
+    l->placed = true;
+    for (; l->on && !is_enough(l) && !is_page(l); l->entries++) {
         struct quern_slice key = quern_iter_key(l->it);
         size_t group = group_length(l, key);
 
@@ -229,16 +258,16 @@ static enum quern_code walk(struct listing *l)
             if (buf_assign(&l->cursor, (struct quern_slice){key.data, group}, &l->err) ||
                 (!l->counting && add_group(l, buf_slice(&l->cursor))))
                 return l->err.code;
-            on = pass_group(l);
+            l->on = pass_group(l);
             continue;
         }
         if (!l->counting && add_item(l, first))
             return l->err.code;
         first = false;
-        on = step(l);
+        l->on = step(l);
     }
-    l->complete = !on;
-    return on ? QUERN_OK : quern_iter_error(l->it, &l->err);
+    l->complete = !l->on;
+    return l->on ? QUERN_OK : quern_iter_error(l->it, &l->err);
 }
 
 /* ------------------------------------------------------------------ the reply -- */
@@ -263,39 +292,35 @@ static enum quern_code write_page(struct listing *l)
 {
     char text[48];
 
-    (void)snprintf(text, sizeof(text), "{\"count\":%" PRIu64 ",", l->entries);
+    (void)snprintf(text, sizeof(text), "\"count\":%" PRIu64 ",", l->entries);
+    if (l->lines && add(&l->out, "{\"end\":true,", &l->err))
+        return l->err.code;
     if (l->counting) {
-        l->out.len = 0;
-        if (add(&l->out, text, &l->err))
+        l->out.len = l->lines ? l->out.len : 0;
+        if ((!l->lines && add(&l->out, "{", &l->err)) || add(&l->out, text, &l->err))
             return l->err.code;
-    } else if (l->lines) {
-        if (add(&l->out, "{\"end\":true,", &l->err))
-            return l->err.code;
-    } else if (add(&l->out, "],", &l->err) ||
-               (l->delimiter.len > 0 &&
-                (add(&l->out, "\"prefixes\":[", &l->err) ||
-                 buf_append(&l->out, l->groups.data, l->groups.len, &l->err) ||
-                 add(&l->out, "],", &l->err)))) {
+    } else if (!l->lines && (add(&l->out, "],", &l->err) ||
+                             (l->delimiter.len > 0 &&
+                              (add(&l->out, "\"prefixes\":[", &l->err) ||
+                               buf_append(&l->out, l->groups.data, l->groups.len, &l->err) ||
+                               add(&l->out, "],", &l->err))))) {
         return l->err.code;
     }
     return add_end(l);
 }
 
-static enum quern_code list(struct listing *l, struct quern *db)
+static enum quern_code list(struct listing *l)
 {
-    struct quern_iter_opts opts = {.range = {buf_slice(&l->start), buf_slice(&l->end)},
-                                   .prefix = buf_slice(&l->prefix)};
-
-    buf_clear(&l->out);
-    if (quern_iter_new(db, &opts, &l->it, &l->err) ||
-        (!l->lines && add(&l->out, "{\"items\":[", &l->err)) || walk(l))
+    if (begin(l) || add(&l->out, "{\"items\":[", &l->err) || walk(l))
         return l->err.code;
     return write_page(l);
 }
 
+/* ------------------------------------------------------------------ as a page -- */
+
 static void work_list(struct write_op *op)
 {
-    op->completion.code = list(op->listing, op->conn->loop->server->db);
+    op->completion.code = list(op->about);
 }
 
 static void then_finish(struct write_op *op)
@@ -303,40 +328,115 @@ static void then_finish(struct write_op *op)
     write_finish(op, op->completion.code);
 }
 
-void keys_completed(struct write_op *op)
+static void answer_page(struct write_op *op)
 {
-    struct listing *l = op->listing;
+    struct listing *l = op->about;
     struct conn *c = op->conn;
 
-    op->listing = NULL;
     if (!c->closing && op->completion.code == QUERN_OK)
-        reply_with(c, op->manner, 200, l->lines ? "application/x-ndjson" : "application/json",
-                   buf_slice(&l->out), "Cache-Control: no-store\r\n");
+        reply_with(c, op->manner, 200, "application/json", buf_slice(&l->out),
+                   "Cache-Control: no-store\r\n");
     else if (!c->closing)
         reply_store_error(c, op->manner, op->completion.code, &l->err);
     listing_done(l);
     alloc_free(l);
 }
 
+/* The listing is the op's now. */
+static void reply_page(struct conn *c, struct manner manner, struct listing *l)
+{
+    struct listing *own = NEW(struct listing);
+    struct write_op *op = own != NULL ? write_new(c, manner, 0, false) : NULL;
+
+    if (op == NULL) {
+        conn_cut(c);
+        listing_done(l);
+        alloc_free(own);
+        return;
+    }
+    *own = *l;
+    op->is_read = true;
+    op->about = own;
+    op->answer = answer_page;
+    aside_submit(op, work_list, then_finish);
+}
+
+/* ------------------------------------------------------------------ as lines -- */
+
+struct lines {
+    struct outflow flow; /* first */
+    struct listing listing;
+};
+
+static void lines_free(struct outflow *o)
+{
+    struct lines *lines = (struct lines *)o;
+
+    listing_done(&lines->listing);
+    buf_done(&o->page);
+    alloc_free(lines);
+}
+
+static void swap_page(struct outflow *o, struct listing *l)
+{
+    struct buf page = o->page;
+
+    o->page = l->out;
+    l->out = page;
+}
+
+static enum quern_code fill(struct outflow *o, struct quern_error *err)
+{
+    struct listing *l = &((struct lines *)o)->listing;
+    enum quern_code code;
+
+    swap_page(o, l);
+    l->slice_ends = uv_hrtime() + SLICE_NS;
+    code = walk(l);
+    if (code == QUERN_OK && (!l->on || is_enough(l))) {
+        o->over = true;
+        code = write_page(l);
+    }
+    swap_page(o, l);
+    *err = l->err;
+    return code;
+}
+
+/* The listing is the reply's now. */
+static void reply_lines(struct conn *c, struct manner manner, struct listing *l)
+{
+    struct lines *lines;
+
+    if (!outflow_may_begin(c)) {
+        listing_done(l);
+        return;
+    }
+    lines = NEW(struct lines);
+    if (lines == NULL || begin(l)) { /* the moment is now */
+        outflow_give_up(c);
+        if (lines == NULL)
+            conn_cut(c);
+        else
+            reply_store_error(c, manner, l->err.code, &l->err);
+        listing_done(l);
+        alloc_free(lines);
+        return;
+    }
+    lines->listing = *l;
+    lines->flow.fill = fill;
+    lines->flow.free = lines_free;
+    outflow_begin(c, manner, "application/x-ndjson", "Cache-Control: no-store\r\n", &lines->flow);
+}
+
 void keys_list(struct conn *c, struct manner manner, struct quern_slice body)
 {
-    struct listing *l = NEW(struct listing);
-    struct write_op *op;
+    struct listing l = {0};
 
     (void)body;
-    if (l == NULL) {
-        conn_cut(c);
-        return;
-    }
-    op = read_all(c, l) ? write_new(c, manner, 0, false) : NULL;
-    if (op == NULL) {
-        if (c->refusal.bad.status == 0)
-            conn_cut(c);
-        listing_done(l);
-        alloc_free(l);
-        return;
-    }
-    op->is_read = true;
-    op->listing = l;
-    aside_submit(op, work_list, then_finish);
+    if (!read_all(c, &l))
+        listing_done(&l);
+    else if (l.lines)
+        reply_lines(c, manner, &l);
+    else
+        reply_page(c, manner, &l);
 }

@@ -9,6 +9,7 @@
  *     client that lost it on the way must not delete or read anything. */
 #include "server/item.h"
 #include "server/pool.h"
+#include "server/reach.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
@@ -235,14 +236,16 @@ static void reply_meta(struct conn *c, struct manner manner)
 void kv_get(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct loop *loop = c->loop;
+    struct held_snapshot *held = NULL;
     struct quern_error err;
     enum quern_code code;
 
     (void)body;
-    if (!take_key(c))
+    /* What was fetched is as of the snapshot, though that may have ended since. */
+    if (!take_key(c) || (!c->fetched.here && !reach_snapshot(c, &held)))
         return;
     err_clear(&err);
-    code = read_value(c, manner, buf_slice(&loop->key), &err);
+    code = read_value(c, manner, buf_slice(&loop->key), held, &err);
     if (code == QUERN_BUSY)
         return;
     count(&loop->server->counters.gets, 1);

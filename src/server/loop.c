@@ -216,6 +216,8 @@ static void on_tick(uv_timer_t *handle)
     struct loop *loop = handle->data;
 
     loop->clock_ms += TICK_MS;
+    if (loop->number == 0)
+        snapshots_sweep(&loop->server->snapshots);
     for (struct conn *c = loop->conns, *next; c != NULL; c = next) {
         next = c->next;
         conn_check_time(c);

@@ -21,6 +21,16 @@ struct letter {
     void (*open)(struct letter *letter); /* called on the loop's thread */
 };
 
+/* Something to do aside from the loops (aside.h), and then on its own. It too stands inside what it is
+ * about. */
+struct task {
+    struct letter letter; /* first */
+    struct loop *loop;
+    void (*run)(struct task *task);  /* aside; it may wait */
+    void (*then)(struct task *task); /* on the loop; it may free the task */
+    bool takes_long;                 /* run() does: so that others get their turn */
+};
+
 /* What may be signalled to a loop: bits. */
 enum {
     LOOP_DRAIN = 1,    /* end idle connections; end the others after what they wait for */

@@ -44,6 +44,7 @@ struct house {
 
 static void on_event(void *arg, const struct quern_event *event)
 {
+    struct server *server = arg;
     static const struct {
         const char *name;
         enum say_level level;
@@ -55,7 +56,7 @@ static void on_event(void *arg, const struct quern_event *event)
     };
     unsigned kind = (unsigned)event->kind;
 
-    (void)arg;
+    events_note(&server->events, event);
     if (kind < ARRAY_LEN(kinds))
         say_event(kinds[kind].level, kinds[kind].name, "%s", event->text);
     else
@@ -71,6 +72,7 @@ static int open_store(struct server *server)
         .compact_interval_ms = (uint32_t)o->compact_ms,
         .recover = (enum quern_recover)o->recover,
         .on_event = on_event,
+        .on_event_arg = server,
     };
     struct quern_error err;
 
@@ -309,6 +311,16 @@ static void name_store_and_run(struct server *server)
                    (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
 }
 
+/* Beside the store, so on its file system, and not in it. */
+static void name_checkpoints(struct server *server)
+{
+    char path[4096];
+
+    if (realpath(server->options->data, path) == NULL)
+        (void)snprintf(path, sizeof(path), "%s", server->options->data);
+    (void)snprintf(server->checkpoints, sizeof(server->checkpoints), "%s.checkpoints", path);
+}
+
 /* Everything from an open store to a closed one. */
 static int serve(struct house *h)
 {
@@ -317,10 +329,14 @@ static int serve(struct house *h)
     int status = EXIT_OPEN;
 
     name_store_and_run(server);
-    if (resp_shared_new(&server->resp, &err) || start_loops(server, &err) ||
+    snapshots_init(&server->snapshots);
+    name_checkpoints(server);
+    if (jobs_start(&server->jobs, server->db, &err) || resp_shared_new(&server->resp, &err) ||
+        start_loops(server, &err) ||
         (server->options->durability == DURABLE_INTERVAL &&
          syncer_start(&h->syncer, server->db, server->options->sync_ms, &err))) {
         complain("%s", err.text);
+        jobs_join(&server->jobs);
         (void)quern_close(server->db, &err);
         end_loops(server);
         resp_shared_free(server->resp);
@@ -336,6 +352,8 @@ static int serve(struct house *h)
     syncer_stop(&h->syncer);
     status = stop_run(server, turn, h);
     end_loops(server);
+    snapshots_done(&server->snapshots);
+    jobs_done(&server->jobs);
     resp_shared_free(server->resp);
     return status;
 }
@@ -416,6 +434,7 @@ static int run(struct house *h, const struct server_options *options)
     server->name = name;
     hosts_init(&server->hosts, options);
     gate_init(&server->gate);
+    events_init(&server->events);
     aside_init(&server->aside);
     stop_init(&server->stop, wake_main, h);
 
@@ -438,6 +457,7 @@ static int run(struct house *h, const struct server_options *options)
     stop_done(&server->stop);
     aside_stop(&server->aside);
     gate_done(&server->gate);
+    events_done(&server->events);
     guard_close(&server->guard);
     slowlog_done(&server->slowlog);
     sink_close(server->access_log);

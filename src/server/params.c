@@ -42,12 +42,18 @@ static const char *const names[PARAM_KINDS] = {
     [PARAM_COUNT] = "count",
     [PARAM_MAX_SCAN_MS] = "max_scan_ms",
     [PARAM_VERBOSE] = "verbose",
+    [PARAM_SNAPSHOT] = "snapshot",
+    [PARAM_WAIT] = "wait",
+    [PARAM_DIR] = "dir",
+    [PARAM_ALL] = "all",
+    [PARAM_DRY_RUN] = "dry_run",
 };
 
 /* These may stand without a value: ?verbose. */
 #define FLAGS                                                                                      \
     (PARAM_BIT(PARAM_KEEPTTL) | PARAM_BIT(PARAM_REVERSE) | PARAM_BIT(PARAM_VALUES) |               \
-     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_VERBOSE))
+     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_VERBOSE) | PARAM_BIT(PARAM_WAIT) |                   \
+     PARAM_BIT(PARAM_ALL) | PARAM_BIT(PARAM_DRY_RUN))
 
 static int kind_of(struct quern_slice name, unsigned taken)
 {

@@ -27,6 +27,11 @@ enum param_kind {
     PARAM_COUNT,
     PARAM_MAX_SCAN_MS,
     PARAM_VERBOSE,
+    PARAM_SNAPSHOT,
+    PARAM_WAIT,
+    PARAM_DIR,
+    PARAM_ALL,
+    PARAM_DRY_RUN,
     PARAM_KINDS,
 };
 

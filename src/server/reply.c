@@ -243,6 +243,12 @@ size_t pressure_field(const struct server *server, char to[PRESSURE_FIELD_BYTES]
 void reply_store_error(struct conn *c, struct manner manner, enum quern_code code,
                        const struct quern_error *err)
 {
+    reply_store_problem(c, manner, code, err, "");
+}
+
+void reply_store_problem(struct conn *c, struct manner manner, enum quern_code code,
+                         const struct quern_error *err, const char *members)
+{
     char detail[sizeof(err->text) + 80], pressure[PRESSURE_FIELD_BYTES];
     char busy[PRESSURE_FIELD_BYTES + 24];
     struct http_bad bad = {500, "store_error", detail};
@@ -289,7 +295,7 @@ void reply_store_error(struct conn *c, struct manner manner, enum quern_code cod
     default:
         (void)snprintf(detail, sizeof(detail), "%s: %s", quern_code_name(code), story);
     }
-    reply_error(c, manner, &bad, extra);
+    reply_problem(c, manner, &bad, extra, members);
 }
 
 static char *put(char *to, const char *text)
@@ -329,17 +335,21 @@ void reply_written(struct conn *c, struct manner manner, quern_seq seq, const ch
     reply_with(c, manner, 200, manner.json ? json_type : text_type, body, extra);
 }
 
-void reply_stream_head(struct conn *c, struct manner manner, int status)
+bool reply_stream_head(struct conn *c, struct manner manner, int status, const char *type,
+                       const char *extra)
 {
     struct http_reply reply = {
         .status = status,
         .framing = c->request.minor == 1 ? HTTP_CHUNKED : HTTP_TO_CLOSE,
-        .type = text_type,
-        .extra = "Cache-Control: no-store\r\n",
+        .type = type,
+        .extra = extra,
     };
+    bool ends;
 
-    manner.close = true;
+    manner.close |= reply.framing == HTTP_TO_CLOSE;
+    manner.keep &= !manner.close;
     reply_whole(c, manner, reply, (struct quern_slice){NULL, 0});
-    c->chunked_words = reply.framing == HTTP_CHUNKED;
-    c->last = false; /* there is more to say */
+    ends = c->last;
+    c->last = false;
+    return ends;
 }

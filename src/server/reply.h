@@ -18,13 +18,15 @@ void reply_problem(struct conn *c, struct manner manner, const struct http_bad *
 /* What the store said, as an error reply: 507, 503 or 500. */
 void reply_store_error(struct conn *c, struct manner manner, enum quern_code code,
                        const struct quern_error *err);
+void reply_store_problem(struct conn *c, struct manner manner, enum quern_code code,
+                         const struct quern_error *err, const char *members);
 
 /* "Quern-Pressure: 42" and CRLF, or nothing where writers are not held up; with a zero. Returns its
  * length. */
 #define PRESSURE_FIELD_BYTES 32
 size_t pressure_field(const struct server *server, char to[PRESSURE_FIELD_BYTES]);
 
-/* A write that succeeded as number `seq`. `durable`: "synced", "interval" or "os". `stored`: there is
+/* A write that succeeded as number `seq`. `durable`: durability_name(). `stored`: there is
  * a value now, whose tag and expiry (0: none) the reply tells. */
 void reply_written(struct conn *c, struct manner manner, quern_seq seq, const char *durable,
                    bool stored, uint64_t expires_ms);
@@ -46,8 +48,9 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
                  struct quern_slice body);
 
 /* The head of a body without known length: chunked, or for HTTP/1.0 up to the end of the
- * connection. */
-void reply_stream_head(struct conn *c, struct manner manner, int status);
+ * connection. The connection does not end before more was said; returns whether it does then. */
+bool reply_stream_head(struct conn *c, struct manner manner, int status, const char *type,
+                       const char *extra);
 
 /* What the request at hand says of its reply; it is begun now. */
 struct manner manner_of(struct conn *c);

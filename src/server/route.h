@@ -30,6 +30,8 @@ enum {
     /* And which keys; neither of these: all. */
     ROUTE_JUDGES_KEYS = 512, /* it calls guard_key() or guard_range() for those it names */
     ROUTE_NO_KEYS = 1024,    /* it tells of none */
+
+    ROUTE_PASSES_BODY = 2048 /* a body of any size is taken as it comes: import.h */
 };
 
 /* Refuse the request at hand. It is answered when its turn comes: writes before it may be under
@@ -42,6 +44,8 @@ static inline bool has_body(const struct conn *c)
     return c->request.chunked || http_has(&c->request, HTTP_CONTENT_LENGTH);
 }
 
+/* serve.c: the paths that there are, as JSON, each with its methods. */
+MUST_USE enum quern_code routes_text(struct buf *out, struct quern_error *err);
 /* Routes are numbered from 0; `route_name`: "GET /v1/kv/{key}", or "other" for the number behind the
  * last, which stands for requests without a route. serve.c. */
 unsigned route_count(void);
@@ -57,14 +61,43 @@ void kv_post(struct conn *c, struct manner manner, struct quern_slice body);
 
 /* keys.c */
 void keys_check(struct conn *c);
-void keys_completed(struct write_op *op); /* answer a listing */
 void keys_list(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* delete_range.c */
+void delete_range_check(struct conn *c);
+void delete_range(struct conn *c, struct manner manner, struct quern_slice body);
 
 /* batch.c */
 void batch_check(struct conn *c);
 void batch_post(struct conn *c, struct manner manner, struct quern_slice body);
 
+/* export.c */
+void export_check(struct conn *c);
+void export_get(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* import.c */
+void import_check(struct conn *c);
+void import_post(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* snapshot.c */
+void snapshot_check(struct conn *c);
+void snapshot_make(struct conn *c, struct manner manner, struct quern_slice body);
+void snapshot_end(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* admin.c */
+void admin_check_job(struct conn *c);
+void admin_job(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_checkpoint(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_jobs(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_job_get(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_levels(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_files(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_events(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_clients(struct conn *c, struct manner manner, struct quern_slice body);
+void admin_limits(struct conn *c, struct manner manner, struct quern_slice body);
+
 /* about.c */
+void about_index(struct conn *c, struct manner manner, struct quern_slice body);
 void about_check_health(struct conn *c);
 void about_health(struct conn *c, struct manner manner, struct quern_slice body);
 void about_life(struct conn *c, struct manner manner, struct quern_slice body);

@@ -3,8 +3,10 @@
  *     POST    /set?key=K&value=V   or the body as the value, or a form as the body
  *     GET     /get?key=K           also HEAD
  *     DELETE  /del?key=K
- *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c batch.c
- *     /healthz /stats and such     about.c
+ *     /v1/kv  /v1/keys  /v1/batch  kv.c keys.c delete_range.c batch.c
+ *     /v1/export  /v1/import       export.c import.c
+ *     /v1/snapshots  /v1/admin     snapshot.c admin.c
+ *     /  /healthz  /stats          about.c
  *     /metrics                     metrics.c
  *     GET     /shutdown            also POST, never HEAD
  *
@@ -13,6 +15,7 @@
 #include "server/serve.h"
 
 #include "server/lifetime.h"
+#include "server/reach.h"
 #include "server/reply.h"
 #include "server/route.h"
 #include "server/verb.h"
@@ -138,7 +141,7 @@ static void get(struct conn *c, struct manner manner, struct quern_slice body)
     if (!decode_key(c, conn_request_bytes(c), c->params.each[PARAM_KEY], false))
         return;
     err_clear(&err);
-    code = read_value(c, manner, buf_slice(&loop->key), &err);
+    code = read_value(c, manner, buf_slice(&loop->key), NULL, &err);
     if (code == QUERN_BUSY)
         return;
     count(&loop->server->counters.gets, 1);
@@ -172,13 +175,13 @@ void serve_completed(struct write_op *op)
     enum quern_code code = op->completion.code;
     static const struct http_bad none = {404, "key_not_found", "key not found"};
 
-    if (op->is_read && op->listing == NULL) {
+    if (op->is_read && op->answer == NULL) {
         c->heard.by_disk = true;
         return; /* its request is still at hand */
     }
     measure_resume(&c->loop->measure, &op->manner.asked, write_waited_for(op));
-    if (op->listing != NULL) {
-        keys_completed(op);
+    if (op->answer != NULL) {
+        op->answer(op);
         return;
     }
     if (op->verb != NULL) {
@@ -194,8 +197,8 @@ void serve_completed(struct write_op *op)
     if (c->closing)
         return;
     if (code == QUERN_OK)
-        reply_written(c, op->manner, op->completion.seq, write_durability(op), !op->is_delete,
-                      op->expires_ms);
+        reply_written(c, op->manner, op->completion.seq, durability_name(op->synced),
+                      !op->is_delete, op->expires_ms);
     else if (code == QUERN_NOT_FOUND)
         reply_error(c, op->manner, &none, NULL);
     else
@@ -204,8 +207,7 @@ void serve_completed(struct write_op *op)
 
 /* ------------------------------------------------------------------ shutdown -- */
 
-/* "127.0.0.1:51234", and whether that is this machine. */
-static bool name_peer(struct conn *c, char *to, size_t room)
+bool serve_peer(struct conn *c, char *to, size_t room)
 {
     struct sockaddr_storage peer;
     int len = sizeof(peer);
@@ -224,15 +226,18 @@ static void shut_down(struct conn *c, struct manner manner, struct quern_slice b
 
     (void)body;
     /* Where there are tokens, one with scope admin was shown: it may come from anywhere. */
-    if (!name_peer(c, peer, sizeof(peer)) && c->user == NULL) {
+    if (!serve_peer(c, peer, sizeof(peer)) && c->user == NULL) {
         refuse(c, 403, "not_local", "only a client on the same machine may shut the server down");
         return;
     }
     (void)snprintf(by, sizeof(by), "%s (%s /shutdown)", peer, http_method_name(c->request.method));
     c->watching = true;
     atomic_fetch_add(&c->loop->server->watchers, 1);
+    manner.close = true;
     /* Whoever asks second is told so by the status, and hears the same words. */
-    reply_stream_head(c, manner, stop_ask(&c->loop->server->stop, by) ? 200 : 409);
+    IGNORE(reply_stream_head(c, manner, stop_ask(&c->loop->server->stop, by) ? 200 : 409,
+                             "text/plain; charset=utf-8", "Cache-Control: no-store\r\n"));
+    c->chunked_words = c->request.minor == 1;
 }
 
 void serve_words(struct conn *c)
@@ -284,14 +289,16 @@ static void check_plain(struct conn *c)
 
 #define READS "Allow: GET, HEAD, OPTIONS\r\n"
 #define KV "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n"
-#define KV_READS (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META))
+#define KV_READS                                                                                   \
+    (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META) |                         \
+     PARAM_BIT(PARAM_SNAPSHOT))
 #define KV_WRITES (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC))
 #define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT) | PARAM_BIT(PARAM_KEEPTTL))
 #define KEYS                                                                                       \
-    (PARAM_BIT(PARAM_PREFIX) | PARAM_BIT(PARAM_START) | PARAM_BIT(PARAM_END) |                     \
-     PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | PARAM_BIT(PARAM_REVERSE) |                 \
-     PARAM_BIT(PARAM_DELIMITER) | PARAM_BIT(PARAM_VALUES) | PARAM_BIT(PARAM_COUNT) |               \
-     PARAM_BIT(PARAM_MAX_SCAN_MS))
+    (REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT) | PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | \
+     PARAM_BIT(PARAM_REVERSE) | PARAM_BIT(PARAM_DELIMITER) | PARAM_BIT(PARAM_VALUES) |             \
+     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_MAX_SCAN_MS))
+#define JOB "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_WAIT)
 #define KV_READ_TRAITS (ROUTE_READS | ROUTE_JUDGES_KEYS)
 #define KV_WRITE_TRAITS (ROUTE_WRITES | ROUTE_JUDGES_KEYS)
 #define KV_ROUTES(path, below)                                                                     \
@@ -316,6 +323,7 @@ static void check_plain(struct conn *c)
     }
 
 static const struct route routes[] = {
+    {"/", HTTP_GET | HTTP_HEAD, READS, 0, about_index, NULL, ROUTE_OPEN},
     {"/set", HTTP_POST, "Allow: POST, OPTIONS\r\n", SET_PARAMS, set, check_plain,
      ROUTE_TAKES_VALUE | ROUTE_JOINS | ROUTE_WRITES | ROUTE_JUDGES_KEYS},
     {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY), get, check_plain,
@@ -325,10 +333,33 @@ static const struct route routes[] = {
      ROUTE_WRITES | ROUTE_JUDGES_KEYS},
     KV_ROUTES("/v1/kv", 0),
     KV_ROUTES("/v1/kv/", ROUTE_BELOW),
-    {"/v1/keys", HTTP_GET | HTTP_HEAD, READS, KEYS, keys_list, keys_check,
-     ROUTE_READS | ROUTE_JUDGES_KEYS},
+    {"/v1/keys", HTTP_GET | HTTP_HEAD, "Allow: GET, HEAD, DELETE, OPTIONS\r\n", KEYS, keys_list,
+     keys_check, ROUTE_READS | ROUTE_JUDGES_KEYS},
+    {"/v1/keys", HTTP_DELETE, "Allow: GET, HEAD, DELETE, OPTIONS\r\n",
+     REACH_PARAMS | PARAM_BIT(PARAM_ALL) | PARAM_BIT(PARAM_DRY_RUN) | PARAM_BIT(PARAM_SYNC),
+     delete_range, delete_range_check, ROUTE_WRITES | ROUTE_JUDGES_KEYS},
     {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
      batch_check, ROUTE_TAKES_VALUE | ROUTE_EITHER | ROUTE_JUDGES_KEYS},
+    {"/v1/export", HTTP_GET | HTTP_HEAD, READS, REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT),
+     export_get, export_check, ROUTE_READS | ROUTE_JUDGES_KEYS},
+    {"/v1/import", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), import_post,
+     import_check, ROUTE_PASSES_BODY | ROUTE_WRITES},
+    {"/v1/snapshots", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_TTL), snapshot_make,
+     snapshot_check, ROUTE_READS | ROUTE_NO_KEYS},
+    {"/v1/snapshots/", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n", 0, snapshot_end, NULL,
+     ROUTE_BELOW | ROUTE_READS | ROUTE_NO_KEYS},
+    {"/v1/admin/flush", HTTP_POST, JOB, admin_job, admin_check_job, 0},
+    {"/v1/admin/compact", HTTP_POST, JOB | PARAM_BIT(PARAM_PREFIX), admin_job, admin_check_job, 0},
+    {"/v1/admin/verify", HTTP_POST, JOB, admin_job, admin_check_job, 0},
+    {"/v1/admin/checkpoint", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_DIR),
+     admin_checkpoint, admin_check_job, 0},
+    {"/v1/admin/jobs", HTTP_GET | HTTP_HEAD, READS, 0, admin_jobs, NULL, 0},
+    {"/v1/admin/jobs/", HTTP_GET | HTTP_HEAD, READS, 0, admin_job_get, NULL, ROUTE_BELOW},
+    {"/v1/admin/levels", HTTP_GET | HTTP_HEAD, READS, 0, admin_levels, NULL, 0},
+    {"/v1/admin/files", HTTP_GET | HTTP_HEAD, READS, 0, admin_files, NULL, 0},
+    {"/v1/admin/events", HTTP_GET | HTTP_HEAD, READS, 0, admin_events, NULL, 0},
+    {"/v1/admin/clients", HTTP_GET | HTTP_HEAD, READS, 0, admin_clients, NULL, 0},
+    {"/v1/admin/limits", HTTP_GET | HTTP_HEAD, READS, 0, admin_limits, NULL, 0},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
     {"/v1/admin/slowlog", HTTP_GET | HTTP_HEAD, READS, 0, about_slowlog, NULL, 0},
     {"/v1/admin/config", HTTP_GET | HTTP_HEAD, READS, 0, about_config, NULL, 0},
@@ -346,6 +377,37 @@ static const struct route routes[] = {
      ROUTE_ANY_TIME | ROUTE_NEEDS_ASKING},
 };
 
+/* What stands for the rest of a path. */
+static const char *below(const struct route *route)
+{
+    return (route->traits & ROUTE_BELOW) == 0 ? "" : route->check == kv_check ? "{key}" : "{id}";
+}
+
+/* `"/v1/keys":["GET","HEAD"]` for each path; routes of one path stand together. */
+enum quern_code routes_text(struct buf *out, struct quern_error *err)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(routes); i++) {
+        const struct route *r = &routes[i];
+        bool same = i > 0 && strcmp(routes[i - 1].path, r->path) == 0;
+        bool goes_on = i + 1 < ARRAY_LEN(routes) && strcmp(routes[i + 1].path, r->path) == 0;
+        char text[160];
+        int n = same ? 0
+                     : snprintf(text, sizeof(text), "%s\n    \"%s%s\": [", i > 0 ? "," : "",
+                                r->path, below(r));
+
+        for (unsigned bit = HTTP_GET, any = same; bit <= HTTP_PATCH; bit <<= 1) {
+            if ((r->methods & bit) == 0)
+                continue;
+            n += snprintf(text + n, sizeof(text) - (size_t)n, "%s\"%s\"", any ? ", " : "",
+                          http_method_name((enum http_method)bit));
+            any = true;
+        }
+        if (buf_append(out, text, (size_t)n, err) || (!goes_on && buf_append(out, "]", 1, err)))
+            return err->code;
+    }
+    return QUERN_OK;
+}
+
 unsigned route_count(void)
 {
     return ARRAY_LEN(routes);
@@ -360,7 +422,7 @@ void route_name(unsigned number, char *to, size_t room)
     else
         (void)snprintf(to, room, "%s %s%s",
                        http_method_name(route->methods & HTTP_GET ? HTTP_GET : route->methods),
-                       route->path, route->traits & ROUTE_BELOW ? "{key}" : "");
+                       route->path, below(route));
 }
 
 unsigned serve_kind(const struct conn *c)
@@ -405,6 +467,7 @@ void serve_begin(struct conn *c)
 
     c->route = route_of(path, r->method);
     c->body_max = IDLE_BODY_BYTES_MAX;
+    c->passes_body = false;
     if ((r->minor == 1 || http_has(r, HTTP_HOST)) &&
         !hosts_known(&server->hosts, http_bytes(base, r->host))) {
         refuse(c, 421, "host_not_allowed",
@@ -418,8 +481,7 @@ void serve_begin(struct conn *c)
     if (c->route == NULL) {
         refuse(
             c, 404, "no_such_route",
-            "no such path; there are /set /get /del /shutdown, /v1/kv/KEY /v1/keys /v1/batch, and "
-            "/healthz /stats /version");
+            "no such path; there are /set /get /del /shutdown and /v1/kv/KEY, and / tells of all");
         return;
     }
     if ((c->route->methods & r->method) == 0) {
@@ -444,6 +506,10 @@ void serve_begin(struct conn *c)
     }
     if (c->route->traits & ROUTE_TAKES_VALUE)
         c->body_max = server->options->value_bytes_max;
+    if (c->route->traits & ROUTE_PASSES_BODY) {
+        c->body_max = UINT64_MAX;
+        c->passes_body = true;
+    }
     if (!params_read(http_bytes(base, r->query), base, c->route->params, &c->params, &bad))
         c->refusal.bad = bad;
     else if (c->route->check != NULL)
@@ -496,7 +562,7 @@ bool serve_request(struct conn *c, struct quern_slice body)
             c->route->carry_out(c, manner, body);
         if (c->refusal.bad.status != 0 && c->ops != NULL)
             return false;
-        if (c->asides != 0 && c->ops->is_read && c->ops->listing == NULL)
+        if (c->asides != 0 && c->ops->is_read && c->ops->answer == NULL)
             return false; /* what it asks for is fetched */
     }
     if (c->refusal.bad.status != 0)

@@ -22,7 +22,9 @@ unsigned serve_kind(const struct conn *c);
 
 void serve_refusal(struct conn *c); /* answer `refusal`, and let the connection end */
 void serve_completed(
-    struct write_op *op);         /* answer a write that has finished, unless nobody listens */
+    struct write_op *op); /* answer a write that has finished, unless nobody listens */
+/* "127.0.0.1:51234"; whether that is this machine. */
+bool serve_peer(struct conn *c, char *to, size_t room);
 void serve_words(struct conn *c); /* pass on what was said of the shutdown */
 
 #endif

@@ -13,11 +13,14 @@
 #define SERVER_SERVER_H
 
 #include "server/aside.h"
+#include "server/events.h"
 #include "server/gate.h"
 #include "server/guard.h"
 #include "server/hosts.h"
+#include "server/jobs.h"
 #include "server/options.h"
 #include "server/slowlog.h"
+#include "server/snapshots.h"
 #include "server/stop.h"
 
 #include <stdatomic.h>
@@ -53,12 +56,16 @@ struct server {
     struct quern
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
-    struct gate gate;        /* locks itself */
-    struct aside aside;      /* locks itself */
-    struct guard guard;      /* locks itself */
-    struct stop stop;        /* locks itself */
-    struct slowlog slowlog;  /* locks itself */
-    struct sink *access_log; /* locks itself; NULL: there is none */
+    struct gate gate;            /* locks itself */
+    struct aside aside;          /* locks itself */
+    struct guard guard;          /* locks itself */
+    struct stop stop;            /* locks itself */
+    struct slowlog slowlog;      /* locks itself */
+    struct sink *access_log;     /* locks itself; NULL: there is none */
+    struct snapshots snapshots;  /* locks itself */
+    struct jobs jobs;            /* locks itself */
+    struct events events;        /* locks itself */
+    char checkpoints[4096 + 16]; /* the directory that they are made in, as a full path */
     struct loop **loops;
     unsigned loop_count;
     struct resp_shared *resp;      /* locks itself */
@@ -74,6 +81,8 @@ struct server {
     _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
     _Atomic uint64_t write_bytes; /* keys and values of them */
     _Atomic uint64_t writes;      /* handed to the store, not completed */
+    _Atomic uint64_t tasks;       /* aside, or on their way back: aside.h */
+    _Atomic uint32_t outflows;    /* long replies under way */
     _Atomic bool draining;        /* set once: no new request is begun */
     struct counters counters;
 };

@@ -109,6 +109,7 @@ static void drain(struct server *server, void (*turn)(void *arg), void *arg)
 {
     uint64_t began = now_ms(), served = atomic_load(&server->counters.requests);
     uint64_t limit = server->options->drain_ms;
+    const char *job;
 
     tell(server, false,
          "listeners closed; %" PRIu32 " connections open, drain limit %" PRIu64 " ms",
@@ -116,6 +117,7 @@ static void drain(struct server *server, void (*turn)(void *arg), void *arg)
     atomic_store(&server->draining, true);
     for (unsigned i = 0; i < server->loop_count; i++)
         loop_signal(server->loops[i], LOOP_DRAIN);
+    jobs_stop(&server->jobs);
     while (!drained(server) && now_ms() - began < limit && atomic_load(&server->stop.signals) < 2)
         turn(arg);
     if (!drained(server)) {
@@ -125,7 +127,11 @@ static void drain(struct server *server, void (*turn)(void *arg), void *arg)
         for (unsigned i = 0; i < server->loop_count; i++)
             loop_signal(server->loops[i], LOOP_CUT);
     }
-    while (!drained(server) || atomic_load(&server->writes) > 0)
+    job = jobs_working(&server->jobs);
+    if (job != NULL) /* it cannot be called off */
+        tell(server, false, "waiting for the %s job that is running", job);
+    while (!drained(server) || atomic_load(&server->writes) > 0 || jobs_working(&server->jobs) ||
+           atomic_load(&server->tasks) > 0)
         turn(arg);
     served = atomic_load(&server->counters.requests) - served;
     tell(server, false,
@@ -187,6 +193,8 @@ int stop_run(struct server *server, void (*turn)(void *arg), void *arg)
     tell(server, false, "shutdown requested by %s", server->stop.asked_by);
     drain(server, turn, arg);
     tell_served(server);
+    jobs_join(&server->jobs);
+    snapshots_clear(&server->snapshots);
     last = flush(server, &logged);
     if (quern_close(server->db, &err) == QUERN_OK) {
         tell(server, false, "log: synced and closed at sequence %s", said_count(last, number));

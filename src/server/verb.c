@@ -132,7 +132,7 @@ static void attempt(struct write_op *op)
         write_finish(op, op->conn->closing ? QUERN_CLOSED : QUERN_BUSY);
         return;
     }
-    code = read_in_memory(loop, buf_slice(&v->key), &op->completion.error);
+    code = read_in_memory(loop, buf_slice(&v->key), NULL, &op->completion.error);
     if (code == QUERN_BUSY)
         aside_read(op, buf_slice(&v->key), attempt_with_fetched);
     else
@@ -140,8 +140,7 @@ static void attempt(struct write_op *op)
     pool_put_value(loop);
 }
 
-/* Is the write to be synced? kv_check() saw to the word. */
-static bool sync_asked(const struct conn *c)
+bool verb_sync_asked(const struct conn *c)
 {
     struct param sync = c->params.each[PARAM_SYNC];
     char word[PARAM_WORD_BYTES];
@@ -153,7 +152,7 @@ static bool sync_asked(const struct conn *c)
 
 static struct write_op *begin(struct conn *c, struct manner manner, struct verb *v)
 {
-    struct write_op *op = write_new(c, manner, v->key.len + v->value.len, sync_asked(c));
+    struct write_op *op = write_new(c, manner, v->key.len + v->value.len, verb_sync_asked(c));
 
     if (op == NULL) {
         verb_free(v);
@@ -372,7 +371,7 @@ static enum quern_code describe(struct buf *out, const struct write_op *op, stru
     char text[ETAG_BYTES + 128 + LIFETIME_FIELD_BYTES], etag[ETAG_BYTES];
     quern_seq revision = revision_after(op);
     int n = snprintf(text, sizeof(text), "Quern-Rev: %" PRIu64 "\r\nQuern-Durability: %s\r\n",
-                     revision, write_durability(op));
+                     revision, durability_name(op->synced));
 
     buf_clear(out);
     if (v->kind != VERB_DELETE && v->kind != VERB_BATCH) {

@@ -62,6 +62,9 @@ void verb_write(struct conn *c, struct manner manner, struct verb *v); /* PUT, D
 /* The others: `fn` is run with the verb. */
 void verb_update(struct conn *c, struct manner manner, struct verb *v, quern_update_fn fn);
 
+/* Is the write of the request at hand to be synced? kv_check_sync() saw to the word. */
+bool verb_sync_asked(const struct conn *c);
+
 /* Answer one that has finished. */
 void verb_completed(struct write_op *op);
 

@@ -57,17 +57,18 @@ static void completed(void *arg, struct quern_completion *completion)
     struct write_op *op = arg;
     struct loop *loop = op->conn->loop;
 
-    op->letter.open = open_completed;
+    op->task.letter.open = open_completed;
     if (completion->code == QUERN_CONFLICT && op->again != NULL) {
-        op->letter.open = open_again; /* a letter in any case: here the store may not be called */
+        op->task.letter.open =
+            open_again; /* a letter in any case: here the store may not be called */
     } else if (loop_is_here(loop)) {
         finish(op);
         return;
     }
     if (completion->more) /* `op` may be gone as soon as it is posted, and the last one wakes */
-        loop_post_quietly(loop, &op->letter);
+        loop_post_quietly(loop, &op->task.letter);
     else
-        loop_post(loop, &op->letter);
+        loop_post(loop, &op->task.letter);
 }
 
 void write_submit(struct write_op *op)
@@ -152,13 +153,6 @@ enum waited_for write_waited_for(const struct write_op *op)
     return op->synced ? WAITED_SYNC : WAITED_COMMIT;
 }
 
-const char *write_durability(const struct write_op *op)
-{
-    enum durability level = op->conn->loop->server->options->durability;
-
-    return op->synced ? "synced" : level == DURABLE_INTERVAL ? "interval" : "os";
-}
-
 struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes, bool sync)
 {
     return write_new(c, manner, bytes,
@@ -199,7 +193,7 @@ static void pass_gate(struct write_op *op, struct quern_slice key)
         write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
         return;
     }
-    code = read_in_memory(loop, key, &op->completion.error);
+    code = read_in_memory(loop, key, NULL, &op->completion.error);
     if (code == QUERN_BUSY)
         aside_read(op, buf_slice(&op->key), judge_delete);
     else if (code != QUERN_OK)
@@ -225,8 +219,8 @@ static void leave_gate(struct write_op *op)
     if (heir != NULL) {
         struct write_op *next = (struct write_op *)((char *)heir - offsetof(struct write_op, pass));
 
-        next->letter.open = open_granted;
-        loop_post(next->conn->loop, &next->letter);
+        next->task.letter.open = open_granted;
+        loop_post(next->conn->loop, &next->task.letter);
     }
 }
 
@@ -265,13 +259,15 @@ static void keep_fetched(struct write_op *op)
     f->code = op->completion.code;
     f->error = op->completion.error;
     f->here = true;
+    snapshots_give(&op->conn->loop->server->snapshots, op->held);
     finish(op);
 }
 
 enum quern_code read_value(struct conn *c, struct manner manner, struct quern_slice key,
-                           struct quern_error *err)
+                           struct held_snapshot *held, struct quern_error *err)
 {
     struct loop *loop = c->loop;
+    struct snapshots *snapshots = &loop->server->snapshots;
     struct write_op *op;
     enum quern_code code;
 
@@ -283,17 +279,21 @@ enum quern_code read_value(struct conn *c, struct manner manner, struct quern_sl
         c->fetched.here = false;
         return c->fetched.code;
     }
-    code = read_in_memory(loop, key, err);
-    if (code != QUERN_BUSY)
+    code = read_in_memory(loop, key, held, err);
+    if (code != QUERN_BUSY) {
+        snapshots_give(snapshots, held);
         return code;
+    }
     op = write_new(c, manner, 0, false);
     if (op == NULL || buf_append(&op->key, key.data, key.len, err) != QUERN_OK) {
         conn_cut(c);
+        snapshots_give(snapshots, held);
         if (op != NULL)
             write_finish(op, QUERN_NO_MEMORY);
         return QUERN_BUSY;
     }
     op->is_read = true;
+    op->held = held;
     aside_read(op, buf_slice(&op->key), keep_fetched);
     return QUERN_BUSY;
 }

@@ -21,19 +21,23 @@ void write_note_key(struct write_op *op, struct quern_slice key);
 void write_submit(struct write_op *op);
 void write_finish(struct write_op *op, enum quern_code code);
 
-/* For the request at hand: the value of a key into loop->value, from memory. BUSY: it is fetched from
- * disk, and the request is to be left as it is; it is carried out once more when that is done.
- * Without memory for that the connection is cut. */
+/* What is true of a write that went well. */
+static inline const char *durability_name(bool synced)
+{
+    return synced ? "synced" : "buffered";
+}
+
+/* For the request at hand: the value of a key into loop->value, from memory, as of `held` (NULL: now),
+ * which is given back. BUSY: it is fetched from disk, and the request is to be left as it is; it is
+ * carried out once more when that is done, and then takes no snapshot. Without memory for that the
+ * connection is cut. */
 enum quern_code read_value(struct conn *c, struct manner manner, struct quern_slice key,
-                           struct quern_error *err);
+                           struct held_snapshot *held, struct quern_error *err);
 
 /* How much writers are held up, 0 to 100: by the store's slow-down, or by what is under way. */
 unsigned write_pressure(const struct server *server);
 
 /* What it waited for, once it has finished. */
 enum waited_for write_waited_for(const struct write_op *op);
-
-/* "synced", "interval" or "os": what is true of a write that went well. */
-const char *write_durability(const struct write_op *op);
 
 #endif

@@ -83,13 +83,20 @@ ROUTES = [  # method, target, body, what it takes: the scopes, or None: nothing
     ("POST", "/v1/batch", b'{"ops":[{"op":"put","key":"app/r","value":"1"}]}', "write"),
     ("POST", "/v1/batch", b'{"ops":[{"op":"check","key":"app/r","exists":true},'
      b'{"op":"delete","key":"app/r"}]}', "read write"),
+    ("POST", "/v1/batch", b'{"ops":[{"op":"delete_range","prefix":"app/none/"}]}', "write"),
+    ("DELETE", "/v1/keys?prefix=app/none/", None, "write"), ("GET", "/v1/export?prefix=app/", None, "read"),
+    ("POST", "/v1/snapshots?ttl=1s", None, "read"), ("DELETE", "/v1/snapshots/none", None, "read"),
+    *(("POST", f"/v1/admin/{job}", None, "admin") for job in ("flush", "compact", "verify", "checkpoint?dir=one")),
+    *(("GET", f"/v1/admin/{look}", None, "admin")
+      for look in ("jobs", "jobs/1", "levels", "files", "events", "clients", "limits")),
     ("GET", "/v1/admin/stats", None, "admin"), ("GET", "/v1/admin/tls", None, "admin"),
     ("GET", "/v1/admin/slowlog", None, "admin"),
     ("GET", "/metrics", None, "read"), ("GET", "/v1/admin/config", None, "admin"),
     ("GET", "/stats", None, "read"), ("GET", "/version", None, "read"),
     ("GET", "/livez", None, None), ("GET", "/readyz", None, None), ("GET", "/healthz", None, None),
-    ("GET", "/v1/openapi.json", None, None),
+    ("GET", "/v1/openapi.json", None, None), ("GET", "/", None, None),
 ]
+IMPORT = ("POST", "/v1/import", b'{"key":"app/i","value":"1"}\n', "write")
 
 
 def ask(s, method, target, body=None, fields=()):
@@ -123,12 +130,28 @@ def every_route_asks_for_its_scope_and_no_other():
 
 
 @test
+def what_names_no_keys_beforehand_wants_a_token_for_all():
+    """And a range that is not wholly the token's is nobody's it."""
+    with guarded() as (s, t):
+        method, target, body, _ = IMPORT
+        equal([ask(s, method, target, body, t.field(n)).status for n in ("reader", "admin", "writer", "all")], [403, 403, 200, 200])
+        for method, target, body in (IMPORT[:3], ("DELETE", "/v1/keys?prefix=ap", None), ("DELETE", "/v1/keys?all=true", None),
+                                     ("DELETE", "/v1/keys?start=app/&end=b", None), ("GET", "/v1/export", None), ("GET", "/v1/export?prefix=b", None),
+                                     ("POST", "/v1/batch", b'{"ops":[{"op":"delete_range","prefix":"a"}]}'),
+                                     ("POST", "/v1/batch", b'{"ops":[{"op":"delete_range","start":"app/","end":"b"}]}')):
+            reply = ask(s, method, target, body, t.field("app"))
+            equal((reply.status, json.loads(reply.body)["code"]), (403, "key_not_allowed"), target)
+        equal(ask(s, "GET", "/get?key=app/i", None, t.field("reader")).body, b"1")
+
+
+@test
 def a_route_that_openapi_names_is_tried_above():
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/openapi.json"),
               encoding="utf-8") as f:
         paths = json.load(f)["paths"]
     tried = {(m, t.split("?")[0].replace("/v1/kv/app/r", "/v1/kv/{key}")
-              .replace("/v1/kv/app/n", "/v1/kv/{key}")) for m, t, _, _ in ROUTES}
+              .replace("/v1/kv/app/n", "/v1/kv/{key}").replace("/jobs/1", "/jobs/{id}")
+              .replace("/snapshots/none", "/snapshots/{id}")) for m, t, _, _ in [*ROUTES, IMPORT]}
     tried |= {(m, "/v1/kv") for m, t in tried if t == "/v1/kv/{key}"}  # the same functions
     for path, methods in paths.items():
         for method in methods:

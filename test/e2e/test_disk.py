@@ -175,7 +175,7 @@ def a_sync_that_fails_behind_an_interval_is_told_to_all_who_write_later():
         equal(w.put("a", b"1").status, 200)
         until(lambda: stats_of(s)["store"]["durable_seq"] == 1, "the interval's sync")
         disk.order("eio")
-        equal(w.put("b", b"2").fields["quern-durability"], "interval")
+        equal(w.put("b", b"2").fields["quern-durability"], "buffered")
         until(lambda: w.ask("GET", "/healthz").status == 503, "a red healthz")
         refused(w, b"Input/output error")
         s.wait_told("sync failed: ")

@@ -170,6 +170,20 @@ def a_connection_that_ends_while_it_waits_for_the_disk_is_forgotten():
             equal(stats_of(w)["server"]["writes_in_flight"], 0)
 
 
+@test
+def a_read_of_a_snapshot_that_waits_for_the_disk_is_as_of_that_snapshot_though_it_ends_meanwhile():
+    with ColdDisk() as disk, disk.server.connect() as w, disk.server.connect() as other:
+        held = json.loads(other.ask("POST", "/v1/snapshots").body)["id"]
+        equal(other.put("k001", b"later").status, 200)
+        w.send(request("GET", f"/v1/kv/k001?snapshot={held}") + request("GET", "/v1/kv/k001"))
+        everybody_else_is_served(disk.server, 0)
+        equal(answered(w, 0.05), False)
+        equal(other.ask("DELETE", f"/v1/snapshots/{held}").status, 204)
+        disk.revoke("hold-reads")
+        equal([w.read().body for _ in range(2)], [b"1", b"later"])
+        until(lambda: stats_of(other)["store"]["snapshots"] == 0, "it is freed")
+
+
 # ---------------------------------------------------------------- too much
 
 @test

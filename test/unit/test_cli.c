@@ -94,7 +94,6 @@ TEST(cli_a_mistyped_word_gets_a_hint)
         {{"del", "--start="}, "every key"},
         {{"del", "a", "--prefix=b"}, "or a range"},
         {{"del", "--all", "--end=b"}, "or --all"},
-        {{"del", "--url=u", "--all"}, "--db"},
         {{"frobnicate"}, "see quern --help"},
         {{NULL}, "which verb?"},
     };

@@ -580,9 +580,9 @@ def a_locked_store_says_so(store):
         equal(code, 3)
         contains(err, "open in another process")
         contains(err, "--url")
-        code, _, err = store.run("scan")
+        code, _, err = store.run("checkpoint", "copy")
         equal(code, 3)
-        contains(err, "scan needs it for itself: stop that one first")
+        contains(err, "checkpoint needs it for itself: stop that one first")
     finally:
         holder.stdin.close()
         equal(holder.wait(30), 0)
@@ -698,13 +698,46 @@ def of_two_lines_with_one_key_the_later_wins(store):
 
 
 @needs_server
-def an_expiry_that_a_server_cannot_take_is_refused(store):
-    lines = b'{"key":"a","value":"1"}\n{"key":"b","value":"2","expires_ms":9999999999999}\n'
+def expiries_are_loaded_into_a_server_and_dumped_from_it(store):
+    lines = b'{"key":"a","value":"1"}\n{"key":"b","value":"2","expires_ms":4102444800123}\n'
     with Server(store) as server:
-        code, _, err = store.run("load", "--no-end", stdin=lines, place=["--url", server.url])
+        url = ["--url", server.url]
+        store.good("load", "--no-end", stdin=lines + b'{"key":"c","value":"over","expires_ms":1}\n', place=url)
+        equal(store.good("dump", place=url).splitlines(True)[:2], lines.splitlines(True))
+    equal(store.good("dump").splitlines(True)[:2], lines.splitlines(True))
+
+
+@needs_server
+def many_entries_are_scanned_counted_dumped_and_deleted_over_http_as_from_a_directory(store):
+    entries = random_entries(400, 12)
+    entries[b"large"] = os.urandom(1 << 20) * 2
+    lines = "".join(line_of(k, v) for k, v in entries.items()).encode()
+    store.good("load", "--no-end", stdin=lines)
+    some = sorted(entries)[100:200]
+    asked = [("scan",), ("scan", "--json"), ("scan", "-0"), ("scan", "--keys-only"), ("scan", "--reverse", "--limit", "7"), ("scan", "--limit", "0"),
+             ("scan", "--hex", "--start", some[0].hex(), "--end", some[-1].hex()), ("scan", "--hex", "--prefix", some[5][:1].hex()),
+             ("count",), ("count", "--json"), ("count", "--hex", "--start", some[0].hex(), "--end", some[-1].hex())]
+    before = [store.good(*words) for words in asked]
+    dump = store.good("dump")
+    with Server(store) as server:
+        url = ["--url", server.url]
+        for words, want in zip(asked, before):
+            assert store.good(*words, place=url) == want, words
+        got = store.good("dump", place=url)
+        equal(got.splitlines()[:-1], dump.splitlines()[:-1])
+        equal(json.loads(got.splitlines()[-1])["xxh3"], json.loads(dump.splitlines()[-1])["xxh3"])
+        file = os.path.join(os.path.dirname(store.path), "copy.jsonl")
+        store.good("dump", file, place=url)
+        with open(file, "rb") as f:
+            equal(f.read(), got)
+        contains(store.good("compact", place=url).decode(), "table bytes: ")
+        contains(store.good("verify", place=url).decode(), "sound: ")
+        code, _, err = store.run("scan", place=["--url", server.url + "/nowhere"])
         equal(code, 4)
-        contains(err, "expires")
-    equal(store.good("count"), b"1\n")
+        contains(err, "no quernd")
+        store.good("del", "--hex", "--start", some[0].hex(), "--end", some[-1].hex(), place=url)
+        equal(store.good("count", place=url), b"%d\n" % (len(entries) - 99))
+    equal(store.good("count"), b"%d\n" % (len(entries) - 99))
 
 
 @needs_server
