@@ -101,6 +101,15 @@ static bool value_is(struct cell c, unsigned key, bool there, struct quern_slice
     return true;
 }
 
+/* Of one database with `first`, and from its key up to that of `end`; KEYS: to the last. */
+static bool is_between(unsigned key, unsigned first, unsigned end)
+{
+    const char *name = key_of(key).data;
+
+    return database_of(key) == database_of(first) && strcmp(name, key_of(first).data) >= 0 &&
+           (end == KEYS || strcmp(name, key_of(end).data) < 0);
+}
+
 /* ---- what may be there ---- */
 
 /* The state after the first `n` writes, those in doubt chosen by the bits of `mask`. */
@@ -115,9 +124,10 @@ static struct state state_after(const struct world *w, unsigned n, unsigned mask
         if (one->maybe)
             mask >>= 1;
         for (unsigned k = 0; there && k < one->count; k++) {
-            s.cell[one->op[k].key] = one->op[k].cell;
-            for (unsigned key = one->op[k].key; key < one->op[k].end; key++)
-                if (database_of(key) == database_of(one->op[k].key))
+            if (one->op[k].end == 0)
+                s.cell[one->op[k].key] = one->op[k].cell;
+            for (unsigned key = 0; key < KEYS && one->op[k].end > one->op[k].key; key++)
+                if (is_between(key, one->op[k].key, one->op[k].end))
                     s.cell[key] = (struct cell){.number = 0};
         }
     }
