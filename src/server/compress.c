@@ -14,6 +14,7 @@
 #include "server/compress.h"
 
 #include "server/pool.h"
+#include "server/squeeze.h"
 
 #include "base/alloc.h"
 
@@ -23,9 +24,6 @@
 
 #define BYTES_MIN 1024u
 #define BYTES_MAX (2u << 20)
-#define GZIP_LEVEL 1
-#define ZSTD_LEVEL 1
-#define GZIP_WINDOW (15 + 16) /* 32 KiB, with gzip's head and end around it */
 
 struct compressor {
     z_stream gzip; /* state NULL: not used yet */
@@ -65,9 +63,9 @@ static size_t by_gzip(struct compressor *c, struct quern_slice body)
 {
     z_stream *z = &c->gzip;
 
-    if (z->state != NULL
-            ? deflateReset(z) != Z_OK
-            : deflateInit2(z, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    if (z->state != NULL ? deflateReset(z) != Z_OK
+                         : deflateInit2(z, SQUEEZE_GZIP_LEVEL, Z_DEFLATED, SQUEEZE_GZIP_WINDOW, 8,
+                                        Z_DEFAULT_STRATEGY) != Z_OK)
         return 0;
     z->next_in = (Bytef *)(uintptr_t)body.data;
     z->avail_in = (uInt)body.len;
@@ -84,7 +82,8 @@ static size_t by_zstd(struct compressor *c, struct quern_slice body)
         c->zstd = ZSTD_createCCtx();
     if (c->zstd == NULL)
         return 0;
-    n = ZSTD_compressCCtx(c->zstd, c->out.data, body.len - 1, body.data, body.len, ZSTD_LEVEL);
+    n = ZSTD_compressCCtx(c->zstd, c->out.data, body.len - 1, body.data, body.len,
+                          SQUEEZE_ZSTD_LEVEL);
     return ZSTD_isError(n) ? 0 : n;
 }
 

@@ -3,6 +3,7 @@
 
 #include "server/reply.h"
 #include "server/route.h"
+#include "server/squeeze.h"
 
 #include "base/error.h"
 
@@ -30,8 +31,23 @@ static void end(struct outflow *o)
 {
     struct server *server = o->task.loop->server;
 
+    squeeze_free(o->squeeze);
+    buf_done(&o->packed);
     o->free(o);
     atomic_fetch_sub(&server->outflows, 1);
+}
+
+/* Compress the page in its place, if that is asked for. */
+static enum quern_code pack(struct outflow *o, bool last, struct quern_error *err)
+{
+    struct buf swap = o->packed;
+
+    if (o->squeeze == NULL)
+        return QUERN_OK;
+    buf_clear(&swap);
+    o->packed = o->page;
+    o->page = swap;
+    return squeeze_add(o->squeeze, buf_slice(&o->packed), last, &o->page, err);
 }
 
 static void run(struct task *task)
@@ -39,7 +55,7 @@ static void run(struct task *task)
     struct outflow *o = (struct outflow *)task;
 
     err_clear(&o->err);
-    o->failed = o->fill(o, &o->err) != QUERN_OK;
+    o->failed = o->fill(o, &o->err) != QUERN_OK || pack(o, o->over, &o->err) != QUERN_OK;
 }
 
 static void then(struct task *task)
@@ -68,7 +84,12 @@ void outflow_begin(struct conn *c, struct manner manner, const char *type, const
     o->task.then = then;
     o->task.takes_long = true;
     o->chunked = c->request.minor == 1;
-    o->closes = reply_stream_head(c, manner, 200, type, extra);
+    if (!manner.head) {
+        o->squeeze = squeeze_new(manner.encoding);
+        if (o->squeeze == NULL)
+            manner.encoding = HTTP_IDENTITY;
+    }
+    o->closes = reply_stream_head(c, manner, 200, type, extra, true);
     if (manner.head) {
         c->last = o->closes;
         end(o);
@@ -96,7 +117,7 @@ static void break_off(struct conn *c, struct outflow *o)
 
     if (buf_append(page, line, (size_t)n, &ignored) == QUERN_OK &&
         http_json_escape(page, QUERN_STR(o->err.text), &ignored) == QUERN_OK &&
-        buf_append(page, "\"}}\n", 4, &ignored) == QUERN_OK)
+        buf_append(page, "\"}}\n", 4, &ignored) == QUERN_OK && pack(o, false, &ignored) == QUERN_OK)
         IGNORE(add_page(c, o, &ignored));
     c->last = true;
 }

@@ -4,8 +4,9 @@
  *                            ^                               |
  *                            '------- not the last ----------'
  *
- * While a page is being sent the next one is made; a client that does not read holds those two, and
- * what fill() needs. All but fill() happens on the connection's loop. */
+ * While a page is being sent the next one is made, and compressed for who asked for that; a client
+ * that does not read holds those two, and what fill() needs. All but these happens on the
+ * connection's loop. */
 #ifndef SERVER_OUTFLOW_H
 #define SERVER_OUTFLOW_H
 
@@ -18,6 +19,8 @@ struct outflow {
     struct task task;  /* first */
     struct conn *conn; /* NULL: it is gone */
     struct buf page;
+    struct squeeze *squeeze; /* compresses the pages, or NULL */
+    struct buf packed;
     bool over; /* set by fill(): `page` is the last */
     bool busy; /* with a thread aside, or on its way back */
     bool chunked, closes;

@@ -17,6 +17,7 @@
 static const char text_type[] = "text/plain; charset=utf-8";
 static const char json_type[] = "application/json";
 static const char problem_type[] = "application/problem+json";
+static const char *const encoding_names[] = {NULL, "gzip", "zstd"};
 
 static bool is_v1(struct quern_slice path)
 {
@@ -135,7 +136,7 @@ void reply_with(struct conn *c, struct manner manner, int status, const char *ty
     if (compress_concerns(type, body.len)) {
         reply.vary = "Accept-Encoding";
         if (manner.encoding != HTTP_IDENTITY && compress_text(c->loop, manner.encoding, &body)) {
-            reply.encoding = manner.encoding == HTTP_ZSTD ? "zstd" : "gzip";
+            reply.encoding = encoding_names[manner.encoding];
             reply.length = body.len;
         }
     }
@@ -336,13 +337,15 @@ void reply_written(struct conn *c, struct manner manner, quern_seq seq, const ch
 }
 
 bool reply_stream_head(struct conn *c, struct manner manner, int status, const char *type,
-                       const char *extra)
+                       const char *extra, bool packs)
 {
     struct http_reply reply = {
         .status = status,
         .framing = c->request.minor == 1 ? HTTP_CHUNKED : HTTP_TO_CLOSE,
         .type = type,
         .extra = extra,
+        .vary = packs ? "Accept-Encoding" : NULL,
+        .encoding = packs ? encoding_names[manner.encoding] : NULL,
     };
     bool ends;
 

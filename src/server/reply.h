@@ -50,7 +50,7 @@ void reply_whole(struct conn *c, struct manner manner, struct http_reply reply,
 /* The head of a body without known length: chunked, or for HTTP/1.0 up to the end of the
  * connection. The connection does not end before more was said; returns whether it does then. */
 bool reply_stream_head(struct conn *c, struct manner manner, int status, const char *type,
-                       const char *extra);
+                       const char *extra, bool packs);
 
 /* What the request at hand says of its reply; it is begun now. */
 struct manner manner_of(struct conn *c);

@@ -236,7 +236,7 @@ static void shut_down(struct conn *c, struct manner manner, struct quern_slice b
     manner.close = true;
     /* Whoever asks second is told so by the status, and hears the same words. */
     IGNORE(reply_stream_head(c, manner, stop_ask(&c->loop->server->stop, by) ? 200 : 409,
-                             "text/plain; charset=utf-8", "Cache-Control: no-store\r\n"));
+                             "text/plain; charset=utf-8", "Cache-Control: no-store\r\n", false));
     c->chunked_words = c->request.minor == 1;
 }
 

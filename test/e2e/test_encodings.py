@@ -3,10 +3,11 @@
 
 import gzip
 import json
+import random
 import shutil
 import subprocess
 
-from quernd import Server, Skip, equal, main, test
+from quernd import Server, Skip, equal, main, request, test
 
 PAGE = "https://app.example"
 OTHER = "https://evil.example"
@@ -89,6 +90,29 @@ def what_a_page_of_a_foreign_site_asks_for_is_not_compressed():
             r = w.ask("GET", "/v1/keys", fields=[*gz, *more])
             equal((r.status, r.fields.get("content-encoding"), r.fields["vary"]),
                   (200, want, "Origin, Accept-Encoding"), more)
+
+
+@test
+def long_replies_are_compressed_as_they_are_made():
+    with Server("--durability", "os") as s, s.connect() as w:
+        for i in range(40):
+            w.put(f"big-{i:03}", bytes(random.Random(i).choices(b"abcdefgh", k=50000)))
+        for target, fields in (("/v1/export", []), ("/v1/keys?values=1", [("Accept", "application/x-ndjson")])):
+            plain = w.ask("GET", target, fields=fields)
+            equal((plain.fields.get("content-encoding"), plain.fields["vary"]), (None, "Accept-Encoding"))
+            assert len(plain.body) > 2000000 and plain.body.endswith(b"}\n"), plain
+            for coding in ("gzip", "zstd"):
+                asked = [*fields, ("Accept-Encoding", coding)]
+                r = w.ask("GET", target, fields=asked)
+                equal((r.fields["content-encoding"], r.fields["transfer-encoding"]), (coding, "chunked"))
+                equal(UNPACK[coding](r.body) == plain.body, True)
+                assert len(r.body) < len(plain.body) * 2 / 3, len(r.body)
+                h = w.ask("HEAD", target, fields=asked)
+                equal(h.fields["content-encoding"], coding)
+                equal(w.ask("GET", "/livez").body, b"ok\n")
+            w.send(request("GET", target, fields=[*fields, ("Accept-Encoding", "gzip")]).replace(b"HTTP/1.1", b"HTTP/1.0"))
+            equal(gzip.decompress(w.read().body) == plain.body, True)
+            w = s.connect()
 
 
 @test
