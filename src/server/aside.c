@@ -10,7 +10,7 @@
 #include "server/aside.h"
 
 #include "server/conn.h"
-#include "server/reach.h"
+#include "server/rest/reach.h"
 
 #include "base/error.h"
 

@@ -7,7 +7,7 @@
  *      |  '--not to be done, no body ------------'
  *      +--malformed, too large, too slow--> REFUSED --answered-----> linger
  *
- * That is HTTP; the Redis protocol has its own steps (resp_conn.c), and all that follows is the same.
+ * That is HTTP; the Redis protocol has its own steps (redis/conn.c), and all that follows is the same.
  *
  * Replies leave in the order of the requests. Writes are handed to the store and stand in `ops`
  * until they complete; further writes may follow them at once, while any other request waits until
@@ -25,12 +25,12 @@
  * reply. */
 #include "server/conn.h"
 
-#include "server/import.h"
-#include "server/bounds.h"
-#include "server/outflow.h"
+#include "server/rest/import.h"
+#include "server/rest/bounds.h"
+#include "server/rest/outflow.h"
 #include "server/pool.h"
-#include "server/resp.h"
-#include "server/serve.h"
+#include "server/redis/redis.h"
+#include "server/rest/serve.h"
 #include "server/tls.h"
 
 #include "base/error.h"

@@ -7,7 +7,7 @@
 
 #include "server/loop.h"
 #include "server/measure.h"
-#include "server/params.h"
+#include "server/rest/params.h"
 
 /* How a reply is to be given: what the request said of it, kept until a write completes. */
 struct manner {
@@ -99,7 +99,7 @@ struct conn {
     struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
-    unsigned gathered; /* commands of it that wait for the batch of reads: resp_reads.c */
+    unsigned gathered; /* commands of it that wait for the batch of reads: redis/reads.c */
     bool handed;       /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */

@@ -1,7 +1,7 @@
 /* guard.c - the list of tokens, from its file to the loops; and what HTTP requests may do. */
 #include "server/guard.h"
 
-#include "server/route.h"
+#include "server/rest/route.h"
 #include "server/say.h"
 
 #include "base/error.h"

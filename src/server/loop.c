@@ -22,8 +22,8 @@
 #include "server/conn.h"
 #include "server/observe.h"
 #include "server/pool.h"
-#include "server/resp_reads.h"
-#include "server/resp.h"
+#include "server/redis/reads.h"
+#include "server/redis/redis.h"
 #include "server/say.h"
 
 #include "base/alloc.h"

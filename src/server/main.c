@@ -7,7 +7,7 @@
  * store's own lock covers two ports on one directory. */
 #include "server/listen.h"
 #include "server/loop.h"
-#include "server/resp.h"
+#include "server/redis/redis.h"
 #include "server/say.h"
 #include "server/server.h"
 #include "server/sink.h"

@@ -2,8 +2,8 @@
 #include "server/measure.h"
 
 #include "server/loop.h"
-#include "server/resp_call.h"
-#include "server/route.h"
+#include "server/redis/call.h"
+#include "server/rest/route.h"
 
 #include "base/alloc.h"
 

@@ -4,7 +4,7 @@
  *     the last byte of a request arrives        on_read()              heard_more()
  *        |                                                                  wait: behind others on
  *        v                                                                  its connection
- *     it is begun                               serve.c, resp_conn.c   measure_begin()
+ *     it is begun                               serve.c, redis/conn.c   measure_begin()
  *        |                                                                  wait: for the store
  *        v
  *     its reply stands in the output            reply.c, resp_*.c      measure_done()

@@ -5,11 +5,11 @@
 #include "server/observe.h"
 
 #include "server/logline.h"
-#include "server/params.h"
-#include "server/resp.h"
-#include "server/route.h"
+#include "server/rest/params.h"
+#include "server/redis/redis.h"
+#include "server/rest/route.h"
 #include "server/sink.h"
-#include "server/verb.h"
+#include "server/rest/verb.h"
 
 #include "base/error.h"
 

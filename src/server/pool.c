@@ -5,9 +5,9 @@
  * up to 64 KiB. Larger memory goes back to the heap as soon as it is done with. */
 #include "server/pool.h"
 
-#include "server/resp.h"
+#include "server/redis/redis.h"
 #include "server/tls.h"
-#include "server/verb.h"
+#include "server/rest/verb.h"
 
 #include "base/alloc.h"
 

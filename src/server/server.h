@@ -13,14 +13,14 @@
 #define SERVER_SERVER_H
 
 #include "server/aside.h"
-#include "server/events.h"
+#include "server/rest/events.h"
 #include "server/gate.h"
 #include "server/guard.h"
 #include "server/hosts.h"
-#include "server/jobs.h"
+#include "server/rest/jobs.h"
 #include "server/options.h"
 #include "server/slowlog.h"
-#include "server/snapshots.h"
+#include "server/rest/snapshots.h"
 #include "server/stop.h"
 
 #include <stdatomic.h>

@@ -18,7 +18,7 @@
 
 #include "server/conn.h"
 #include "server/pool.h"
-#include "server/resp.h"
+#include "server/redis/redis.h"
 
 #include "base/alloc.h"
 #include "base/error.h"

@@ -10,7 +10,7 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
                struct quern_slice value, uint64_t expires_ms, bool sync);
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync);
 
-/* The steps of a write of another kind (verb.c, resp_writes.c): an op at the end of the connection's
+/* The steps of a write of another kind (verb.c, redis/writes.c): an op at the end of the connection's
  * queue, or NULL without memory; hand its batch, or its update, to the store; or end it without.
  * `bytes`: of keys and values. */
 struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced);

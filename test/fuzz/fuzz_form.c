@@ -6,7 +6,7 @@
 
 #include "base/attr.h"
 #include "server/hosts.h"
-#include "server/params.h"
+#include "server/rest/params.h"
 
 #include <stdio.h>
 

@@ -1,0 +1,118 @@
+/* export.c - GET /v1/export: the entries of one moment as the lines of a dump (dump/line.h).
+ *
+ * It is what `quern dump` writes and `quern load` reads; the last line proves the whole, and one that
+ * does not come tells that there is more. */
+#include "server/rest/outflow.h"
+#include "server/rest/reach.h"
+#include "server/rest/reply.h"
+#include "server/rest/route.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "dump/line.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+struct export
+{
+    struct outflow flow; /* first */
+    struct reach reach;
+    struct quern_snapshot *own; /* unless the client named one */
+    struct quern_iter *it;
+    bool begun, on;
+    uint64_t count;
+    XXH3_state_t hash; /* of all pages so far */
+};
+
+static void export_free(struct outflow *o)
+{
+    struct export *e = (struct export *)o;
+
+    quern_iter_free(e->it);
+    quern_snapshot_free(e->own);
+    reach_done(&e->reach);
+    buf_done(&o->page);
+    alloc_free(e);
+}
+
+static enum quern_code begin(struct export *e, const struct quern_snapshot *view,
+                             struct quern_error *err)
+{
+    struct quern_iter_opts opts = {.snapshot = view,
+                                   .range = {buf_slice(&e->reach.start), buf_slice(&e->reach.end)},
+                                   .prefix = buf_slice(&e->reach.prefix),
+                                   .bulk = true};
+
+    e->begun = true;
+    if (quern_iter_new(e->reach.server->db, &opts, &e->it, err))
+        return err->code;
+    e->on = quern_iter_first(e->it);
+    return QUERN_OK;
+}
+
+static enum quern_code fill(struct outflow *o, struct quern_error *err)
+{
+    struct export *e = (struct export *)o;
+    const struct quern_snapshot *view = e->own != NULL ? e->own : e->reach.held->snapshot;
+
+    if (!e->begun && begin(e, view, err))
+        return err->code;
+    for (; e->on && o->page.len < OUTFLOW_PAGE_BYTES; e->on = quern_iter_next(e->it), e->count++) {
+        struct quern_slice value = quern_iter_value(e->it);
+
+        if (dump_line_entry(0, quern_iter_key(e->it), &value, quern_iter_expires_ms(e->it),
+                            &o->page, err))
+            return err->code;
+    }
+    (void)XXH3_64bits_update(&e->hash, o->page.data, o->page.len);
+    if (e->on)
+        return QUERN_OK;
+    o->over = true;
+    if (quern_iter_error(e->it, err))
+        return err->code;
+    return dump_line_end(e->count, XXH3_64bits_digest(&e->hash), quern_snapshot_seq(view), &o->page,
+                         err);
+}
+
+void export_check(struct conn *c)
+{
+    struct reach reach;
+
+    IGNORE(reach_of(c, &reach));
+    reach_done(&reach);
+}
+
+void export_get(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct export *e;
+    struct quern_error err;
+    char extra[96];
+
+    (void)body;
+    if (!outflow_may_begin(c))
+        return;
+    e = alloc_aligned(64, sizeof(*e)); /* as the state of the hash wants it */
+    if (e == NULL) {
+        outflow_give_up(c);
+        conn_cut(c);
+        return;
+    }
+    memset(e, 0, sizeof(*e));
+    e->flow.fill = fill;
+    e->flow.free = export_free;
+    XXH3_INITSTATE(&e->hash);
+    (void)XXH3_64bits_reset(&e->hash);
+    if (!reach_of(c, &e->reach) ||
+        (e->reach.held == NULL && quern_snapshot_new(c->loop->server->db, &e->own, &err))) {
+        if (c->refusal.bad.status == 0)
+            reply_store_error(c, manner, err.code, &err);
+        outflow_give_up(c);
+        export_free(&e->flow);
+        return;
+    }
+    (void)snprintf(extra, sizeof(extra), "Quern-Rev: %" PRIu64 "\r\nCache-Control: no-store\r\n",
+                   quern_snapshot_seq(e->own != NULL ? e->own : e->reach.held->snapshot));
+    outflow_begin(c, manner, "application/x-ndjson", extra, &e->flow);
+}
