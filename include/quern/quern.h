@@ -165,8 +165,8 @@ struct quern_write_opts {
     uint64_t expires_ms; /* when the value expires; 0: never. quern_put() alone looks at it */
     uint8_t database;    /* quern_put(), quern_delete() and quern_delete_range() look at it: batches
                           * have their own */
-    /* NULL: at once. Else the write waits in this hand for quern_hand_over(). The asynchronous calls
-     * alone look at it. */
+    /* NULL: at once. Else the write waits in this hand for quern_hand_over(). The asynchronous
+     * calls alone look at it. */
     struct quern_hand *hand;
 };
 
@@ -175,7 +175,8 @@ struct quern_write_opts {
  *   memory   a value is copied once into the log and once into the MemDB, which holds it until it
  *            is flushed; a value larger than the MemDB makes one of its own size for that time
  *   order    every read that begins after return sees it
- *   errors   INVALID (size; database; an expiry above INT64_MAX), READ_ONLY, NO_SPACE, UNKNOWN (sync failed),
+ *   errors   INVALID (size; database; an expiry above INT64_MAX), READ_ONLY, NO_SPACE,
+ *            UNKNOWN (sync failed),
  *            IO, NO_MEMORY, BUSY, CLOSED
  *   source   src/engine/write.c; docs/design/10-write-path.md */
 QUERN_API QUERN_CHECK enum quern_code quern_put(struct quern *db, struct quern_slice key,
@@ -196,7 +197,8 @@ struct quern_range {
 
 /* Remove every key of `range`, in one step: of one size in the log whatever it removes, and visible
  * as a whole. Snapshots and iterators that are older see the keys still. Both bounds empty: every
- * key of the database, which is opts->database. A range without keys in it (start >= end) does nothing. The space comes back by merges.
+ * key of the database, which is opts->database. A range without keys in it (start >= end) does
+ * nothing. The space comes back by merges.
  *   errors   as quern_put(); INVALID: `range` is NULL, or a bound is too long
  *   source   src/engine/cuts.c; docs/decisions/0024-a-range-delete-is-a-cut.md */
 QUERN_API QUERN_CHECK enum quern_code quern_delete_range(struct quern *db,
@@ -240,8 +242,8 @@ enum quern_require {
 };
 /* Add a check: the batch is written if this holds of `key` once every write before it is in place,
  * and nothing between the check and the batch. Of several all must hold. The batch's own operations
- * do not count. A key that has expired when the check is made is absent. `revision` is looked at for
- * REVISION only.
+ * do not count. A key that has expired when the check is made is absent. `revision` is looked at
+ * for REVISION only.
  *   errors   INVALID (key, database, or no such check), NO_MEMORY: then nothing was added */
 QUERN_API QUERN_CHECK enum quern_code
 quern_batch_require(struct quern_batch *batch, enum quern_require what, struct quern_slice key,
@@ -301,16 +303,16 @@ struct quern_hand {
 };
 
 /* Hand over what waits in `hand`, which is empty then: one lock and one wake-up for all, and most
- * likely one commit group. Where that needs to wait for nothing (nobody else writes, no sync is asked
- * for, nothing depends on what is there, log and MemDB have room, and writers are not slowed), the
- * calling thread carries the writes out itself, and they are complete at return. It never waits for
- * the disk. What would have been an error of quern_write_async() at once, BUSY or CLOSED, is that of
- * the completions.
+ * likely one commit group. Where that needs to wait for nothing (nobody else writes, no sync is
+ * asked for, nothing depends on what is there, log and MemDB have room, and writers are not
+ * slowed), the calling thread carries the writes out itself, and they are complete at return. It
+ * never waits for the disk. What would have been an error of quern_write_async() at once, BUSY or
+ * CLOSED, is that of the completions.
  *   source   src/engine/commit.c */
 QUERN_API void quern_hand_over(struct quern *db, struct quern_hand *hand);
 
-/* How much the last writes were slowed because flushes and merges are behind: 0, not at all, to 100.
- * At 50 a byte takes as long to write as it takes to flush. Any thread; costs nothing. */
+/* How much the last writes were slowed because flushes and merges are behind: 0, not at all, to
+ * 100. At 50 a byte takes as long to write as it takes to flush. Any thread; costs nothing. */
 QUERN_API unsigned quern_pressure(struct quern *db);
 
 /* Make every write that has returned durable.
@@ -431,17 +433,18 @@ QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct
 struct quern_update; /* valid while the function runs */
 
 /* Called once, or not at all when the write is refused before; from a thread of quern's or from any
- * thread that is inside a writing call on the same handle. All writers wait for it: it must be quick,
- * must not call the store but through `u`, and must not take a lock that is held around such a call.
+ * thread that is inside a writing call on the same handle. All writers wait for it: it must be
+ * quick, must not call the store but through `u`, and must not take a lock that is held around such
+ * a call.
  *   returns  OK: the batch is written. Else: nothing is, and that code with *err is the result of
  *            the whole; the code may be NOT_FOUND, INVALID, CONFLICT, or what a call on `u` said */
 typedef enum quern_code (*quern_update_fn)(void *arg, struct quern_update *u,
                                            struct quern_error *err);
 
 /* As quern_get(), of the moment at which the batch will be applied, with the operations that the
- * function has put into it so far; in the database that is selected in the batch. All reads of one update judge expiries by one time. A key whose
- * block is not in the cache makes all writers wait for the disk: where that may be, read it with
- * quern_get() before the update is begun. */
+ * function has put into it so far; in the database that is selected in the batch. All reads of one
+ * update judge expiries by one time. A key whose block is not in the cache makes all writers wait
+ * for the disk: where that may be, read it with quern_get() before the update is begun. */
 QUERN_API QUERN_CHECK enum quern_code quern_update_get(struct quern_update *u,
                                                        struct quern_slice key,
                                                        struct quern_value *value,
@@ -580,8 +583,8 @@ struct quern_stats {
     uint64_t log_segments; /* 0 until something is written */
     uint64_t table_bytes, tables, table_entries, table_tombstones;
     uint64_t table_expiring; /* entries that have an expiry, past or to come */
-    /* bytes of deletions, of versions that newer ones of the same table hide, and of tables in which
-     * all has expired; what newer tables hide is not known before a merge */
+    /* bytes of deletions, of versions that newer ones of the same table hide, and of tables in
+     * which all has expired; what newer tables hide is not known before a merge */
     uint64_t reclaimable_bytes;
     uint32_t tiers; /* rows of `tier` in use; the last one is the bottom run */
     struct quern_tier_stats tier[QUERN_TIERS_MAX];
@@ -593,8 +596,8 @@ struct quern_stats {
     uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
     uint64_t slowed_writes, slowed_ns;   /* writers made to wait */
     uint64_t stalled_writes, stalled_ns; /* of them, those that waited for a MemDB to be flushed */
-    /* filters of tables that gets asked; that said no; that let through what was not there. Gets of one
-     * key are counted from every 64th, for all of them */
+    /* filters of tables that gets asked; that said no; that let through what was not there. Gets of
+     * one key are counted from every 64th, for all of them */
     uint64_t filter_checks, filter_useful, filter_false;
     uint64_t cache_hits, cache_misses, cache_evictions, disk_read_bytes;
     uint64_t corrupt_blocks;

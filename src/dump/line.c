@@ -7,9 +7,9 @@
  *     {"key":"a","value":"b","database":3}            1 to 15; without: 0
  *     {"end":true,"count":2,"xxh3":"0123456789abcdef"}
  *
- * A server that writes one adds to the last line its "rev". The hash is XXH3 (64 bits, seed 0) over every byte before the last line. A line holds each name
- * once and no name that is not listed here: a member that a later version adds must not be dropped
- * in silence. */
+ * A server that writes one adds to the last line its "rev". The hash is XXH3 (64 bits, seed 0) over
+ * every byte before the last line. A line holds each name once and no name that is not listed here:
+ * a member that a later version adds must not be dropped in silence. */
 #include "dump/line.h"
 
 #include "base/alloc.h"

@@ -15,8 +15,9 @@
  *
  * A writer that finds the queue empty and nobody leading leads at once: no hand-over, no system
  * call. So does quern_hand_over(), for whose writes nobody waits, if they need to wait for nothing:
- * the thread that calls it has a hundred other things to do, and so has the commit thread's core. While a leader waits in a sync the next group gathers behind it. A group without a sync
- * never takes in a writer that wants one, so nobody waits for a sync in vain.
+ * the thread that calls it has a hundred other things to do, and so has the commit thread's core.
+ * While a leader waits in a sync the next group gathers behind it. A group without a sync never
+ * takes in a writer that wants one, so nobody waits for a sync in vain.
  *
  * Gathering: N threads that write and sync in turn would fall into two halves, each writing while
  * the other waits, for the half that was just told is a moment too late for the next group. A
@@ -123,8 +124,8 @@ static void learn_locked(struct quern *db, size_t count, uint64_t ns)
 
 /* ---- telling ---- */
 
-/* Tell asynchronous writers. The memory behind `c` may be gone as soon as it is told. Of a group that
- * was written, those that were refused have their own error already. */
+/* Tell asynchronous writers. The memory behind `c` may be gone as soon as it is told. Of a group
+ * that was written, those that were refused have their own error already. */
 static void complete_async(struct waiter *w, enum quern_code code, const struct quern_error *err)
 {
     struct quern_completion *c = w->async;
@@ -214,9 +215,9 @@ static struct waiter *pass_lead_locked(struct quern *db)
 }
 
 /* Lead: groups from the queue until the own waiter is done or, without one, until so many
- * asynchronous ones are, or the next group would have to wait for something. The lock is released on
- * return. The next leader is told first: its sync need not wait until all of this group have been
- * woken. */
+ * asynchronous ones are, or the next group would have to wait for something. The lock is released
+ * on return. The next leader is told first: its sync need not wait until all of this group have
+ * been woken. */
 static void lead_and_unlock(struct quern *db, struct waiter *self, size_t async_count)
 {
     size_t async_told = 0;
@@ -382,8 +383,8 @@ enum quern_code engine_commit_async(struct quern *db, struct waiter *w, struct q
     return QUERN_OK;
 }
 
-/* Put a hand at the end of the queue, as far as it is admitted. Returns those that are not; *count is
- * how many were. */
+/* Put a hand at the end of the queue, as far as it is admitted. Returns those that are not; *count
+ * is how many were. */
 static struct waiter *enqueue_hand_locked(struct quern *db, struct waiter *first, size_t *count,
                                           struct quern_error *err)
 {

@@ -7,8 +7,8 @@
  *       write_store       one merge of everything -> the bottom run of `to`; then its manifest
  *
  * Sequence numbers decide what is newer, whatever file it stands in, so neither runs nor tiers need
- * be known. The merge sees everything at once: a deletion, of a key or of a range, does its work in it and
- * need not be kept.
+ * be known. The merge sees everything at once: a deletion, of a key or of a range, does its work in
+ * it and need not be kept.
  *
  * Without a whole manifest every table takes part, and a log that is still wanted is told by its
  * LINKs: the segment that calls itself the first of a log began when all before it was in tables.
@@ -252,8 +252,8 @@ static enum quern_code flush_log(struct log *log, struct quern_error *err)
     return code;
 }
 
-/* The operations whose keys are in holes: the rest is in tables. What a range delete removed may come
- * back in a hole, from older operations and tables: so none is left out. */
+/* The operations whose keys are in holes: the rest is in tables. What a range delete removed may
+ * come back in a hole, from older operations and tables: so none is left out. */
 static enum quern_code keep_holes(struct repair *r, const struct batch_ref *batch, struct buf *ops,
                                   uint32_t *count, struct quern_error *err)
 {

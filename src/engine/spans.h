@@ -39,8 +39,9 @@ void spans_init(struct spans *s);
 void spans_done(struct spans *s);
 
 /* A reader at `seq` and `time_ms` begins to walk at `from`: from now on puts behind it are noted.
- * After this call it takes the store's present view, and walks from `from` on. Returns the slot of the walk, or
- * SPAN_NONE: nothing will be remembered. Every walk ends with spans_keep() or spans_drop(). */
+ * After this call it takes the store's present view, and walks from `from` on. Returns the slot of
+ * the walk, or SPAN_NONE: nothing will be remembered. Every walk ends with spans_keep() or
+ * spans_drop(). */
 int spans_walk(struct spans *s, struct quern_slice from, quern_seq seq, uint64_t time_ms);
 /* The same at `key`, which lies in a known span: the walk begins where the span does, and may jump
  * to *to (empty: to the end). False: no span is known there, and no walk has begun. */

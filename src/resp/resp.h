@@ -1,10 +1,10 @@
-/* resp.h - the Redis protocol (RESP2 and RESP3) as pure functions over bytes: requests, replies, and
- * the small languages inside them: integers and globs.
+/* resp.h - the Redis protocol (RESP2 and RESP3) as pure functions over bytes: requests, replies,
+ * and the small languages inside them: integers and globs.
  *
- * Nothing here knows a socket, a clock, a command or the store. The parser takes what has arrived so
- * far and says MORE, DONE or BAD; how the bytes were cut into pieces on their way never changes the
- * answer (the fuzzer holds it to that). Texts of errors are those of Redis 7, since clients compare
- * them. docs/resp.md. Threads: any, one object at a time. */
+ * Nothing here knows a socket, a clock, a command or the store. The parser takes what has arrived
+ * so far and says MORE, DONE or BAD; how the bytes were cut into pieces on their way never changes
+ * the answer (the fuzzer holds it to that). Texts of errors are those of Redis 7, since clients
+ * compare them. docs/resp.md. Threads: any, one object at a time. */
 #ifndef RESP_RESP_H
 #define RESP_RESP_H
 
@@ -56,8 +56,8 @@ struct resp_request {
 };
 
 /* Go on reading the request that begins at `data`; `len` is all that has arrived of it, never less
- * than at the call before. Bytes behind the request are not looked at. After DONE begin the next with
- * resp_request_next(); after BAD nobody knows where it would begin. */
+ * than at the call before. Bytes behind the request are not looked at. After DONE begin the next
+ * with resp_request_next(); after BAD nobody knows where it would begin. */
 MUST_USE enum resp_verdict resp_request_read(struct resp_request *r,
                                              const struct resp_limits *limits, const void *data,
                                              size_t len);
@@ -83,7 +83,8 @@ MUST_USE enum quern_code resp_glob_prefix(struct quern_slice pattern, struct buf
 
 /* ------------------------------------------------------------------ DUMP and RESTORE -- */
 
-/* The value as RESTORE takes it, here and in Redis, appended to `out`, which is empty. Errors: NO_MEMORY. */
+/* The value as RESTORE takes it, here and in Redis, appended to `out`, which is empty. Errors:
+ * NO_MEMORY. */
 MUST_USE enum quern_code resp_dump_write(struct quern_slice value, struct buf *out,
                                          struct quern_error *err);
 

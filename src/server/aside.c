@@ -4,9 +4,9 @@
  *           then() <---- letter -------------------------'
  *
  * Threads are started as they are needed, up to a number that keeps a disk busy: a store that lies
- * in memory never has one. They take the tasks one by one, since what they wait for overlaps. Those that
- * take long wait behind the others, and half of the threads never have one: no number of exports and
- * imports keeps a get from its block. */
+ * in memory never has one. They take the tasks one by one, since what they wait for overlaps. Those
+ * that take long wait behind the others, and half of the threads never have one: no number of
+ * exports and imports keeps a get from its block. */
 #include "server/aside.h"
 
 #include "server/conn.h"

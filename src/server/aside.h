@@ -1,10 +1,10 @@
 /* aside.h - a few threads that may wait for the disk, so that no loop does.
  *
  * A task whose next step would take long or read from disk is given here: run() is called on one of
- * these threads, then then() on the task's loop. Mostly the task is an op, whose `work` touches nothing
- * of the connection but what the op itself holds, and until `then` nothing joins the op on its
- * connection but what is read aside too. What waits is bounded by what connections may have under way.
- * Locks itself. */
+ * these threads, then then() on the task's loop. Mostly the task is an op, whose `work` touches
+ * nothing of the connection but what the op itself holds, and until `then` nothing joins the op on
+ * its connection but what is read aside too. What waits is bounded by what connections may have
+ * under way. Locks itself. */
 #ifndef SERVER_ASIDE_H
 #define SERVER_ASIDE_H
 
@@ -37,9 +37,9 @@ struct aside {
 void aside_init(struct aside *aside);
 void aside_stop(struct aside *aside); /* nothing waits any more: end the threads */
 
-/* On the task's loop, with all set but the letter. A thread is started when none is idle; without any,
- * the loop has to do it itself. Until then() has been called `server->tasks` counts it: the store is not
- * closed before. */
+/* On the task's loop, with all set but the letter. A thread is started when none is idle; without
+ * any, the loop has to do it itself. Until then() has been called `server->tasks` counts it: the
+ * store is not closed before. */
 void aside_run(struct task *task);
 
 /* The same for an op: carry `work` out elsewhere, then `then` here. */
@@ -49,7 +49,8 @@ void aside_submit(struct write_op *op, void (*work)(struct write_op *op),
  * op->value; its code and error are those of op->completion. */
 void aside_read(struct write_op *op, struct quern_slice key, void (*then)(struct write_op *op));
 
-/* A read of the loop's own, as of `held` (NULL: now): what is not in memory is BUSY. Into loop->value. */
+/* A read of the loop's own, as of `held` (NULL: now): what is not in memory is BUSY. Into
+ * loop->value. */
 enum quern_code read_in_memory(struct loop *loop, struct quern_slice key,
                                const struct held_snapshot *held, struct quern_error *err);
 

@@ -7,7 +7,8 @@
  *      |  '--not to be done, no body ------------'
  *      +--malformed, too large, too slow--> REFUSED --answered-----> linger
  *
- * That is HTTP; the Redis protocol has its own steps (redis/conn.c), and all that follows is the same.
+ * That is HTTP; the Redis protocol has its own steps (redis/conn.c), and all that follows is the
+ * same.
  *
  * Replies leave in the order of the requests. Writes are handed to the store and stand in `ops`
  * until they complete; further writes may follow them at once, while any other request waits until
@@ -18,7 +19,8 @@
  *           requests that wait; beyond that the socket is not read
  *   ops     1024 writes or 1 MiB of keys and values, or one write of any allowed size
  *   import  a body that is longer than any value, piece by piece: import.h
- *   out     1 MiB of replies, or one value, or pages of a long reply (outflow.h): beyond that no request is begun until the client reads
+ *   out     1 MiB of replies, or one value, or pages of a long reply (outflow.h): beyond that no
+ *   request is begun until the client reads
  *
  * Linger: after a last reply the sending side is shut, and what the client still sends is read and
  * dropped for a moment. Closing at once would make the kernel send a reset that may overtake the

@@ -3,8 +3,8 @@
  *
  * A web page the user happens to visit can make the browser send requests to localhost. Two checks
  * stop it: the Host field must be a name of ours (a page that points its own name at 127.0.0.1
- * fails), and what a browser says of the page's origin must be us, or an origin that the operator listed.
- * docs/design/80-http.md. */
+ * fails), and what a browser says of the page's origin must be us, or an origin that the operator
+ * listed. docs/design/80-http.md. */
 #ifndef SERVER_HOSTS_H
 #define SERVER_HOSTS_H
 

@@ -14,8 +14,8 @@
  * So everything that one waking brings is answered together.
  *
  * The inbox is a stack that any thread pushes to and the loop takes whole. Of the writes that
- * complete together in a thread of the store's, the last one wakes the loop. Settling happens after polling and again before it, so that nothing that
- * became dirty in a timer sleeps through. */
+ * complete together in a thread of the store's, the last one wakes the loop. Settling happens after
+ * polling and again before it, so that nothing that became dirty in a timer sleeps through. */
 #include "server/loop.h"
 
 #include "server/compress.h"

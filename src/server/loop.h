@@ -21,8 +21,8 @@ struct letter {
     void (*open)(struct letter *letter); /* called on the loop's thread */
 };
 
-/* Something to do aside from the loops (aside.h), and then on its own. It too stands inside what it is
- * about. */
+/* Something to do aside from the loops (aside.h), and then on its own. It too stands inside what it
+ * is about. */
 struct task {
     struct letter letter; /* first */
     struct loop *loop;
@@ -101,8 +101,8 @@ void loop_post(struct loop *loop, struct letter *letter);
 void loop_post_quietly(struct loop *loop, struct letter *letter);
 void loop_signal(struct loop *loop, unsigned bits);
 
-/* Give an accepted, non-blocking socket to the loop, which speaks TLS or not; it counts as a connection from now on. Takes
- * `fd` in any case. */
+/* Give an accepted, non-blocking socket to the loop, which speaks TLS or not; it counts as a
+ * connection from now on. Takes `fd` in any case. */
 void loop_adopt(struct loop *loop, int fd, enum door door, bool tls);
 
 /* Is this the loop's own thread? */

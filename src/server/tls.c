@@ -6,8 +6,8 @@
  *
  * OpenSSL sees no socket: its BIO, below, reads from the records at hand and writes to a buffer, so
  * the loop stays the only one that waits. All records that arrived are opened at once; what stays
- * behind is at most one that is not whole, in OpenSSL's own buffer. A large value is sealed piece by
- * piece as the client takes it, never as a whole.
+ * behind is at most one that is not whole, in OpenSSL's own buffer. A large value is sealed piece
+ * by piece as the client takes it, never as a whole.
  *
  * What bounds memory: 64 KiB of records a loop; per connection a record (16 KiB) each way, only
  * while one is under way, and SEAL_BYTES of sealed bytes that the client does not take; in a
@@ -44,7 +44,8 @@ struct tls {
     bool failed; /* OpenSSL wrote, and there was no memory */
 };
 
-/* ------------------------------------------------------------------ what OpenSSL reads and writes -- */
+/* ------------------------------------------------------------------ what OpenSSL reads and writes
+ * -- */
 
 static int bio_read(BIO *bio, char *to, int room)
 {

@@ -4,15 +4,16 @@
 
 #include "server/conn.h"
 
-/* Begin to store key and value (copied) until `expires_ms` (0: for ever), or to delete a key that is there. `sync`: the client asks
- * for it. The reply follows from serve_completed(). False: no memory, and nothing begun. */
+/* Begin to store key and value (copied) until `expires_ms` (0: for ever), or to delete a key that
+ * is there. `sync`: the client asks for it. The reply follows from serve_completed(). False: no
+ * memory, and nothing begun. */
 bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
                struct quern_slice value, uint64_t expires_ms, bool sync);
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync);
 
-/* The steps of a write of another kind (verb.c, redis/writes.c): an op at the end of the connection's
- * queue, or NULL without memory; hand its batch, or its update, to the store; or end it without.
- * `bytes`: of keys and values. */
+/* The steps of a write of another kind (verb.c, redis/writes.c): an op at the end of the
+ * connection's queue, or NULL without memory; hand its batch, or its update, to the store; or end
+ * it without. `bytes`: of keys and values. */
 struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced);
 /* The same, synced if it is to be or if the server syncs all. */
 struct write_op *write_begin(struct conn *c, struct manner manner, size_t bytes, bool sync);
@@ -27,10 +28,10 @@ static inline const char *durability_name(bool synced)
     return synced ? "synced" : "buffered";
 }
 
-/* For the request at hand: the value of a key into loop->value, from memory, as of `held` (NULL: now),
- * which is given back. BUSY: it is fetched from disk, and the request is to be left as it is; it is
- * carried out once more when that is done, and then takes no snapshot. Without memory for that the
- * connection is cut. */
+/* For the request at hand: the value of a key into loop->value, from memory, as of `held` (NULL:
+ * now), which is given back. BUSY: it is fetched from disk, and the request is to be left as it is;
+ * it is carried out once more when that is done, and then takes no snapshot. Without memory for
+ * that the connection is cut. */
 enum quern_code read_value(struct conn *c, struct manner manner, struct quern_slice key,
                            struct held_snapshot *held, struct quern_error *err);
 

@@ -1,5 +1,6 @@
 /* fuzz_resp.c - requests of the Redis protocol: how the bytes are cut must not matter, and what is
- * found lies inside them. Then the globs, by another matcher; and the bytes as what RESTORE is sent.
+ * found lies inside them. Then the globs, by another matcher; and the bytes as what RESTORE is
+ * sent.
  *
  * The first byte chooses how a second reading is cut; the rest is what a client sends. */
 #include "fuzz.h"
@@ -117,7 +118,8 @@ static void check_restored(struct quern_slice payload, const struct quern_slice 
     buf_done(&value);
 }
 
-/* Any bytes with the sum that belongs to them may be what a client sends; and as a value they come back. */
+/* Any bytes with the sum that belongs to them may be what a client sends; and as a value they come
+ * back. */
 static void check_dump(const uint8_t *data, size_t size)
 {
     struct quern_slice bytes = {data, size < VALUE_BYTES_MAX ? size : VALUE_BYTES_MAX};

@@ -1,9 +1,9 @@
 /* model.h - the simplest store that could be right: a small sorted table of keys, copied for
  * snapshots.
  *
- * Keys come from a fixed set (model_key()), some of them in other databases than 0, so a history soon overwrites, deletes and meets
- * prefixes. A value is told by its number and length alone (model_value()), so a copy of the model
- * is small. */
+ * Keys come from a fixed set (model_key()), some of them in other databases than 0, so a history
+ * soon overwrites, deletes and meets prefixes. A value is told by its number and length alone
+ * (model_value()), so a copy of the model is small. */
 #ifndef TEST_MODEL_H
 #define TEST_MODEL_H
 
@@ -24,8 +24,8 @@ struct model {
     struct model_cell cell[MODEL_KEYS]; /* by database, in key order; expired or not */
 };
 
-/* The n-th key, in byte order within a database, and where it is. Constant for the process; the same
- * for every seed. */
+/* The n-th key, in byte order within a database, and where it is. Constant for the process; the
+ * same for every seed. */
 struct quern_slice model_key(size_t n);
 uint8_t model_database(size_t n);
 /* The keys of a database are [*from, *to). */

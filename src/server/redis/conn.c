@@ -7,12 +7,12 @@
  *                      '--UPDATE---------> write_op --> update, on whoever leads the commit
  *                                                  --> resp_completed(): its reply leaves
  *
- * Writes may follow one another while the store has them, so a pipeline of INCR is one commit group;
- * any other command waits until those before it have completed, and so sees what they wrote. Replies
- * leave in the order of the requests, gathered into one write per turn of the loop.
+ * Writes may follow one another while the store has them, so a pipeline of INCR is one commit
+ * group; any other command waits until those before it have completed, and so sees what they wrote.
+ * Replies leave in the order of the requests, gathered into one write per turn of the loop.
  *
- * What a person's browser or script sends by mistake, an HTTP request, is told so and closed: a line
- * of its body must never be taken for a command. */
+ * What a person's browser or script sends by mistake, an HTTP request, is told so and closed: a
+ * line of its body must never be taken for a command. */
 #include "server/redis/handlers.h"
 
 #include "server/conn.h"
@@ -261,7 +261,8 @@ static void note_heard(struct call *k)
     count(&k->server->counters.requests, 1);
 }
 
-/* A transaction writes if any of its commands does. CLIENT is never paused: UNPAUSE must get through. */
+/* A transaction writes if any of its commands does. CLIENT is never paused: UNPAUSE must get
+ * through. */
 static bool must_wait_for_pause(const struct call *k)
 {
     bool is_write = k->command->flags & CMD_WRITE;

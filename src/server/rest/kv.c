@@ -1,12 +1,13 @@
 /* kv.c - /v1/kv: one key.
  *
- *     /v1/kv/KEY          all that follows is the key: %XX is a byte, + is itself, nothing is resolved
- *     /v1/kv?key=KEY      as in a form, + is a space: for keys that clients will not leave alone in
+ *     /v1/kv/KEY          all that follows is the key: %XX is a byte, + is itself, nothing is
+ *     resolved /v1/kv?key=KEY      as in a form, + is a space: for keys that clients will not leave
+ *     alone in
  *                         a path ("..", "a//b")
  *     &enc=b64u           either is base64url of the key
  *
- *     GET HEAD PUT DELETE, and POST with op=incr|append|getset|touch|persist. A path without a key is no key: a
- *     client that lost it on the way must not delete or read anything. */
+ *     GET HEAD PUT DELETE, and POST with op=incr|append|getset|touch|persist. A path without a key
+ *     is no key: a client that lost it on the way must not delete or read anything. */
 #include "server/rest/item.h"
 #include "server/pool.h"
 #include "server/rest/reach.h"

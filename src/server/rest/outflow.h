@@ -1,6 +1,7 @@
 /* outflow.h - a reply that is made page by page while the client reads it.
  *
- *     outflow_begin() -> fill() on a thread aside -> letter -> outflow_give(): the page into the output,
+ *     outflow_begin() -> fill() on a thread aside -> letter -> outflow_give(): the page into the
+ *     output,
  *                            ^                               |
  *                            '------- not the last ----------'
  *
