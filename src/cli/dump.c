@@ -8,6 +8,7 @@
 #include "dump/line.h"
 #include "cli/progress_priv.h"
 
+#include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
 
@@ -21,7 +22,7 @@
 
 struct dump {
     FILE *to;
-    XXH3_state_t hash;
+    XXH3_state_t *hash;
     uint64_t entries;
     struct buf line;
     dump_source source;
@@ -55,7 +56,7 @@ static enum quern_code write_entries(struct dump *d, const struct dump_store *fr
                                  &d->line, err) ||
                  write_line(d, err))
             code = err->code;
-        (void)XXH3_64bits_update(&d->hash, d->line.data, d->line.len);
+        (void)XXH3_64bits_update(d->hash, d->line.data, d->line.len);
         d->entries++;
         progress_at(bar, d->entries, from->total);
     }
@@ -74,7 +75,7 @@ static enum quern_code from_iterators(struct dump *d, void *arg, struct quern_er
     if (code != QUERN_OK)
         return code;
     buf_clear(&d->line);
-    if (dump_line_end(d->entries, XXH3_64bits_digest(&d->hash), 0, &d->line, err))
+    if (dump_line_end(d->entries, XXH3_64bits_digest(d->hash), 0, &d->line, err))
         return err->code;
     return write_line(d, err);
 }
@@ -154,12 +155,13 @@ enum cli_exit dump_iterators(const struct cli_args *args, const struct dump_stor
 enum cli_exit dump_run(const struct cli_args *args, dump_source source, void *source_arg)
 {
     bool to_file = args->word_count == 1 && strcmp(args->words[0], "-") != 0;
-    struct dump d = {.to = stdout, .source = source, .source_arg = source_arg};
     struct quern_error err = {0};
+    XXH3_state_t *hash OWNED(alloc_free) = dump_hash_new(&err);
+    struct dump d = {.to = stdout, .hash = hash, .source = source, .source_arg = source_arg};
     enum quern_code code;
 
-    XXH3_INITSTATE(&d.hash);
-    (void)XXH3_64bits_reset(&d.hash);
+    if (hash == NULL)
+        return cli_fail(&err, false);
     code = to_file ? dump_to_file(&d, args->words[0], &err) : write_all(&d, &err);
     buf_done(&d.line);
     if (code == QUERN_OK)

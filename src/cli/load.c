@@ -11,6 +11,7 @@
 #include "cli/progress_priv.h"
 
 #include "base/entry.h"
+#include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
 
@@ -87,7 +88,7 @@ static enum quern_code lines_next(struct lines *l, struct quern_slice *line,
 
 struct load {
     struct lines lines;
-    XXH3_state_t hash; /* of all entry lines so far */
+    XXH3_state_t *hash; /* of all entry lines so far */
     uint64_t line_no, entries;
     bool sealed; /* the end line was met, and it holds */
 };
@@ -95,7 +96,7 @@ struct load {
 static enum quern_code check_end(struct load *load, const struct dump_line *line,
                                  struct quern_error *err)
 {
-    uint64_t hash = XXH3_64bits_digest(&load->hash);
+    uint64_t hash = XXH3_64bits_digest(load->hash);
     struct quern_slice rest;
 
     if (line->count != load->entries)
@@ -136,7 +137,7 @@ static enum quern_code read_lines(struct load *load, struct load_sink *sink, str
             return check_end(load, &line, err);
         if (sink->put(sink, &line, err))
             return err->code;
-        (void)XXH3_64bits_update(&load->hash, raw.data, raw.len);
+        (void)XXH3_64bits_update(load->hash, raw.data, raw.len);
         load->entries++;
         progress_at(bar, total_bytes != 0 ? load->lines.bytes : load->entries, total_bytes);
     }
@@ -177,13 +178,16 @@ enum cli_exit load_run(const struct cli_args *args, struct load_sink *sink)
 {
     bool from_file = args->word_count == 1 && strcmp(args->words[0], "-") != 0;
     const char *name = from_file ? args->words[0] : "standard input";
-    struct load load = {.lines = {.fd = STDIN_FILENO}};
     struct quern_error err = {0};
+    XXH3_state_t *hash OWNED(alloc_free) = dump_hash_new(&err);
+    struct load load = {.lines = {.fd = STDIN_FILENO}, .hash = hash};
     struct progress bar;
     struct stat st;
     uint64_t total_bytes = 0;
     enum quern_code code;
 
+    if (hash == NULL)
+        return cli_fail(&err, false);
     if (from_file) {
         load.lines.fd = open(name, O_RDONLY | O_CLOEXEC);
         if (load.lines.fd < 0) {
@@ -194,8 +198,6 @@ enum cli_exit load_run(const struct cli_args *args, struct load_sink *sink)
     }
     if (fstat(load.lines.fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
         total_bytes = (uint64_t)st.st_size;
-    XXH3_INITSTATE(&load.hash);
-    (void)XXH3_64bits_reset(&load.hash);
     bar = progress_of("load", total_bytes != 0 ? PROGRESS_BYTES : PROGRESS_ENTRIES);
     code = load_all(&load, sink, args->no_end, &bar, total_bytes, &err);
     if (from_file)

@@ -168,7 +168,7 @@ struct remote_dump {
     struct remote *remote;
     struct dump *dump;
     struct dump_line line;
-    XXH3_state_t hash;
+    XXH3_state_t *hash;
     enum cli_exit result;
 };
 
@@ -181,11 +181,11 @@ static enum quern_code on_dump_line(struct remote *r, struct quern_slice line,
     if (dump_line_parse(slice_of(line.data, line.len - 1), &d->line, err))
         return err_in(err, "the server broke off, or is no quernd");
     if (d->line.end) {
-        r->ended = d->line.count == r->count && d->line.hash == XXH3_64bits_digest(&d->hash);
+        r->ended = d->line.count == r->count && d->line.hash == XXH3_64bits_digest(d->hash);
         if (!r->ended)
             return err_set(err, QUERN_CORRUPT, "what arrived is not what the server sent");
     }
-    (void)XXH3_64bits_update(&d->hash, line.data, line.len);
+    (void)XXH3_64bits_update(d->hash, line.data, line.len);
     r->count++;
     return dump_raw(d->dump, line, err);
 }
@@ -203,11 +203,12 @@ static enum quern_code from_server(struct dump *dump, void *arg, struct quern_er
 
 enum cli_exit remote_dump(struct remote *r)
 {
-    struct remote_dump d = {.remote = r};
+    XXH3_state_t *hash OWNED(alloc_free) = dump_hash_new(&r->err);
+    struct remote_dump d = {.remote = r, .hash = hash};
     enum cli_exit result;
 
-    XXH3_INITSTATE(&d.hash);
-    (void)XXH3_64bits_reset(&d.hash);
+    if (hash == NULL)
+        return cli_fail(&r->err, false);
     if (remote_range(r, "/v1/export", "?"))
         return cli_fail(&r->err, false);
     r->about = &d;

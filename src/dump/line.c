@@ -267,3 +267,16 @@ enum quern_code dump_line_end(uint64_t count, uint64_t hash, quern_seq rev, stru
                    count, hash);
     return buf_append(out, line, (size_t)len, err);
 }
+
+XXH3_state_t *dump_hash_new(struct quern_error *err)
+{
+    XXH3_state_t *hash = alloc_aligned(64, sizeof(*hash)); /* as it wants to lie */
+
+    if (hash == NULL) {
+        (void)err_memory(err, "a checksum");
+        return NULL;
+    }
+    XXH3_INITSTATE(hash);
+    (void)XXH3_64bits_reset(hash);
+    return hash;
+}

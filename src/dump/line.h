@@ -4,6 +4,7 @@
 #define DUMP_LINE_H
 
 #include "base/buf.h"
+#include "base/hash.h"
 
 /* A line, understood. Zero-initialised is empty; reuse keeps the memory. */
 struct dump_line {
@@ -26,6 +27,9 @@ void dump_line_done(struct dump_line *line);
 MUST_USE enum quern_code dump_line_entry(uint8_t database, struct quern_slice key,
                                          const struct quern_slice *value, uint64_t expires_ms,
                                          struct buf *out, struct quern_error *err);
+/* For the hash of all lines before the last: add to it by XXH3_64bits_update(). NULL: NO_MEMORY; to be
+ * given to alloc_free(). */
+MUST_USE XXH3_state_t *dump_hash_new(struct quern_error *err);
 /* `rev` 0: without. */
 MUST_USE enum quern_code dump_line_end(uint64_t count, uint64_t hash, quern_seq rev,
                                        struct buf *out, struct quern_error *err);

@@ -56,9 +56,12 @@ static void check_origin(struct quern_slice s, const uint8_t *data, size_t size)
     for (size_t i = 0; is_origin && i < size; i++)
         must(data[i] > 0x20 && data[i] < 0x7f && !(data[i] >= 'A' && data[i] <= 'Z'));
     if (is_origin) {
-        char *text = strndup((const char *)data, size);
+        char *text = malloc(size + 1);
 
-        must(text != NULL && plainly_origin(text));
+        must(text != NULL);
+        memcpy(text, data, size);
+        text[size] = '\0';
+        must(plainly_origin(text));
         free(text);
     }
     for (size_t i = 0; i < 2; i++) {

@@ -23,7 +23,7 @@ struct export
     struct quern_iter *it;
     bool begun, on;
     uint64_t count;
-    XXH3_state_t hash; /* of all pages so far */
+    XXH3_state_t *hash; /* of all pages so far */
 };
 
 static void export_free(struct outflow *o)
@@ -34,6 +34,7 @@ static void export_free(struct outflow *o)
     quern_snapshot_free(e->own);
     reach_done(&e->reach);
     buf_done(&o->page);
+    alloc_free(e->hash);
     alloc_free(e);
 }
 
@@ -66,13 +67,13 @@ static enum quern_code fill(struct outflow *o, struct quern_error *err)
                             &o->page, err))
             return err->code;
     }
-    (void)XXH3_64bits_update(&e->hash, o->page.data, o->page.len);
+    (void)XXH3_64bits_update(e->hash, o->page.data, o->page.len);
     if (e->on)
         return QUERN_OK;
     o->over = true;
     if (quern_iter_error(e->it, err))
         return err->code;
-    return dump_line_end(e->count, XXH3_64bits_digest(&e->hash), quern_snapshot_seq(view), &o->page,
+    return dump_line_end(e->count, XXH3_64bits_digest(e->hash), quern_snapshot_seq(view), &o->page,
                          err);
 }
 
@@ -93,18 +94,15 @@ void export_get(struct conn *c, struct manner manner, struct quern_slice body)
     (void)body;
     if (!outflow_may_begin(c))
         return;
-    e = alloc_aligned(64, sizeof(*e)); /* as the state of the hash wants it */
+    e = alloc_zeroed(sizeof(*e));
     if (e == NULL) {
         outflow_give_up(c);
         conn_cut(c);
         return;
     }
-    memset(e, 0, sizeof(*e));
     e->flow.fill = fill;
     e->flow.free = export_free;
-    XXH3_INITSTATE(&e->hash);
-    (void)XXH3_64bits_reset(&e->hash);
-    if (!reach_of(c, &e->reach) ||
+    if (!reach_of(c, &e->reach) || (e->hash = dump_hash_new(&err)) == NULL ||
         (e->reach.held == NULL && quern_snapshot_new(c->loop->server->db, &e->own, &err))) {
         if (c->refusal.bad.status == 0)
             reply_store_error(c, manner, err.code, &err);

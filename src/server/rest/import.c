@@ -44,7 +44,7 @@ struct import {
     bool sealed, seal_holds, failed;
     quern_seq rev;
     struct quern_error err; /* of the store, if it failed */
-    XXH3_state_t hash;      /* of all whole lines so far */
+    XXH3_state_t *hash;     /* of all whole lines so far */
 };
 
 static void import_free(struct import *im)
@@ -54,6 +54,7 @@ static void import_free(struct import *im)
     buf_done(&im->told);
     dump_line_done(&im->line);
     quern_batch_free(im->batch);
+    alloc_free(im->hash);
     alloc_free(im);
 }
 
@@ -150,7 +151,7 @@ static enum quern_code take_line(struct import *im, struct quern_slice text,
     if (code != QUERN_OK || !im->line.end)
         return code != QUERN_OK ? code : put_line(im, err);
     im->sealed = true;
-    im->seal_holds = im->wrong == 0 && im->line.hash == XXH3_64bits_digest(&im->hash) &&
+    im->seal_holds = im->wrong == 0 && im->line.hash == XXH3_64bits_digest(im->hash) &&
                      im->line.count == im->imported + quern_batch_count(im->batch);
     return im->seal_holds ? QUERN_OK
                           : tell(im, "checksum_mismatch",
@@ -172,7 +173,7 @@ static enum quern_code take_lines(struct import *im, struct quern_error *err)
         if (!im->passing) {
             if (take_line(im, (struct quern_slice){data + at, (size_t)(newline - data) - at}, err))
                 return err->code;
-            (void)XXH3_64bits_update(&im->hash, data + at, (size_t)(newline - data) + 1 - at);
+            (void)XXH3_64bits_update(im->hash, data + at, (size_t)(newline - data) + 1 - at);
         }
         im->passing = false;
         at = (size_t)(newline - data) + 1;
@@ -217,11 +218,11 @@ static void then(struct task *task)
 
 bool import_begin(struct conn *c)
 {
-    struct import *im = alloc_aligned(64, sizeof(*im)); /* as the state of the hash wants it */
+    struct import *im = alloc_zeroed(sizeof(*im));
+    struct quern_error err;
 
     if (im == NULL)
         return false;
-    memset(im, 0, sizeof(*im));
     im->conn = c;
     im->task.loop = c->loop;
     im->task.run = run;
@@ -230,9 +231,8 @@ bool import_begin(struct conn *c)
     im->server = c->loop->server;
     im->sync = verb_sync_asked(c);
     im->batch = quern_batch_new();
-    XXH3_INITSTATE(&im->hash);
-    (void)XXH3_64bits_reset(&im->hash);
-    if (im->batch == NULL) {
+    im->hash = dump_hash_new(&err);
+    if (im->batch == NULL || im->hash == NULL) {
         import_free(im);
         return false;
     }
