@@ -174,7 +174,7 @@ static enum resp_dump read_compressed(struct reader *r, uint64_t bytes_max, stru
     uint64_t compressed, bytes;
 
     if (!take_length(r, &compressed) || !take_length(r, &bytes) ||
-        compressed != (uint64_t)(r->end - r->at) || bytes > bytes_max ||
+        compressed != (uint64_t)(r->end - r->at) || bytes == 0 || bytes > bytes_max ||
         bytes / LZF_RATIO_MAX > compressed)
         return RESP_DUMP_FORMAT;
     if (buf_reserve(out, (size_t)bytes, &err) != QUERN_OK)
