@@ -176,7 +176,8 @@ class Wire:
         while not self.buffer:
             if not self._more():
                 return None
-        version, status, _ = self._line().split(b" ", 2)
+        version, status, reason = self._line().split(b" ", 2)
+        assert reason != b"Status", f"{status}: the server has no words for it"
         fields = {}
         while True:
             line = self._line()

@@ -719,9 +719,17 @@ TEST(http_statuses_have_the_words_of_the_standards)
     static const struct {
         int status;
         const char *words;
-    } want[] = {{417, "Expectation Failed"},   {431, "Request Header Fields Too Large"},
-                {501, "Not Implemented"},      {505, "HTTP Version Not Supported"},
-                {507, "Insufficient Storage"}, {299, "Status"}};
+    } want[] = {{417, "Expectation Failed"},
+                {431, "Request Header Fields Too Large"},
+                {501, "Not Implemented"},
+                {505, "HTTP Version Not Supported"},
+                {507, "Insufficient Storage"},
+                {201, "Created"},
+                {202, "Accepted"},
+                {401, "Unauthorized"},
+                {422, "Unprocessable Content"},
+                {429, "Too Many Requests"},
+                {299, "Status"}};
 
     for (size_t i = 0; i < ARRAY_LEN(want); i++)
         CHECK(strcmp(http_reason(want[i].status), want[i].words) == 0);
