@@ -229,4 +229,33 @@ static inline bool world_write(struct sim *sim, const char *name, const void *by
     return fine;
 }
 
+/* Where what was written lies. */
+enum place { IN_MEMDB, FLUSHED, MERGED, REOPENED, KILLED, POWER_CUT, PLACES };
+
+/* Bring what was written there; behind KILLED and POWER_CUT the disk is another one. */
+static inline bool world_bring_to(struct sim **sim, struct quern **db, enum place place)
+{
+    struct quern_error err;
+    struct sim *after;
+
+    switch (place) {
+    case IN_MEMDB:
+        return true;
+    case FLUSHED:
+        return quern_flush(*db, &err) == QUERN_OK;
+    case MERGED:
+        return quern_compact(*db, NULL, NULL, NULL, &err) == QUERN_OK;
+    case REOPENED:
+        return quern_close(*db, &err) == QUERN_OK && world_open(*sim, NULL, db, &err) == QUERN_OK;
+    default:
+        if (quern_sync(*db, &err) != QUERN_OK)
+            return false;
+        after = sim_crash(*sim, 7, place == KILLED ? SIM_KEEP_ALL : SIM_DROP_ALL);
+        IGNORE(quern_close(*db, &err));
+        sim_free(*sim);
+        *sim = after;
+        return world_open(*sim, NULL, db, &err) == QUERN_OK;
+    }
+}
+
 #endif

@@ -86,32 +86,6 @@ static int seen(struct quern *db, const struct quern_snapshot *s, unsigned n, un
 
 /* ---- reads ---- */
 
-enum place { IN_MEMDB, FLUSHED, MERGED, REOPENED, KILLED, CUT, PLACES };
-
-static bool bring_to(struct sim **sim, struct quern **db, enum place place)
-{
-    struct sim *after;
-
-    switch (place) {
-    case IN_MEMDB:
-        return true;
-    case FLUSHED:
-        return quern_flush(*db, &err) == QUERN_OK;
-    case MERGED:
-        return quern_compact(*db, NULL, NULL, NULL, &err) == QUERN_OK;
-    case REOPENED:
-        return quern_close(*db, &err) == QUERN_OK && world_open(*sim, NULL, db, &err) == QUERN_OK;
-    default:
-        if (quern_sync(*db, &err) != QUERN_OK)
-            return false;
-        after = sim_crash(*sim, 7, place == KILLED ? SIM_KEEP_ALL : SIM_DROP_ALL);
-        IGNORE(quern_close(*db, &err));
-        sim_free(*sim);
-        *sim = after;
-        return world_open(*sim, NULL, db, &err) == QUERN_OK;
-    }
-}
-
 TEST(an_entry_is_seen_until_the_millisecond_before_its_expiry_and_not_from_then_on)
 {
     for (enum place place = IN_MEMDB; place < PLACES; place++) {
@@ -129,7 +103,7 @@ TEST(an_entry_is_seen_until_the_millisecond_before_its_expiry_and_not_from_then_
         CHECK_OK(world_put(db, 4, 2, false, &err), &err); /* nor does its expiry last */
         CHECK_OK(put_until(db, 5, 2, 900), &err);         /* late already */
         quern_batch_free(batch);
-        CHECK(bring_to(&sim, &db, place));
+        CHECK(world_bring_to(&sim, &db, place));
         for (uint64_t now = AT - 1; now <= AT + 1; now++) {
             sim_set_wall_ms(sim, now);
             CHECK_EQ(seen(db, NULL, 1, 2, AT), now < AT);
@@ -139,7 +113,7 @@ TEST(an_entry_is_seen_until_the_millisecond_before_its_expiry_and_not_from_then_
             CHECK_EQ(seen(db, NULL, 5, 2, 900), 0);
         }
         for (enum place next = FLUSHED; next < REOPENED; next++) {
-            CHECK(bring_to(&sim, &db, next));
+            CHECK(world_bring_to(&sim, &db, next));
             CHECK_EQ(seen(db, NULL, 1, 2, AT), 0);
             CHECK_EQ(seen(db, NULL, 2, 2, AT + 1), 0);
             CHECK_EQ(seen(db, NULL, 3, 2, 0), 1);
@@ -168,7 +142,7 @@ TEST(a_snapshot_and_an_iterator_go_on_seeing_what_expires_after_them)
     CHECK_OK(quern_iter_new(db, NULL, &it, &err), &err);
     sim_set_wall_ms(sim, AT);
     for (enum place place = IN_MEMDB; place < REOPENED; place++) {
-        CHECK(bring_to(&sim, &db, place));
+        CHECK(world_bring_to(&sim, &db, place));
         CHECK_EQ(seen(db, early, 1, 1, 0), 1);
         CHECK_EQ(seen(db, early, 2, 2, AT), 0);
         CHECK_EQ(seen(db, late, 1, 2, AT), 1);
@@ -378,7 +352,7 @@ TEST(a_check_finds_what_has_expired_absent)
 
         CHECK_OK(world_open(sim, NULL, &db, &err), &err);
         CHECK_OK(put_until(db, 1, 1, AT), &err);
-        CHECK(bring_to(&sim, &db, place));
+        CHECK(world_bring_to(&sim, &db, place));
         sim_set_wall_ms(sim, AT - 1);
         CHECK_CODE(put_if(db, QUERN_REQUIRE_ABSENT, 0), QUERN_CONFLICT);
         CHECK_OK(put_if(db, QUERN_REQUIRE_REVISION, 1), &err);

@@ -153,32 +153,6 @@ static bool shows(struct quern *db, const struct quern_snapshot *s, const struct
     return EXPECT(gets_show(db, s, w)) && EXPECT(walks_show(db, s, w)) && counts_show(db, s, w);
 }
 
-enum place { IN_MEMDB, FLUSHED, MERGED, REOPENED, KILLED, POWER_CUT, PLACES };
-
-static bool bring_to(struct sim **sim, struct quern **db, enum place place)
-{
-    struct sim *after;
-
-    switch (place) {
-    case IN_MEMDB:
-        return true;
-    case FLUSHED:
-        return quern_flush(*db, &err) == QUERN_OK;
-    case MERGED:
-        return quern_compact(*db, NULL, NULL, NULL, &err) == QUERN_OK;
-    case REOPENED:
-        return quern_close(*db, &err) == QUERN_OK && world_open(*sim, NULL, db, &err) == QUERN_OK;
-    default:
-        if (quern_sync(*db, &err) != QUERN_OK)
-            return false;
-        after = sim_crash(*sim, 7, place == KILLED ? SIM_KEEP_ALL : SIM_DROP_ALL);
-        IGNORE(quern_close(*db, &err));
-        sim_free(*sim);
-        *sim = after;
-        return world_open(*sim, NULL, db, &err) == QUERN_OK;
-    }
-}
-
 /* ---- reads ---- */
 
 TEST(a_deleted_range_is_gone_for_every_read_wherever_it_lies)
@@ -192,7 +166,7 @@ TEST(a_deleted_range_is_gone_for_every_read_wherever_it_lies)
             CHECK_OK(world_open(sim, NULL, &db, &err), &err);
             CHECK_OK(world_fill(db, 0, KEYS, 1, &err), &err);
             want(&w, 0, KEYS, 1);
-            CHECK(bring_to(&sim, &db, before));
+            CHECK(world_bring_to(&sim, &db, before));
             CHECK_OK(cut(db, 100, 400), &err);
             want(&w, 100, 400, 0);
             CHECK_OK(world_fill(db, 200, 210, 2, &err), &err); /* what comes after stays */
@@ -206,10 +180,10 @@ TEST(a_deleted_range_is_gone_for_every_read_wherever_it_lies)
             want(&w, 0, 5, 0);
             want(&w, 590, KEYS, 0);
             CHECK(shows(db, NULL, &w));
-            CHECK(bring_to(&sim, &db, after));
+            CHECK(world_bring_to(&sim, &db, after));
             CHECK(shows(db, NULL, &w));
             for (enum place next = FLUSHED; next <= REOPENED; next++) {
-                CHECK(bring_to(&sim, &db, next));
+                CHECK(world_bring_to(&sim, &db, next));
                 CHECK(shows(db, NULL, &w));
             }
             CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
@@ -255,7 +229,7 @@ TEST(in_a_batch_the_later_operation_wins)
         w = (struct wanted){{0}};
         want(&w, 300, 301, 4);
         for (enum place next = place; next <= REOPENED || next == place; next++) {
-            CHECK(bring_to(&sim, &db, next));
+            CHECK(world_bring_to(&sim, &db, next));
             CHECK(shows(db, NULL, &w));
         }
         quern_batch_free(batch);
@@ -292,7 +266,7 @@ TEST(a_snapshot_and_an_iterator_see_what_a_later_range_delete_removes)
     for (enum place place = IN_MEMDB; place < REOPENED; place++) {
         struct wanted none = {{0}};
 
-        CHECK(bring_to(&sim, &db, place));
+        CHECK(world_bring_to(&sim, &db, place));
         CHECK(shows(db, early, &w1));
         CHECK(shows(db, middle, &w2));
         CHECK(shows(db, late, &w3));
@@ -380,7 +354,7 @@ TEST(a_range_delete_stays_in_its_database)
     CHECK_CODE(quern_batch_delete_range(batch, &all, &err), QUERN_INVALID);
     CHECK_OK(quern_write(db, batch, NULL, &err), &err);
     for (enum place place = IN_MEMDB; place <= REOPENED; place++) {
-        CHECK(bring_to(&sim, &db, place));
+        CHECK(world_bring_to(&sim, &db, place));
         for (uint8_t d = 0; d < QUERN_DATABASES; d++)
             CHECK_EQ(count_of(db, d), d == 3 || d == 15 ? 0 : d == 5 ? 3 : 10);
     }
@@ -529,7 +503,7 @@ TEST(a_walk_jumps_over_what_a_range_delete_has_removed)
     CHECK_OK(cut(db, 10, MANY - 10), &err);
     CHECK_OK(world_fill(db, MANY / 2, MANY / 2 + 5, 3, &err), &err);
     for (enum place place = IN_MEMDB; place <= FLUSHED; place++) {
-        CHECK(bring_to(NULL, &db, place));
+        CHECK(world_bring_to(NULL, &db, place));
         CHECK(walked(db, false, &shown) < 500);
         CHECK_EQ(shown, 25);
         CHECK(walked(db, true, &shown) < 500);
