@@ -22,19 +22,48 @@ enum quern_code quern_flush(struct quern *db, struct quern_error *err)
     return seal_and_ask(db, &r, ERR_OR(err, local));
 }
 
-enum quern_code quern_compact(struct quern *db, const struct quern_range *range,
-                              quern_progress_fn progress, void *progress_arg,
+/* Where the databases are now. */
+static db_map present_map(struct quern *db)
+{
+    struct pin now;
+
+    pin_add(db, &now);
+    pin_remove(db, &now);
+    return now.map;
+}
+
+/* A range of one database as one of inside keys. */
+static enum quern_code inside_range(struct quern *db, const struct quern_compact_opts *opts,
+                                    struct buf *start, struct buf *end, struct quern_error *err)
+{
+    bool open = opts->range->end.len == 0;
+    uint8_t inside;
+
+    if (check_database(opts->database, err))
+        return err->code;
+    inside = db_map_get(present_map(db), opts->database);
+    if (inner_assign(start, inside, opts->range->start, err) ||
+        inner_assign(end, (uint8_t)(inside + open), opts->range->end, err))
+        return err->code;
+    return QUERN_OK;
+}
+
+enum quern_code quern_compact(struct quern *db, const struct quern_compact_opts *opts,
                               struct quern_error *err)
 {
-    struct request r = {
-        .kind = REQUEST_COMPACT, .progress = progress, .progress_arg = progress_arg};
+    struct request r = {.kind = REQUEST_COMPACT};
     struct buf start OWNED_BUF = {0}, end OWNED_BUF = {0};
     struct quern_error local;
 
     err = ERR_OR(err, local);
-    if (range != NULL) {
-        if (inner_assign(&start, 0, range->start, err) ||
-            inner_assign(&end, range->end.len != 0 ? 0 : 1, range->end, err))
+    if (engine_check(db, err))
+        return err->code;
+    if (opts != NULL) {
+        r.progress = opts->on_progress;
+        r.progress_arg = opts->on_progress_arg;
+    }
+    if (opts != NULL && opts->range != NULL) {
+        if (inside_range(db, opts, &start, &end, err))
             return err->code;
         r.range = (struct quern_range){buf_slice(&start), buf_slice(&end)};
     }
@@ -163,6 +192,7 @@ enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *o
     if (engine_check(db, err))
         return err->code;
     err_clear(err);
+    v.findings.map = present_map(db);
     view = engine_view(db);
     total = version_bytes(view->version);
     for (size_t r = 0; r < view->version->run_count; r++)

@@ -6,6 +6,7 @@
  *   read.c      point reads        scan.c, scan_build.c  cursors for users   count.c  key ranges
  *   inner.h     keys as they are inside: a database's number before the user's
  *   cuts.c      range deletes, which are no entries
+ *   databases.c databases that change places
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
  *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content
@@ -44,6 +45,8 @@
 struct memdb {
     struct mem *mem;
     struct cuts *cuts;  /* those that came in its time; NULL: none */
+    db_map map;         /* the last that came in its time */
+    quern_seq map_seq;  /* with this number; 0: none came */
     uint64_t log_first; /* its first entry is in this segment or a later one */
     uint64_t capacity;  /* bytes it was made for */
     uint64_t born_ns;   /* when its first entry came; 0: none yet */
@@ -58,8 +61,8 @@ struct waiter {
     struct quern_slice checks;
     quern_update_fn update;
     void *update_arg;
-    uint64_t user_bytes; /* of keys and values, for the statistics */
-    uint32_t puts, cuts; /* among the operations; the others are deletions */
+    uint64_t user_bytes;        /* of keys and values, for the statistics */
+    uint32_t puts, cuts, swaps; /* among the operations; the others are deletions */
     bool sync;
     bool seal;   /* close the MemDB after this, if it holds anything */
     bool slowed; /* it was made to wait for the background */
@@ -92,6 +95,7 @@ struct counters {
 struct pin {
     quern_seq seq;
     uint64_t time_ms; /* expiries are judged by it */
+    db_map map;       /* where the databases are at its number */
     struct pin *prev, *next;
 };
 
@@ -162,6 +166,8 @@ struct quern {
     bool was_slowed;         /* the group at hand waited for the background */
     uint64_t slow_said_ns;   /* when writers were last said to be slowed */
     struct updates *updates; /* of update.c; NULL: there was no such write yet */
+    /* Of each database of a user's, when it last changed places; 0: not since the open. */
+    quern_seq moved_seq[QUERN_DATABASES];
 
     /* ---- guarded by mu ---- */
     struct mutex mu;
@@ -172,7 +178,8 @@ struct quern {
      * the close. Added by open, removed by the worker. No MemDB is sealed meanwhile. */
     struct memdb *recovered;
     size_t recovered_count;
-    struct pin pins; /* list head: snapshots, cursors, and reads that hold one */
+    struct db_places places; /* changed by the leader, and by open */
+    struct pin pins;         /* list head: snapshots, cursors, and reads that hold one */
     uint32_t snapshot_count, iterator_count;
     struct request *requests;
     bool stop;           /* the worker is to end */
@@ -327,15 +334,16 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
 void engine_judged_done(struct quern *db);
 void engine_updates_done(struct quern *db);
 
-/* ---- read.c; their keys are inside ones ---- */
+/* ---- read.c ---- */
 /* The number of the write that the value of `key` came with, as `at` sees it. Returns OK or
  * NOT_FOUND. */
-MUST_USE enum quern_code engine_revision(struct quern *db, struct quern_slice key,
+MUST_USE enum quern_code engine_revision(struct quern *db, uint8_t database, struct quern_slice key,
                                          const struct pin *at, quern_seq *seq,
                                          struct quern_error *err);
-/* quern_get() as `at` sees it. */
-MUST_USE enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
-                                    struct quern_value *value, struct quern_error *err);
+/* quern_get() as `at` sees it; it chooses the database inside for the key. */
+MUST_USE enum quern_code engine_get(struct quern *db, uint8_t database, struct inner_key *key,
+                                    const struct pin *at, struct quern_value *value,
+                                    struct quern_error *err);
 MUST_USE enum quern_code engine_value_copy(struct quern_value *value, const struct entry *e,
                                            struct quern_error *err);
 void engine_value_clear(struct quern_value *value);
@@ -386,9 +394,8 @@ quern_seq memdb_seq_max(const struct memdb *m);
 /* A list of cuts is made anew for each that comes: so its MemDB goes before it is long. */
 bool memdb_has_many_cuts(const struct memdb *m);
 void memdb_done(struct memdb *m);
-/* A group with range deletes, made ready before it is logged, so that nothing can fail after. */
+/* The range deletes of a group, made ready before it is logged, so that nothing can fail after. */
 struct cut_group {
-    struct view *view; /* to publish them in */
     struct cuts *cuts; /* those of the active MemDB with the group's */
     struct cuts **own; /* of each batch */
     size_t count;
@@ -396,8 +403,15 @@ struct cut_group {
 MUST_USE enum quern_code cut_group_make(struct quern *db, const struct batch_ref *batches,
                                         size_t count, struct cut_group *out,
                                         struct quern_error *err);
-void cut_group_publish(struct quern *db, struct cut_group *g);
-void cut_group_done(struct cut_group *g); /* zeros are fine */
+void cut_group_take_locked(struct quern *db, struct cut_group *g); /* the active MemDB has them */
+void cut_group_done(struct cut_group *g);                          /* zeros are fine */
+
+/* ---- databases.c ---- */
+/* Put the batches of a group into inside numbers: copies of their operations. Leader. */
+MUST_USE enum quern_code databases_settle(struct quern *db, struct waiter *first,
+                                          struct buf *copies, struct quern_error *err);
+/* Write `seq` has brought this map: the next view has it. Leader. */
+void databases_take_locked(struct quern *db, db_map map, quern_seq seq);
 
 /* ---- pressure.c ---- */
 /* Would a group be made to wait? */
@@ -410,7 +424,8 @@ void pressure_wait(struct quern *db, uint64_t bytes);
 struct quern_batch {
     struct buf ops, checks;
     uint8_t database; /* of what is added next; perhaps none that there is */
-    uint32_t count, puts, cuts;
+    db_map map;       /* of its own changes: what is added has the numbers from before them */
+    uint32_t count, puts, cuts, swaps;
     uint64_t user_bytes;
     uint64_t clears; /* how often it was cleared: who knows its operations knows them no more */
 };

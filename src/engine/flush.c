@@ -146,7 +146,9 @@ enum quern_code engine_flush_mem(struct quern *db, const struct memdb *memdb, ui
                                  .flushed_seq = memdb_seq_max(memdb),
                                  .set_log_first = log_first != 0,
                                  .log_first = log_first,
-                                 .set_cuts = memdb->cuts != NULL};
+                                 .set_cuts = memdb->cuts != NULL,
+                                 .set_map = memdb->map_seq != 0,
+                                 .map = memdb->map};
     struct mem_info info;
     quern_seq *pins = NULL;
     uint64_t began = os_now_ns(db->os);

@@ -95,6 +95,7 @@ static enum quern_code checkpoint(struct quern *db, const char *path, struct que
                                   .flushed_seq = state->flushed_seq,
                                   .log_first = 1, /* and log_last 0: no log at all */
                                   .cuts = state->cuts,
+                                  .map = state->map,
                                   .tables = state->tables,
                                   .table_count = state->table_count};
     struct quern_error ignored;

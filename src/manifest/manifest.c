@@ -49,6 +49,8 @@ static struct manifest_edit edit_of_state(const struct manifest_state *s)
         .flushed_seq = s->flushed_seq,
         .set_cuts = s->cuts != NULL,
         .cuts = s->cuts,
+        .set_map = s->map != 0,
+        .map = s->map,
     };
 }
 

@@ -12,6 +12,7 @@
 #define MANIFEST_MANIFEST_H
 
 #include "base/cuts.h"
+#include "base/db_map.h"
 #include "base/table_meta.h"
 #include "os/os.h"
 
@@ -54,6 +55,8 @@ struct manifest_edit {
     quern_seq flushed_seq;
     bool set_cuts; /* what was deleted by ranges, in the place of what it was; NULL: nothing */
     struct cuts *cuts;
+    bool set_map; /* where the databases are at flushed_seq */
+    db_map map;
 };
 
 /* The whole state. Tables are sorted by (tier, run_no falling, smallest). */
@@ -65,6 +68,7 @@ struct manifest_state {
     struct manifest_table *tables; /* owned by the manifest */
     size_t table_count;
     struct cuts *cuts; /* referenced; NULL: none */
+    db_map map;        /* which database of a user's is which inside; 0: itself */
 };
 
 /* Is there a store in `dir`? A directory with any quern file but no valid CURRENT is an error,

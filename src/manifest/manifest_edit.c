@@ -234,6 +234,8 @@ static uint64_t payload_bytes(const struct edit_frame *frame, const struct manif
                                    varint_bytes(e->trim[i].table_no) + e->trim[i].smallest.len);
     if (e->set_cuts)
         bytes += bytes_field_bytes(EDIT_CUTS, cuts_body_bytes(e->cuts));
+    if (e->set_map)
+        bytes += number_field_bytes(EDIT_DATABASES, e->map);
     return bytes;
 }
 
@@ -267,6 +269,8 @@ enum quern_code edit_encode(struct buf *out, const struct edit_frame *frame,
         to = put_trim(to, &e->trim[i]);
     if (e->set_cuts)
         to = put_cuts(to, e->cuts);
+    if (e->set_map)
+        to = put_number(to, EDIT_DATABASES, e->map);
     ensure(to == out->data + out->len + bytes);
     out->len += bytes;
     return QUERN_OK;

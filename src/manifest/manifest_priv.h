@@ -48,6 +48,7 @@ enum edit_tag {
     EDIT_ADD = 13,         /* fields of enum table_tag */
     EDIT_TRIM = 15,        /* varint table_no, then the key to the end of the field */
     EDIT_CUTS = 17,        /* all there are from now on: see cuts_decode() */
+    EDIT_DATABASES = 19,   /* number: a db_map */
 };
 
 /* On disk, do not renumber. All but the last three stand in every EDIT_ADD; none twice. */
@@ -127,6 +128,7 @@ struct state_change {
     quern_seq flushed_seq;
     bool set_cuts;
     struct cuts *cuts;
+    db_map map;
 };
 
 /* Check `edit` against `now` and make it ready. Nothing of `edit` is kept. On failure nothing is

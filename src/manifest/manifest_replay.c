@@ -135,6 +135,10 @@ static enum quern_code take_number(struct replay *r, uint64_t tag, uint64_t v, b
         return QUERN_OK;
     case EDIT_REMOVE:
         return add_event(r, EVENT_REMOVE, v, (struct quern_slice){0}, err);
+    case EDIT_DATABASES:
+        edit->set_map = true;
+        edit->map = v;
+        return QUERN_OK;
     default:
         return field_unknown(tag, err);
     }
@@ -152,7 +156,8 @@ static enum quern_code take_field(struct replay *r, const struct field *f, bool 
         return take_trim(r, f->body, err);
     if (f->tag == EDIT_CUTS)
         return take_cuts(f->body, edit, err);
-    if (f->tag <= EDIT_REMOVE && f->tag % 2 == 1 && !field_number(f->body, &v))
+    if ((f->tag <= EDIT_REMOVE || f->tag == EDIT_DATABASES) && f->tag % 2 == 1 &&
+        !field_number(f->body, &v))
         return err_set(err, QUERN_CORRUPT, "field %" PRIu64 " is no number", f->tag);
     return take_number(r, f->tag, v, first_field, edit, err);
 }

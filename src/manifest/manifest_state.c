@@ -334,6 +334,9 @@ static enum quern_code prepare(const struct manifest_state *now, const struct ma
 {
     if (numbers_check(now, e, c, err))
         return err->code;
+    c->map = e->set_map ? e->map : now->map;
+    if (!db_map_is_valid(c->map))
+        return err_set(err, QUERN_INVALID, "%#" PRIx64 " is no map of databases", c->map);
     c->set_cuts = e->set_cuts;
     c->cuts = cuts_ref(e->cuts);
     if (e->remove_count + e->add_count + e->trim_count == 0)
@@ -366,6 +369,7 @@ void state_commit(struct manifest_state *state, struct state_change *c)
     state->log_first = c->log_first;
     state->log_last = c->log_last;
     state->flushed_seq = c->flushed_seq;
+    state->map = c->map;
     if (c->set_cuts) {
         cuts_unref(state->cuts);
         state->cuts = GIVE(c->cuts);

@@ -259,7 +259,7 @@ void mem_apply_cut(struct mem *m, const struct batch_ref *batch, quern_seq seq,
         arena_ref ref;
 
         place++;
-        if (UNLIKELY(e.kind == ENTRY_RANGE_DELETE) ||
+        if (UNLIKELY(e.kind >= ENTRY_RANGE_DELETE) ||
             UNLIKELY(own != NULL && cuts_newest(own, e.key, UINT64_MAX) > place))
             continue;
         hash = hash_key(e.key);

@@ -359,6 +359,11 @@ TEST(a_crash_around_range_deletes_loses_nothing_and_brings_nothing_back)
     enumerate_word(HISTORY_CUTS);
 }
 
+TEST(a_crash_around_databases_that_change_places_leaves_all_in_one_of_both)
+{
+    enumerate_word(HISTORY_SWAPS);
+}
+
 /* Snapshots make merges keep dead entries; when they are gone an idle store rewrites the tables. */
 TEST(a_crash_while_dead_entries_are_cleaned_away_loses_nothing)
 {

@@ -22,6 +22,7 @@ struct change {
     size_t key,
         end; /* all keys from `key` on below `end`, of its database, are deleted; 0: `key` alone */
     struct model_cell cell; /* stamp 0: deleted */
+    bool swap;              /* databases change places: all keys from `key` on below `end` */
     bool last;              /* of its write */
 };
 

@@ -1058,6 +1058,33 @@ TEST(manifest_keeps_range_deletes_until_an_edit_says_otherwise)
     CHECK(manifest_state(s.m)->cuts == NULL);
 }
 
+TEST(manifest_keeps_where_databases_are_until_an_edit_says_otherwise)
+{
+    struct store s OWNED_STORE;
+    db_map map = db_map_swap(db_map_swap(0, 3, 15), 0, 3);
+    struct manifest_edit edit = {.set_map = true, .map = map}, other = {.set_flushed_seq = true};
+    struct quern_error err;
+
+    CHECK_OK(store_create(&s, &err), &err);
+    CHECK_EQ(manifest_state(s.m)->map, 0);
+    CHECK_OK(manifest_apply(s.m, &edit, &err), &err);
+    other.flushed_seq = manifest_state(s.m)->flushed_seq + 1;
+    CHECK_OK(manifest_apply(s.m, &other, &err), &err); /* speaks of something else */
+    CHECK_EQ(manifest_state(s.m)->map, map);
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK_EQ(manifest_state(s.m)->map, map);
+    CHECK(store_unmark(&s)); /* so that it is written anew */
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK_EQ(manifest_state(s.m)->map, map);
+    edit.map = 1; /* 0 would be where 1 is */
+    CHECK_CODE(manifest_apply(s.m, &edit, &err), QUERN_INVALID);
+    CHECK_EQ(manifest_state(s.m)->map, map);
+    edit.map = 0;
+    CHECK_OK(manifest_apply(s.m, &edit, &err), &err);
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK_EQ(manifest_state(s.m)->map, 0);
+}
+
 TEST(manifest_with_range_deletes_that_do_not_parse_is_corrupt)
 {
     static const struct {

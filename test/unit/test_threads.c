@@ -183,7 +183,7 @@ static void *take_care(void *arg)
             ok = ok && fine(s, quern_flush(s->db, &err), &err);
             break;
         case 1:
-            ok = ok && fine(s, quern_compact(s->db, NULL, NULL, NULL, &err), &err);
+            ok = ok && fine(s, quern_compact(s->db, NULL, &err), &err);
             break;
         default:
             quern_stats(s->db, &stats);

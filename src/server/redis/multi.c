@@ -112,7 +112,9 @@ static enum quern_code look_at_watched(struct call *k, const struct transaction 
         code = quern_update_get(k->update, w->key, k->value, k->err);
         if (code != QUERN_OK && code != QUERN_NOT_FOUND)
             return code;
-        *conflict = (code == QUERN_OK) != w->there || (w->there && k->value->seq != w->seq);
+        /* Where databases have changed places, a key of the same write may be of the other one. */
+        *conflict = (code == QUERN_OK) != w->there || (w->there && k->value->seq != w->seq) ||
+                    (w->there && quern_update_moved(k->update, w->database) > w->seen);
     }
     return QUERN_OK;
 }
@@ -272,6 +274,7 @@ enum quern_code cmd_watch(struct call *k)
     if (t->open)
         return call_error(k, "ERR WATCH inside MULTI is not allowed");
     for (size_t i = 1; i < k->argc; i++) {
+        quern_seq seen = quern_visible_seq(k->server->db);
         enum quern_code code = call_get(k, k->args[i]);
         struct watched *w;
 
@@ -291,6 +294,7 @@ enum quern_code cmd_watch(struct call *k)
                               k->reads.database,
                               code == QUERN_OK,
                               k->value->seq,
+                              seen,
                               {w + 1, k->args[i].len}};
         t->watched = w;
         t->watched_count++;

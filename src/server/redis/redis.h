@@ -102,6 +102,7 @@ struct watched {
     uint8_t database;
     bool there;
     quern_seq seq;
+    quern_seq seen; /* it was read behind this write at least */
     struct quern_slice key;
 };
 

@@ -89,6 +89,8 @@ static enum quern_code compact(struct quern *db, struct job *job, struct quern_e
 {
     struct buf after OWNED_BUF = {0};
     struct quern_range range = {{NULL, 0}, {NULL, 0}};
+    struct quern_compact_opts opts = {
+        .range = &range, .on_progress = on_progress, .on_progress_arg = job};
     struct quern_stats stats;
 
     if (prefix_narrow(buf_slice(&job->prefix), &range.start, &range.end, &after, err) ||
@@ -96,7 +98,7 @@ static enum quern_code compact(struct quern *db, struct job *job, struct quern_e
         return err->code;
     quern_stats(db, &stats);
     job->bytes_before = stats.table_bytes;
-    if (quern_compact(db, &range, on_progress, job, err))
+    if (quern_compact(db, &opts, err))
         return err->code;
     quern_stats(db, &stats);
     job->bytes_after = stats.table_bytes;
