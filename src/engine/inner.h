@@ -83,8 +83,9 @@ struct inner_key {
     uint8_t small[INNER_SHORT_BYTES];
 };
 
-/* Its database is chosen later. Errors: NO_MEMORY. */
-MUST_USE static inline enum quern_code inner_key_init(struct inner_key *k, struct quern_slice key,
+/* Errors: NO_MEMORY. */
+MUST_USE static inline enum quern_code inner_key_init(struct inner_key *k, uint8_t database,
+                                                      struct quern_slice key,
                                                       struct quern_error *err)
 {
     uint8_t *to = k->small;
@@ -96,10 +97,11 @@ MUST_USE static inline enum quern_code inner_key_init(struct inner_key *k, struc
             return err_memory(err, "a key");
     }
     k->key = slice_of(to, 1 + key.len);
-    IGNORE(inner_put(to, 0, key));
+    IGNORE(inner_put(to, database, key));
     return QUERN_OK;
 }
 
+/* Another database, when that is known. */
 static inline void inner_key_choose(struct inner_key *k, uint8_t database)
 {
     *(UNLIKELY(k->large != NULL) ? k->large : k->small) = database;

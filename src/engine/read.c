@@ -114,7 +114,8 @@ static bool is_cached(const struct quern_read_opts *opts)
 }
 
 /* Under RCU. */
-static struct moment moment_of(struct quern *db, const struct pin *at)
+__attribute__((always_inline)) static inline struct moment moment_of(struct quern *db,
+                                                                     const struct pin *at)
 {
     struct moment m = {.view = atomic_load_explicit(&db->view, memory_order_acquire),
                        .held = at != NULL};
@@ -236,9 +237,8 @@ enum quern_code engine_revision(struct quern *db, uint8_t database, struct quern
     struct inner_key inner;
     uint64_t passed = 0;
 
-    if (inner_key_init(&inner, key, err))
+    if (inner_key_init(&inner, db_map_get(at->map, database), key, err))
         return err->code;
-    inner_key_choose(&inner, db_map_get(at->map, database));
     l.key = inner.key;
     l.hash = hash_key(l.key);
     rcu_enter();
@@ -349,7 +349,8 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     bool torn;
 
     err = ERR_OR(err, local);
-    if (engine_check(db, err) || check_key(database, key, err) || inner_key_init(&inner, key, err))
+    if (engine_check(db, err) || check_key(database, key, err) ||
+        inner_key_init(&inner, database, key, err))
         return err->code;
     code = get_at(db, database, &inner, pin_of(opts), is_cached(opts), value, &torn, err);
     if (UNLIKELY(torn))
@@ -422,14 +423,13 @@ static uint64_t get_some(const struct moment *moment, uint8_t database,
         l->owned = NULL;
         m->code[i] = check_key(database, keys[i], &m->err[i]);
         if (m->code[i] == QUERN_OK)
-            m->code[i] = inner_key_init(&m->key[i], keys[i], &m->err[i]);
+            m->code[i] = inner_key_init(&m->key[i], inside, keys[i], &m->err[i]);
         if (m->code[i] != QUERN_OK) {
             m->key[i].large = NULL;
             continue;
         }
-        inner_key_choose(&m->key[i], inside);
         l->key = m->key[i].key;
-        l->hash = hash_key(l->key);
+        l->hash = hash_key_parts(inside, keys[i]);
         prefetch_mems(view, l->hash);
     }
     for (size_t i = 0; i < n; i++)

@@ -247,14 +247,12 @@ static enum quern_code note_own(struct quern_update *u, struct quern_error *err)
 }
 
 /* Of the group nothing is in inside numbers yet: they are those of before it, and of this batch. */
-static enum quern_code update_get(struct quern_update *u, struct inner_key *key,
+static enum quern_code update_get(struct quern_update *u, uint8_t database, struct inner_key *key,
                                   struct quern_value *value, struct quern_error *err)
 {
-    uint8_t database = db_map_get(u->batch->map, u->batch->database);
     const struct pin *at = u->shared->at;
     struct entry e;
 
-    inner_key_choose(key, database);
     if (!places_find(&u->shared->own, key->key, &e) &&
         !places_find(&u->shared->before, key->key, &e))
         return engine_get(u->db, database, key, at, value, err);
@@ -270,12 +268,15 @@ enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
     struct quern_error local;
     struct inner_key inner;
     enum quern_code code;
+    uint8_t database;
 
     err = ERR_OR(err, local);
-    if (check_key(u->batch->database, key, err) || note_own(u, err) ||
-        inner_key_init(&inner, key, err))
+    if (check_key(u->batch->database, key, err) || note_own(u, err))
         return err->code;
-    code = update_get(u, &inner, value, err);
+    database = db_map_get(u->batch->map, u->batch->database);
+    if (inner_key_init(&inner, database, key, err))
+        return err->code;
+    code = update_get(u, database, &inner, value, err);
     inner_key_done(&inner);
     return code;
 }

@@ -325,15 +325,13 @@ static void note_slowed(struct quern *db, struct waiter *first)
     db->was_slowed = false;
 }
 
-/* What is to be written is known now. */
-static enum quern_code write_judged(struct quern *db, struct waiter *first, struct quern_error *err)
+/* All of it is in inside numbers. */
+static enum quern_code write_settled(struct quern *db, struct waiter *first,
+                                     struct quern_error *err)
 {
-    struct buf copies OWNED_BUF = {0};
     struct group g;
     quern_seq seq = db->last_seq;
 
-    if (UNLIKELY(db->places.now != 0) && databases_settle(db, first, &copies, err))
-        return err->code;
     sum_up(&g, first);
     /* Nothing to append to; what was replayed is durable or not. */
     if (UNLIKELY(engine_wal(db) == NULL) && (g.count != 0 || (g.sync && !db->log_kept)))
@@ -365,6 +363,21 @@ static enum quern_code write_judged(struct quern *db, struct waiter *first, stru
         IGNORE(engine_seal(db, 0, false, &later)); /* BUSY: the worker has enough to do */
     }
     return QUERN_OK;
+}
+
+/* What is to be written is known now. */
+static enum quern_code write_judged(struct quern *db, struct waiter *first, struct quern_error *err)
+{
+    struct buf copies = {0};
+    enum quern_code code;
+
+    if (LIKELY(db->places.now == 0))
+        return write_settled(db, first, err);
+    code = databases_settle(db, first, &copies, err);
+    if (code == QUERN_OK)
+        code = write_settled(db, first, err);
+    buf_done(&copies);
+    return code;
 }
 
 bool engine_can_write_now(struct quern *db, const struct waiter *first)
