@@ -130,6 +130,22 @@ def every_route_asks_for_its_scope_and_no_other():
 
 
 @test
+def a_prefix_holds_in_every_database_and_no_database_opens_another():
+    with guarded() as (s, t):
+        app = t.field("app")
+        for db in (0, 5):
+            equal(ask(s, "PUT", f"/v1/kv/app/k?db={db}", b"%d" % db, app).status, 201)
+            equal(ask(s, "GET", f"/v1/kv/app/k?db={db}", None, app).body, b"%d" % db)
+            equal(ask(s, "GET", f"/v1/export?prefix=app/&db={db}", None, app).status, 200)
+            for method, target in (("PUT", "/v1/kv/other"), ("GET", "/v1/kv/other"), ("DELETE", "/v1/keys?prefix=a"), ("GET", "/v1/keys?prefix=a"),
+                                   ("GET", "/v1/export?prefix=a"), ("POST", "/v1/import")):
+                mark = "&" if "?" in target else "?"
+                equal(ask(s, method, f"{target}{mark}db={db}", b"x" if method in ("PUT", "POST") else None, app).status, 403, (method, target, db))
+        equal(ask(s, "GET", "/v1/export?prefix=app/&all=true", None, app).status, 200)
+        equal(ask(s, "GET", "/v1/export?all=true", None, app).status, 403)
+
+
+@test
 def what_names_no_keys_beforehand_wants_a_token_for_all():
     """And a range that is not wholly the token's is nobody's it."""
     with guarded() as (s, t):

@@ -337,6 +337,7 @@ static enum quern_code run(void *arg, struct quern_update *u, struct quern_error
     struct quern_value value = {0};
     enum quern_code code = QUERN_OK;
 
+    quern_batch_select(quern_update_batch(u), v->database);
     for (size_t i = 0; i < v->step_count && code == QUERN_OK; i++)
         code = run_step(v, i, u, &value, err);
     quern_value_done(&value);

@@ -39,9 +39,10 @@ void refuse(struct conn *c, int status, const char *code, const char *detail)
 
 /* ------------------------------------------------------------------ set, get, del -- */
 
-#define SET_PARAMS                                                                                 \
+#define FORM_PARAMS                                                                                \
     (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_VALUE) | PARAM_BIT(PARAM_SYNC) |                       \
      PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT))
+#define SET_PARAMS (FORM_PARAMS | PARAM_BIT(PARAM_DB))
 static const char sync_detail[] = "sync must be 1 or 0";
 
 static bool is_form(const struct conn *c)
@@ -95,7 +96,7 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
 
     if (form) {
         base = body.data;
-        if (!params_read(body, base, SET_PARAMS, &p, &c->refusal.bad))
+        if (!params_read(body, base, FORM_PARAMS, &p, &c->refusal.bad))
             return;
         if (!params_flag(base, p.each[PARAM_SYNC], &sync_in_form)) {
             refuse(c, 400, "bad_parameter", sync_detail);
@@ -291,13 +292,14 @@ static void check_plain(struct conn *c)
 #define KV "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n"
 #define KV_READS                                                                                   \
     (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META) |                         \
-     PARAM_BIT(PARAM_SNAPSHOT))
-#define KV_WRITES (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC))
+     PARAM_BIT(PARAM_SNAPSHOT) | PARAM_BIT(PARAM_DB))
+#define KV_WRITES                                                                                  \
+    (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC) | PARAM_BIT(PARAM_DB))
 #define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT) | PARAM_BIT(PARAM_KEEPTTL))
 #define KEYS                                                                                       \
     (REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT) | PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | \
      PARAM_BIT(PARAM_REVERSE) | PARAM_BIT(PARAM_DELIMITER) | PARAM_BIT(PARAM_VALUES) |             \
-     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_MAX_SCAN_MS))
+     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_MAX_SCAN_MS) | PARAM_BIT(PARAM_DB))
 #define JOB "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_WAIT)
 #define KV_READ_TRAITS (ROUTE_READS | ROUTE_JUDGES_KEYS)
 #define KV_WRITE_TRAITS (ROUTE_WRITES | ROUTE_JUDGES_KEYS)
@@ -326,24 +328,28 @@ static const struct route routes[] = {
     {"/", HTTP_GET | HTTP_HEAD, READS, 0, about_index, NULL, ROUTE_OPEN},
     {"/set", HTTP_POST, "Allow: POST, OPTIONS\r\n", SET_PARAMS, set, check_plain,
      ROUTE_TAKES_VALUE | ROUTE_JOINS | ROUTE_WRITES | ROUTE_JUDGES_KEYS},
-    {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY), get, check_plain,
-     ROUTE_READS | ROUTE_JUDGES_KEYS},
+    {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_DB), get,
+     check_plain, ROUTE_READS | ROUTE_JUDGES_KEYS},
     {"/del", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n",
-     PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC), del, check_plain,
+     PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC) | PARAM_BIT(PARAM_DB), del, check_plain,
      ROUTE_WRITES | ROUTE_JUDGES_KEYS},
     KV_ROUTES("/v1/kv", 0),
     KV_ROUTES("/v1/kv/", ROUTE_BELOW),
     {"/v1/keys", HTTP_GET | HTTP_HEAD, "Allow: GET, HEAD, DELETE, OPTIONS\r\n", KEYS, keys_list,
      keys_check, ROUTE_READS | ROUTE_JUDGES_KEYS},
     {"/v1/keys", HTTP_DELETE, "Allow: GET, HEAD, DELETE, OPTIONS\r\n",
-     REACH_PARAMS | PARAM_BIT(PARAM_ALL) | PARAM_BIT(PARAM_DRY_RUN) | PARAM_BIT(PARAM_SYNC),
+     REACH_PARAMS | PARAM_BIT(PARAM_ALL) | PARAM_BIT(PARAM_DRY_RUN) | PARAM_BIT(PARAM_SYNC) |
+         PARAM_BIT(PARAM_DB),
      delete_range, delete_range_check, ROUTE_WRITES | ROUTE_JUDGES_KEYS},
-    {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
-     batch_check, ROUTE_TAKES_VALUE | ROUTE_EITHER | ROUTE_JUDGES_KEYS},
-    {"/v1/export", HTTP_GET | HTTP_HEAD, READS, REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT),
+    {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n",
+     PARAM_BIT(PARAM_SYNC) | PARAM_BIT(PARAM_DB), batch_post, batch_check,
+     ROUTE_TAKES_VALUE | ROUTE_EITHER | ROUTE_JUDGES_KEYS},
+    {"/v1/export", HTTP_GET | HTTP_HEAD, READS,
+     REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT) | PARAM_BIT(PARAM_DB) | PARAM_BIT(PARAM_ALL),
      export_get, export_check, ROUTE_READS | ROUTE_JUDGES_KEYS},
-    {"/v1/import", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), import_post,
-     import_check, ROUTE_PASSES_BODY | ROUTE_WRITES},
+    {"/v1/import", HTTP_POST, "Allow: POST, OPTIONS\r\n",
+     PARAM_BIT(PARAM_SYNC) | PARAM_BIT(PARAM_DB), import_post, import_check,
+     ROUTE_PASSES_BODY | ROUTE_WRITES},
     {"/v1/snapshots", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_TTL), snapshot_make,
      snapshot_check, ROUTE_READS | ROUTE_NO_KEYS},
     {"/v1/snapshots/", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n", 0, snapshot_end, NULL,
@@ -455,6 +461,25 @@ static const struct route *route_of(struct quern_slice path, enum http_method me
     return other;
 }
 
+/* False: refused. */
+static bool read_database(struct conn *c)
+{
+    struct param db = c->params.each[PARAM_DB];
+    char word[PARAM_WORD_BYTES];
+    int64_t n;
+
+    c->database = 0;
+    if (LIKELY(!db.given))
+        return true;
+    if (params_word(conn_request_bytes(c), db, word) && integer_read(QUERN_STR(word), &n) &&
+        n >= 0 && n < QUERN_DATABASES) {
+        c->database = (uint8_t)n;
+        return true;
+    }
+    refuse(c, 400, "bad_parameter", "db must be a database, 0 to 15");
+    return false;
+}
+
 void serve_begin(struct conn *c)
 {
     struct server *server = c->loop->server;
@@ -512,7 +537,7 @@ void serve_begin(struct conn *c)
     }
     if (!params_read(http_bytes(base, r->query), base, c->route->params, &c->params, &bad))
         c->refusal.bad = bad;
-    else if (c->route->check != NULL)
+    else if (read_database(c) && c->route->check != NULL)
         c->route->check(c);
 }
 
