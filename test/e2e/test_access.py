@@ -91,7 +91,7 @@ ROUTES = [  # method, target, body, what it takes: the scopes, or None: nothing
       for look in ("jobs", "jobs/1", "levels", "files", "events", "clients", "limits")),
     ("GET", "/v1/admin/stats", None, "admin"), ("GET", "/v1/admin/tls", None, "admin"),
     ("GET", "/v1/admin/slowlog", None, "admin"),
-    ("GET", "/metrics", None, "read"), ("GET", "/v1/admin/config", None, "admin"),
+    ("GET", "/metrics", None, "read"), ("GET", "/v1/admin/config", None, "admin"), ("PATCH", "/v1/admin/config", b"{}", "admin"),
     ("GET", "/stats", None, "read"), ("GET", "/version", None, "read"),
     ("GET", "/livez", None, None), ("GET", "/readyz", None, None), ("GET", "/healthz", None, None),
     ("GET", "/v1/openapi.json", None, None), ("GET", "/", None, None),
@@ -794,7 +794,7 @@ def signals_read_again_and_tell():
         s.process.send_signal(signal.SIGUSR1)
         until(lambda: "stats: log " in s.stderr(), "statistics in the log")
         s.process.send_signal(signal.SIGHUP)
-        until(lambda: "SIGHUP: logs, tokens and certificates are opened again" in s.stderr(), "what is read again")
+        until(lambda: "SIGHUP: the configuration is read again" in s.stderr(), "what is read again")
         with s.connect() as w:
             equal(w.ask("GET", "/livez").status, 200)
 
@@ -804,7 +804,7 @@ def the_configuration_is_told_without_secrets():
     with guarded() as (s, t):
         reply = ask(s, "GET", "/v1/admin/config", None, t.field("admin"))
         options = {o["name"]: o for o in json.loads(reply.body)["options"]}
-        equal(options["token-file"], {"name": "token-file", "value": t.path, "source": "flag --token-file"})
+        equal(options["token-file"], {"name": "token-file", "value": t.path, "source": "flag --token-file", "changeable": False})
         equal(options["max-value"]["source"], "default")
         equal(options["loops"]["value"], None)
         printed = subprocess.run([BINARY, "--token-file", t.path, "--print-config"], capture_output=True,

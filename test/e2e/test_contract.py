@@ -11,7 +11,7 @@ from v1 import LINES, batch, fill, put
 
 FORM = [("Content-Type", "application/x-www-form-urlencoded")]
 PROBLEM = [("Accept", "application/problem+json")]
-METHODS = ("get", "head", "put", "post", "delete")
+METHODS = ("get", "head", "put", "post", "patch", "delete")
 
 
 def document():
@@ -262,6 +262,14 @@ def walk_jobs(w, s):
                     other.socket.close()
 
 
+def walk_config(w):
+    path = "/v1/admin/config"
+    for body, status in ((b'{"slow-log":"20ms"}', 200), (b"{", 400), (b'{"slow-log":"soon"}', 422), (b'{"data":"x"}', 422), (b'{"slo":"1ms"}', 422)):
+        w.ask("patch", path, path, body, want=status)
+    for query in ("x=1", "%zz=1"):
+        w.ask("patch", path, f"{path}?{query}", b"{}", want=400)
+
+
 def walk_plain(w, s):
     w.ask("post", "/set", "/set?key=p&value=v&ttl=1h", want=200)
     w.ask("post", "/set", "/set", b"key=p&value=v", FORM, want=200)
@@ -289,7 +297,7 @@ def walk_plain(w, s):
 
 def walk_looks(w):
     for path, methods in w.api["paths"].items():
-        if list(methods) != ["get"] or path in ("/get", "/v1/export", "/shutdown"):
+        if list(methods) not in (["get"], ["get", "patch"]) or path in ("/get", "/v1/export", "/shutdown"):
             continue
         w.ask("get", path, path, want=200)
         for query in ("x=1", "%zz=1"):
@@ -332,6 +340,7 @@ def each_status_and_error_of_the_document_is_met_and_no_other():
         walk_many(w, s)
         walk_held(w)
         walk_jobs(w, s)
+        walk_config(w)
         walk_plain(w, s)
         walk_looks(w)
     walk_shutdown(api, w.met)

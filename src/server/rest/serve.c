@@ -300,6 +300,7 @@ static void check_plain(struct conn *c)
     (REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT) | PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | \
      PARAM_BIT(PARAM_REVERSE) | PARAM_BIT(PARAM_DELIMITER) | PARAM_BIT(PARAM_VALUES) |             \
      PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_MAX_SCAN_MS) | PARAM_BIT(PARAM_DB))
+#define CONFIG "Allow: GET, HEAD, PATCH, OPTIONS\r\n"
 #define JOB "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_WAIT)
 #define KV_READ_TRAITS (ROUTE_READS | ROUTE_JUDGES_KEYS)
 #define KV_WRITE_TRAITS (ROUTE_WRITES | ROUTE_JUDGES_KEYS)
@@ -368,7 +369,8 @@ static const struct route routes[] = {
     {"/v1/admin/limits", HTTP_GET | HTTP_HEAD, READS, 0, admin_limits, NULL, 0},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
     {"/v1/admin/slowlog", HTTP_GET | HTTP_HEAD, READS, 0, about_slowlog, NULL, 0},
-    {"/v1/admin/config", HTTP_GET | HTTP_HEAD, READS, 0, about_config, NULL, 0},
+    {"/v1/admin/config", HTTP_GET | HTTP_HEAD, CONFIG, 0, config_get, NULL, 0},
+    {"/v1/admin/config", HTTP_PATCH, CONFIG, 0, config_patch, NULL, 0},
     {"/v1/admin/tls", HTTP_GET | HTTP_HEAD, READS, 0, about_tls, NULL, 0},
     {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, ROUTE_OPEN},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
