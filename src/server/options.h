@@ -85,6 +85,7 @@ struct server_options {
     struct option_list resp_listen;  /* "127.0.0.1:6380", "[::1]:6380"; none: the door is shut */
     struct option_list hosts;        /* further names that Host may carry */
     struct option_list cors_origins; /* whose pages may use this server: "https://example.org" */
+    struct option_list required; /* prefixes of keys that no write without a condition changes */
     _Atomic uint32_t port;
     bool insecure_no_auth;
     const char *token_file;         /* NULL: nobody is asked for a token */

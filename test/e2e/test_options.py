@@ -48,7 +48,7 @@ def table():
 
 SAMPLES = {"DIR": "/tmp", "LEVEL": "os", "FORMAT": "json", "SEVERITY": "error", "SIZE": "2M", "TIME": "7s",
            "MODE": "strict", "N": "3", "ADDR": "127.0.0.9", "ADDR:PORT": "127.0.0.9:7",
-           "NAME": "a.example", "ORIGIN": "https://a.example", "": "true"}
+           "NAME": "a.example", "PREFIX": "a/", "ORIGIN": "https://a.example", "": "true"}
 
 
 @test

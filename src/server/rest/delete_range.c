@@ -184,6 +184,10 @@ static bool read_all(struct conn *c, struct deletion *d)
         refuse(c, 500, "no_memory", "memory ran out; nothing was done");
         return false;
     }
+    if (!d->conditions.has_match && conditions_required_in(c->loop->server, &d->range)) {
+        c->refusal.bad = conditions_missing;
+        return false;
+    }
     d->conditions.match.data = d->tags.data;
     if (d->conditions.has_none_match)
         d->conditions.none_match.data = d->tags.data + d->conditions.match.len;

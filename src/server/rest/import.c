@@ -3,6 +3,7 @@
  * A line that is wrong is told and passed over; what the store refuses ends the import. So that a
  * client may send all before it reads anything, the reply comes at the end, and of the lines that are
  * wrong it tells the first thousand. An end line is held against what came before it. */
+#include "server/rest/conditions.h"
 #include "server/rest/import.h"
 
 #include "server/rest/reply.h"
@@ -123,6 +124,8 @@ static enum quern_code put_line(struct import *im, struct quern_error *err)
     if (im->line.value.len > im->server->options->value_bytes_max)
         return tell(im, "value_too_large",
                     "the value is larger than this server takes (--max-value)", err);
+    if (conditions_required(im->server, buf_slice(&im->line.key)))
+        return tell(im, conditions_missing.code, conditions_missing.detail, err);
     quern_batch_select(im->batch, im->into_one ? im->database : im->line.database);
     if (quern_batch_put_until(im->batch, buf_slice(&im->line.key), buf_slice(&im->line.value),
                               im->line.expires_ms, err))

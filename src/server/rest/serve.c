@@ -14,6 +14,7 @@
  * ask, are the parameters right? A request that fails here never costs more than its head. */
 #include "server/rest/serve.h"
 
+#include "server/rest/conditions.h"
 #include "server/rest/lifetime.h"
 #include "server/rest/reach.h"
 #include "server/rest/reply.h"
@@ -84,6 +85,14 @@ static bool set_lifetime(struct conn *c, const void *base, const struct params *
     return false;
 }
 
+/* The plain routes take no conditions. False: refused. */
+static bool may_overwrite(struct conn *c)
+{
+    if (conditions_required(c->loop->server, buf_slice(&c->loop->key)))
+        c->refusal.bad = conditions_missing;
+    return c->refusal.bad.status == 0;
+}
+
 static void set(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct params p = c->params;
@@ -113,7 +122,7 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
         return;
     }
     if (!set_lifetime(c, base, &p, form, &lifetime) ||
-        !decode_key(c, base, p.each[PARAM_KEY], form))
+        !decode_key(c, base, p.each[PARAM_KEY], form) || !may_overwrite(c))
         return;
     if (params_given(&p, PARAM_VALUE)) {
         if (!params_decode(base, p.each[PARAM_VALUE], &c->loop->text, &c->refusal.bad))
@@ -163,7 +172,7 @@ static void del(struct conn *c, struct manner manner, struct quern_slice body)
 
     (void)body;
     (void)params_flag(base, c->params.each[PARAM_SYNC], &sync); /* check_plain() saw to it */
-    if (!decode_key(c, base, c->params.each[PARAM_KEY], false))
+    if (!decode_key(c, base, c->params.each[PARAM_KEY], false) || !may_overwrite(c))
         return;
     if (!write_delete(c, manner, buf_slice(&c->loop->key), sync))
         conn_cut(c);
