@@ -154,6 +154,33 @@ def many_reads_wait_for_the_disk_together_and_each_gets_its_own_value():
 
 
 @test
+def reads_of_one_wake_up_are_all_begun_before_the_first_is_waited_for():
+    keys, value = [f"k{n:03}" for n in range(17)], {n: os.urandom(5000) for n in range(17)}  # a block each
+    with SickDisk() as disk:
+        data = os.path.join(disk.dir, "data")
+        with Server(data=data) as s, s.resp() as r:
+            for n, key in enumerate(keys):
+                equal(r.call("SET", key, value[n]), "OK")
+        with Server("--loops", "1", data=data, env=disk.env) as s, s.resp() as r, s.connect() as w:
+            equal(r.call("GET", keys[16]), value[16])  # brings the table's index into memory
+            equal(disk.reads_begun(), 0)
+            disk.order("hold-reads")
+            try:
+                r.send(b"".join(command("GET", key) for key in keys[:8]))
+                until(lambda: disk.reads_begun() == 8, "8 commands wait together")
+                w.send(b"".join(request("GET", f"/v1/kv/{key}") for key in keys[8:9]))
+                r.send(command("MGET", *keys[8:16]))  # a command of many keys by itself
+                equal(answered(r, 0.05), False)
+                equal(answered(w, 0.05), False)
+            finally:
+                disk.revoke("hold-reads")
+            for n in range(8):
+                equal(r.answer(), value[n])
+            equal(w.read().body, value[8])
+            equal(r.answer(), [value[n] for n in range(8, 16)])
+
+
+@test
 def a_connection_that_ends_while_it_waits_for_the_disk_is_forgotten():
     with ColdDisk() as disk:
         for text in (command("GET", "k001"), command("INCR", "k002"), command("KEYS", "*")):
