@@ -38,9 +38,17 @@ void write_finish(struct write_op *op, enum quern_code code)
     finish(op);
 }
 
+static void go_on(struct write_op *op)
+{
+    if (op->after != NULL && op->completion.code == QUERN_OK)
+        op->after(op);
+    else
+        finish(op);
+}
+
 static void open_completed(struct letter *letter)
 {
-    finish((struct write_op *)letter);
+    go_on((struct write_op *)letter);
 }
 
 static void open_again(struct letter *letter)
@@ -62,7 +70,7 @@ static void completed(void *arg, struct quern_completion *completion)
         op->task.letter.open =
             open_again; /* a letter in any case: here the store may not be called */
     } else if (loop_is_here(loop)) {
-        finish(op);
+        go_on(op);
         return;
     }
     if (completion->more) /* `op` may be gone as soon as it is posted, and the last one wakes */
