@@ -292,7 +292,7 @@ static void work_read(struct write_op *op)
 void aside_read(struct write_op *op, struct quern_slice key, void (*then)(struct write_op *op))
 {
     op->aside_key = key;
-    aside_expect(op, &op->aside_key, 1, 0);
+    aside_expect(op, &op->aside_key, 1, op->database);
     err_clear(&op->completion.error);
     aside_submit(op, work_read, then);
 }
