@@ -403,10 +403,11 @@ static uint64_t search_run(const struct run *run, bool last, struct many *m, siz
     return passed;
 }
 
-/* Up to LOOKUPS_MAX keys as of one moment. Returns how often a run above the bottom was searched in
- * vain. */
+/* Up to LOOKUPS_MAX keys as of one moment, at the number and in the manner of `like`. Returns how often
+ * a run above the bottom was searched in vain. */
 static uint64_t get_some(const struct moment *moment, uint8_t database,
-                         const struct quern_slice *keys, size_t n, bool cached, struct many *m)
+                         const struct quern_slice *keys, size_t n, const struct sst_lookup *like,
+                         struct many *m)
 {
     const struct view *view = moment->view;
     uint8_t inside = database < QUERN_DATABASES ? db_map_get(moment->map, database) : 0;
@@ -415,8 +416,9 @@ static uint64_t get_some(const struct moment *moment, uint8_t database,
     for (size_t i = 0; i < n; i++) {
         struct sst_lookup *l = &m->lookup[i];
 
-        l->seq = moment->seq; /* one by one: most of a lookup is what will be found */
-        l->cached = cached;
+        l->seq = like->seq; /* one by one: most of a lookup is what will be found */
+        l->cached = like->cached;
+        l->prefetch = like->prefetch;
         l->found = false;
         l->by_filter = false;
         l->denied = l->let_through = 0;
@@ -454,6 +456,7 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
                      struct quern_value *values, enum quern_code *codes, bool *torn,
                      struct quern_error *err)
 {
+    struct sst_lookup like = {.cached = is_cached(opts)};
     struct counters *counters = engine_counters(db);
     struct moment moment;
     uint64_t found = 0, told = 0, passed = 0;
@@ -461,11 +464,12 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
     err_clear(err);
     rcu_enter();
     moment = moment_of(db, at);
+    like.seq = moment.seq;
     for (size_t done = 0; done < n; done += LOOKUPS_MAX) {
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        passed += get_some(&moment, database, keys + done, some, is_cached(opts), &m);
+        passed += get_some(&moment, database, keys + done, some, &like, &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 
@@ -517,4 +521,27 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
         pin_remove(db, &pin);
     }
     return err->code;
+}
+
+void quern_prefetch(struct quern *db, const struct quern_slice *keys, size_t n,
+                    const struct quern_read_opts *opts)
+{
+    struct sst_lookup like = {.cached = true, .prefetch = true};
+    struct quern_error ignored;
+    struct moment moment;
+
+    if (engine_check(db, &ignored))
+        return;
+    rcu_enter();
+    moment = moment_of(db, pin_of(opts));
+    like.seq = moment.seq;
+    for (size_t done = 0; done < n; done += LOOKUPS_MAX) {
+        struct many m;
+        size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
+
+        (void)get_some(&moment, database_of(opts), keys + done, some, &like, &m);
+        for (size_t i = 0; i < some; i++)
+            inner_key_done(&m.key[i]);
+    }
+    rcu_leave();
 }
