@@ -130,6 +130,9 @@ enum quern_code quern_batch_swap_databases(struct quern_batch *batch, uint8_t a,
         return err->code;
     if (a == b)
         return QUERN_OK;
+    if (batch->ops.len + OP_HEAD_BYTES_MAX + OP_DB_MAP_BYTES > QUERN_BATCH_BYTES_MAX)
+        return err_set(err, QUERN_INVALID, "the batch would have more than %u bytes",
+                       QUERN_BATCH_BYTES_MAX);
     map = db_map_swap(batch->map, a, b);
     put_u64le(bytes, map);
     if (op_append(&batch->ops, ENTRY_DATABASES, none, slice_of(bytes, sizeof(bytes)), 0, err))
