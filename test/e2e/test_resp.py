@@ -479,7 +479,8 @@ def commands_describe_themselves():
         equal(len(everything), r.call("COMMAND", "COUNT"))
         for info in everything:
             assert len(info) == 10 and isinstance(info[0], bytes), info
-        equal(sorted(r.call("COMMAND", "LIST")), [info[0] for info in everything])
+        equal(sorted(r.call("COMMAND", "LIST")), sorted([info[0] for info in everything] +
+                                                        [sub[0] for info in everything for sub in info[9]]))
         get, nothing, sub = r.call("COMMAND", "INFO", "get", "nothing", "client|list")
         equal(get[:6], [b"get", 2, ["readonly", "fast"], 1, 1, 1])
         equal((nothing, sub[0]), (None, b"client|list"))
