@@ -57,6 +57,7 @@ struct write_op {
     bool is_read;                       /* nothing is written */
     bool alone;                         /* nothing may follow it before it is finished */
     struct held_snapshot *held;         /* as of which aside_read() reads; NULL: now */
+    uint8_t database;                   /* of its key */
 
     /* Under /v1 alone. */
     struct verb *verb;                   /* what it asks, or NULL; the op's */
@@ -117,6 +118,7 @@ struct conn {
     struct access *access;          /* where `user` stands; NULL: nobody was asked for */
     const struct access_user *user; /* whose token was shown; NULL: nobody's, or nobody asks */
     struct params params;           /* of the query */
+    uint8_t database;               /* that the request at hand means */
     uint64_t body_max, body_left;   /* left: of one with a length that is taken as it comes */
     struct refusal refusal;
 

@@ -147,17 +147,20 @@ def what_was_watched_aside_counts_as_what_was_watched_on_the_loop():
 def a_command_that_computes_long_does_so_aside():
     with ColdDisk() as disk, disk.server.resp() as r:
         equal(r.call("MSET", "one", "abcd", "two", "xbdy"), "OK")
-        wires = [disk.server.resp() for _ in range(32)]  # as many as there are threads beside the loops
-        for n, wire in enumerate(wires):
-            wire.write("GET", f"k{n:03}")
+        # One more than the threads beside the loops take at a time, 32 of them 16 each.
+        wires = [disk.server.resp() for _ in range(33)]
+        for wire in wires:
+            for n in range(16):
+                wire.write("GET", f"k{n:03}")
         everybody_else_is_served(disk.server, 0)
         r.write("LCS", "one", "two")
         everybody_else_is_served(disk.server, 1)
         equal(answered(r, 0.05), False)
         disk.revoke("hold-reads")
         equal(r.answer(), b"bd")
-        for n, wire in enumerate(wires):
-            equal(wire.answer(), str(n).encode())
+        for wire in wires:
+            for n in range(16):
+                equal(wire.answer(), str(n).encode())
             wire.socket.close()
 
 
@@ -217,6 +220,33 @@ def many_reads_wait_for_the_disk_together_and_each_gets_its_own_value():
             for i in range(16):
                 equal(r.answer(), str((n + i) % KEYS).encode())
             r.socket.close()
+
+
+@test
+def reads_of_one_wake_up_are_all_begun_before_the_first_is_waited_for():
+    keys, value = [f"k{n:03}" for n in range(17)], {n: os.urandom(5000) for n in range(17)}  # a block each
+    with SickDisk() as disk:
+        data = os.path.join(disk.dir, "data")
+        with Server(data=data) as s, s.resp() as r:
+            for n, key in enumerate(keys):
+                equal(r.call("SET", key, value[n]), "OK")
+        with Server("--loops", "1", data=data, env=disk.env) as s, s.resp() as r, s.connect() as w:
+            equal(r.call("GET", keys[16]), value[16])  # brings the table's index into memory
+            equal(disk.reads_begun(), 0)
+            disk.order("hold-reads")
+            try:
+                r.send(b"".join(command("GET", key) for key in keys[:8]))
+                until(lambda: disk.reads_begun() == 8, "8 commands wait together")
+                w.send(b"".join(request("GET", f"/v1/kv/{key}") for key in keys[8:9]))
+                r.send(command("MGET", *keys[8:16]))  # a command of many keys by itself
+                equal(answered(r, 0.05), False)
+                equal(answered(w, 0.05), False)
+            finally:
+                disk.revoke("hold-reads")
+            for n in range(8):
+                equal(r.answer(), value[n])
+            equal(w.read().body, value[8])
+            equal(r.answer(), [value[n] for n in range(8, 16)])
 
 
 @test

@@ -144,6 +144,15 @@ static bool read_ahead(struct write_op *op, bool cached, struct quern_value *val
     return all;
 }
 
+/* Of keys that stand side by side, as those of reads do. */
+static void expect_keys(struct write_op *op, const struct queued *q)
+{
+    size_t last = command_last_key(q->command, q->argc), first = (size_t)q->command->first_key;
+
+    if (last > 0 && q->command->key_step == 1)
+        aside_expect(op, &q->args[first], last - first + 1, q->database);
+}
+
 static void work_read_ahead(struct write_op *op)
 {
     (void)read_ahead(op, false, &op->call->value);
@@ -161,10 +170,13 @@ static void submit_update(struct write_op *op)
 
 static void begin_update(struct write_op *op)
 {
-    if (read_ahead(op, true, &op->conn->loop->value))
+    if (read_ahead(op, true, &op->conn->loop->value)) {
         submit_update(op);
-    else
-        aside_submit(op, work_read_ahead, submit_update);
+        return;
+    }
+    if (!op->call->is_exec)
+        expect_keys(op, op->call->command);
+    aside_submit(op, work_read_ahead, submit_update);
 }
 
 static void run_blind(struct call *k, struct write_op *op)
@@ -263,8 +275,11 @@ void resp_begin_aside(struct call *k)
     op->alone = k->command->where == HERE;
     op->synced = false;
     op->call->sees_all = guard_sees_all(k->conn);
-    if (keep_command(k, op))
-        aside_submit(op, work_command, then_reply);
+    if (!keep_command(k, op))
+        return;
+    if (k->command->where == READ)
+        expect_keys(op, op->call->command);
+    aside_submit(op, work_command, then_reply);
 }
 
 static void work_walks(struct write_op *op)
