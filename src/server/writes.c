@@ -33,9 +33,17 @@ void write_finish(struct write_op *op, enum quern_code code)
     finish(op);
 }
 
+static void go_on(struct write_op *op)
+{
+    if (op->after != NULL && op->completion.code == QUERN_OK)
+        op->after(op);
+    else
+        finish(op);
+}
+
 static void open_completed(struct letter *letter)
 {
-    finish((struct write_op *)letter);
+    go_on((struct write_op *)letter);
 }
 
 static void open_again(struct letter *letter)
@@ -57,7 +65,7 @@ static void completed(void *arg, struct quern_completion *completion)
         op->task.letter.open =
             open_again; /* a letter in any case: here the store may not be called */
     } else if (loop_is_here(loop)) {
-        finish(op);
+        go_on(op);
         return;
     }
     if (completion->more) /* `op` may be gone as soon as it is posted, and the last one wakes */
@@ -122,6 +130,7 @@ struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, b
         memcpy(op->trace, manner.trace, HTTP_TRACE_BYTES);
         op->manner.trace = op->trace;
     }
+    op->database = c->database;
     op->bytes = bytes;
     c->op_bytes += bytes;
     op->synced = synced;
@@ -163,6 +172,7 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
         return false;
     op->expires_ms = expires_ms;
     write_note_key(op, key);
+    quern_batch_select(op->batch, op->database);
     if (quern_batch_put_until(op->batch, key, value, expires_ms, &op->completion.error) != QUERN_OK)
         write_finish(op, op->completion.error.code);
     else
@@ -188,13 +198,14 @@ bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, 
         return false;
     op->is_delete = true;
     err = &op->completion.error;
+    quern_batch_select(op->batch, op->database);
     if (quern_batch_require(op->batch, QUERN_REQUIRE_PRESENT, key, 0, err) ||
         quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
         write_finish(op, err->code);
         return true;
     }
     /* For most of those that delete nothing, and so that the check finds the value in memory. */
-    code = read_in_memory(c->loop, key, NULL, err);
+    code = read_in_memory(c->loop, op->database, key, NULL, err);
     if (code == QUERN_BUSY)
         aside_read(op, buf_slice(&op->key), judge_delete);
     else if (code != QUERN_OK)
@@ -236,7 +247,7 @@ enum quern_code read_value(struct conn *c, struct manner manner, struct quern_sl
         c->fetched.here = false;
         return c->fetched.code;
     }
-    code = read_in_memory(loop, key, held, err);
+    code = read_in_memory(loop, c->database, key, held, err);
     if (code != QUERN_BUSY) {
         snapshots_give(snapshots, held);
         return code;
