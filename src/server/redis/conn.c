@@ -213,7 +213,11 @@ static void say_refused(struct call *k, bool unknown_sub)
     count(&k->server->resp->counters.errors, 1);
     if (k->command == NULL)
         say_unknown(k, unknown_sub);
-    else if (!command_arity_fits(k->command, k->argc))
+    else if (k->command->run == cmd_exec) {
+        transaction_abandon(k->conn);
+        (void)call_error(k, "EXECABORT Transaction discarded because of: wrong number of arguments "
+                            "for 'exec' command");
+    } else if (!command_arity_fits(k->command, k->argc))
         (void)call_wrong_arity(k);
     else if (!keys_fit(k))
         (void)call_error(k, "ERR a key of this server has 1 to 65536 bytes");
