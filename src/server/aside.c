@@ -283,7 +283,7 @@ void aside_submit(struct write_op *op, void (*work)(struct write_op *op),
 
 static void work_read(struct write_op *op)
 {
-    struct quern_read_opts opts = {.snapshot = reach_view(op->held)};
+    struct quern_read_opts opts = {.snapshot = reach_view(op->held), .database = op->database};
 
     op->completion.code = quern_get(op->conn->loop->server->db, op->aside_key, &opts, &op->value,
                                     &op->completion.error);
@@ -292,15 +292,16 @@ static void work_read(struct write_op *op)
 void aside_read(struct write_op *op, struct quern_slice key, void (*then)(struct write_op *op))
 {
     op->aside_key = key;
-    aside_expect(op, &op->aside_key, 1, 0);
+    aside_expect(op, &op->aside_key, 1, op->database);
     err_clear(&op->completion.error);
     aside_submit(op, work_read, then);
 }
 
-enum quern_code read_in_memory(struct loop *loop, struct quern_slice key,
+enum quern_code read_in_memory(struct loop *loop, uint8_t database, struct quern_slice key,
                                const struct held_snapshot *held, struct quern_error *err)
 {
-    struct quern_read_opts opts = {.snapshot = reach_view(held), .cached = true};
+    struct quern_read_opts opts = {
+        .snapshot = reach_view(held), .cached = true, .database = database};
 
     return quern_get(loop->server->db, key, &opts, &loop->value, err);
 }

@@ -65,7 +65,7 @@ void aside_read(struct write_op *op, struct quern_slice key, void (*then)(struct
 
 /* A read of the loop's own, as of `held` (NULL: now): what is not in memory is BUSY. Into
  * loop->value. */
-enum quern_code read_in_memory(struct loop *loop, struct quern_slice key,
+enum quern_code read_in_memory(struct loop *loop, uint8_t database, struct quern_slice key,
                                const struct held_snapshot *held, struct quern_error *err);
 
 #endif
