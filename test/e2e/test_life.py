@@ -423,7 +423,7 @@ def outcome(read):
 
 def many_send(s, wires, parts, answer):
     """Each sends its parts and then no more. Returns what those were answered that were."""
-    before, answers = resident_kib(s.process.pid), []
+    before, answers = s.memory_kib("RssAnon"), []
     for w in wires:
         pour(w, *parts)
     with s.connect() as other, s.resp() as r:  # everybody else is served
@@ -433,7 +433,7 @@ def many_send(s, wires, parts, answer):
         equal(bound, 32 << 20)
         until(lambda: figure(other, "quern_intake_bytes") <= bound, "those that were sent away hold nothing")
         assert figure(other, "quern_intake_bytes") > bound // 2, "the others go on"
-    grown = resident_kib(s.process.pid) - before
+    grown = s.memory_kib("RssAnon") - before
     print(f"# {len(wires)} clients that sent {len(wires) * len(PART) >> 20} MiB cost {grown} KiB")
     if not is_watched():
         assert grown < 90 << 10, grown
@@ -512,10 +512,10 @@ def an_idle_connection_keeps_nothing_of_a_large_request():
         wires = [s.connect(60) for _ in range(40)]
         for w in wires[:5]:
             equal(w.put("k", b"x" * (4 << 20)).status, 200)
-        before = resident_kib(s.process.pid)
+        before = s.memory_kib("RssAnon")
         for w in wires:
             equal(w.put("k", b"x" * (4 << 20)).status, 200)
-        grown = resident_kib(s.process.pid) - before
+        grown = s.memory_kib("RssAnon") - before
         print(f"# 40 idle connections cost {grown} KiB")
         if not is_watched():
             assert grown < 80 << 10, grown
