@@ -12,6 +12,7 @@
 
 #include "server/conn.h"
 #include "server/guard.h"
+#include "server/intake.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -85,6 +86,10 @@ enum quern_code transaction_add(struct call *k)
     if (t->count == TRANSACTION_COUNT_MAX || t->bytes > TRANSACTION_BYTES_MAX) {
         t->refused = true;
         return call_error(k, "ERR the transaction is too large");
+    }
+    if (intake_is_too_much(k->conn)) {
+        t->refused = true;
+        return call_error(k, "TRYAGAIN too much is arriving already, retry in 1000 ms");
     }
     q = queued_new(k, t->database);
     if (q == NULL) {
