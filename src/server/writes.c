@@ -12,6 +12,7 @@
  * needed: the op is marked, and its connection has its turn before the loop sleeps. */
 #include "server/writes.h"
 
+#include "server/intake.h"
 #include "server/pool.h"
 
 #include "base/error.h"
@@ -113,7 +114,10 @@ unsigned write_pressure(const struct server *server)
     uint64_t most = write_bytes_max(server);
     unsigned by_bytes = bytes >= most ? 100 : (unsigned)(100 * bytes / most);
 
-    return by_store > by_bytes ? by_store : by_bytes;
+    unsigned by_intake = intake_pressure(server);
+    unsigned most_of = by_store > by_bytes ? by_store : by_bytes;
+
+    return most_of > by_intake ? most_of : by_intake;
 }
 
 struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced)
