@@ -147,10 +147,10 @@ def what_was_watched_aside_counts_as_what_was_watched_on_the_loop():
 def a_command_that_computes_long_does_so_aside():
     with ColdDisk() as disk, disk.server.resp() as r:
         equal(r.call("MSET", "one", "abcd", "two", "xbdy"), "OK")
-        # One more than the threads beside the loops take at a time, 32 of them 32 each.
+        # One more than the threads beside the loops take at a time, 32 of them 16 each.
         wires = [disk.server.resp() for _ in range(33)]
         for wire in wires:
-            for n in range(32):
+            for n in range(16):
                 wire.write("GET", f"k{n:03}")
         everybody_else_is_served(disk.server, 0)
         r.write("LCS", "one", "two")
@@ -159,7 +159,7 @@ def a_command_that_computes_long_does_so_aside():
         disk.revoke("hold-reads")
         equal(r.answer(), b"bd")
         for wire in wires:
-            for n in range(32):
+            for n in range(16):
                 equal(wire.answer(), str(n).encode())
             wire.socket.close()
 
