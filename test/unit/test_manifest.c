@@ -1074,8 +1074,10 @@ TEST(manifest_keeps_where_databases_are_until_an_edit_says_otherwise)
     CHECK_OK(store_reopen(&s, false, &err), &err);
     CHECK_EQ(manifest_state(s.m)->map, map);
     CHECK(store_unmark(&s)); /* so that it is written anew */
-    CHECK_OK(store_reopen(&s, false, &err), &err);
-    CHECK_EQ(manifest_state(s.m)->map, map);
+    for (int n = 0; n < 2; n++) {
+        CHECK_OK(store_reopen(&s, false, &err), &err);
+        CHECK_EQ(manifest_state(s.m)->map, map);
+    }
     edit.map = 1; /* 0 would be where 1 is */
     CHECK_CODE(manifest_apply(s.m, &edit, &err), QUERN_INVALID);
     CHECK_EQ(manifest_state(s.m)->map, map);

@@ -178,11 +178,18 @@ TEST(a_batch_that_is_written_again_goes_where_its_databases_are_by_then)
     CHECK_OK(world_open(sim, NULL, &db, &err), &err);
     quern_batch_select(batch, 6);
     CHECK_OK(quern_batch_put(batch, KEY, QUERN_STR("six"), &err), &err);
+    CHECK_OK(swap(db, 6, 8, &err), &err);
+    CHECK_OK(quern_write(db, batch, NULL, &err), &err);
+    CHECK(has(db, 6, KEY, "six") && has(db, 8, KEY, NULL));
+    CHECK_OK(swap(db, 6, 9, &err), &err);
+    CHECK(has(db, 9, KEY, "six") && has(db, 6, KEY, NULL));
+    CHECK_OK(quern_write(db, batch, NULL, &err), &err);
+    CHECK(has(db, 6, KEY, "six") && has(db, 8, KEY, NULL));
     CHECK_OK(quern_batch_swap_databases(batch, 6, 8, &err), &err);
-    for (int n = 0; n < 3; n++) {
+    for (int n = 0; n < 3; n++) { /* each time what 6 had goes to 8 */
         CHECK_OK(quern_write(db, batch, NULL, &err), &err);
-        CHECK(has(db, 8, KEY, "six"));
-        CHECK(has(db, 6, KEY, n == 0 ? NULL : "six"));
+        CHECK(has(db, 8, KEY, "six") && has(db, 6, KEY, n == 0 ? NULL : "six"));
+        CHECK_EQ(count(db, 6) + count(db, 8) + count(db, 9), n == 0 ? 2 : 3);
     }
     quern_batch_free(batch);
     CHECK_OK(quern_close(db, &err), &err);

@@ -5,6 +5,7 @@
  * written once for all its labels, in the order of the table below; docs/operations.md lists them
  * all, and a test compares. Routes and commands appear once they have been asked for. */
 #include "server/loop.h"
+#include "server/intake.h"
 #include "server/rest/reply.h"
 #include "server/redis/redis.h"
 #include "server/rest/route.h"
@@ -255,6 +256,12 @@ static void connections(struct page *p)
     if (server->tls != NULL)
         gauge_real(p, "quern_tls_not_after_seconds", "When the certificate ends, in Unix time.",
                    (double)tls_keys_not_after(server->tls));
+    gauge(p, "quern_intake_bytes",
+          "What has arrived of requests that are not whole or wait, beyond 64 KiB of each "
+          "connection.",
+          atomic_load(&server->intake));
+    gauge(p, "quern_intake_bytes_max", "Beyond that further ones are sent away.",
+          intake_bytes_max(server));
     gauge(p, "quern_writes_in_flight", "Writes that the store has and has not completed.",
           atomic_load(&server->writes));
 }
@@ -362,6 +369,8 @@ static void work(struct page *p)
     counter_seconds(p, "quern_compaction_seconds", "Time that merges took.", s->compact_ns);
     counter(p, "quern_table_moves", "Tables that went down a level without being rewritten.",
             s->table_moves);
+    counter(p, "quern_expired_entries", "Entries that had expired and were cleared up.",
+            s->expired_entries);
     family(p, COUNTER, "quern_stalls", "Pauses that writers were made to take, by reason.");
     labelled_total(p, "reason", "pace", s->slowed_writes - s->stalled_writes);
     labelled_total(p, "reason", "memdb", s->stalled_writes);
