@@ -15,7 +15,6 @@
 #include "server/aside.h"
 #include "server/config.h"
 #include "server/rest/events.h"
-#include "server/gate.h"
 #include "server/guard.h"
 #include "server/hosts.h"
 #include "server/rest/jobs.h"
@@ -57,7 +56,6 @@ struct server {
     struct quern
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
-    struct gate gate;                  /* locks itself */
     struct aside aside;                /* locks itself */
     struct guard guard;                /* locks itself */
     struct stop stop;                  /* locks itself */

@@ -2,9 +2,8 @@
  *
  *     set      batch -> the loop's hand -> quern_hand_over() at the end of the turn -> ...
  *                    -> completed() on a thread of the store's -> letter to the loop -> finished
- *     delete   gate: another delete of this key under way? wait for its turn, as a letter
- *              quern_get(): not there -> finished, NOT_FOUND
- *              there -> as a set; the gate opens for the next when it has finished
+ *     delete   quern_get(): not there -> finished, NOT_FOUND
+ *              there -> as a set, with a check that it still is; CONFLICT: look again
  *
  *     /v1      verb.c looks what is there, and at that again when somebody was faster
  *
@@ -16,20 +15,14 @@
 #include "server/pool.h"
 
 #include "base/error.h"
-#include "base/hash.h"
 
-#include <stddef.h>
 #include <string.h>
 
 #define WRITE_BYTES_MIN (UINT64_C(64) << 20)
 
-static void leave_gate(struct write_op *op);
-
 static void finish(struct write_op *op)
 {
     op->finished = true;
-    if (op->gated)
-        leave_gate(op);
     loop_mark(op->conn->loop, op->conn);
 }
 
@@ -181,53 +174,40 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
     return true;
 }
 
+/* The key was looked for: if it is there it goes, on the condition that it still is then. */
 static void judge_delete(struct write_op *op)
 {
-    if (op->completion.code != QUERN_OK)
+    struct quern_slice key = buf_slice(&op->key);
+    struct quern_error *err = &op->completion.error;
+
+    if (op->completion.code != QUERN_OK) {
         write_finish(op, op->completion.code);
+        return;
+    }
+    quern_batch_clear(op->batch);
+    quern_batch_select(op->batch, op->database);
+    if (quern_batch_delete(op->batch, key, err) ||
+        quern_batch_require(op->batch, QUERN_REQUIRE_PRESENT, key, 0, err))
+        write_finish(op, err->code);
     else
         write_submit(op);
 }
 
-/* The gate is open for this delete: is there anything to delete? */
-static void pass_gate(struct write_op *op, struct quern_slice key)
+/* Also once more, when another delete was faster. */
+static void attempt_delete(struct write_op *op)
 {
     struct loop *loop = op->conn->loop;
-    enum quern_code code;
+    struct quern_slice key = buf_slice(&op->key);
 
     if (op->conn->closing) {
         write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
         return;
     }
-    code = read_in_memory(loop, op->database, key, NULL, &op->completion.error);
-    if (code == QUERN_BUSY)
-        aside_read(op, buf_slice(&op->key), judge_delete);
-    else if (code != QUERN_OK)
-        write_finish(op, code);
+    op->completion.code = read_in_memory(loop, op->database, key, NULL, &op->completion.error);
+    if (op->completion.code == QUERN_BUSY)
+        aside_read(op, key, judge_delete);
     else
-        write_submit(op);
-}
-
-static void open_granted(struct letter *letter)
-{
-    struct write_op *op = (struct write_op *)letter;
-
-    op->waits_at_gate = false;
-    measure_resume(&op->conn->loop->measure, &op->manner.asked, WAITED_GATE);
-    pass_gate(op, buf_slice(&op->key));
-}
-
-static void leave_gate(struct write_op *op)
-{
-    struct gate_pass *heir = gate_leave(&op->conn->loop->server->gate, &op->pass);
-
-    op->gated = false;
-    if (heir != NULL) {
-        struct write_op *next = (struct write_op *)((char *)heir - offsetof(struct write_op, pass));
-
-        next->task.letter.open = open_granted;
-        loop_post(next->conn->loop, &next->task.letter);
-    }
+        judge_delete(op);
 }
 
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync)
@@ -238,19 +218,13 @@ bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, 
     if (op == NULL)
         return false;
     op->is_delete = true;
+    op->alone = true;
+    op->again = attempt_delete;
     err = &op->completion.error;
-    quern_batch_select(op->batch, op->database);
-    /* What may fail comes before the gate: a pass that stands in it must be able to go on. */
-    if (quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
+    if (buf_append(&op->key, key.data, key.len, err))
         write_finish(op, err->code);
-        return true;
-    }
-    op->gated = true;
-    op->waits_at_gate = true;
-    if (gate_enter(&c->loop->server->gate, &op->pass, hash_bytes(key.data, key.len, 0))) {
-        op->waits_at_gate = false;
-        pass_gate(op, key);
-    }
+    else
+        attempt_delete(op);
     return true;
 }
 
