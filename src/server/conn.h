@@ -34,8 +34,7 @@ struct write_op {
     struct quern_batch *batch;
     struct conn *conn;
     struct write_op *next;
-    struct buf key; /* of a delete; else its beginning,
-                            * for the slow log */
+    struct buf key; /* of a delete, to be read aside; else its beginning, for the slow log */
     struct manner manner;
     size_t bytes;                 /* key and value */
     char trace[HTTP_TRACE_BYTES]; /* where manner.trace points to */
@@ -47,17 +46,19 @@ struct write_op {
 
     /* Aside: aside.h. */
     void (*work)(struct write_op *op), (*then)(struct write_op *op);
-    struct quern_slice aside_key; /* what aside_read() reads */
-    struct quern_value value;     /* what it found */
-    size_t read_bytes;            /* of values that were read ahead for an update */
-    bool is_read;                 /* nothing is written */
-    struct held_snapshot *held;   /* as of which aside_read() reads; NULL: now */
-    uint8_t database;             /* of its key */
+    void (*after)(struct write_op *op); /* called on the loop when it was written, and finishes it;
+                                         * NULL: then it is finished */
+    struct quern_slice aside_key;       /* what aside_read() reads */
+    struct quern_value value;           /* what it found */
+    size_t read_bytes;                  /* of values that were read ahead for an update */
+    bool is_read;                       /* nothing is written */
+    bool alone;                         /* nothing may follow it before it is finished */
+    struct held_snapshot *held;         /* as of which aside_read() reads; NULL: now */
+    uint8_t database;                   /* of its key */
 
     /* Under /v1 alone. */
     struct verb *verb;                   /* what it asks, or NULL; the op's */
     void (*again)(struct write_op *op);  /* called on the loop when a check of the batch failed */
-    bool alone;                          /* no other write may follow it before it is finished */
     void (*answer)(struct write_op *op); /* how it is answered, if that is not a write's way */
     uint64_t job;                        /* waited for */
     bool created;

@@ -3,7 +3,8 @@
  *     set      batch -> the loop's hand -> quern_hand_over() at the end of the turn -> ...
  *                    -> completed() on a thread of the store's -> letter to the loop -> finished
  *     delete   quern_get(): not there -> finished, NOT_FOUND
- *              there -> as a set, with a check that it still is; CONFLICT: look again
+ *              there -> as a set, with a check that it still is: of deletes that race, through
+ *              whichever door, one finds it
  *
  *     /v1      verb.c looks what is there, and at that again when somebody was faster
  *
@@ -15,13 +16,14 @@
 #include "server/pool.h"
 
 #include "base/error.h"
-
 #include <string.h>
 
 #define WRITE_BYTES_MIN (UINT64_C(64) << 20)
 
 static void finish(struct write_op *op)
 {
+    if (op->is_delete && op->completion.code == QUERN_CONFLICT)
+        op->completion.code = QUERN_NOT_FOUND; /* somebody was faster */
     op->finished = true;
     loop_mark(op->conn->loop, op->conn);
 }
@@ -32,9 +34,17 @@ void write_finish(struct write_op *op, enum quern_code code)
     finish(op);
 }
 
+static void go_on(struct write_op *op)
+{
+    if (op->after != NULL && op->completion.code == QUERN_OK)
+        op->after(op);
+    else
+        finish(op);
+}
+
 static void open_completed(struct letter *letter)
 {
-    finish((struct write_op *)letter);
+    go_on((struct write_op *)letter);
 }
 
 static void open_again(struct letter *letter)
@@ -56,7 +66,7 @@ static void completed(void *arg, struct quern_completion *completion)
         op->task.letter.open =
             open_again; /* a letter in any case: here the store may not be called */
     } else if (loop_is_here(loop)) {
-        finish(op);
+        go_on(op);
         return;
     }
     if (completion->more) /* `op` may be gone as soon as it is posted, and the last one wakes */
@@ -174,57 +184,38 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
     return true;
 }
 
-/* The key was looked for: if it is there it goes, on the condition that it still is then. */
 static void judge_delete(struct write_op *op)
 {
-    struct quern_slice key = buf_slice(&op->key);
-    struct quern_error *err = &op->completion.error;
-
-    if (op->completion.code != QUERN_OK) {
+    if (op->completion.code != QUERN_OK)
         write_finish(op, op->completion.code);
-        return;
-    }
-    quern_batch_clear(op->batch);
-    quern_batch_select(op->batch, op->database);
-    if (quern_batch_delete(op->batch, key, err) ||
-        quern_batch_require(op->batch, QUERN_REQUIRE_PRESENT, key, 0, err))
-        write_finish(op, err->code);
     else
         write_submit(op);
-}
-
-/* Also once more, when another delete was faster. */
-static void attempt_delete(struct write_op *op)
-{
-    struct loop *loop = op->conn->loop;
-    struct quern_slice key = buf_slice(&op->key);
-
-    if (op->conn->closing) {
-        write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
-        return;
-    }
-    op->completion.code = read_in_memory(loop, op->database, key, NULL, &op->completion.error);
-    if (op->completion.code == QUERN_BUSY)
-        aside_read(op, key, judge_delete);
-    else
-        judge_delete(op);
 }
 
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync)
 {
     struct write_op *op = write_begin(c, manner, key.len, sync);
     struct quern_error *err;
+    enum quern_code code;
 
     if (op == NULL)
         return false;
     op->is_delete = true;
-    op->alone = true;
-    op->again = attempt_delete;
     err = &op->completion.error;
-    if (buf_append(&op->key, key.data, key.len, err))
+    quern_batch_select(op->batch, op->database);
+    if (quern_batch_require(op->batch, QUERN_REQUIRE_PRESENT, key, 0, err) ||
+        quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
         write_finish(op, err->code);
+        return true;
+    }
+    /* For most of those that delete nothing, and so that the check finds the value in memory. */
+    code = read_in_memory(c->loop, op->database, key, NULL, err);
+    if (code == QUERN_BUSY)
+        aside_read(op, buf_slice(&op->key), judge_delete);
+    else if (code != QUERN_OK)
+        write_finish(op, code);
     else
-        attempt_delete(op);
+        write_submit(op);
     return true;
 }
 

@@ -16,11 +16,6 @@ from quernd import Server, Wire, curl, equal, is_watched, main, request, test, u
 LEVELS = ("always", "interval:20", "os")
 
 
-def resident_kib(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
-
-
 def begun(server, head, body=b""):
     """A connection in the middle of a request. The server has read `head`, which announces a body
     and expects to be told to go on; of the body `body` is sent."""
@@ -287,7 +282,7 @@ def a_client_that_never_reads_costs_little_and_is_ended():
         with s.connect() as w:
             equal(w.put("big", b"x" * 200000).status, 200)
             equal(w.put("small", b"y" * 1000).status, 200)
-        before = resident_kib(s.process.pid)
+        before = s.memory_kib()
         deaf = [s.connect() for _ in range(20)]
         for n, w in enumerate(deaf):
             w.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -298,7 +293,7 @@ def a_client_that_never_reads_costs_little_and_is_ended():
                     w.send(burst)
             except (TimeoutError, OSError):
                 pass
-        grown = resident_kib(s.process.pid) - before
+        grown = s.memory_kib() - before
         print(f"# 20 deaf clients cost {grown} KiB")
         assert grown < 20 * 3 * 1024, grown
         with s.connect() as w:
@@ -317,14 +312,14 @@ def a_client_that_never_reads_costs_little_and_is_ended():
 @test
 def a_body_costs_what_has_arrived_not_what_was_announced():
     with Server("--max-value", "1G") as s:
-        before = resident_kib(s.process.pid)
+        before = s.memory_kib()
         wires = [s.connect() for _ in range(20)]
         for w in wires:
             w.send(request("POST", "/set?key=a", fields=[("Content-Length", 1 << 30)]) + b"x" * 1000)
         for w in wires[:5]:
             w.send(b"y" * 100000)
         time.sleep(0.3)
-        grown = resident_kib(s.process.pid) - before
+        grown = s.memory_kib() - before
         print(f"# 20 GiB announced cost {grown} KiB")
         assert grown < 16 * 1024, grown
         for w in wires:
@@ -428,7 +423,7 @@ def outcome(read):
 
 def many_send(s, wires, parts, answer):
     """Each sends its parts and then no more. Returns what those were answered that were."""
-    before, answers = resident_kib(s.process.pid), []
+    before, answers = s.memory_kib("RssAnon"), []
     for w in wires:
         pour(w, *parts)
     with s.connect() as other, s.resp() as r:  # everybody else is served
@@ -438,7 +433,7 @@ def many_send(s, wires, parts, answer):
         equal(bound, 32 << 20)
         until(lambda: figure(other, "quern_intake_bytes") <= bound, "those that were sent away hold nothing")
         assert figure(other, "quern_intake_bytes") > bound // 2, "the others go on"
-    grown = resident_kib(s.process.pid) - before
+    grown = s.memory_kib("RssAnon") - before
     print(f"# {len(wires)} clients that sent {len(wires) * len(PART) >> 20} MiB cost {grown} KiB")
     if not is_watched():
         assert grown < 90 << 10, grown
@@ -530,10 +525,10 @@ def an_idle_connection_keeps_nothing_of_a_large_request():
         wires = [s.connect(60) for _ in range(40)]
         for w in wires[:5]:
             equal(w.put("k", b"x" * (4 << 20)).status, 200)
-        before = resident_kib(s.process.pid)
+        before = s.memory_kib("RssAnon")
         for w in wires:
             equal(w.put("k", b"x" * (4 << 20)).status, 200)
-        grown = resident_kib(s.process.pid) - before
+        grown = s.memory_kib("RssAnon") - before
         print(f"# 40 idle connections cost {grown} KiB")
         if not is_watched():
             assert grown < 80 << 10, grown

@@ -20,6 +20,7 @@
 struct write_op;
 struct cursors;
 struct command_base;
+struct refused;
 
 /* ---- what all connections share ---- */
 
@@ -70,6 +71,7 @@ struct resp_shared {
     uint64_t asked_ms, asked_count;      /* guarded by mu; commands when INFO last took a rate */
     uint64_t per_second;                 /* guarded by mu; and that rate */
     struct cursors *cursors;             /* locks itself */
+    struct refused *refused;             /* locks itself */
     _Atomic uint64_t paused_until_ms;    /* on the monotonic clock; 0: nothing is paused */
     _Atomic bool paused_all;             /* reads too */
     _Atomic uint32_t paused_count;       /* connections with a command that waits for its end */
@@ -92,7 +94,7 @@ struct queued {
     const struct command *command;
     size_t argc, bytes;
     uint8_t database;
-    size_t reply_to; /* where its reply ends in that of the transaction */
+    size_t reply_at, reply_len; /* where its reply stands among those of the transaction */
     struct quern_slice args[];
 };
 
@@ -125,7 +127,6 @@ struct resp_conn {
     bool more;     /* one has begun to arrive */
     bool alone;    /* the next command takes no part in a batch of reads */
     bool put_back; /* redis/reads.c has put it back to a command that was parsed before */
-    bool warmed;   /* what it will read on the loop was read ahead */
     bool paused;   /* that in `request` waits for the end of CLIENT PAUSE */
     int proto;
     uint8_t database;
@@ -173,9 +174,6 @@ void resp_call_clear(struct resp_call *call);
 void resp_begin_write(struct call *k);
 /* Carry the command at hand out on a thread that may wait for the disk; the reply comes later. */
 void resp_begin_aside(struct call *k);
-/* For a command that reads on the loop: are its keys in memory? False: they are read aside, and then
- * the command is to be carried out. */
-bool resp_keys_are_here(struct call *k);
 /* Begin the write of a transaction that was moved to the op's call; the reply comes later. */
 bool resp_begin_exec(struct call *k);
 /* Sync all that was written, then reply OK, or nothing. */
@@ -183,8 +181,15 @@ bool resp_begin_save(struct call *k, bool silent);
 
 struct queued *queued_new(const struct call *k, uint8_t database);
 void transaction_clear(struct transaction *t);
+/* The commands of a transaction: those that run in its update, inside that; those that walk, aside,
+ * behind it; the others, and the reply to the whole, on the loop. */
 enum quern_code transaction_run(struct call *k, struct resp_call *rc);
+void transaction_walk(struct call *k, struct resp_call *rc);
 void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *out);
+bool transaction_has(const struct transaction *t, enum where where);
+void transaction_abandon(struct conn *c); /* it is closed, and nothing is watched */
+/* What a WATCH aside has noted is the connection's from now on. */
+void transaction_take_watched(struct conn *c, struct transaction *from);
 /* Queue the command at hand. */
 enum quern_code transaction_add(struct call *k);
 
@@ -204,6 +209,18 @@ uint64_t cursors_add(struct cursors *cursors, uint8_t database, struct quern_sli
  * memory. */
 MUST_USE bool cursors_find(struct cursors *cursors, uint8_t database, uint64_t id, struct buf *to);
 
+/* Who was refused, for ACL LOG: redis/acllog.c. */
+enum refusal_reason {
+    REFUSED_COMMAND,
+    REFUSED_KEY,
+    REFUSED_AUTH,
+};
+struct refused *refused_new(void);
+void refused_free(struct refused *refused); /* NULL is fine */
+/* `object`: the command, the key, or what the password was shown to; `user`: who was refused. */
+void refused_note(struct call *k, enum refusal_reason reason, struct quern_slice object,
+                  struct quern_slice user);
+
 /* How many keys a database has, counted now unless counting takes long and was done lately. */
 MUST_USE enum quern_code resp_count_keys(struct server *server, uint8_t database, bool may_be_old,
                                          struct key_count *out, struct quern_error *err);
@@ -216,6 +233,8 @@ void command_base_free(struct command_base *base);    /* NULL is fine */
 /* AUTH and HELLO AUTH: false: replied that it is not so. */
 MUST_USE bool auth_enter(struct call *k, struct quern_slice user, struct quern_slice password);
 void client_note_user(struct call *k); /* for CLIENT LIST */
+/* The connection, as CLIENT INFO tells of it, but for the line's end. */
+void client_describe(struct call *k, struct resp_out *to);
 
 void resp_print_commands(void); /* the table of docs/resp.md */
 

@@ -554,8 +554,7 @@ void serve_begin(struct conn *c)
 
 bool serve_may_join(const struct conn *c)
 {
-    /* The youngest of the writes under way: one that may have to look again must not be
-     * overtaken. */
+    /* The youngest of the writes under way: one that may have to look again must not be overtaken. */
     const struct write_op *last =
         (const struct write_op *)((const char *)c->ops_last - offsetof(struct write_op, next));
 
