@@ -609,6 +609,9 @@ struct quern_stats {
     uint64_t log_sync_times[QUERN_SYNC_TIMES];
     uint64_t flushes, flush_bytes, flush_ns;
     uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
+    /* what had expired and was cleared up, some time later, by flushes and merges; without what was
+     * overwritten, deleted or cut away before that */
+    uint64_t expired_entries;
     uint64_t slowed_writes, slowed_ns;   /* writers made to wait */
     uint64_t stalled_writes, stalled_ns; /* of them, those that waited for a MemDB to be flushed */
     /* filters of tables that gets asked; that said no; that let through what was not there. Gets of

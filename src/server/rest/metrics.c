@@ -383,6 +383,8 @@ static void work(struct page *p)
     counter_seconds(p, "quern_compaction_seconds", "Time that merges took.", s->compact_ns);
     counter(p, "quern_table_moves", "Tables that went down a level without being rewritten.",
             s->table_moves);
+    counter(p, "quern_expired_entries", "Entries that had expired and were cleared up.",
+            s->expired_entries);
     family(p, COUNTER, "quern_stalls", "Pauses that writers were made to take, by reason.");
     labelled_total(p, "reason", "pace", s->slowed_writes - s->stalled_writes);
     labelled_total(p, "reason", "memdb", s->stalled_writes);
