@@ -228,8 +228,7 @@ static bool read_chunks(struct conn *c)
     return false;
 }
 
-/* The request at hand is answered, or its writes are under way: the next one begins behind it. */
-static void pass_on(struct conn *c)
+void conn_pass_on(struct conn *c)
 {
     c->in_at += c->used;
     c->used = 0;
@@ -292,7 +291,7 @@ static bool pass_body(struct conn *c)
     if (!import_turn(c))
         return false;
     import_answer(c);
-    pass_on(c);
+    conn_pass_on(c);
     return true;
 }
 
@@ -362,7 +361,7 @@ static bool carry_out(struct conn *c)
                                     (size_t)c->request.content_length};
     if (!serve_request(c, body))
         return false;
-    pass_on(c);
+    conn_pass_on(c);
     return true;
 }
 
@@ -384,7 +383,7 @@ static bool step(struct conn *c)
     case CONN_BODY:
         return read_body(c);
     case CONN_READY:
-        return carry_out(c);
+        return c->gathered == 0 && carry_out(c);
     default:
         if (c->ops != NULL)
             return false;

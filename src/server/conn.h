@@ -99,7 +99,7 @@ struct conn {
     struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
-    unsigned gathered; /* commands of it that wait for the batch of reads: redis/reads.c */
+    unsigned gathered; /* requests of it that wait for the batch of reads: reads.h */
     bool handed;       /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */
@@ -161,6 +161,10 @@ void conn_run(struct conn *c);
 bool conn_is_busy(const struct conn *c);
 void conn_cut(struct conn *c);        /* close at once; what was not sent is lost */
 void conn_check_time(struct conn *c); /* at every tick of the loop: has it waited too long? */
+
+/* The request at hand, of HTTP, is answered, or its writes are under way: the next one begins behind
+ * it. */
+void conn_pass_on(struct conn *c);
 
 /* May a write of so many bytes join those under way? */
 bool conn_may_add(const struct conn *c, uint64_t bytes);

@@ -22,7 +22,7 @@
 #include "server/conn.h"
 #include "server/observe.h"
 #include "server/pool.h"
-#include "server/redis/reads.h"
+#include "server/reads.h"
 #include "server/redis/redis.h"
 #include "server/say.h"
 

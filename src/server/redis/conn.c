@@ -16,6 +16,7 @@
 #include "server/redis/handlers.h"
 
 #include "server/conn.h"
+#include "server/reads.h"
 #include "server/redis/reads.h"
 #include "server/observe.h"
 #include "server/say.h"
@@ -377,7 +378,7 @@ static bool carry_out(struct conn *c)
     is_aside = well && !draining && !rc->transaction.open &&
                (k.command->where == WALK || (k.command->where == READ && c->asides > 0));
     rc->put_back = false;
-    batched = well && !draining && !rc->transaction.open && !is_aside ? reads_suit(&k) : 0;
+    batched = well && !draining && !rc->transaction.open && !is_aside ? read_suits(&k) : 0;
     if (c->gathered > 0 && (batched == 0 || c->loop->access != NULL)) {
         reads_run(c->loop); /* nothing overtakes them */
         if (rc->put_back)
@@ -419,7 +420,7 @@ static bool carry_out(struct conn *c)
         else if (is_aside)
             resp_begin_aside(&k);
         else if (batched > 0)
-            reads_take(&k, batched);
+            read_later(&k, batched);
         else
             run_here(&k);
     }

@@ -16,6 +16,7 @@
 
 #include "server/rest/lifetime.h"
 #include "server/rest/reach.h"
+#include "server/rest/read.h"
 #include "server/rest/reply.h"
 #include "server/rest/route.h"
 #include "server/rest/verb.h"
@@ -131,28 +132,18 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
         buf_done(&c->loop->text);
 }
 
+static void got(struct conn *c, struct manner manner, enum quern_code code,
+                const struct quern_error *err)
+{
+    if (reply_read(c, manner, code, err))
+        reply_value(c, manner, NULL);
+}
+
 static void get(struct conn *c, struct manner manner, struct quern_slice body)
 {
-    struct loop *loop = c->loop;
-    struct quern_error err;
-    enum quern_code code;
-
     (void)body;
-    if (!decode_key(c, conn_request_bytes(c), c->params.each[PARAM_KEY], false))
-        return;
-    err_clear(&err);
-    code = read_value(c, manner, buf_slice(&loop->key), NULL, &err);
-    if (code == QUERN_BUSY)
-        return;
-    count(&loop->server->counters.gets, 1);
-    if (code == QUERN_NOT_FOUND) {
-        refuse(c, 404, "key_not_found", "key not found");
-    } else if (code != QUERN_OK) {
-        reply_store_error(c, manner, code, &err);
-    } else {
-        count(&loop->server->counters.gets_found, 1);
-        reply_value(c, manner, NULL);
-    }
+    if (decode_key(c, conn_request_bytes(c), c->params.each[PARAM_KEY], false))
+        read_value(c, manner, buf_slice(&c->loop->key), NULL, got);
 }
 
 static void del(struct conn *c, struct manner manner, struct quern_slice body)
@@ -548,6 +539,13 @@ static void reply_options(struct conn *c, struct manner manner)
     reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0}, extra);
 }
 
+static void end_request(struct conn *c, struct manner manner)
+{
+    if (c->refusal.bad.status != 0)
+        reply_error(c, manner, &c->refusal.bad, c->refusal.extra);
+    count(&c->loop->server->counters.requests, 1);
+}
+
 bool serve_request(struct conn *c, struct quern_slice body)
 {
     struct manner manner = manner_of(c);
@@ -562,13 +560,19 @@ bool serve_request(struct conn *c, struct quern_slice body)
             c->route->carry_out(c, manner, body);
         if (c->refusal.bad.status != 0 && c->ops != NULL)
             return false;
-        if (c->asides != 0 && c->ops->is_read && c->ops->answer == NULL)
-            return false; /* what it asks for is fetched */
+        if (read_waits(c))
+            return false;
     }
-    if (c->refusal.bad.status != 0)
-        reply_error(c, manner, &c->refusal.bad, c->refusal.extra);
-    count(&c->loop->server->counters.requests, 1);
+    end_request(c, manner);
     return true;
+}
+
+void serve_found(struct conn *c, struct manner manner, read_then then, enum quern_code code,
+                 const struct quern_error *err)
+{
+    then(c, manner, code, err);
+    end_request(c, manner);
+    conn_pass_on(c);
 }
 
 /* A client of the Redis protocol that came to the wrong port reads no HTTP. */
