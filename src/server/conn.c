@@ -431,6 +431,11 @@ static unsigned pieces(const struct conn *c, const struct buf *head, size_t skip
         buf_slice(head), {c->big.data, c->big.len}, {crlf, c->big_tail}};
     unsigned n = 0;
 
+    if (LIKELY(c->big.len == 0 && skip < head->len)) {
+        out[0] = uv_buf_init((char *)head->data + skip, (unsigned)(head->len - skip));
+        return 1;
+    }
+
     for (unsigned i = 0; i < PIECES_MAX; i++) {
         size_t skipped = skip < all[i].len ? skip : all[i].len;
 

@@ -117,6 +117,8 @@ struct conn {
     struct params params;           /* of the query */
     uint64_t body_max, body_left;   /* left: of one with a length that is taken as it comes */
     struct refusal refusal;
+    char host[40]; /* the last that was found to be ours, and its length; 0: none, or a long one */
+    uint8_t host_bytes;
 
     /* Writes under way, oldest first. */
     struct write_op *ops, **ops_last;

@@ -29,6 +29,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -261,6 +262,8 @@ enum quern_code loop_start(struct server *server, unsigned number, struct loop *
         return err_memory(err, "an event loop");
     loop->server = server;
     loop->number = number;
+    loop->id_bytes =
+        (size_t)snprintf(loop->id_begins, sizeof(loop->id_begins), "%s%u-", server->run, number);
     loop->dirty_last = &loop->dirty;
     loop->later_last = &loop->later;
     loop->reads = reads_new();

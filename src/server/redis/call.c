@@ -24,8 +24,13 @@ void call_select(struct call *k, uint8_t database)
 /* Handlers ask in the order of their keys, most of them once. */
 static enum quern_code take_fetched(struct call *k, struct quern_slice key)
 {
-    for (size_t i = 0; i < k->fetched->count; i++) {
+    size_t n = k->fetched->count, at = k->fetched_at < n ? k->fetched_at : 0;
+
+    for (size_t tried = 0; tried < n; tried++) {
+        size_t i = at + tried < n ? at + tried : at + tried - n;
+
         if (k->fetched->keys[i].data == key.data) {
+            k->fetched_at = i + 1;
             k->value = &k->fetched->values[i];
             return k->fetched->codes[i];
         }

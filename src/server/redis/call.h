@@ -92,6 +92,7 @@ struct call {
     struct quern_value *value; /* what call_get() found */
     struct quern_value *many;  /* MGET_AT_ONCE values that keep their memory, or NULL */
     struct quern_error *err;
+    size_t fetched_at;            /* behind the one that was asked for last */
     const struct found *fetched;  /* what was read for it already; keys are those of `args` */
     struct quern_read_opts reads; /* of which database, and may it wait for the disk? */
     bool may_hand_over;           /* a large value may follow the output, uncopied */

@@ -348,6 +348,17 @@ static bool may_join(const struct conn *c, const struct call *k, bool is_write, 
     return with_reads ? is_aside && k->command->where == READ : is_write && c->asides == 0;
 }
 
+/* Most clients send the command that they sent before: it is not looked for again. NULL: another. */
+static const struct command *command_again(const struct resp_conn *rc, struct quern_slice name)
+{
+    const struct command *last = atomic_load_explicit(&rc->client.last, memory_order_relaxed);
+
+    return last != NULL && last->parent == NULL && last->subs == NULL &&
+                   resp_same_word(name, last->name)
+               ? last
+               : NULL;
+}
+
 static bool carry_out(struct conn *c)
 {
     struct resp_conn *rc = c->resp;
@@ -366,12 +377,13 @@ static bool carry_out(struct conn *c)
     unsigned batched; /* how many keys it reads in a batch of reads; 0: it takes no part */
     size_t mark = c->out.len;
 
-    resp_request_place(&rc->request, conn_request_bytes(c));
     if (k.argc == 0) {
         end_request(c, mark, true);
         return true;
     }
-    k.command = command_find(k.args, k.argc, &unknown_sub);
+    k.command = command_again(rc, k.args[0]);
+    if (k.command == NULL)
+        k.command = command_find(k.args, k.argc, &unknown_sub);
     http = is_http(&rc->request);
     well = !http && is_well(&k);
     is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
@@ -440,25 +452,43 @@ bool resp_waits_for_more(const struct conn *c)
     return c->resp->more && !c->resp->parsed;
 }
 
-bool resp_step(struct conn *c)
+static struct resp_limits limits_of(struct conn *c)
+{
+    uint64_t value_max = c->loop->server->options->value_bytes_max, all = 2 * value_max;
+
+    return (struct resp_limits){value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
+                                all > REQUEST_BYTES_MIN ? all : REQUEST_BYTES_MIN,
+                                c->loop->access != NULL && guard_is_stranger(c)};
+}
+
+/* These bytes are no request, and nobody knows where the next one would begin. */
+static void refuse_bytes(struct conn *c)
 {
     struct resp_conn *rc = c->resp;
-    uint64_t value_max = c->loop->server->options->value_bytes_max;
-    struct resp_limits limits = {value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
-                                 2 * value_max, false};
     struct resp_out out = {&c->out, rc->proto, false};
     size_t mark = c->out.len;
 
-    if (rc->parsed)
+    measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,
+                  measure_kind_of_command(command_numbers()), conn_arrived(c));
+    resp_put_error(&out, "ERR %s", rc->request.bad);
+    rc->request.count = 0; /* what stands in it was not placed: nobody may look */
+    resp_count(c, &rc->asked, mark, OUTCOME_REJECTED);
+    c->last = true;
+}
+
+bool resp_step(struct conn *c)
+{
+    struct resp_conn *rc = c->resp;
+    struct resp_limits limits;
+
+    if (rc->parsed) {
+        resp_request_place(&rc->request, conn_request_bytes(c));
         return carry_out(c);
-    if (conn_arrived(c) == 0) {
-        rc->more = false;
-        return false;
     }
-    limits.stranger = c->loop->access != NULL && guard_is_stranger(c);
     rc->more = false;
-    if (limits.request_bytes_max < REQUEST_BYTES_MIN)
-        limits.request_bytes_max = REQUEST_BYTES_MIN;
+    if (conn_arrived(c) == 0)
+        return false;
+    limits = limits_of(c);
     switch (resp_request_read(&rc->request, &limits, conn_request_bytes(c), conn_arrived(c))) {
     case RESP_DONE:
         rc->parsed = true;
@@ -476,12 +506,7 @@ bool resp_step(struct conn *c)
         }
         if (c->ops != NULL)
             return false;
-        measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,
-                      measure_kind_of_command(command_numbers()), conn_arrived(c));
-        resp_put_error(&out, "ERR %s", rc->request.bad);
-        rc->request.count = 0; /* what stands in it was not placed: nobody may look */
-        resp_count(c, &rc->asked, mark, OUTCOME_REJECTED);
-        c->last = true;
+        refuse_bytes(c);
         return true;
     }
 }

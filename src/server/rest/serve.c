@@ -431,10 +431,15 @@ static bool is_at(const struct route *route, struct quern_slice path)
            memcmp(path.data, route->path, n) == 0;
 }
 
-/* The route of a path and method; with another method one of the path, or NULL. */
-static const struct route *route_of(struct quern_slice path, enum http_method method)
+/* The route of a path and method; with another method one of the path, or NULL. `last`: that of the
+ * request before, or NULL, which it mostly is again. */
+static const struct route *route_of(struct quern_slice path, enum http_method method,
+                                    const struct route *last)
 {
     const struct route *other = NULL;
+
+    if (last != NULL && last->methods & method && is_at(last, path))
+        return last;
 
     for (unsigned i = 0; i < ARRAY_LEN(routes); i++) {
         if (!is_at(&routes[i], path))
@@ -444,6 +449,19 @@ static const struct route *route_of(struct quern_slice path, enum http_method me
         other = &routes[i];
     }
     return other;
+}
+
+/* Do we go by this name? A connection mostly asks for the name that it asked for before, and what
+ * our names are does not change while we run. */
+static bool is_ours(struct conn *c, struct quern_slice host)
+{
+    if (host.len > 0 && host.len == c->host_bytes && memcmp(host.data, c->host, host.len) == 0)
+        return true;
+    if (!hosts_known(&c->loop->server->hosts, host))
+        return false;
+    c->host_bytes = host.len <= sizeof(c->host) ? (uint8_t)host.len : 0;
+    memcpy(c->host, host.data, c->host_bytes);
+    return true;
 }
 
 void serve_begin(struct conn *c)
@@ -456,11 +474,10 @@ void serve_begin(struct conn *c)
     enum site site;
     struct http_bad bad;
 
-    c->route = route_of(path, r->method);
+    c->route = route_of(path, r->method, c->route);
     c->body_max = IDLE_BODY_BYTES_MAX;
     c->passes_body = false;
-    if ((r->minor == 1 || http_has(r, HTTP_HOST)) &&
-        !hosts_known(&server->hosts, http_bytes(base, r->host))) {
+    if ((r->minor == 1 || http_has(r, HTTP_HOST)) && !is_ours(c, http_bytes(base, r->host))) {
         refuse(c, 421, "host_not_allowed",
                "this server does not go by that name; ask for localhost, or start it with "
                "--allowed-host NAME");
