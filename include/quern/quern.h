@@ -368,6 +368,16 @@ quern_multi_get(struct quern *db, const struct quern_slice *keys, size_t n,
                 const struct quern_read_opts *opts, struct quern_value *values,
                 enum quern_code *codes, struct quern_error *err);
 
+/* Gets of these keys will follow soon: begin to read from disk the blocks that they will miss in the
+ * cache, all of them at once, and wait for none. Meant for a thread that has several gets to make,
+ * each of which may wait: it waits for the slowest of the blocks then, not for all in turn.
+ * quern_multi_get() does so by itself. What is read joins the kernel's cache of files, from where the
+ * gets take it. Tells nothing, and may be left out: a hint. The call itself may have to wait a
+ * moment, for memory or while the disk's queue is full.
+ *   source   src/engine/read.c; docs/decisions/0033-reads-of-one-wake-up-wait-together.md */
+QUERN_API void quern_prefetch(struct quern *db, const struct quern_slice *keys, size_t n,
+                              const struct quern_read_opts *opts);
+
 struct quern_iter;
 struct quern_iter_opts {
     const struct quern_snapshot *snapshot; /* NULL: as of now */

@@ -318,12 +318,6 @@ static bool take_database(struct cli_args *args, const struct seen *seen, struct
                       QUERN_DATABASES - 1, seen->value[OPT_DATABASE]);
         return false;
     }
-    if (args->url != NULL) {
-        (void)err_set(err, QUERN_INVALID,
-                      "--database is for directories: over HTTP there is "
-                      "database 0 only");
-        return false;
-    }
     args->database = (uint8_t)number;
     return true;
 }

@@ -36,7 +36,7 @@ static const char overview[] =
     "    Without either: QUERN_URL from the environment, else QUERN_DB, else ./data\n"
     "\n"
     "For every verb\n"
-    "    --database N        with --db: 0 to 15, of get, set, del, scan, count, dump, load (0)\n"
+    "    --database N        0 to 15, of get, set, del, scan, count, dump, load (0)\n"
     "    --json              answer in JSON\n"
     "    --help, -h          help of the verb\n"
     "    --version, -V       version of the program\n"

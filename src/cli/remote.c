@@ -22,7 +22,7 @@ static enum cli_exit remote_get(struct remote *r)
         return result;
     value = buf_slice(&r->body);
     if (r->args->json)
-        return out_entry_json(0, r->args->key, &value, &r->err) == QUERN_OK
+        return out_entry_json(r->database, r->args->key, &value, &r->err) == QUERN_OK
                    ? EXIT_GOOD
                    : cli_fail(&r->err, false);
     out_bytes(value);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/when.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -131,7 +132,7 @@ enum quern_code remote_init(struct remote *r, const struct cli_args *args)
 {
     const char *url = args->url;
 
-    *r = (struct remote){.args = args, .base = url};
+    *r = (struct remote){.args = args, .base = url, .database = args->database};
     r->easy = curl_easy_init();
     r->headers = curl_slist_append(NULL, "Content-Type: application/octet-stream");
     if (r->easy == NULL || r->headers == NULL)
@@ -172,6 +173,15 @@ void remote_done(struct remote *r)
     buf_done(&r->body);
 }
 
+enum quern_code remote_add_database(struct remote *r)
+{
+    char text[16] = "";
+
+    if (r->database != 0)
+        (void)snprintf(text, sizeof(text), "&db=%u", r->database);
+    return buf_append(&r->url, text, strlen(text), &r->err);
+}
+
 enum quern_code remote_url(struct remote *r, const char *route, struct quern_slice key)
 {
     size_t len = strlen(r->base);
@@ -182,8 +192,8 @@ enum quern_code remote_url(struct remote *r, const char *route, struct quern_sli
     if (buf_append(&r->url, r->base, len, &r->err) ||
         buf_append(&r->url, route, strlen(route), &r->err))
         return r->err.code;
-    if (key.len != 0 &&
-        (buf_append(&r->url, "?key=", 5, &r->err) || bytes_to_percent(key, &r->url, &r->err)))
+    if (key.len != 0 && (buf_append(&r->url, "?key=", 5, &r->err) ||
+                         bytes_to_percent(key, &r->url, &r->err) || remote_add_database(r)))
         return r->err.code;
     return QUERN_OK;
 }

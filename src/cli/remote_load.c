@@ -102,12 +102,6 @@ static enum quern_code sink_put(struct load_sink *sink, const struct dump_line *
     struct lane *lane;
     int running;
 
-    if (entry->database != 0)
-        return err_set(
-            err, QUERN_UNSUPPORTED,
-            "the entry is of database %u, and over HTTP there is database 0 only; load it "
-            "into a directory",
-            entry->database);
     if (entry->expires_ms != 0 && entry->expires_ms <= when_now())
         return QUERN_OK; /* nobody could read it any more */
     while ((lane = free_lane(s, key)) == NULL)
@@ -118,6 +112,8 @@ static enum quern_code sink_put(struct load_sink *sink, const struct dump_line *
     if (buf_append(&lane->key, key.data, key.len, err) ||
         buf_append(&lane->value, value.data, value.len, err))
         return err->code;
+    if (!lane->remote.args->database_given)
+        lane->remote.database = entry->database;
     if (remote_prepare_put(&lane->remote, buf_slice(&lane->key), buf_slice(&lane->value),
                            entry->expires_ms)) {
         *err = lane->remote.err;

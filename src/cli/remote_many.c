@@ -45,7 +45,7 @@ enum quern_code remote_range(struct remote *r, const char *route, const char *qu
         (void)snprintf(limit, sizeof(limit), "&limit=%" PRIu64, args->limit);
     if (remote_url(r, route, slice_of(NULL, 0)) || add(r, query) ||
         add_bytes(r, "&prefix=", args->prefix) || add_bytes(r, "&start=", args->start) ||
-        add_bytes(r, "&end=", args->end) || add(r, limit))
+        add_bytes(r, "&end=", args->end) || add(r, limit) || remote_add_database(r))
         return r->err.code;
     return QUERN_OK;
 }
@@ -209,7 +209,7 @@ enum cli_exit remote_dump(struct remote *r)
 
     if (hash == NULL)
         return cli_fail(&r->err, false);
-    if (remote_range(r, "/v1/export", "?"))
+    if (remote_range(r, "/v1/export", r->args->database_given ? "?" : "?all=1"))
         return cli_fail(&r->err, false);
     r->about = &d;
     result = dump_run(r->args, from_server, &d);

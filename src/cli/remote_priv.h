@@ -16,6 +16,7 @@ typedef enum quern_code (*remote_line_fn)(struct remote *r, struct quern_slice l
 struct remote {
     const struct cli_args *args;
     const char *base; /* what routes stand behind */
+    uint8_t database; /* that requests mean */
     CURL *easy;
     struct curl_slist *headers;
     struct buf url, body; /* of the request; of the answer */
@@ -33,14 +34,17 @@ struct remote {
 MUST_USE enum quern_code remote_init(struct remote *r, const struct cli_args *args);
 void remote_done(struct remote *r);
 
-/* Set the URL to the server's, `route` and, unless the key is empty, "?key=" and the key. */
+/* Set the URL to the server's, `route` and, unless the key is empty, "?key=", the key and its
+ * database. */
 MUST_USE enum quern_code remote_url(struct remote *r, const char *route, struct quern_slice key);
 /* Make the request ready; `body` NULL: none. Its bytes must stay until the answer. */
 MUST_USE enum quern_code remote_prepare(struct remote *r, const char *method,
                                         const struct quern_slice *body);
-/* `expires_ms` 0: never. */
+/* Into r->database; `expires_ms` 0: never. */
 MUST_USE enum quern_code remote_prepare_put(struct remote *r, struct quern_slice key,
                                             struct quern_slice value, uint64_t expires_ms);
+/* Add "&db=N" to the URL, unless it is 0. */
+MUST_USE enum quern_code remote_add_database(struct remote *r);
 /* What came of a request that ended with `code`; a failure is printed. */
 MUST_USE enum cli_exit remote_judge(struct remote *r, CURLcode code);
 /* All three: prepare, send and wait, judge. */

@@ -36,8 +36,8 @@ void engine_ahead_call(void *arg)
     if (!db->ahead_runs && !db->ahead_stop)
         db->ahead_runs =
             thread_start(&db->ahead_thread, "quern-log", ahead, db, &ignored) == QUERN_OK;
-    cond_signal(&db->ahead_work);
     mutex_unlock(&db->ahead_mu);
+    cond_signal(&db->ahead_work); /* once the lock is free: or it wakes only to wait for the lock */
 }
 
 void engine_ahead_stop(struct quern *db)

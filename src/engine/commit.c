@@ -370,6 +370,8 @@ static enum quern_code admit_locked(struct quern *db, struct quern_error *err)
 
 enum quern_code engine_commit_async(struct quern *db, struct waiter *w, struct quern_error *err)
 {
+    bool wake;
+
     mutex_lock(&db->queue_mu);
     if (admit_locked(db, err)) {
         mutex_unlock(&db->queue_mu);
@@ -377,9 +379,10 @@ enum quern_code engine_commit_async(struct quern *db, struct waiter *w, struct q
     }
     enqueue_locked(db, w);
     db->async_pending++;
-    if (!db->leading)
-        cond_signal(&db->commit_work);
+    wake = !db->leading;
     mutex_unlock(&db->queue_mu);
+    if (wake)
+        cond_signal(&db->commit_work); /* woken with the lock held it would wait for the lock */
     return QUERN_OK;
 }
 
@@ -417,9 +420,11 @@ void quern_hand_over(struct quern *db, struct quern_hand *hand)
         db->leading = true;
         lead_and_unlock(db, NULL, count);
     } else {
-        if (!db->leading && count != 0)
-            cond_signal(&db->commit_work);
+        bool wake = !db->leading && count != 0;
+
         mutex_unlock(&db->queue_mu);
+        if (wake)
+            cond_signal(&db->commit_work);
     }
     if (refused != NULL)
         (void)tell_async(&refused, err.code, &err);

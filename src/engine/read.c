@@ -392,18 +392,19 @@ static uint64_t search_run(const struct run *run, bool last, struct many *m, siz
     return passed;
 }
 
-/* Up to LOOKUPS_MAX keys in one view at one number. Returns how often a run above the bottom was
- * searched in vain. */
+/* Up to LOOKUPS_MAX keys in one view, at the number and in the manner of `like`. Returns how often a
+ * run above the bottom was searched in vain. */
 static uint64_t get_some(const struct view *view, uint8_t database, const struct quern_slice *keys,
-                         size_t n, quern_seq seq, bool cached, struct many *m)
+                         size_t n, const struct sst_lookup *like, struct many *m)
 {
     uint64_t passed = 0;
 
     for (size_t i = 0; i < n; i++) {
         struct sst_lookup *l = &m->lookup[i];
 
-        l->seq = seq; /* one by one: most of a lookup is what will be found */
-        l->cached = cached;
+        l->seq = like->seq; /* one by one: most of a lookup is what will be found */
+        l->cached = like->cached;
+        l->prefetch = like->prefetch;
         l->found = false;
         l->by_filter = false;
         l->denied = l->let_through = 0;
@@ -441,6 +442,7 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
                      struct quern_value *values, enum quern_code *codes, bool *torn,
                      struct quern_error *err)
 {
+    struct sst_lookup like = {.cached = is_cached(opts)};
     struct counters *counters = engine_counters(db);
     struct moment moment;
     uint64_t found = 0, told = 0, passed = 0;
@@ -448,12 +450,12 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
     err_clear(err);
     rcu_enter();
     moment = moment_of(db, at);
+    like.seq = moment.seq;
     for (size_t done = 0; done < n; done += LOOKUPS_MAX) {
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        passed +=
-            get_some(moment.view, database, keys + done, some, moment.seq, is_cached(opts), &m);
+        passed += get_some(moment.view, database, keys + done, some, &like, &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 
@@ -505,4 +507,27 @@ enum quern_code quern_multi_get(struct quern *db, const struct quern_slice *keys
         pin_remove(db, &pin);
     }
     return err->code;
+}
+
+void quern_prefetch(struct quern *db, const struct quern_slice *keys, size_t n,
+                    const struct quern_read_opts *opts)
+{
+    struct sst_lookup like = {.cached = true, .prefetch = true};
+    struct quern_error ignored;
+    struct moment moment;
+
+    if (engine_check(db, &ignored))
+        return;
+    rcu_enter();
+    moment = moment_of(db, pin_of(opts));
+    like.seq = moment.seq;
+    for (size_t done = 0; done < n; done += LOOKUPS_MAX) {
+        struct many m;
+        size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
+
+        (void)get_some(moment.view, database_of(opts), keys + done, some, &like, &m);
+        for (size_t i = 0; i < some; i++)
+            inner_key_done(&m.key[i]);
+    }
+    rcu_leave();
 }

@@ -63,6 +63,8 @@ const char *http_reason(int status)
         return "Misdirected Request";
     case 422:
         return "Unprocessable Content";
+    case 428:
+        return "Precondition Required";
     case 429:
         return "Too Many Requests";
     case 431:

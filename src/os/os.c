@@ -235,6 +235,11 @@ void os_file_start_writeback(struct os_file *file, uint64_t at, uint64_t len)
     file->os->ops->file_start_writeback(file, at, len);
 }
 
+void os_file_start_read(struct os_file *file, uint64_t at, uint64_t len)
+{
+    file->os->ops->file_start_read(file, at, len);
+}
+
 enum quern_code os_file_map(struct os_file *file, size_t len, void **out, struct quern_error *err)
 {
     return file->os->ops->file_map(file, len, out, err);

@@ -117,6 +117,10 @@ MUST_USE enum quern_code os_file_size(struct os_file *file, uint64_t *bytes,
 /* Ask for write-back of [at, at+len) to begin now, so that a later sync has less to do. A hint: it
  * cannot fail. */
 void os_file_start_writeback(struct os_file *file, uint64_t at, uint64_t len);
+/* The bytes [at, at+len) will be read soon: begin to read them, and do not wait until they are there.
+ * So that several reads are under way at once, begin all of them before the first is waited for. A
+ * hint: it cannot fail, and a read that was not begun is only slower. */
+void os_file_start_read(struct os_file *file, uint64_t at, uint64_t len);
 
 /* Map the first `len` bytes for reading and writing. Only bytes that were written before (so that
  * their blocks are allocated) may be touched. The mapping may reach past the end of the file.
@@ -167,6 +171,7 @@ struct os_ops {
     enum quern_code (*file_truncate)(struct os_file *, uint64_t, struct quern_error *);
     enum quern_code (*file_size)(struct os_file *, uint64_t *, struct quern_error *);
     void (*file_start_writeback)(struct os_file *, uint64_t, uint64_t);
+    void (*file_start_read)(struct os_file *, uint64_t, uint64_t);
     enum quern_code (*file_map)(struct os_file *, size_t, void **, struct quern_error *);
     void (*file_unmap)(struct os_file *, void *, size_t);
     uint64_t (*now_ns)(struct os *);

@@ -49,16 +49,19 @@ struct write_op {
 
     /* Aside: aside.h. */
     void (*work)(struct write_op *op), (*then)(struct write_op *op);
-    struct quern_slice aside_key; /* what aside_read() reads */
-    struct quern_value value;     /* what it found */
-    size_t read_bytes;            /* of values that were read ahead for an update */
-    bool is_read;                 /* nothing is written */
-    struct held_snapshot *held;   /* as of which aside_read() reads; NULL: now */
+    void (*after)(struct write_op *op); /* called on the loop when it was written, and finishes it;
+                                         * NULL: then it is finished */
+    struct quern_slice aside_key;       /* what aside_read() reads */
+    struct quern_value value;           /* what it found */
+    size_t read_bytes;                  /* of values that were read ahead for an update */
+    bool is_read;                       /* nothing is written */
+    bool alone;                         /* nothing may follow it before it is finished */
+    struct held_snapshot *held;         /* as of which aside_read() reads; NULL: now */
+    uint8_t database;                   /* of its key */
 
     /* Under /v1 alone. */
     struct verb *verb;                   /* what it asks, or NULL; the op's */
     void (*again)(struct write_op *op);  /* called on the loop when a check of the batch failed */
-    bool alone;                          /* no other write may follow it before it is finished */
     void (*answer)(struct write_op *op); /* how it is answered, if that is not a write's way */
     uint64_t job;                        /* waited for */
     bool created;
@@ -115,6 +118,7 @@ struct conn {
     struct access *access;          /* where `user` stands; NULL: nobody was asked for */
     const struct access_user *user; /* whose token was shown; NULL: nobody's, or nobody asks */
     struct params params;           /* of the query */
+    uint8_t database;               /* that the request at hand means */
     uint64_t body_max, body_left;   /* left: of one with a length that is taken as it comes */
     struct refusal refusal;
     char host[40]; /* the last that was found to be ours, and its length; 0: none, or a long one */

@@ -360,7 +360,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
                 rest(l);
             return;
         }
-        if (atomic_load(&server->connections) >= atomic_load(&server->connections_max)) {
+        if (atomic_load(&server->connections) >= server->options->connections_max) {
             count(&server->counters.connections_refused, 1);
             turn_away(fd, each->door, each->tls);
             continue;

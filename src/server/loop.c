@@ -9,6 +9,8 @@
  *                       are done there and then (quern_hand_over())
  *                       connections whose writes are done run again; all that is ready leaves in
  *                       one write for each
+ *                       what would wait for the disk goes to the threads beside the loops, in one
+ *                       step too (aside.c)
  *                    -> sleep
  *
  * So everything that one waking brings is answered together.
@@ -192,6 +194,8 @@ static void settle(struct loop *loop)
             again = true;
         }
         again |= hand_over(loop);
+        if (!again)
+            again = aside_hand_over(loop);
     } while (again);
     observe_flush(loop);
     atomic_store_explicit(&loop->allocations, alloc_calls_here(), memory_order_relaxed);
@@ -266,6 +270,7 @@ enum quern_code loop_start(struct server *server, unsigned number, struct loop *
         (size_t)snprintf(loop->id_begins, sizeof(loop->id_begins), "%s%u-", server->run, number);
     loop->dirty_last = &loop->dirty;
     loop->later_last = &loop->later;
+    aside_init_loop(loop);
     loop->reads = reads_new();
     if (loop->reads == NULL || !measure_init(&loop->measure)) {
         reads_free(loop->reads);

@@ -29,6 +29,7 @@ struct task {
     void (*run)(struct task *task);  /* aside; it may wait */
     void (*then)(struct task *task); /* on the loop; it may free the task */
     bool takes_long;                 /* run() does: so that others get their turn */
+    struct reads_ahead reads;        /* what run() will read, if that is known */
 };
 
 /* What may be signalled to a loop: bits. */
@@ -68,6 +69,7 @@ struct loop {
     struct conn *later, **later_last; /* they have writes in `hand`: dirty once it is empty */
     struct quern_hand hand;           /* the writes of this turn */
     struct reads *reads;              /* the reads of this turn */
+    struct task_queue asides;         /* what this turn leaves to the threads beside the loops */
     struct conn *spare_conns;
     unsigned spare_conn_count;
     struct write_op *spare_ops;

@@ -203,9 +203,10 @@ static void on_hangup(uv_signal_t *handle, int number)
     (void)number;
     say_event(
         SAY_INFO, "reload",
-        "SIGHUP: logs, tokens and certificates are opened again; other options need a restart");
+        "SIGHUP: the configuration is read again, and logs, tokens and certificates are opened");
     if (h->server.access_log != NULL)
         sink_reopen(h->server.access_log);
+    config_reload(&h->server);
     guard_reload(&h->server.guard);
     if (h->server.tls != NULL)
         tls_keys_look(h->server.tls, true);
@@ -404,23 +405,21 @@ static int check_config(struct guard *guard, const struct server_options *option
 /* With options that are well, up to the exit status. */
 static int open_logs(struct server *server)
 {
-    const char *access = server->options->access_log;
     struct quern_error err;
 
     if (say_begin(&err) != QUERN_OK) {
         complain("%s", err.text);
         return EXIT_OPEN;
     }
-    if (strcmp(access, "off") != 0 &&
-        sink_open(access, strcmp(access, "-") == 0 ? STDOUT_FILENO : -1, "access log",
-                  &server->access_log, &err) != QUERN_OK) {
-        complain("--access-log %s: %s", access, err.text);
+    err_clear(&err);
+    if (config_open_log(server, &err) != QUERN_OK) {
+        complain("--access-log %s: %s", server->options->access_log, err.text);
         return EXIT_CONFIG;
     }
     return EXIT_CLEAN;
 }
 
-static int run(struct house *h, const struct server_options *options)
+static int run(struct house *h, struct server_options *options, int argc, char **argv)
 {
     struct server *server = &h->server;
     char name[32];
@@ -428,7 +427,7 @@ static int run(struct house *h, const struct server_options *options)
 
     ticks_init();
     server->options = options;
-    server->connections_max = server->options->connections_max;
+    config_init(&server->config, options, argc, argv);
     server->started_ms = uv_hrtime() / 1000000;
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
     server->name = name;
@@ -438,7 +437,8 @@ static int run(struct house *h, const struct server_options *options)
     aside_init(&server->aside);
     stop_init(&server->stop, wake_main, h);
 
-    slowlog_init(&server->slowlog, (int64_t)options->slow_ms * 1000, options->slow_count);
+    slowlog_init(&server->slowlog, options->slow_us, options->slow_count);
+    slowlog_set_latency(&server->slowlog, options->latency_ms);
     status = open_logs(server);
     if (status == EXIT_CLEAN)
         status = open_guard(&server->guard, options);
@@ -461,6 +461,7 @@ static int run(struct house *h, const struct server_options *options)
     guard_close(&server->guard);
     slowlog_done(&server->slowlog);
     sink_close(server->access_log);
+    config_done(&server->config);
     say_end();
     return status;
 }
@@ -488,7 +489,7 @@ int main(int argc, char **argv)
         if (status == EXIT_CLEAN && options.action == ACTION_CHECK_CONFIG)
             status = check_config(&house.server.guard, &options);
         else if (status == EXIT_CLEAN)
-            status = run(&house, &options);
+            status = run(&house, &options, argc, argv);
         tls_keys_free(house.server.tls);
     }
     options_done(&options);

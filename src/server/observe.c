@@ -240,7 +240,7 @@ static bool is_slow(const struct conn *c, const struct asked *a)
 void observe_http(struct conn *c, const struct manner *manner, int status, enum outcome outcome,
                   uint64_t bytes_out)
 {
-    if (c->loop->server->access_log != NULL)
+    if (c->loop->server->access_log_on)
         http_line(c, manner, status, outcome, bytes_out);
     if (is_slow(c, &manner->asked))
         keep_http(c, &manner->asked, bytes_out);
@@ -249,7 +249,7 @@ void observe_http(struct conn *c, const struct manner *manner, int status, enum 
 void observe_resp(struct conn *c, const struct asked *a, enum outcome outcome,
                   struct quern_slice word, uint64_t bytes_out)
 {
-    if (c->loop->server->access_log != NULL)
+    if (c->loop->server->access_log_on)
         resp_line(c, a, outcome, word, bytes_out);
     if (!is_slow(c, a))
         return;

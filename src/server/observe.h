@@ -11,7 +11,7 @@ static inline bool observe_wants(const struct loop *loop, const struct asked *a)
 {
     const struct server *server = loop->server;
 
-    return server->access_log != NULL ||
+    return atomic_load_explicit(&server->access_log_on, memory_order_relaxed) ||
            ticks_between(a->arrived, loop->measure.now) >=
                atomic_load_explicit(&server->slowlog.look_ticks, memory_order_relaxed);
 }

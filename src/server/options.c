@@ -70,6 +70,7 @@ static bool collect(int argc, char **argv, struct flags *flags, enum option_acti
 
     make_getopt_table(table);
     opterr = 0;
+    optind = 0; /* from the start: it may not be the first time */
     while ((option = getopt_long(argc, argv, ":", table, NULL)) != -1) {
         const struct option_row *row;
 
@@ -228,7 +229,7 @@ bool options_parse(int argc, char **argv, const struct options_world *world,
     struct flag *each OWNED(alloc_free) = alloc_array((size_t)argc + 1, sizeof(*each));
     struct flags flags = {each, 0};
 
-    *out = (struct server_options){0};
+    *out = (struct server_options){.world = world};
     if (each == NULL) {
         complain("memory ran out");
         return ends(status, EXIT_CONFIG);

@@ -5,7 +5,10 @@
  * One table (options_table.c) makes all of them: the flag --max-value is `max-value` in the file and
  * QUERN_MAX_VALUE in the environment, with one text, one default and one check. A list of a later
  * source replaces that of an earlier one as a whole. No option is a secret, so that none is ever
- * seen in a list of processes; what is one stands in a file that an option names. */
+ * seen in a list of processes; what is one stands in a file that an option names.
+ *
+ * What the table calls changeable may change while the server runs (config.h); the others are as
+ * they were at the start. */
 #ifndef SERVER_OPTIONS_H
 #define SERVER_OPTIONS_H
 
@@ -13,6 +16,7 @@
 
 #include <quern/quern.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* How the process ends. In --help; scripts and supervisors rely on it: do not renumber. */
@@ -58,6 +62,7 @@ enum option_source {
     FROM_FILE,
     FROM_ENVIRONMENT,
     FROM_FLAG,
+    FROM_CHANGE, /* while it ran */
 };
 
 /* What one option was given, by whom. */
@@ -69,32 +74,37 @@ struct option_given {
 
 #define OPTIONS_MAX 64
 
+/* Numbers are atomic: any thread may read them while config.c changes one. Texts are not: whoever
+ * uses one that is changeable has its own copy. */
 struct server_options {
     enum option_action action;
-    const char *config; /* the file; NULL: none */
+    const struct options_world *world; /* what they were read from */
+    const char *config;                /* the file; NULL: none */
     const char *data;
     struct option_list listen;       /* numeric addresses */
     struct option_list resp_listen;  /* "127.0.0.1:6380", "[::1]:6380"; none: the door is shut */
     struct option_list hosts;        /* further names that Host may carry */
     struct option_list cors_origins; /* whose pages may use this server: "https://example.org" */
-    uint32_t port;
+    struct option_list required; /* prefixes of keys that no write without a condition changes */
+    _Atomic uint32_t port;
     bool insecure_no_auth;
     const char *token_file;         /* NULL: nobody is asked for a token */
     const char *tls_cert, *tls_key; /* both or neither: files in PEM form */
     const char *tls_client_ca; /* clients show a certificate that this file vouches for; or NULL */
     enum durability durability;
     uint64_t sync_ms;
-    uint64_t memory_bytes;
-    uint64_t flush_ms, compact_ms;
-    uint32_t connections_max;
-    uint64_t value_bytes_max;
-    uint32_t loops;   /* 0: one per core */
-    uint32_t recover; /* enum quern_recover */
-    uint64_t header_ms, idle_ms, drain_ms;
-    uint32_t log_format, log_level; /* enum log_format, enum say_level */
-    const char *access_log;         /* a file, "-" or "off" */
-    uint64_t slow_ms;
-    uint32_t slow_count;
+    _Atomic uint64_t memory_bytes;
+    _Atomic uint64_t flush_ms, compact_ms;
+    _Atomic uint32_t connections_max;
+    _Atomic uint64_t value_bytes_max;
+    _Atomic uint32_t loops;   /* 0: one per core */
+    _Atomic uint32_t recover; /* enum quern_recover */
+    _Atomic uint64_t header_ms, idle_ms, drain_ms;
+    _Atomic uint32_t log_format, log_level; /* enum log_format, enum say_level */
+    const char *access_log;                 /* a file, "-" or "off" */
+    _Atomic int64_t slow_us;                /* negative: nothing is slow */
+    _Atomic uint32_t slow_count;
+    _Atomic uint64_t latency_ms; /* 0: off */
 
     struct option_given given[OPTIONS_MAX]; /* by the rows of the table */
     struct option_text *texts;              /* memory of what stands above */

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "http/http.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,6 +32,8 @@ static const char help_ends[] =
     "\n"
     "signals\n"
     "  SIGTERM, SIGINT  as /shutdown: drain, flush, sync and close; a second one skips the drain\n"
+    "  SIGHUP           read the file, tokens and certificates again, begin new log files\n"
+    "  SIGUSR1          tell on stderr how it fares\n"
     "\n"
     "exit status\n"
     "  0  shut down, all data is safe on disk\n"
@@ -113,7 +116,7 @@ void options_print_table(void)
         else
             (void)printf(" | | ");
         print_cell(row);
-        (void)printf(" |\n");
+        (void)printf("%s |\n", row->changes ? "<br>changeable while it runs" : "");
     }
 }
 
@@ -127,13 +130,29 @@ static void write_source(const struct server_options *o, const struct option_row
         (void)snprintf(to, room, "%s:%u", o->config, given->line);
     else if (given->source == FROM_ENVIRONMENT)
         (void)snprintf(to, room, "environment %s", option_environment_name(row, name));
+    else if (given->source == FROM_CHANGE)
+        (void)snprintf(to, room, "changed while it ran");
     else
         (void)snprintf(to, room, given->source == FROM_FLAG ? "flag --%s" : "default", row->name);
 }
 
+/* What a share came to: "1507M", or nothing. */
+#define RESOLVED_BYTES 24
+static const char *resolved(const struct server_options *o, const struct option_row *row,
+                            char to[RESOLVED_BYTES])
+{
+    const char *text = o->given[row - option_rows].text;
+
+    *to = '\0';
+    if (row->is_share && strchr(text, '%') != NULL)
+        (void)snprintf(to, RESOLVED_BYTES, "%" PRIu64 "M",
+                       *(const _Atomic uint64_t *)(const void *)((const char *)o + row->at) >> 20);
+    return to;
+}
+
 void options_print_config(const struct server_options *o)
 {
-    char source[512];
+    char source[512], size[RESOLVED_BYTES];
 
     for (unsigned i = 0; i < option_row_count; i++) {
         const struct option_row *row = &option_rows[i];
@@ -144,8 +163,9 @@ void options_print_config(const struct server_options *o)
         if (o->given[i].text == NULL)
             (void)printf("# %s: not set\n", row->name);
         else
-            (void)printf("%s%s = %s  ; %s\n", row->not_in_the_file ? "# " : "", row->name,
-                         o->given[i].text, source);
+            (void)printf("%s%s = %s  ; %s%s%s\n", row->not_in_the_file ? "# " : "", row->name,
+                         o->given[i].text, source, *resolved(o, row, size) != '\0' ? ": " : "",
+                         size);
     }
 }
 
@@ -158,7 +178,7 @@ static enum quern_code row_json(const struct server_options *o, const struct opt
                                 struct buf *out, struct quern_error *err)
 {
     const char *text = o->given[row - option_rows].text;
-    char source[512];
+    char source[512], size[RESOLVED_BYTES];
 
     write_source(o, row, source, sizeof(source));
     if (add(out, "{\"name\":\"", err) || add(out, row->name, err) || add(out, "\",\"value\":", err))
@@ -170,9 +190,12 @@ static enum quern_code row_json(const struct server_options *o, const struct opt
                add(out, "\"", err)) {
         return err->code;
     }
+    if (text != NULL && *resolved(o, row, size) != '\0' &&
+        (add(out, ",\"resolved\":\"", err) || add(out, size, err) || add(out, "\"", err)))
+        return err->code;
     if (add(out, ",\"source\":\"", err) || http_json_escape(out, QUERN_STR(source), err))
         return err->code;
-    return add(out, "\"}", err);
+    return add(out, row->changes ? "\",\"changeable\":true}" : "\",\"changeable\":false}", err);
 }
 
 enum quern_code options_json(const struct server_options *o, struct buf *out,

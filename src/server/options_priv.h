@@ -8,10 +8,11 @@ enum option_kind {
     OPTION_TEXT,   /* const char * */
     OPTION_LIST,   /* struct option_list: commas stand between its members */
     OPTION_SWITCH, /* bool */
-    OPTION_NUMBER, /* uint32_t */
-    OPTION_SIZE,   /* uint64_t: bytes */
-    OPTION_TIME,   /* uint64_t: milliseconds */
-    OPTION_CHOICE, /* uint32_t: which of `words` */
+    OPTION_NUMBER, /* _Atomic uint32_t */
+    OPTION_SIZE,   /* _Atomic uint64_t: bytes */
+    OPTION_TIME,   /* _Atomic uint64_t: milliseconds */
+    OPTION_BRIEF,  /* _Atomic int64_t: microseconds; -1: off */
+    OPTION_CHOICE, /* _Atomic uint32_t: which of `words` */
     OPTION_DURABILITY,
     OPTION_ACTION, /* enum option_action; on the command line alone */
 };
@@ -38,6 +39,8 @@ struct option_row {
     const char *help;    /* lines; {} stands for the default */
     bool (*fits)(const char *member); /* of a list; NULL: whatever it is */
     bool not_in_the_file;             /* though the environment may have it */
+    bool changes;                     /* it may change while the server runs: config.h */
+    bool is_share;                    /* of a size: "25%" of the machine's memory too */
 };
 
 extern const struct option_row option_rows[];

@@ -10,6 +10,7 @@
 #include "base/near.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #define AT(field) .at = offsetof(struct server_options, field)
@@ -50,8 +51,10 @@ const struct option_row option_rows[] = {
      .min = 1 << 20,
      .max = UINT64_C(1) << 50,
      .initial = "256M",
-     .wanted = "a size from 1M, as 256M",
-     .help = "budget of buffers and cache, e.g. 256M, 4G ({})"},
+     .wanted = "a size from 1M, as 256M, or a share, as 25%",
+     .is_share = true,
+     .help = "budget of buffers and cache, e.g. 256M, 4G, or 25% of the memory\n"
+             "of the machine or its control group, whichever is less ({})"},
     {.name = "flush-interval",
      .value = "TIME",
      .kind = OPTION_TIME,
@@ -133,6 +136,7 @@ const struct option_row option_rows[] = {
      .max = 1000000,
      .initial = "1024",
      .wanted = "a number from 1 to 1000000",
+     .changes = true,
      .help = "more are told so and closed ({})"},
     {.name = "max-value",
      .value = "SIZE",
@@ -143,6 +147,7 @@ const struct option_row option_rows[] = {
      .max = QUERN_VALUE_BYTES_MAX,
      .initial = "64M",
      .wanted = "a size up to 1G",
+     .changes = true,
      .help = "largest value taken, up to 1G ({})"},
     {.name = "header-timeout",
      .value = "TIME",
@@ -153,6 +158,7 @@ const struct option_row option_rows[] = {
      .max = 3600000,
      .initial = "10s",
      .wanted = "a time from 100ms to 60m",
+     .changes = true,
      .help = "for a request head to arrive whole ({})"},
     {.name = "idle-timeout",
      .value = "TIME",
@@ -163,6 +169,7 @@ const struct option_row option_rows[] = {
      .max = 86400000,
      .initial = "60s",
      .wanted = "a time from 100ms to 1440m",
+     .changes = true,
      .help = "for a connection without a request, or a client that does not\n"
              "read its reply ({})"},
     {.name = "drain-timeout",
@@ -173,6 +180,7 @@ const struct option_row option_rows[] = {
      .max = 3600000,
      .initial = "10s",
      .wanted = "a time from 0ms to 60m",
+     .changes = true,
      .help = "for requests in flight at shutdown ({})"},
 
     {.name = "token-file",
@@ -209,6 +217,15 @@ const struct option_row option_rows[] = {
      .fits = is_origin,
      .wanted = "origins of pages, as https://example.org or http://localhost:3000, 16 at most",
      .help = "whose pages a browser may let use this server; may be repeated"},
+    {.name = "require-preconditions",
+     .value = "PREFIX",
+     .kind = OPTION_LIST,
+     .group = GROUP_ACCESS,
+     AT(required),
+     .max = HOSTS_MAX,
+     .wanted = "given at most 16 times",
+     .help = "over HTTP no key that begins so is replaced or removed by a request\n"
+             "without If-Match or If-None-Match (428); may be repeated"},
     {.name = "tls-cert",
      .value = "FILE",
      .kind = OPTION_TEXT,
@@ -250,6 +267,7 @@ const struct option_row option_rows[] = {
      .words = "debug|info|warning|error",
      .initial = "info",
      .wanted = "debug, info, warning or error",
+     .changes = true,
      .help = "events below it are not told ({})"},
     {.name = "access-log",
      .value = "FILE",
@@ -258,16 +276,18 @@ const struct option_row option_rows[] = {
      AT(access_log),
      .initial = "off",
      .wanted = "a file, - or off",
+     .changes = true,
      .help = "a line for each request, without its key; -: on stdout; SIGHUP\n"
              "opens the file anew ({})"},
     {.name = "slow-log",
      .value = "TIME",
-     .kind = OPTION_TIME,
+     .kind = OPTION_BRIEF,
      .group = GROUP_LOGS,
-     AT(slow_ms),
-     .max = 86400000,
+     AT(slow_us),
+     .max = INT64_MAX,
      .initial = "10ms",
-     .wanted = "a time from 0ms to 1440m",
+     .wanted = "a time with its unit, as 500us or 10ms, or off",
+     .changes = true,
      .help = "requests that take as long are kept for /v1/admin/slowlog and\n"
              "SLOWLOG ({})"},
     {.name = "slow-log-length",
@@ -275,10 +295,22 @@ const struct option_row option_rows[] = {
      .kind = OPTION_NUMBER,
      .group = GROUP_LOGS,
      AT(slow_count),
-     .max = 1000000,
+     .max = UINT32_MAX,
      .initial = "1024",
-     .wanted = "a number from 0 to 1000000",
+     .wanted = "a number up to 4294967295",
+     .changes = true,
      .help = "how many of them ({})"},
+    {.name = "latency-log",
+     .value = "TIME",
+     .kind = OPTION_TIME,
+     .group = GROUP_LOGS,
+     AT(latency_ms),
+     .max = INT64_MAX,
+     .initial = "0ms",
+     .wanted = TIME_WANTED,
+     .changes = true,
+     .help = "commands of the Redis protocol that take as long are kept for\n"
+             "LATENCY; 0ms: none ({})"},
 
     {.name = "config",
      .value = "FILE",

@@ -1,6 +1,8 @@
 /* options_value.c - the value of an option, from text to its field. */
 #include "server/options_priv.h"
 
+#include "server/machine.h"
+
 #include "base/alloc.h"
 #include "base/attr.h"
 
@@ -37,6 +39,20 @@ static char *keep(struct server_options *o, const char *bytes, size_t len)
     return to;
 }
 
+/* Give up a text that nothing points to any more. */
+static void forget(struct server_options *o, const char *bytes)
+{
+    struct option_text **at = &o->texts, *gone;
+
+    while (*at != NULL && (*at)->bytes != bytes)
+        at = &(*at)->next;
+    gone = *at;
+    if (gone == NULL)
+        return;
+    *at = gone->next;
+    alloc_free(gone);
+}
+
 void options_done(struct server_options *o)
 {
     while (o->texts != NULL) {
@@ -66,7 +82,7 @@ static bool number(const char *s, uint64_t max, uint64_t *out, const char **end)
     return c != s;
 }
 
-static bool count_of(const char *s, uint64_t min, uint64_t max, uint32_t *out)
+static bool count_of(const char *s, uint64_t min, uint64_t max, _Atomic uint32_t *out)
 {
     const char *end;
     uint64_t n;
@@ -77,7 +93,19 @@ static bool count_of(const char *s, uint64_t min, uint64_t max, uint32_t *out)
     return true;
 }
 
-static bool size_of(const char *s, uint64_t min, uint64_t max, uint64_t *out)
+/* "25%" of the machine's memory. */
+static bool share_of(const struct server_options *o, const char *s, uint64_t *out)
+{
+    const char *end;
+    uint64_t percent;
+
+    if (!number(s, 100, &percent, &end) || strcmp(end, "%") != 0)
+        return false;
+    *out = machine_memory(o->world->open) / 100 * percent;
+    return true;
+}
+
+static bool size_of(const char *s, uint64_t *out)
 {
     static const char *const units[] = {"", "K", "M", "G"};
     const char *end;
@@ -87,30 +115,39 @@ static bool size_of(const char *s, uint64_t min, uint64_t max, uint64_t *out)
     for (unsigned i = 0; i < ARRAY_LEN(units); i++) {
         if (strcasecmp(end, units[i]) == 0) {
             *out <<= 10 * i;
-            return *out >= min && *out <= max;
+            return true;
         }
     }
     return false;
 }
 
-/* "500ms", "10s", "5m" in milliseconds. */
-static bool time_of(const char *s, uint64_t min, uint64_t max, uint64_t *out)
+/* "500us", "500ms", "10s", "5m" in parts of so many microseconds, none of which may be left over. */
+static bool time_of(const char *s, uint64_t part_us, uint64_t *out)
 {
+    static const struct {
+        const char *name;
+        uint64_t us;
+    } units[] = {{"us", 1}, {"ms", 1000}, {"s", 1000000}, {"m", 60000000}};
     const char *end;
-    uint64_t unit;
 
-    if (!number(s, UINT32_MAX, out, &end))
+    if (!number(s, INT64_MAX, out, &end))
         return false;
-    if (strcmp(end, "ms") == 0)
-        unit = 1;
-    else if (strcmp(end, "s") == 0)
-        unit = 1000;
-    else if (strcmp(end, "m") == 0)
-        unit = 60000;
-    else
-        return false;
-    *out *= unit;
-    return *out >= min && *out <= max;
+    for (unsigned i = 0; i < ARRAY_LEN(units); i++) {
+        if (strcmp(end, units[i].name) == 0)
+            return units[i].us >= part_us &&
+                   !__builtin_mul_overflow(*out, units[i].us / part_us, out) && *out <= INT64_MAX;
+    }
+    return false;
+}
+
+/* The numbers of which a row bounds the value. */
+static bool amount_of(const struct server_options *o, const struct option_row *row, const char *s,
+                      uint64_t *out)
+{
+    bool read = row->kind == OPTION_SIZE ? size_of(s, out) || (row->is_share && share_of(o, s, out))
+                                         : time_of(s, row->kind == OPTION_TIME ? 1000 : 1, out);
+
+    return read && *out >= row->min && *out <= row->max;
 }
 
 static bool switch_of(const char *s, bool *out)
@@ -129,7 +166,7 @@ static bool switch_of(const char *s, bool *out)
     return false;
 }
 
-static bool choice_of(const char *s, const char *words, uint32_t *out)
+static bool choice_of(const char *s, const char *words, _Atomic uint32_t *out)
 {
     for (uint32_t i = 0;; i++) {
         size_t len = strcspn(words, "|");
@@ -198,6 +235,7 @@ static const char *take_list(struct server_options *o, struct option_list *list,
 static bool is_well(struct server_options *o, const struct option_row *row, const char *text)
 {
     void *field = (char *)o + row->at;
+    uint64_t amount;
 
     switch (row->kind) {
     case OPTION_TEXT:
@@ -208,9 +246,18 @@ static bool is_well(struct server_options *o, const struct option_row *row, cons
     case OPTION_NUMBER:
         return count_of(text, row->min, row->max, field);
     case OPTION_SIZE:
-        return size_of(text, row->min, row->max, field);
     case OPTION_TIME:
-        return time_of(text, row->min, row->max, field);
+        if (!amount_of(o, row, text, &amount))
+            return false;
+        atomic_store((_Atomic uint64_t *)field, amount);
+        return true;
+    case OPTION_BRIEF:
+        if (strcmp(text, "off") == 0)
+            amount = UINT64_MAX;
+        else if (!amount_of(o, row, text, &amount))
+            return false;
+        atomic_store((_Atomic int64_t *)field, (int64_t)amount);
+        return true;
     case OPTION_CHOICE:
         return choice_of(text, row->words, field);
     case OPTION_DURABILITY:
@@ -254,7 +301,10 @@ const char *option_take(struct server_options *o, const struct option_row *row, 
         wrong = take_list(o, (void *)((char *)o + row->at), row, kept, given->source != source);
     else if (!is_well(o, row, kept))
         wrong = row->wanted;
-    if (wrong == NULL)
-        *given = (struct option_given){told(o, row, kept), source, line};
-    return wrong;
+    if (wrong != NULL)
+        return wrong;
+    if (row->kind != OPTION_LIST) /* of a list, its members may stand there still */
+        forget(o, given->text);
+    *given = (struct option_given){told(o, row, kept), source, line};
+    return NULL;
 }

@@ -14,9 +14,10 @@
 
 static struct {
     enum log_format format;
-    enum say_level level;
+    _Atomic unsigned level; /* enum say_level */
     struct sink *events;
-} how = {LOG_TEXT, SAY_INFO, NULL};
+    bool complains_by_events; /* the main thread's */
+} how = {LOG_TEXT, SAY_INFO, NULL, false};
 
 void say_as(enum log_format format, enum say_level level)
 {
@@ -24,9 +25,19 @@ void say_as(enum log_format format, enum say_level level)
     how.level = level;
 }
 
+void say_from(enum say_level level)
+{
+    how.level = level;
+}
+
+void complain_by_events(bool yes)
+{
+    how.complains_by_events = yes;
+}
+
 enum quern_code say_begin(struct quern_error *err)
 {
-    return sink_open(NULL, STDERR_FILENO, "log", &how.events, err);
+    return sink_open((struct sink_place){STDERR_FILENO, NULL}, "log", &how.events, err);
 }
 
 void say_end(void)
@@ -91,15 +102,6 @@ void say(const char *format, ...)
     va_end(args);
 }
 
-void complain(const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    write_line(stderr, SAY_ERROR, "quernd: ", format, args);
-    va_end(args);
-}
-
 void say_event(enum say_level level, const char *event, const char *format, ...)
 {
     char words[WORDS_BYTES_MAX], when[LOG_TIME_BYTES];
@@ -107,7 +109,7 @@ void say_event(enum say_level level, const char *event, const char *format, ...)
     struct quern_slice all;
     va_list args;
 
-    if (level < how.level)
+    if ((unsigned)level < how.level)
         return;
     va_start(args, format);
     (void)vsnprintf(words, sizeof(words), format, args);
@@ -124,6 +126,21 @@ void say_event(enum say_level level, const char *event, const char *format, ...)
         sink_put(how.events, all.data, all.len);
     else
         (void)fwrite(all.data, 1, all.len, stderr);
+}
+
+void complain(const char *format, ...)
+{
+    char words[WORDS_BYTES_MAX];
+    va_list args;
+
+    va_start(args, format);
+    if (!how.complains_by_events) {
+        write_line(stderr, SAY_ERROR, "quernd: ", format, args);
+    } else {
+        (void)vsnprintf(words, sizeof(words), format, args);
+        say_event(SAY_ERROR, "quernd", "%s", words);
+    }
+    va_end(args);
 }
 
 const char *said_count(uint64_t n, char to[SAID_BYTES])

@@ -7,6 +7,8 @@
 
 #include "base/attr.h"
 
+#include <stdbool.h>
+
 enum say_level {
     SAY_DEBUG,
     SAY_INFO,
@@ -16,6 +18,7 @@ enum say_level {
 
 /* Before anything is said by other threads. */
 void say_as(enum log_format format, enum say_level level);
+void say_from(enum say_level level); /* any thread */
 
 /* From now on events are written by a thread of their own (sink.h), so that nobody waits for
  * stderr; until the end, which writes what is left. Errors: NO_MEMORY. */
@@ -26,8 +29,10 @@ uint64_t say_dropped(void); /* events that nobody took */
 /* One line on stdout, flushed at once. */
 void say(const char *format, ...) PRINTF_LIKE(1, 2);
 
-/* "quernd: ..." on stderr: why it does not start, or ends badly. */
+/* "quernd: ..." on stderr: why it does not start, or ends badly. Main thread. */
 void complain(const char *format, ...) PRINTF_LIKE(1, 2);
+/* From now on as events, for which nobody waits: it serves. Main thread. */
+void complain_by_events(bool yes);
 
 /* "2026-11-22T12:00:00.123Z flushed: ..." on stderr, unless it is below the level: an event, its name
  * in a word or two. Threads: any. */

@@ -13,6 +13,7 @@
 #define SERVER_SERVER_H
 
 #include "server/aside.h"
+#include "server/config.h"
 #include "server/rest/events.h"
 #include "server/gate.h"
 #include "server/guard.h"
@@ -57,12 +58,14 @@ struct server {
     struct quern
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
-    struct gate gate;            /* locks itself */
-    struct aside aside;          /* locks itself */
-    struct guard guard;          /* locks itself */
-    struct stop stop;            /* locks itself */
-    struct slowlog slowlog;      /* locks itself */
-    struct sink *access_log;     /* locks itself; NULL: there is none */
+    struct gate gate;                  /* locks itself */
+    struct aside aside;                /* locks itself */
+    struct guard guard;                /* locks itself */
+    struct stop stop;                  /* locks itself */
+    struct slowlog slowlog;            /* locks itself */
+    struct config config;              /* locks itself */
+    _Atomic(struct sink *) access_log; /* locks itself; NULL: it was never on */
+    _Atomic bool access_log_on;
     struct snapshots snapshots;  /* locks itself */
     struct jobs jobs;            /* locks itself */
     struct events events;        /* locks itself */
@@ -77,8 +80,7 @@ struct server {
     char run[18];                  /* "18b2f3c1a0d4e5f6-": of this start, for request ids */
     uint64_t started_ms;
 
-    _Atomic uint32_t connections;     /* open now */
-    _Atomic uint32_t connections_max; /* that of the options, or less: CONFIG SET maxclients */
+    _Atomic uint32_t connections; /* open now */
     _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
     _Atomic uint64_t write_bytes; /* keys and values of them */
     _Atomic uint64_t writes;      /* handed to the store, not completed */

@@ -14,25 +14,28 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
+#include <string.h>
 #include <unistd.h>
 
 #define CLOSE_MS_MAX 3000u
 #define TURN_MS 100 /* how often a stuck writer looks whether it is to end */
 
 struct sink {
-    const char *path, *name; /* path NULL: the descriptor is somebody else's */
-    int fd;                  /* the writer's, after the start */
+    const char *name;
+    struct sink_place place; /* the writer's, after the start */
     pthread_t thread;
     struct mutex mu;
     struct cond news;      /* to the writer */
     struct cond ended;     /* from it */
     struct buf filling;    /* guarded by mu; never above SINK_BYTES_MAX */
     bool reopen, stopping; /* guarded by mu */
-    bool has_ended;        /* guarded by mu */
-    _Atomic bool give_up;  /* what is being written is not waited for any more */
-    struct buf writing;    /* the writer's */
-    bool failing;          /* the writer's; it has been said */
-    uint64_t told;         /* the writer's: of `dropped` */
+    bool moving;           /* guarded by mu: to `next` */
+    struct sink_place next;
+    bool has_ended;       /* guarded by mu */
+    _Atomic bool give_up; /* what is being written is not waited for any more */
+    struct buf writing;   /* the writer's */
+    bool failing;         /* the writer's; it has been said */
+    uint64_t told;        /* the writer's: of `dropped` */
     _Atomic uint64_t dropped;
 };
 
@@ -55,13 +58,13 @@ static int open_file(const char *path)
  * written at all. */
 static bool write_some(struct sink *s, size_t *at)
 {
-    struct pollfd ready = {.fd = s->fd, .events = POLLOUT};
-    size_t most = s->path != NULL ? SINK_BYTES_MAX : PIPE_BUF, len = s->writing.len - *at;
+    struct pollfd ready = {.fd = s->place.fd, .events = POLLOUT};
+    size_t most = s->place.path != NULL ? SINK_BYTES_MAX : PIPE_BUF, len = s->writing.len - *at;
     ssize_t n;
 
     if (poll(&ready, 1, TURN_MS) == 0)
         return true;
-    n = write(s->fd, s->writing.data + *at, len < most ? len : most);
+    n = write(s->place.fd, s->writing.data + *at, len < most ? len : most);
     if (n < 0)
         return errno == EINTR || errno == EAGAIN;
     *at += (size_t)n;
@@ -70,7 +73,7 @@ static bool write_some(struct sink *s, size_t *at)
 
 static void write_all(struct sink *s)
 {
-    size_t at = 0;
+    size_t at = s->place.fd < 0 ? s->writing.len : 0;
 
     while (at < s->writing.len && !atomic_load(&s->give_up)) {
         if (write_some(s, &at))
@@ -101,18 +104,26 @@ static void tell_dropped(struct sink *s)
 
 static void open_anew(struct sink *s)
 {
-    int fd = s->path != NULL ? open_file(s->path) : -1;
+    struct sink_place *place = &s->place;
+    int fd = place->path != NULL ? open_file(place->path) : -1;
 
-    if (s->path == NULL)
+    if (place->path == NULL)
         return;
     if (fd < 0) {
         say_event(SAY_ERROR, "log", "the %s stays where it was: cannot open %s: %s", s->name,
-                  s->path, strerror(errno));
+                  place->path, strerror(errno));
         return;
     }
-    (void)close(s->fd);
-    s->fd = fd;
-    say_event(SAY_INFO, "log", "the %s goes on in %s", s->name, s->path);
+    (void)close(place->fd);
+    place->fd = fd;
+    say_event(SAY_INFO, "log", "the %s goes on in %s", s->name, place->path);
+}
+
+static void move(struct sink *s, struct sink_place next)
+{
+    sink_place_close(&s->place);
+    s->place = next;
+    s->failing = false;
 }
 
 static void *writer(void *arg)
@@ -122,9 +133,10 @@ static void *writer(void *arg)
     mutex_lock(&s->mu);
     for (;;) {
         struct buf full = s->filling;
-        bool reopen = s->reopen;
+        struct sink_place next = s->next;
+        bool reopen = s->reopen, moving = s->moving;
 
-        if (full.len == 0 && !reopen) {
+        if (full.len == 0 && !reopen && !moving) {
             if (s->stopping)
                 break;
             cond_wait(&s->news, &s->mu);
@@ -132,10 +144,12 @@ static void *writer(void *arg)
         }
         s->filling = s->writing;
         s->writing = full;
-        s->reopen = false;
+        s->reopen = s->moving = false;
         mutex_unlock(&s->mu);
         write_all(s);
-        if (reopen)
+        if (moving)
+            move(s, next);
+        else if (reopen)
             open_anew(s);
         tell_dropped(s);
         mutex_lock(&s->mu);
@@ -148,8 +162,9 @@ static void *writer(void *arg)
 
 static void sink_free(struct sink *s)
 {
-    if (s->path != NULL && s->fd >= 0)
-        (void)close(s->fd);
+    sink_place_close(&s->place);
+    if (s->moving)
+        sink_place_close(&s->next);
     buf_done(&s->filling);
     buf_done(&s->writing);
     cond_done(&s->news);
@@ -158,24 +173,62 @@ static void sink_free(struct sink *s)
     alloc_free(s);
 }
 
-enum quern_code sink_open(const char *path, int fd, const char *name, struct sink **out,
+enum quern_code sink_place_open(const char *text, int standard, struct sink_place *out,
+                                struct quern_error *err)
+{
+    size_t bytes = strlen(text) + 1;
+
+    *out = (struct sink_place){strcmp(text, "-") == 0 ? standard : -1, NULL};
+    if (out->fd >= 0 || strcmp(text, "off") == 0)
+        return QUERN_OK;
+    out->path = alloc_bytes(bytes);
+    if (out->path == NULL)
+        return err_memory(err, "a log");
+    memcpy(out->path, text, bytes);
+    out->fd = open_file(text);
+    if (out->fd >= 0)
+        return QUERN_OK;
+    IGNORE(err_sys(err, errno, "open %s", text));
+    sink_place_close(out);
+    return err->code;
+}
+
+void sink_place_close(struct sink_place *place)
+{
+    if (place->path != NULL && place->fd >= 0)
+        (void)close(place->fd);
+    alloc_free(place->path);
+    *place = (struct sink_place){-1, NULL};
+}
+
+void sink_move(struct sink *s, struct sink_place place)
+{
+    mutex_lock(&s->mu);
+    if (s->moving)
+        sink_place_close(&s->next);
+    s->next = place;
+    s->moving = true;
+    cond_signal(&s->news);
+    mutex_unlock(&s->mu);
+}
+
+enum quern_code sink_open(struct sink_place place, const char *name, struct sink **out,
                           struct quern_error *err)
 {
     struct sink *s = NEW(struct sink);
 
-    if (s == NULL)
+    if (s == NULL) {
+        sink_place_close(&place);
         return err_memory(err, "a log");
-    s->path = fd < 0 ? path : NULL;
+    }
     s->name = name;
-    s->fd = fd < 0 ? open_file(path) : fd;
+    s->place = place;
     mutex_init(&s->mu);
     cond_init(&s->news);
     cond_init(&s->ended);
-    if (s->fd < 0)
-        (void)err_sys(err, errno, "open %s", path);
-    else if (buf_reserve(&s->filling, SINK_BYTES_MAX, err) == QUERN_OK &&
-             buf_reserve(&s->writing, SINK_BYTES_MAX, err) == QUERN_OK &&
-             thread_start(&s->thread, "quernd-log", writer, s, err) == QUERN_OK) {
+    if (buf_reserve(&s->filling, SINK_BYTES_MAX, err) == QUERN_OK &&
+        buf_reserve(&s->writing, SINK_BYTES_MAX, err) == QUERN_OK &&
+        thread_start(&s->thread, "quernd-log", writer, s, err) == QUERN_OK) {
         *out = s;
         return QUERN_OK;
     }

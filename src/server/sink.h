@@ -17,11 +17,23 @@
 
 struct sink;
 
-/* Lines go to the end of the file `path`, which is made if it is not there; or to `fd` if that is 0
- * or more, which stays the caller's. `name` is what it is called in words ("access log"); both texts
- * must outlive the sink. Errors: NO_MEMORY, IO. */
-MUST_USE enum quern_code sink_open(const char *path, int fd, const char *name, struct sink **out,
+/* Where lines go: to the end of a file, which is made if it is not there; to a descriptor that stays
+ * somebody else's; or, with neither, nowhere. */
+struct sink_place {
+    int fd;     /* negative: nowhere */
+    char *path; /* of a file that is the place's own, or NULL */
+};
+/* "off", "-" for `standard`, or a file. Errors: NO_MEMORY, IO. */
+MUST_USE enum quern_code sink_place_open(const char *text, int standard, struct sink_place *out,
+                                         struct quern_error *err);
+void sink_place_close(struct sink_place *place);
+
+/* Takes the place in any case. `name` is what it is called in words ("access log"), and must outlive
+ * it. Errors: NO_MEMORY. */
+MUST_USE enum quern_code sink_open(struct sink_place place, const char *name, struct sink **out,
                                    struct quern_error *err);
+/* Once what was given is written, go on at another place, which is taken. */
+void sink_move(struct sink *sink, struct sink_place place);
 
 /* Whole lines. */
 void sink_put(struct sink *sink, const void *lines, size_t len);

@@ -10,9 +10,6 @@
 
 #include "base/thread.h"
 
-#define SLOWLOG_LENGTH 1024
-#define SLOWLOG_SLOWER_THAN_US 10000
-
 /* As Redis cuts them, so that what is kept has a bound. */
 #define SLOW_ARGS_MAX 32u
 #define SLOW_ARG_BYTES_MAX 128u

@@ -38,9 +38,17 @@ void write_finish(struct write_op *op, enum quern_code code)
     finish(op);
 }
 
+static void go_on(struct write_op *op)
+{
+    if (op->after != NULL && op->completion.code == QUERN_OK)
+        op->after(op);
+    else
+        finish(op);
+}
+
 static void open_completed(struct letter *letter)
 {
-    finish((struct write_op *)letter);
+    go_on((struct write_op *)letter);
 }
 
 static void open_again(struct letter *letter)
@@ -62,7 +70,7 @@ static void completed(void *arg, struct quern_completion *completion)
         op->task.letter.open =
             open_again; /* a letter in any case: here the store may not be called */
     } else if (loop_is_here(loop)) {
-        finish(op);
+        go_on(op);
         return;
     }
     if (completion->more) /* `op` may be gone as soon as it is posted, and the last one wakes */
@@ -127,6 +135,7 @@ struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, b
         memcpy(op->trace, manner.trace, HTTP_TRACE_BYTES);
         op->manner.trace = op->trace;
     }
+    op->database = c->database;
     op->bytes = bytes;
     c->op_bytes += bytes;
     op->synced = synced;
@@ -168,6 +177,7 @@ bool write_set(struct conn *c, struct manner manner, struct quern_slice key,
         return false;
     op->expires_ms = expires_ms;
     write_note_key(op, key);
+    quern_batch_select(op->batch, op->database);
     if (quern_batch_put_until(op->batch, key, value, expires_ms, &op->completion.error) != QUERN_OK)
         write_finish(op, op->completion.error.code);
     else
@@ -193,7 +203,7 @@ static void pass_gate(struct write_op *op, struct quern_slice key)
         write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
         return;
     }
-    code = read_in_memory(loop, key, NULL, &op->completion.error);
+    code = read_in_memory(loop, op->database, key, NULL, &op->completion.error);
     if (code == QUERN_BUSY)
         aside_read(op, buf_slice(&op->key), judge_delete);
     else if (code != QUERN_OK)
@@ -233,6 +243,7 @@ bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, 
         return false;
     op->is_delete = true;
     err = &op->completion.error;
+    quern_batch_select(op->batch, op->database);
     /* What may fail comes before the gate: a pass that stands in it must be able to go on. */
     if (quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
         write_finish(op, err->code);

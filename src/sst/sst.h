@@ -111,6 +111,8 @@ struct sst_lookup {
     bool last;     /* no table is asked after this one, so the key is most likely here: a filter
                     * that is not loaded yet is not read, unless such a read was in vain before */
     bool cached;   /* nothing is read from disk: BUSY where that would be needed */
+    bool prefetch; /* in sst_get_many(), with `cached`: the block that is not there begins to be
+                    * read, for a lookup soon after (os_file_start_read()) */
 
     /* Added to by each table that is asked: filters that said no, and that did not. */
     uint32_t denied, let_through;

@@ -9,7 +9,8 @@
  *
  * A single read walks the arrows. Many reads walk them side by side: each stage does one step for
  * every lookup and prefetches what the next stage will touch, so that the misses of one stage
- * overlap. Blocks that must come from disk are read one after another, in file order.
+ * overlap. Blocks that must come from disk are read in file order; the reads of all of them are
+ * begun before the first is waited for.
  *
  * Several versions of a key lie next to each other, newest first, and may go on in the next block:
  * a search that runs off a block's end while still on its key goes on there (table_settle()). */
@@ -331,8 +332,7 @@ static bool reads_after(const struct step *a, const struct step *b)
     return a->at > b->at;
 }
 
-/* Read what is not in the cache, in file order, and finish those lookups. */
-static void read_missing(struct steps *s, uint8_t *missing, size_t n)
+static void sort_by_place(struct steps *s, uint8_t *missing, size_t n)
 {
     for (size_t a = 1; a < n; a++) /* few: sort by insertion */
         for (size_t z = a; z > 0 && reads_after(&s->step[missing[z - 1]], &s->step[missing[z]]);
@@ -342,6 +342,31 @@ static void read_missing(struct steps *s, uint8_t *missing, size_t n)
             missing[z] = missing[z - 1];
             missing[z - 1] = swap;
         }
+}
+
+/* Begin to read the blocks of these lookups, which are sorted. A single one that is waited for next
+ * gains nothing by that. */
+static void start_reads(const struct steps *s, const uint8_t *missing, size_t n)
+{
+    const struct step *before = NULL;
+
+    for (size_t j = 0; j < n; j++) {
+        const struct step *p = &s->step[missing[j]];
+        bool begun = before != NULL && before->l->table == p->l->table && before->at == p->at;
+        bool may_wait = !p->l->cached;
+
+        if (!begun && (may_wait ? n > 1 : p->l->prefetch))
+            os_file_start_read(p->l->table->file, p->x->at[p->at],
+                               p->x->at[p->at + 1] - p->x->at[p->at]);
+        before = p;
+    }
+}
+
+/* Read what is not in the cache, in file order, and finish those lookups. */
+static void read_missing(struct steps *s, uint8_t *missing, size_t n)
+{
+    sort_by_place(s, missing, n);
+    start_reads(s, missing, n);
     for (size_t j = 0; j < n; j++) {
         struct step *p = &s->step[missing[j]];
         struct quern_error *err = &s->errs[missing[j]];

@@ -314,6 +314,11 @@ class SickDisk:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.dir, what))
 
+    def reads_begun(self):
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.getsize(os.path.join(self.dir, "begun"))
+        return 0
+
     def __enter__(self):
         return self
 

@@ -91,7 +91,7 @@ ROUTES = [  # method, target, body, what it takes: the scopes, or None: nothing
       for look in ("jobs", "jobs/1", "levels", "files", "events", "clients", "limits")),
     ("GET", "/v1/admin/stats", None, "admin"), ("GET", "/v1/admin/tls", None, "admin"),
     ("GET", "/v1/admin/slowlog", None, "admin"),
-    ("GET", "/metrics", None, "read"), ("GET", "/v1/admin/config", None, "admin"),
+    ("GET", "/metrics", None, "read"), ("GET", "/v1/admin/config", None, "admin"), ("PATCH", "/v1/admin/config", b"{}", "admin"),
     ("GET", "/stats", None, "read"), ("GET", "/version", None, "read"),
     ("GET", "/livez", None, None), ("GET", "/readyz", None, None), ("GET", "/healthz", None, None),
     ("GET", "/v1/openapi.json", None, None), ("GET", "/", None, None),
@@ -127,6 +127,22 @@ def every_route_asks_for_its_scope_and_no_other():
                         equal(json.loads(reply.body)["code"], "insufficient_scope", what)
                 else:
                     assert reply.status not in (401, 403), f"{what} as {name}: {reply}"
+
+
+@test
+def a_prefix_holds_in_every_database_and_no_database_opens_another():
+    with guarded() as (s, t):
+        app = t.field("app")
+        for db in (0, 5):
+            equal(ask(s, "PUT", f"/v1/kv/app/k?db={db}", b"%d" % db, app).status, 201)
+            equal(ask(s, "GET", f"/v1/kv/app/k?db={db}", None, app).body, b"%d" % db)
+            equal(ask(s, "GET", f"/v1/export?prefix=app/&db={db}", None, app).status, 200)
+            for method, target in (("PUT", "/v1/kv/other"), ("GET", "/v1/kv/other"), ("DELETE", "/v1/keys?prefix=a"), ("GET", "/v1/keys?prefix=a"),
+                                   ("GET", "/v1/export?prefix=a"), ("POST", "/v1/import")):
+                mark = "&" if "?" in target else "?"
+                equal(ask(s, method, f"{target}{mark}db={db}", b"x" if method in ("PUT", "POST") else None, app).status, 403, (method, target, db))
+        equal(ask(s, "GET", "/v1/export?prefix=app/&all=true", None, app).status, 200)
+        equal(ask(s, "GET", "/v1/export?all=true", None, app).status, 403)
 
 
 @test
@@ -778,7 +794,7 @@ def signals_read_again_and_tell():
         s.process.send_signal(signal.SIGUSR1)
         until(lambda: "stats: log " in s.stderr(), "statistics in the log")
         s.process.send_signal(signal.SIGHUP)
-        until(lambda: "SIGHUP: logs, tokens and certificates are opened again" in s.stderr(), "what is read again")
+        until(lambda: "SIGHUP: the configuration is read again" in s.stderr(), "what is read again")
         with s.connect() as w:
             equal(w.ask("GET", "/livez").status, 200)
 
@@ -788,7 +804,7 @@ def the_configuration_is_told_without_secrets():
     with guarded() as (s, t):
         reply = ask(s, "GET", "/v1/admin/config", None, t.field("admin"))
         options = {o["name"]: o for o in json.loads(reply.body)["options"]}
-        equal(options["token-file"], {"name": "token-file", "value": t.path, "source": "flag --token-file"})
+        equal(options["token-file"], {"name": "token-file", "value": t.path, "source": "flag --token-file", "changeable": False})
         equal(options["max-value"]["source"], "default")
         equal(options["loops"]["value"], None)
         printed = subprocess.run([BINARY, "--token-file", t.path, "--print-config"], capture_output=True,

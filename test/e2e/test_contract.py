@@ -4,14 +4,13 @@ of the document is met on a live server, and the server answers with none that t
 
 import json
 import os
-import tempfile
 
-from quernd import Server, equal, main, request, test, until
+from quernd import Server, SickDisk, equal, main, request, test, until
 from v1 import LINES, batch, fill, put
 
 FORM = [("Content-Type", "application/x-www-form-urlencoded")]
 PROBLEM = [("Accept", "application/problem+json")]
-METHODS = ("get", "head", "put", "post", "delete")
+METHODS = ("get", "head", "put", "post", "patch", "delete")
 
 
 def document():
@@ -262,6 +261,27 @@ def walk_jobs(w, s):
                     other.socket.close()
 
 
+def walk_required(api, met):
+    with Server("--durability", "os", "--require-preconditions", "k") as s:
+        w = Walk(s, api)
+        w.met = met
+        for path, at in (("/v1/kv/{key}", "/v1/kv/k?"), ("/v1/kv", "/v1/kv?key=k&")):
+            for method, more in (("put", ""), ("delete", ""), ("post", "op=getset")):
+                w.ask(method, path, at + more, None if method == "delete" else b"v", want=428)
+        w.ask("post", "/v1/batch", "/v1/batch", b'{"ops":[{"op":"delete","key":"k"}]}', want=428)
+        w.ask("delete", "/v1/keys", "/v1/keys?all=true", want=428)
+        w.ask("post", "/set", "/set?key=k&value=v", want=428)
+        w.ask("delete", "/del", "/del?key=k", want=428)
+
+
+def walk_config(w):
+    path = "/v1/admin/config"
+    for body, status in ((b'{"slow-log":"20ms"}', 200), (b"{", 400), (b'{"slow-log":"soon"}', 422), (b'{"data":"x"}', 422), (b'{"slo":"1ms"}', 422)):
+        w.ask("patch", path, path, body, want=status)
+    for query in ("x=1", "%zz=1"):
+        w.ask("patch", path, f"{path}?{query}", b"{}", want=400)
+
+
 def walk_plain(w, s):
     w.ask("post", "/set", "/set?key=p&value=v&ttl=1h", want=200)
     w.ask("post", "/set", "/set", b"key=p&value=v", FORM, want=200)
@@ -289,7 +309,7 @@ def walk_plain(w, s):
 
 def walk_looks(w):
     for path, methods in w.api["paths"].items():
-        if list(methods) != ["get"] or path in ("/get", "/v1/export", "/shutdown"):
+        if list(methods) not in (["get"], ["get", "patch"]) or path in ("/get", "/v1/export", "/shutdown"):
             continue
         w.ask("get", path, path, want=200)
         for query in ("x=1", "%zz=1"):
@@ -332,8 +352,10 @@ def each_status_and_error_of_the_document_is_met_and_no_other():
         walk_many(w, s)
         walk_held(w)
         walk_jobs(w, s)
+        walk_config(w)
         walk_plain(w, s)
         walk_looks(w)
+    walk_required(api, w.met)
     walk_shutdown(api, w.met)
     wrong = []
     for path, method, op, _ in operations(api):
@@ -409,29 +431,51 @@ def what_is_refused_before_any_route_is_told_once_for_all():
     equal(met, {400, 403, 405, 408, 413, 414, 417, 421, 431, 501, 505})
 
 
+def writers(api):
+    """Each operation that says 507: how to ask for it."""
+    bodies = {"/v1/batch": b'{"ops":[{"op":"put","key":"k","value":"v"}]}', "/v1/import": b'{"key":"k","value":"v"}\n'}
+    for path, method, op, _ in operations(api):
+        if "507" not in op["responses"]:
+            continue
+        needs = {"/set": "key=k&value=v", "/del": "key=k", "/v1/kv": "key=k", "/v1/keys": "prefix=k", "/v1/admin/checkpoint": "dir=x"}.get(path, "")
+        needs += "&op=incr" if method == "post" and "/kv" in path else "&wait" if path in ("/v1/admin/flush", "/v1/admin/compact") else ""
+        yield path, method, f"{path.replace('{key}', 'k')}?{needs.lstrip('&')}", bodies.get(path, b"v" if method == "put" else None)
+
+
 @test
 def a_store_that_takes_no_writes_says_so_on_every_route_that_writes():
+    with SickDisk() as disk, Server(env=disk.env) as s, s.connect() as w:
+        put(w, "k", b"1")
+        disk.order("eio")
+        equal(put(w, "k", b"2").status, 500)
+        for path, method, target, body in writers(document()):
+            with s.connect() as one:
+                r = one.ask(method.upper(), target, body, PROBLEM)
+            equal((r.status, json.loads(r.body)["code"]), (503, "read_only"), (method, path, r))
+        equal(w.ask("GET", "/healthz").status, 503)
+        equal(w.ask("GET", "/v1/kv/k").status, 200)
+        disk.revoke("eio")
+        s.kill()
+
+
+@test
+def a_full_disk_is_507_on_every_route_that_writes_and_they_go_on_by_themselves():
     api = document()
-    with tempfile.TemporaryDirectory(prefix="quern-e2e-") as orders:
-        env = {"LD_PRELOAD": os.environ["SICK_DISK"], "QUERN_SICK_DISK": orders, "ASAN_OPTIONS": "verify_asan_link_order=0"}
-        with Server(env=env) as s, s.connect() as w:
-            put(w, "k", b"1")
-            open(os.path.join(orders, "eio"), "w", encoding="ascii").close()
-            equal(put(w, "k", b"2").status, 500)
-            bodies = {"/v1/batch": b'{"ops":[{"op":"put","key":"k","value":"v"}]}', "/v1/import": b'{"key":"k","value":"v"}\n'}
-            for path, method, op, params in operations(api):
-                if "507" not in op["responses"] or path.startswith("/v1/admin/verify"):
-                    continue
-                needs = {"/set": "key=k&value=v", "/del": "key=k", "/v1/kv": "key=k", "/v1/keys": "prefix=k", "/v1/admin/checkpoint": "dir=x"}.get(path, "")
-                needs += "&op=incr" if method == "post" and "/kv" in path else "&wait" if path in ("/v1/admin/flush", "/v1/admin/compact") else ""
-                body = bodies.get(path, b"v" if method == "put" else None)
-                with s.connect() as one:
-                    r = one.ask(method.upper(), f"{path.replace('{key}', 'k')}?{needs.lstrip('&')}", body, PROBLEM)
-                equal((r.status, json.loads(r.body)["code"]), (503, "read_only"), (method, path, r))
-            equal(w.ask("GET", "/healthz").status, 503)
-            equal(w.ask("GET", "/v1/kv/k").status, 200)
-            os.remove(os.path.join(orders, "eio"))
-            s.kill()
+    with SickDisk() as disk, Server(env=disk.env) as s, s.connect() as w:
+        put(w, "k", b"1")
+        disk.order("full")
+        for path, method, target, body in writers(api):
+            with s.connect() as one:
+                r = one.ask(method.upper(), target, body, PROBLEM)
+            equal((r.status, json.loads(r.body)["code"]), (507, "disk_full"), (method, path, r))
+            check_schema(api, api["components"]["schemas"]["Problem"], json.loads(r.body), path)
+        equal(w.ask("GET", "/v1/kv/k").body, b"1")
+        equal(w.ask("GET", "/healthz").status, 200)
+        disk.revoke("full")
+        until(lambda: put(w, "k", b"2").status == 204, "there is space again")
+        for path, method, target, body in writers(api):
+            with s.connect() as one:
+                assert one.ask(method.upper(), target, body, PROBLEM).status < 500, (method, path)
 
 
 @test

@@ -12,6 +12,7 @@ import socket
 from quernd import Server, SickDisk, answered, command, equal, is_watched, main, request, test, until
 
 KEYS = 64
+LARGE = os.urandom(1 << 20)  # more than a cache of so little memory keeps
 
 
 def stats_of(wire):
@@ -24,17 +25,21 @@ def fill(data):
         for n in range(KEYS):
             equal(r.call("SET", f"k{n:03}", str(n)), "OK")
         equal(r.call("SET", "text", "abc"), "OK")
+        equal(r.call("SET", "large", LARGE), "OK")
 
 
 class ColdDisk(SickDisk):
-    """A store of which nothing is in memory, on a disk that does not answer until it is told to."""
+    """A store of which nothing is in memory, on a disk that does not answer until it is told to. Should
+    a loop ask it, the server ends."""
 
     def __enter__(self):
         self.data = os.path.join(self.dir, "data")
         fill(self.data)
-        self.server = Server("--loops", "1", "--durability", "os", data=self.data, env=self.env)
+        self.server = Server("--loops", "1", "--durability", "os", "--memory", "16M", data=self.data,
+                             env=self.env)
         with self.server.connect() as w:  # memory for a first write is taken, and the log begun
             equal(w.put("there", b"1").status, 200)
+        self.order("no-loop")
         self.order("hold-reads")
         return self
 
@@ -72,6 +77,8 @@ def a_command_that_waits_for_the_disk_holds_up_nobody_else():
         (("KEYS", "k06*"), [b"k060", b"k061", b"k062", b"k063"]),
         (("SCAN", "0", "MATCH", "k00[12]", "COUNT", "1000"), [b"0", [b"k001", b"k002"]]),
         (("WATCH", "k009"), "OK"),
+        (("WATCH", "there", "large", "nowhere"), "OK"),
+        (("STRLEN", "large"), len(LARGE)),
     ]
     for n, (arguments, want) in enumerate(cases):
         with ColdDisk() as disk, disk.server.resp() as r:
@@ -93,6 +100,68 @@ def a_transaction_that_waits_for_the_disk_holds_up_nobody_else():
         equal(answered(r, 0.05), False)
         disk.revoke("hold-reads")
         equal(r.answer(), [2, b"2"])
+
+
+@test
+def a_transaction_that_walks_holds_up_nobody_else_and_does_not_see_what_follows_it():
+    last = [b"k060", b"k061", b"k062", b"k063"]
+    for first in ((), (("SET", "k06a", "1"),), (("INCR", "k005"), ("SET", "k06a", "1"))):
+        made = [b"k06a"] if first else []
+        walks = [(("KEYS", "k06*"), last + made), (("PING",), "PONG"),
+                 (("SCAN", "0", "MATCH", "k06*", "COUNT", "1000"), [b"0", last + made]), (("GETRANGE", "text", "0", "0"), b"a"),
+                 (("QUERN.COUNT", "k06", "k07"), 4 + len(made)), (("TIME",), None), (("DBSIZE",), KEYS + 3 + len(made)),
+                 (("RANDOMKEY",), None), (("INFO", "keyspace"), None)]
+        if not first:
+            walks.remove((("GETRANGE", "text", "0", "0"), b"a"))  # what walks, and nothing else
+        with ColdDisk() as disk, disk.server.resp() as r, disk.server.connect() as w:
+            said = [("MULTI",), *first, *[words for words, _ in walks], ("EXEC",), ("SET", "k06b", "2"), ("GET", "k06b")]
+            r.send(b"".join(command(*words) for words in said))
+            equal([r.answer() for _ in said[:-3]], ["OK"] + ["QUEUED"] * (len(said) - 4))
+            for n in (1, 2):
+                equal(w.get("there").body, b"1")
+                with disk.server.resp() as other:
+                    equal([other.call("PING"), other.call("GET", "there")], ["PONG", b"1"])
+            equal(answered(r, 0.05), False)
+            disk.revoke("hold-reads")
+            replies = r.answer()[len(first):]
+            for (words, want), got in zip(walks, replies):
+                assert want is None or got == want, (words, got, want)
+            equal([r.answer(), r.answer()], ["OK", b"2"])
+
+
+@test
+def what_was_watched_aside_counts_as_what_was_watched_on_the_loop():
+    for key, written in (("large", True), ("k001", True), ("nowhere", True), ("large", False), ("k001", False)):
+        with ColdDisk() as disk, disk.server.resp() as r, disk.server.resp() as other:
+            r.write("WATCH", "there", key)
+            disk.revoke("hold-reads")
+            equal(r.answer(), "OK")
+            if written:
+                equal(other.call("SET", key, "x"), "OK")
+            equal([r.call("MULTI"), r.call("SET", "there", "mine"), r.call("KEYS", "there")], ["OK", "QUEUED", "QUEUED"])
+            equal(r.call("EXEC"), None if written else ["OK", [b"there"]], key)
+            equal(r.call("GET", "there"), b"1" if written else b"mine", key)
+
+
+@test
+def a_command_that_computes_long_does_so_aside():
+    with ColdDisk() as disk, disk.server.resp() as r:
+        equal(r.call("MSET", "one", "abcd", "two", "xbdy"), "OK")
+        # One more than the threads beside the loops take at a time, 32 of them 16 each.
+        wires = [disk.server.resp() for _ in range(33)]
+        for wire in wires:
+            for n in range(16):
+                wire.write("GET", f"k{n:03}")
+        everybody_else_is_served(disk.server, 0)
+        r.write("LCS", "one", "two")
+        everybody_else_is_served(disk.server, 1)
+        equal(answered(r, 0.05), False)
+        disk.revoke("hold-reads")
+        equal(r.answer(), b"bd")
+        for wire in wires:
+            for n in range(16):
+                equal(wire.answer(), str(n).encode())
+            wire.socket.close()
 
 
 @test
@@ -151,6 +220,33 @@ def many_reads_wait_for_the_disk_together_and_each_gets_its_own_value():
             for i in range(16):
                 equal(r.answer(), str((n + i) % KEYS).encode())
             r.socket.close()
+
+
+@test
+def reads_of_one_wake_up_are_all_begun_before_the_first_is_waited_for():
+    keys, value = [f"k{n:03}" for n in range(17)], {n: os.urandom(5000) for n in range(17)}  # a block each
+    with SickDisk() as disk:
+        data = os.path.join(disk.dir, "data")
+        with Server(data=data) as s, s.resp() as r:
+            for n, key in enumerate(keys):
+                equal(r.call("SET", key, value[n]), "OK")
+        with Server("--loops", "1", data=data, env=disk.env) as s, s.resp() as r, s.connect() as w:
+            equal(r.call("GET", keys[16]), value[16])  # brings the table's index into memory
+            equal(disk.reads_begun(), 0)
+            disk.order("hold-reads")
+            try:
+                r.send(b"".join(command("GET", key) for key in keys[:8]))
+                until(lambda: disk.reads_begun() == 8, "8 commands wait together")
+                w.send(b"".join(request("GET", f"/v1/kv/{key}") for key in keys[8:9]))
+                r.send(command("MGET", *keys[8:16]))  # a command of many keys by itself
+                equal(answered(r, 0.05), False)
+                equal(answered(w, 0.05), False)
+            finally:
+                disk.revoke("hold-reads")
+            for n in range(8):
+                equal(r.answer(), value[n])
+            equal(w.read().body, value[8])
+            equal(r.answer(), [value[n] for n in range(8, 16)])
 
 
 @test

@@ -2,12 +2,15 @@
 """test_options.py - flags, environment and file say the same things by one table, and whoever has the
 last word is told."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 
-from quernd import BINARY, Server, equal, main, test
+from quernd import BINARY, Refused, Server, equal, main, request, test, until
+from v1 import is_problem
 
 OPERATIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/operations.md")
 
@@ -45,7 +48,7 @@ def table():
 
 SAMPLES = {"DIR": "/tmp", "LEVEL": "os", "FORMAT": "json", "SEVERITY": "error", "SIZE": "2M", "TIME": "7s",
            "MODE": "strict", "N": "3", "ADDR": "127.0.0.9", "ADDR:PORT": "127.0.0.9:7",
-           "NAME": "a.example", "ORIGIN": "https://a.example", "": "true"}
+           "NAME": "a.example", "PREFIX": "a/", "ORIGIN": "https://a.example", "": "true"}
 
 
 @test
@@ -171,6 +174,145 @@ def a_server_does_what_its_file_says():
             equal(w.put("k", b"x" * 11).status, 413)
             equal(other.put("k", b"x" * 10).fields["quern-durability"], "buffered")
             assert s.resp_port != 0, "the harness names a Redis port, and a flag goes before the file"
+
+
+def patch(w, **options):
+    return w.ask("PATCH", "/v1/admin/config", json.dumps({k.replace("_", "-"): v for k, v in options.items()}).encode())
+
+
+def options_of(r):
+    equal(r.status, 200, r)
+    return {o["name"]: o for o in json.loads(r.body)["options"]}
+
+
+def value_of(w, name):
+    return options_of(w.ask("GET", "/v1/admin/config"))[name]["value"]
+
+
+def changeable():
+    printed = run("--print-options")[1]
+    return {name for name, rest in re.findall(r"^\| `--([a-z-]+)(.*)$", printed, re.M) if rest.endswith("<br>changeable while it runs |")}
+
+
+@test
+def the_table_says_what_changes_while_it_runs_and_all_else_is_refused_by_its_name():
+    may = changeable()
+    equal(may & {"log-level", "slow-log", "access-log", "max-value", "data", "memory", "token-file"}, {"log-level", "slow-log", "access-log", "max-value"})
+    with Server() as s, s.connect() as w:
+        found = options_of(w.ask("GET", "/v1/admin/config"))
+        equal({name for name, o in found.items() if o["changeable"]}, may)
+        for name, kind, _, _ in table():
+            value = {"FILE": "off", "N": 3}.get(kind, SAMPLES.get(kind, "x"))
+            r = patch(w, **{name: value})
+            if name in may:
+                told = options_of(r)[name]
+                equal((told["value"], told["source"]), (str(value), "changed while it ran"), name)
+            else:
+                equal(is_problem(r, 422, "option_not_changeable")["option"], name)
+        equal(value_of(w, "memory"), "256M")
+
+
+@test
+def all_of_a_change_is_done_or_none_of_it():
+    with Server("--max-connections", "9") as s, s.connect() as w:
+        for options, code, named in (({"slow_log": "1ms", "log_level": "loud"}, "bad_option", "log-level"), ({"slow_log": "1ms", "max_connections": 10}, "bad_option", "max-connections"),
+                                     ({"slow_log": "1ms", "nope": "1"}, "unknown_option", "nope"), ({"slow_log": "1ms", "port": 1}, "option_not_changeable", "port"),
+                                     ({"slow_log": "1ms", "access_log": "/nowhere/at/all"}, "bad_option", "access-log"), ({"slow_log": "1ms", "help": True}, "unknown_option", "help")):
+            equal(is_problem(patch(w, **options), 422, code)["option"], named)
+            equal(value_of(w, "slow-log"), "10ms")
+        for body in (b"", b"[]", b"{", b'{"slow-log":null}', b'{"slow-log":"1ms","slow-log":"2ms"}', b'{"slow-log":1.5}'):
+            is_problem(w.ask("PATCH", "/v1/admin/config", body), 400, "bad_json")
+        equal(options_of(patch(w))["slow-log"]["value"], "10ms")
+
+
+@test
+def a_change_is_heeded_at_once_and_seen_by_both_doors():
+    with Server("--log-level", "warning") as s, s.connect() as w, s.resp() as r:
+        equal(w.put("k", b"x" * 2000).status, 200)
+        options_of(patch(w, max_value="1K", slow_log="123us", slow_log_length=7, max_connections=5, latency_log="8ms"))
+        with s.connect() as one:
+            equal(one.put("k", b"x" * 2000).status, 413)
+        equal(json.loads(w.ask("GET", "/v1/admin/limits").body)["value_bytes_max"], 1024)
+        for name, value in (("slowlog-log-slower-than", b"123"), ("slowlog-max-len", b"7"), ("maxclients", b"5"), ("latency-monitor-threshold", b"8")):
+            equal(r.call("CONFIG", "GET", name)[1], value, name)
+        equal(r.call("CONFIG", "SET", "slowlog-log-slower-than", "-1", "maxclients", "4"), "OK")
+        equal((value_of(w, "slow-log"), value_of(w, "max-connections")), ("off", "4"))
+        equal(r.call("CONFIG", "SET", "maxclients", "3", "slowlog-max-len", "-1").__class__, Refused)
+        equal(value_of(w, "max-connections"), "4")
+        assert "slow-log is now" not in s.stderr()
+        options_of(patch(w, log_level="info", slow_log="7ms"))
+        s.wait_told("slow-log is now 7ms")
+
+
+@test
+def an_access_log_is_begun_moved_and_ended_while_it_runs():
+    with tempfile.TemporaryDirectory(prefix="quern-e2e-") as d, Server() as s, s.connect() as w:
+        one, two = os.path.join(d, "one"), os.path.join(d, "two")
+        lines = lambda path: open(path, encoding="ascii").read().count("route=/get")
+        w.get("k")
+        for path in (one, two, one):
+            before = lines(path) if os.path.exists(path) else 0
+            options_of(patch(w, access_log=path))
+            for _ in range(10):
+                w.get("k")
+            until(lambda: lines(path) == before + 10, path)
+        options_of(patch(w, access_log="off"))
+        for _ in range(10):
+            w.get("k")
+        options_of(patch(w, access_log=two))
+        w.get("k")
+        until(lambda: lines(two) == 11, "after it was off")
+        equal((lines(one), lines(two)), (20, 11))
+
+
+@test
+def sighup_makes_what_may_change_as_its_sources_say_it_now():
+    with tempfile.TemporaryDirectory(prefix="quern-e2e-") as d:
+        path = os.path.join(d, "quernd.conf")
+
+        def write(text):
+            with open(path, "w", encoding="ascii") as f:
+                f.write(text)
+
+        write("slow-log = 1ms\nmax-value = 5K\nidle-timeout = 30s\n")
+        with Server("--config", path, "--max-value", "7K") as s, s.connect() as w:
+            equal([value_of(w, n) for n in ("slow-log", "max-value", "idle-timeout")], ["1ms", "7K", "30s"])
+            options_of(patch(w, header_timeout="3s", slow_log="2ms"))
+            write("\nslow-log = 4ms\nmax-value = 6K\ncompact-interval = 5s\n")
+            s.process.send_signal(signal.SIGHUP)
+            s.wait_told("compact-interval is another now, which takes a restart")
+            until(lambda: value_of(w, "slow-log") == "4ms", "the file was read again")
+            until(lambda: value_of(w, "idle-timeout") == "60s", "what is not in the file any more is at its default")
+            found = options_of(w.ask("GET", "/v1/admin/config"))
+            equal([found[n]["value"] for n in ("max-value", "header-timeout", "compact-interval")], ["7K", "10s", "10s"])
+            equal(found["slow-log"]["source"], f"{path}:2")
+            write("slow-log = 9ms\nmax-valu = 1\n")
+            s.process.send_signal(signal.SIGHUP)
+            s.wait_told("the options stay as they were")
+            s.wait_told("did you mean max-value")
+            equal(value_of(w, "slow-log"), "4ms")
+            write("access-log = /nowhere/at/all\nslow-log = 9ms\n")
+            s.process.send_signal(signal.SIGHUP)
+            s.wait_told("access-log: open /nowhere/at/all")
+            until(lambda: value_of(w, "slow-log") == "9ms", "the others are done")
+
+
+@test
+def memory_may_be_a_share_of_what_there_is_and_what_it_comes_to_is_told():
+    value, source = config("--memory", "25%")["memory"]
+    equal(value, "25%")
+    found = re.fullmatch(r"flag --memory: (\d+)M", source)
+    with open("/proc/meminfo", encoding="ascii") as f:
+        total = int(re.search(r"MemTotal: +(\d+) kB", f.read()).group(1)) // 1024
+    assert 1 <= int(found.group(1)) <= total // 4, (source, total)
+    half = int(re.search(r": (\d+)M", config("--memory", "50%")["memory"][1]).group(1))
+    assert abs(half - 2 * int(found.group(1))) <= 2, (half, source)
+    with Server("--memory", "1%") as s, s.connect() as w:
+        told = options_of(w.ask("GET", "/v1/admin/config"))["memory"]
+        budget = json.loads(w.ask("GET", "/stats").body)["store"]["memory_budget"]
+        equal((told["value"], told["resolved"]), ("1%", f"{budget >> 20}M"))
+    for wrong in ("101%", "%", "25 %", "-1%", "0%"):
+        equal(run("--memory", wrong, "--check-config")[0], 2, wrong)
 
 
 @test

@@ -92,6 +92,7 @@ def replies_of_a_batch_are_what_they_are_alone():
         ("HEAD", "/v1/kv/small", ()),
         ("GET", "/v1/kv/s%6dall?meta=json", ()),
         ("GET", "/v1/kv?key=c21hbGw&enc=b64u", ()),
+        ("GET", "/v1/kv/small?db=1", ()),
         ("GET", "/v1/kv/nowhere", ()),
         ("GET", "/get?key=nowhere", (("Accept", "application/json"),)),
         ("GET", "/v1/kv/page", ()),
@@ -113,6 +114,7 @@ def replies_of_a_batch_are_what_they_are_alone():
     with one_loop() as s, s.connect() as asks:
         for key, value in (("small", b"abcd"), ("page", b"p" * 5000), ("large", b"l" * 100000)):
             equal(asks.put(key, value).status, 200)
+        equal(asks.ask("PUT", "/v1/kv/small?db=1", b"of another database").status, 201)
         texts = [request(m, t, None, (("X-Request-Id", f"id{n}"), *f)) for n, (m, t, f) in enumerate(asked)]
         wires = [s.connect() for _ in asked]
         want = []

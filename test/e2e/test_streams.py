@@ -163,7 +163,7 @@ def an_import_tells_of_each_line_that_is_wrong_and_takes_the_others():
         good = b'{"key":"a","value":"1"}\n'
         bad = [b"{", b"7", b"[]", b"{}", b'{"key":"b"}', b'{"value":""}', b'{"key":"","value":""}', b'{"key":"b","value":7}',
                b'{"key":"b","value":"","x":1}', b'{"key_b64":"A","value":""}', b'{"key":"b","key_b64":"AA==","value":""}',
-               b'{"key":"b","value":"","ttl":5}', b'{"key":"b","value":"","expires_at":"soon"}', b'{"key":"b","value":"","database":3}', b'\xff', b'{"key":"b","value":"%s"}' % (b"x" * 1025)]
+               b'{"key":"b","value":"","ttl":5}', b'{"key":"b","value":"","expires_at":"soon"}', b'{"key":"b","value":"","database":16}', b'\xff', b'{"key":"b","value":"%s"}' % (b"x" * 1025)]
         body = good + b"".join(line + b"\n" for line in bad) + b'\n{"key_b64":"/w==","value_b64":"AP8=","expires_at":"2100-01-01T00:00:00Z"}'
         r = w.ask("POST", "/v1/import", body)
         told = lines_of(r)

@@ -12,7 +12,7 @@ import time
 from urllib.parse import urlencode
 
 from quernd import Server, curl, equal, main, quote, request, test, until
-from v1 import b64u, batch, bytes_of, get, is_problem, list_all, moment, put, seeded, together
+from v1 import b64u, batch, bytes_of, get, is_problem, lines_of, list_all, moment, put, seeded, together
 
 # ---------------------------------------------------------------- conditions, ranges, ids
 
@@ -864,6 +864,40 @@ def health_version_and_figures():
         equal(w.ask("GET", "/healthz?verbos").status, 400)
         assert json.loads(w.ask("GET", "/version").body)["version"].startswith("0.")
         equal(set(json.loads(w.ask("GET", "/v1/admin/stats").body)), {"server", "store"})
+
+
+@test
+def a_key_that_asks_for_conditions_is_overwritten_by_no_request_without():
+    with Server("--durability", "os", "--require-preconditions", "doc/", "--require-preconditions", "x") as s, s.connect() as w:
+        none, put_op = [("If-None-Match", "*")], {"op": "put", "key": "doc/1", "value": "v"}
+        check = {"op": "check", "key": "doc/1", "exists": False}
+        refused = [("PUT", "/v1/kv/doc/1", b"v"), ("PUT", "/v1/kv?key=xx", b"v"), ("DELETE", "/v1/kv/doc/1", None), ("POST", "/v1/kv/doc/1?op=getset", b"v"),
+                   ("DELETE", "/v1/keys?prefix=doc/1", None), ("DELETE", "/v1/keys?prefix=d", None), ("DELETE", "/v1/keys?start=a&end=e", None), ("DELETE", "/v1/keys?all=true", None),
+                   ("DELETE", "/v1/keys?start=doc/5&end=doc/6", None), ("PUT", "/v1/kv/doc/1?db=3", b"v")]
+        problem = [("Accept", "application/problem+json")]
+        plain = [("POST", "/set?key=doc/1&value=v", None), ("POST", "/set", b"key=doc/1&value=v"), ("DELETE", "/del?key=doc/1", None)]
+        for ops, at in (([put_op], 0), ([{"op": "get", "key": "doc/1"}, {"op": "delete", "key": "doc/1"}], 1), ([{**check, "key": "doc/2"}, put_op], 1),
+                        ([check, put_op, put_op], 2), ([put_op, check], 0), ([{"op": "delete_range", "prefix": "do"}], 0)):
+            told = is_problem(batch(w, *ops), 428, "precondition_required")
+            equal(told["op_index"], at)
+        for method, target, body in refused + plain:
+            with s.connect() as one:
+                form = [("Content-Type", "application/x-www-form-urlencoded")] if target == "/set" else []
+                is_problem(one.ask(method, target, body, problem + form), 428, "precondition_required")
+        equal(list_all(w, ""), [])
+        tag = w.ask("PUT", "/v1/kv/doc/1", b"first", none).fields["etag"]
+        equal(w.ask("PUT", "/v1/kv/doc/1", b"second", none).status, 412)
+        tag = w.ask("PUT", "/v1/kv/doc/1", b"second", [("If-Match", tag)]).fields["etag"]
+        equal(batch(w, {"op": "check", "key": "doc/1", "exists": True}, {"op": "put", "key": "doc/1", "value": "third"}, {"op": "put", "key": "other", "value": "1"}).status, 200)
+        equal(w.ask("DELETE", "/v1/kv/doc/1", None, [("If-Match", tag)]).status, 412)
+        equal(w.ask("POST", "/v1/kv/doc/n?op=incr").status, 200)
+        equal(w.ask("GET", "/get?key=doc/1").body, b"third")
+        lines = lines_of(w.ask("POST", "/v1/import", b'{"key":"doc/9","value":"v"}\n{"key":"do","value":"v"}\n'))
+        equal((lines[0]["code"], lines[0]["line"], lines[1]["imported"]), ("precondition_required", 1, 1))
+        for method, target, body in (("PUT", "/v1/kv/doc", b"v"), ("PUT", "/v1/kv/Xx", b"v"), ("DELETE", "/v1/keys?start=e&end=w", None), ("DELETE", "/v1/keys?start=doc0&end=e", None)):
+            assert w.ask(method, target, body).status in (200, 201), target
+        tag = w.ask("DELETE", "/v1/keys?prefix=doc/&dry_run", None, [("If-Match", "*")]).fields["etag"]
+        equal(w.ask("DELETE", "/v1/keys?prefix=doc/", None, [("If-Match", tag)]).status, 200)
 
 
 if __name__ == "__main__":

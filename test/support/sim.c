@@ -38,6 +38,8 @@ struct planned {
     uint64_t seen;
 };
 
+#define BEGUN_MAX 4096u
+
 struct sim {
     struct os os; /* first: the world's handle is the sim */
     struct mutex mu;
@@ -53,6 +55,11 @@ struct sim {
     _Atomic unsigned sync_us;
     uint64_t wall_ms;
     unsigned handles;
+    struct begun {
+        const struct inode *inode;
+        uint64_t at;
+    } begun[BEGUN_MAX]; /* reads that were begun and not made yet */
+    unsigned begun_count, begun_most;
 };
 
 struct sim_dir {
@@ -520,12 +527,46 @@ static void read_somehow(struct how *how, const struct inode *i, void *to, size_
     ((uint8_t *)to)[chance / 8 % len] ^= (uint8_t)(1u << chance % 8);
 }
 
+/* Where it stands among the reads that were begun; begun_count: it does not. */
+static unsigned find_begun(const struct sim *s, const struct inode *i, uint64_t at)
+{
+    unsigned k = 0;
+
+    while (k < s->begun_count && (s->begun[k].inode != i || s->begun[k].at != at))
+        k++;
+    return k;
+}
+
+static void end_begun(struct sim *s, const struct inode *i, uint64_t at)
+{
+    unsigned k = find_begun(s, i, at);
+
+    if (k < s->begun_count)
+        s->begun[k] = s->begun[--s->begun_count];
+}
+
+static void sim_file_start_read(struct os_file *file, uint64_t at, uint64_t len)
+{
+    struct sim *s = sim_of(file->os);
+    const struct inode *i = file_of(file)->inode;
+
+    mutex_lock(&s->mu);
+    ensure(len > 0);
+    if (find_begun(s, i, at) == s->begun_count && s->begun_count < BEGUN_MAX)
+        s->begun[s->begun_count++] = (struct begun){i, at};
+    if (s->begun_count > s->begun_most)
+        s->begun_most = s->begun_count;
+    mutex_unlock(&s->mu);
+}
+
 static enum quern_code sim_file_read(struct os_file *file, void *to, size_t len, uint64_t at,
                                      struct quern_error *err)
 {
     struct how how = sim_begin(file->os, SIM_READ, file->name);
     const struct inode *i = file_of(file)->inode;
     uint64_t size = i->size;
+
+    end_begun(how.sim, i, at);
 
     ensure(how.way != LIE);
     if (how.way == GO && len != 0 && (at > size || len > size - at)) {
@@ -748,6 +789,7 @@ static const struct os_ops sim_ops = {
     .file_truncate = sim_file_truncate,
     .file_size = sim_file_size,
     .file_start_writeback = sim_file_hint,
+    .file_start_read = sim_file_start_read,
     .file_map = sim_file_map,
     .file_unmap = sim_file_unmap,
     .now_ns = sim_now_ns,
@@ -808,6 +850,17 @@ uint64_t sim_op_count_of(struct sim *s, unsigned kinds)
 
     mutex_lock(&s->mu);
     n = count_of(s, kinds);
+    mutex_unlock(&s->mu);
+    return n;
+}
+
+unsigned sim_reads_begun(struct sim *s, unsigned *most)
+{
+    unsigned n;
+
+    mutex_lock(&s->mu);
+    n = s->begun_count;
+    *most = s->begun_most;
     mutex_unlock(&s->mu);
     return n;
 }

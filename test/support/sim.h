@@ -73,6 +73,10 @@ enum sim_op {
 uint64_t sim_op_count(struct sim *sim);                    /* of all kinds, since sim_new() */
 uint64_t sim_op_count_of(struct sim *sim, unsigned kinds); /* of these kinds */
 
+/* Reads that were begun (os_file_start_read()) and have not been made yet; *most: so many were at some
+ * time since sim_new(). */
+unsigned sim_reads_begun(struct sim *sim, unsigned *most);
+
 /* Cut the power at the k-th call (from 1) counted since sim_new(): that call and all later ones
  * fail with IO, "the power is gone". The call itself may have been done in part, as if unsynced.
  * Stores to mappings made afterwards are not part of the disk any more. 0: no cut. */

@@ -740,6 +740,116 @@ TEST(a_cached_read_never_reads_the_disk_and_says_when_it_would_have_to)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+enum { SPREAD_KEYS = 16 };
+
+/* Keys that lie in blocks of their own, as far as there are as many. */
+static void spread_keys(char text[SPREAD_KEYS][24], struct quern_slice *keys)
+{
+    for (unsigned i = 0; i < SPREAD_KEYS; i++) { /* world_key() keeps few at a time */
+        (void)snprintf(text[i], 24, "%s",
+                       (const char *)world_key(i * (CACHED_KEYS / SPREAD_KEYS)).data);
+        keys[i] = QUERN_STR(text[i]);
+    }
+}
+
+/* A store in one table, of which nothing is in memory but the table's index. */
+static enum quern_code open_cold(struct sim *sim, struct quern **db)
+{
+    struct quern_options options = world_options();
+
+    options.memory_bytes = 4 << 20;
+    options.memdb_bytes = options.table_bytes = 1 << 20;
+    if (world_open(sim, &options, db, &err) || world_fill(*db, 0, CACHED_KEYS, 1, &err) ||
+        quern_close(*db, &err) || world_open(sim, &options, db, &err))
+        return err.code;
+    return world_get(*db, CACHED_KEYS - 1, 1, &err);
+}
+
+TEST(a_multi_get_begins_all_its_reads_before_it_waits_for_one)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_value values[SPREAD_KEYS] = {{0}};
+    struct quern_slice keys[SPREAD_KEYS];
+    enum quern_code codes[SPREAD_KEYS];
+    char text[SPREAD_KEYS][24];
+    struct quern *db;
+    uint64_t reads;
+    unsigned most;
+
+    CHECK_OK(open_cold(sim, &db), &err);
+    CHECK_EQ(sim_reads_begun(sim, &most), 0);
+    CHECK_EQ(most, 0); /* a get waits for what it reads: it begins nothing */
+    spread_keys(text, keys);
+    reads = sim_op_count_of(sim, SIM_READ);
+    CHECK_OK(quern_multi_get(db, keys, SPREAD_KEYS, NULL, values, codes, &err), &err);
+    reads = sim_op_count_of(sim, SIM_READ) - reads;
+    CHECK(reads > SPREAD_KEYS / 2);
+    CHECK_EQ(sim_reads_begun(sim, &most), 0); /* nothing is begun that is not read */
+    CHECK_EQ(most, reads);
+    for (unsigned i = 0; i < SPREAD_KEYS; i++) {
+        CHECK_EQ(codes[i], QUERN_OK);
+        quern_value_done(&values[i]);
+    }
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+TEST(a_prefetch_begins_the_reads_that_gets_will_make_and_makes_none)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_read_opts elsewhere = {.database = 3};
+    struct quern_slice keys[SPREAD_KEYS];
+    char text[SPREAD_KEYS][24];
+    struct quern *db;
+    uint64_t reads;
+    unsigned most, begun;
+
+    CHECK_OK(open_cold(sim, &db), &err);
+    spread_keys(text, keys);
+    reads = sim_op_count_of(sim, SIM_READ);
+    quern_prefetch(db, keys, SPREAD_KEYS, &elsewhere);
+    CHECK_EQ(sim_reads_begun(sim, &most), 0);
+    quern_prefetch(db, keys, SPREAD_KEYS, NULL);
+    CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads);
+    begun = sim_reads_begun(sim, &most);
+    CHECK(begun > SPREAD_KEYS / 2);
+    for (unsigned i = 0; i < SPREAD_KEYS; i++)
+        CHECK_OK(world_get(db, i * (CACHED_KEYS / SPREAD_KEYS), 1, &err), &err);
+    CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads + begun);
+    CHECK_EQ(sim_reads_begun(sim, &most), 0);
+    quern_prefetch(db, keys, SPREAD_KEYS, NULL); /* all of it is in memory */
+    keys[0] = QUERN_STR("");
+    keys[1].len = QUERN_KEY_BYTES_MAX + 1;
+    quern_prefetch(db, keys, 2, NULL); /* no keys */
+    quern_prefetch(NULL, keys, SPREAD_KEYS, NULL);
+    CHECK_EQ(sim_reads_begun(sim, &most), 0);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* What was begun may still fail, and then says so as any read does. */
+TEST(a_read_that_fails_fails_the_same_after_a_prefetch)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct sim_fault fault = {.ops = SIM_READ, .name = "*.sst", .always = true, .sys_errno = EIO};
+    struct quern_value values[SPREAD_KEYS] = {{0}};
+    struct quern_slice keys[SPREAD_KEYS];
+    enum quern_code codes[SPREAD_KEYS];
+    char text[SPREAD_KEYS][24];
+    struct quern *db;
+
+    CHECK_OK(open_cold(sim, &db), &err);
+    spread_keys(text, keys);
+    quern_prefetch(db, keys, SPREAD_KEYS, NULL);
+    sim_fail(sim, &fault);
+    CHECK_CODE(quern_multi_get(db, keys, SPREAD_KEYS, NULL, values, codes, &err), QUERN_IO);
+    for (unsigned i = 1; i + 1 < SPREAD_KEYS; i++)
+        CHECK_EQ(codes[i], QUERN_IO);
+    sim_fail_never(sim);
+    CHECK_OK(quern_multi_get(db, keys, SPREAD_KEYS, NULL, values, codes, &err), &err);
+    for (unsigned i = 0; i < SPREAD_KEYS; i++)
+        quern_value_done(&values[i]);
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
 static bool all_flushed(const struct quern_stats *s)
 {
     return s->memdb_entries == 0 && s->flushes != 0;

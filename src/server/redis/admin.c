@@ -50,13 +50,15 @@ void resp_shared_free(struct resp_shared *shared)
 /* ------------------------------------------------------------------ CONFIG -- */
 
 #define CONFIG_TEXT_BYTES 4096
+#define OPTION_TEXT_BYTES 32
 
 struct setting {
     const char *name;
     /* The value, as text at `to`. */
     void (*write)(const struct server *server, char *to);
-    /* Change it; NULL: it stays as it is while the server runs. */
-    void (*take)(struct server *server, int64_t n);
+    /* The option that it is, and the unit that a number gets there; NULL: it stays as it is while the
+     * server runs. */
+    const char *option, *unit;
     int64_t least; /* of what is taken */
     int64_t (*most)(const struct server *server);
 };
@@ -110,7 +112,7 @@ static void put_max_bulk(const struct server *server, char *to)
 
 static void put_max_clients(const struct server *server, char *to)
 {
-    put_number(to, server->connections_max);
+    put_number(to, server->options->connections_max);
 }
 
 static void put_port(const struct server *server, char *to)
@@ -138,30 +140,10 @@ static void put_latency(const struct server *server, char *to)
     put_number(to, atomic_load(&server->slowlog.latency_ms));
 }
 
-static void take_slower_than(struct server *server, int64_t us)
-{
-    slowlog_set_slower_than(&server->slowlog, us);
-}
-
-static void take_slow_length(struct server *server, int64_t n)
-{
-    slowlog_set_length(&server->slowlog, (uint64_t)n);
-}
-
-static void take_latency(struct server *server, int64_t ms)
-{
-    slowlog_set_latency(&server->slowlog, (uint64_t)ms);
-}
-
-static void take_max_clients(struct server *server, int64_t n)
-{
-    atomic_store(&server->connections_max, (uint32_t)n);
-}
-
 /* What files may be open was seen to at the start, for so many. */
 static int64_t most_clients(const struct server *server)
 {
-    return server->options->connections_max;
+    return server->config.connections_most;
 }
 
 static int64_t most(const struct server *server)
@@ -172,22 +154,22 @@ static int64_t most(const struct server *server)
 
 /* What tools ask for; each value is so. */
 static const struct setting settings[] = {
-    {"appendfsync", put_fsync, NULL, 0, NULL},
-    {"appendonly", put_yes, NULL, 0, NULL},
-    {"databases", put_databases, NULL, 0, NULL},
-    {"dir", put_dir, NULL, 0, NULL},
-    {"latency-monitor-threshold", put_latency, take_latency, 0, most},
-    {"maxclients", put_max_clients, take_max_clients, 1, most_clients},
-    {"maxmemory", put_zero, NULL, 0, NULL},
-    {"maxmemory-policy", put_noeviction, NULL, 0, NULL},
-    {"notify-keyspace-events", put_empty, NULL, 0, NULL},
-    {"port", put_port, NULL, 0, NULL},
-    {"proto-max-bulk-len", put_max_bulk, NULL, 0, NULL},
-    {"requirepass", put_empty, NULL, 0, NULL},
-    {"save", put_empty, NULL, 0, NULL},
-    {"slowlog-log-slower-than", put_slower_than, take_slower_than, -1, most},
-    {"slowlog-max-len", put_slow_length, take_slow_length, 0, most},
-    {"timeout", put_zero, NULL, 0, NULL},
+    {"appendfsync", put_fsync, NULL, NULL, 0, NULL},
+    {"appendonly", put_yes, NULL, NULL, 0, NULL},
+    {"databases", put_databases, NULL, NULL, 0, NULL},
+    {"dir", put_dir, NULL, NULL, 0, NULL},
+    {"latency-monitor-threshold", put_latency, "latency-log", "ms", 0, most},
+    {"maxclients", put_max_clients, "max-connections", "", 1, most_clients},
+    {"maxmemory", put_zero, NULL, NULL, 0, NULL},
+    {"maxmemory-policy", put_noeviction, NULL, NULL, 0, NULL},
+    {"notify-keyspace-events", put_empty, NULL, NULL, 0, NULL},
+    {"port", put_port, NULL, NULL, 0, NULL},
+    {"proto-max-bulk-len", put_max_bulk, NULL, NULL, 0, NULL},
+    {"requirepass", put_empty, NULL, NULL, 0, NULL},
+    {"save", put_empty, NULL, NULL, 0, NULL},
+    {"slowlog-log-slower-than", put_slower_than, "slow-log", "us", -1, most},
+    {"slowlog-max-len", put_slow_length, "slow-log-length", "", 0, most},
+    {"timeout", put_zero, NULL, NULL, 0, NULL},
 };
 
 static bool is_asked_for(const struct call *k, const struct setting *setting)
@@ -254,7 +236,7 @@ static bool may_set(struct call *k, size_t arg, const struct setting *setting, i
             return refuse_setting(k, arg, "duplicate parameter");
     }
     setting->write(k->server, text);
-    if (setting->take == NULL)
+    if (setting->option == NULL)
         return call_arg_is(k, arg + 1, text) ||
                refuse_setting(k, arg, "can't set immutable config");
     if (!resp_integer(k->args[arg + 1], n))
@@ -266,6 +248,38 @@ static bool may_set(struct call *k, size_t arg, const struct setting *setting, i
         return refuse_setting(k, arg, text);
     }
     return true;
+}
+
+/* As the option says it: what is above its bound is as good as none there. */
+static void option_text(const struct setting *setting, int64_t n, char to[OPTION_TEXT_BYTES])
+{
+    if (n < 0)
+        (void)strcpy(to, "off");
+    else
+        (void)snprintf(to, OPTION_TEXT_BYTES, "%" PRId64 "%s",
+                       *setting->unit == '\0' && n > UINT32_MAX ? UINT32_MAX : n, setting->unit);
+}
+
+/* Settings that are well; each is there once. */
+static bool change(struct call *k)
+{
+    struct config_wish wishes[ARRAY_LEN(settings)];
+    char texts[ARRAY_LEN(settings)][OPTION_TEXT_BYTES];
+    struct config_trouble trouble;
+    size_t count = 0;
+    int64_t n;
+
+    for (size_t i = 2; i < k->argc; i += 2) {
+        const struct setting *setting = setting_named(k, i);
+
+        if (setting->option == NULL || !resp_integer(k->args[i + 1], &n))
+            continue;
+        option_text(setting, n, texts[count]);
+        wishes[count] = (struct config_wish){setting->option, texts[count], FROM_CHANGE, 0};
+        count++;
+    }
+    return config_change(k->server, wishes, count, &trouble) == CONFIG_DONE ||
+           refuse_setting(k, 2, trouble.detail);
 }
 
 /* All of them, or none. */
@@ -287,13 +301,7 @@ enum quern_code cmd_config_set(struct call *k)
         if (!may_set(k, i, setting, &n))
             return QUERN_OK;
     }
-    for (size_t i = 2; i < k->argc; i += 2) {
-        const struct setting *setting = setting_named(k, i);
-
-        if (setting->take != NULL && resp_integer(k->args[i + 1], &n))
-            setting->take(k->server, n);
-    }
-    return call_ok(k);
+    return change(k) ? call_ok(k) : QUERN_OK;
 }
 
 /* The file is the operator's: what CONFIG SET changes lasts as long as the process. */

@@ -7,7 +7,7 @@
  *     HERE      the connection's loop     quern_get, iterators after it, on the loop
  *     READ      the connection's loop     quern_get            in its update
  *               or, where that would wait for the disk, aside from it
- *     WALK      aside from the loops      iterators, counts    after it, on the loop
+ *     WALK      aside from the loops      iterators, counts    after it, aside
  *     UPDATE    whoever leads the commit  quern_update_get     in its update
  *
  * A handler of READ, WALK or UPDATE may run on any thread and must not touch `conn`, which is NULL
@@ -51,6 +51,8 @@ enum {
     /* Not shown. */
     CMD_AT_ONCE = 1 << 16, /* carried out, not queued, inside MULTI */
     CMD_ALONE = 1 << 17,   /* not inside MULTI, though Redis would */
+    CMD_LABOUR =
+        1 << 18, /* of a READ: what it does with the values takes long, so it does it aside */
 };
 
 enum group {
@@ -97,6 +99,7 @@ struct call {
     struct quern_read_opts reads; /* of which database, and may it wait for the disk? */
     bool may_hand_over;           /* a large value may follow the output, uncopied */
     bool sees_all;                /* of a WALK: its client's token reaches all keys */
+    struct transaction *noted;    /* of a WATCH aside: takes what it notes */
     bool later;                   /* the reply comes when a write completes */
     bool failed;                  /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;
@@ -125,6 +128,12 @@ const char *command_group_name(enum group group);
 static inline bool command_in_update(const struct command *command)
 {
     return command->where == READ || command->where == UPDATE;
+}
+/* May it read on the loop? Then what is not in memory is BUSY, and it goes aside. Of those that concern
+ * the connection it is WATCH alone. */
+static inline bool command_reads_here(const struct command *command)
+{
+    return command->where == READ || (command->where == HERE && command->first_key != 0);
 }
 /* "key value [NX|XX]"; empty: no arguments. redis/syntax.c */
 const char *command_syntax(const struct command *command);

@@ -238,7 +238,7 @@ static void run_here(struct call *k)
 
     /* What MONITOR tells may come between a head and its value, if that is not copied. */
     k->may_hand_over = k->conn->resp->reply == REPLY_ON && k->conn->resp->monitor == NULL;
-    k->reads.cached = k->command->where == READ;
+    k->reads.cached = command_reads_here(k->command);
     err_clear(k->err);
     code = k->command->run(k);
     if (code == QUERN_BUSY && k->reads.cached) {
@@ -331,19 +331,20 @@ static void end_request(struct conn *c, size_t mark, bool later)
     if (rc->reply_next == REPLY_SKIP)
         rc->reply = REPLY_SKIP;
     rc->reply_next = REPLY_ON;
-    rc->warmed = rc->alone = false;
+    rc->alone = false;
     c->in_at += rc->request.bytes;
     resp_request_next(&rc->request);
     rc->parsed = false;
 }
 
 /* While others are under way: writes follow writes, and reads that wait for the disk follow such
- * reads. Anything else would overtake, or see too little. */
+ * reads. Anything else would overtake, or see too little; behind WATCH, and a transaction that walks,
+ * it would see too much. */
 static bool may_join(const struct conn *c, const struct call *k, bool is_write, bool is_aside)
 {
     bool with_reads = c->ops->is_read;
 
-    if (!conn_may_add(c, c->resp->request.bytes))
+    if (c->ops->alone || !conn_may_add(c, c->resp->request.bytes))
         return false;
     return with_reads ? is_aside && k->command->where == READ : is_write && c->asides == 0;
 }
@@ -388,7 +389,8 @@ static bool carry_out(struct conn *c)
     well = !http && is_well(&k);
     is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
     is_aside = well && !draining && !rc->transaction.open &&
-               (k.command->where == WALK || (k.command->where == READ && c->asides > 0));
+               (k.command->where == WALK ||
+                (k.command->where == READ && (c->asides > 0 || k.command->flags & CMD_LABOUR)));
     rc->put_back = false;
     batched = well && !draining && !rc->transaction.open && !is_aside ? read_suits(&k) : 0;
     if (c->gathered > 0 && (batched == 0 || c->loop->access != NULL)) {
@@ -403,9 +405,6 @@ static bool carry_out(struct conn *c)
         c->out.len = mark; /* why it is refused is said in its turn */
         return false;
     }
-    if (well && !refused && k.command->where == HERE && k.command->first_key != 0 &&
-        !rc->transaction.open && !resp_keys_are_here(&k))
-        return false;
     if (well && !refused && !draining && waits_for_pause(&k))
         return false;
     note_heard(&k);

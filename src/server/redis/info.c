@@ -64,7 +64,7 @@ static void section_clients(struct page *p)
     here = server->resp->client_count;
     mutex_unlock(&server->resp->mu);
     line(p, "connected_clients:%" PRIu32, here);
-    line(p, "maxclients:%" PRIu32, server->connections_max);
+    line(p, "maxclients:%" PRIu32, server->options->connections_max);
     line(p, "blocked_clients:%" PRIu32, atomic_load(&server->resp->paused_count));
 }
 

@@ -5,9 +5,9 @@
  *     EXEC         one update of the store: are the watched keys as they were? then each command
  *                  in turn, seeing what those before it wrote; one batch, whole or not at all
  *
- * Commands that concern no key (PING, INFO, but also SCAN, KEYS and DBSIZE) cannot run inside an
- * update. They run on the connection's loop when it has completed, and their replies are put in
- * their places: so SCAN sees the transaction, and whatever others wrote behind it. */
+ * Commands that concern no key cannot run inside an update. When it has completed, those that walk
+ * (KEYS, SCAN, DBSIZE, INFO) run aside and then the others (PING) on the connection's loop, and their
+ * replies are put in their places: so SCAN sees the transaction, and whatever others wrote behind it. */
 #include "server/redis/handlers.h"
 
 #include "server/conn.h"
@@ -117,6 +117,22 @@ static enum quern_code look_at_watched(struct call *k, const struct transaction 
     return QUERN_OK;
 }
 
+static const char too_much[] = "the transaction's replies are over 256 MiB";
+
+static enum quern_code run_queued(struct call *k, struct resp_call *rc, struct queued *q)
+{
+    enum quern_code code;
+
+    k->command = q->command;
+    k->args = q->args;
+    k->argc = q->argc;
+    call_select(k, q->database);
+    q->reply_at = rc->reply.len;
+    code = q->command->run(k);
+    q->reply_len = rc->reply.len - q->reply_at;
+    return code;
+}
+
 enum quern_code transaction_run(struct call *k, struct resp_call *rc)
 {
     enum quern_code code = look_at_watched(k, &rc->transaction, &rc->conflict);
@@ -124,19 +140,35 @@ enum quern_code transaction_run(struct call *k, struct resp_call *rc)
     if (code != QUERN_OK || rc->conflict)
         return code;
     for (struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
-        k->command = q->command;
-        k->args = q->args;
-        k->argc = q->argc;
-        call_select(k, q->database);
-        if (command_in_update(q->command))
-            code = q->command->run(k);
+        if (!command_in_update(q->command))
+            continue;
+        code = run_queued(k, rc, q);
         if (code != QUERN_OK)
             return code;
-        q->reply_to = rc->reply.len;
         if (rc->reply.len > REPLY_BYTES_MAX)
-            return err_set(k->err, QUERN_INVALID, "the transaction's replies are over 256 MiB");
+            return err_set(k->err, QUERN_INVALID, too_much);
     }
     return QUERN_OK;
+}
+
+/* What was written stays, whatever comes of these. */
+void transaction_walk(struct call *k, struct resp_call *rc)
+{
+    for (struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
+        enum quern_code code = QUERN_OK;
+
+        if (q->command->where != WALK)
+            continue;
+        err_clear(k->err);
+        code = run_queued(k, rc, q);
+        if (code == QUERN_OK && rc->reply.len > REPLY_BYTES_MAX)
+            code = err_set(k->err, QUERN_INVALID, too_much);
+        if (code == QUERN_OK)
+            continue;
+        rc->reply.len = q->reply_at;
+        reply_failure(&k->out, code, k->err);
+        q->reply_len = rc->reply.len - q->reply_at;
+    }
 }
 
 static void run_queued_here(struct conn *c, struct queued *q, struct resp_out *out)
@@ -163,20 +195,26 @@ static void run_queued_here(struct conn *c, struct queued *q, struct resp_out *o
 
 void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *out)
 {
-    size_t from = 0;
-
     if (rc->conflict) {
         resp_put_null_array(out);
         return;
     }
     resp_put_array(out, rc->transaction.count);
     for (struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
-        if (!command_in_update(q->command))
+        if (q->command->where == HERE)
             run_queued_here(c, q, out);
         else
-            resp_put_raw(out, rc->reply.data + from, q->reply_to - from);
-        from = q->reply_to;
+            resp_put_raw(out, rc->reply.data + q->reply_at, q->reply_len);
     }
+}
+
+bool transaction_has(const struct transaction *t, enum where where)
+{
+    for (const struct queued *q = t->first; q != NULL; q = q->next) {
+        if (q->command->where == where)
+            return true;
+    }
+    return false;
 }
 
 /* ------------------------------------------------------------------ the commands -- */
@@ -213,7 +251,7 @@ enum quern_code cmd_discard(struct call *k)
 static bool is_idle(const struct transaction *t)
 {
     for (const struct queued *q = t->first; q != NULL; q = q->next) {
-        if (command_in_update(q->command))
+        if (q->command->where != HERE)
             return false;
     }
     return t->watched == NULL;
@@ -265,38 +303,68 @@ enum quern_code cmd_exec(struct call *k)
     return QUERN_OK;
 }
 
+/* All that `from` watches is watched by `t` too. */
+static void take_watched(struct transaction *t, struct transaction *from)
+{
+    struct watched **end = &from->watched;
+
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = t->watched;
+    t->watched = GIVE(from->watched);
+    t->watched_count += from->watched_count;
+    t->bytes += from->bytes;
+    from->watched_count = from->bytes = 0;
+}
+
+void transaction_take_watched(struct conn *c, struct transaction *from)
+{
+    take_watched(&c->resp->transaction, from);
+    atomic_store_explicit(&c->resp->client.watches, true, memory_order_relaxed);
+}
+
+static enum quern_code note_key(struct call *k, struct transaction *t, struct quern_slice key)
+{
+    enum quern_code code = call_get(k, key);
+    struct watched *w;
+
+    if (code != QUERN_OK && code != QUERN_NOT_FOUND)
+        return code;
+    if (key.len == 0 || key.len > QUERN_KEY_BYTES_MAX)
+        return QUERN_OK; /* no key can be so: it will not change */
+    w = alloc_bytes(sizeof(*w) + key.len);
+    if (w == NULL)
+        return err_memory(k->err, "a watched key");
+    memcpy(w + 1, key.data, key.len);
+    *w = (struct watched){
+        t->watched, k->reads.database, code == QUERN_OK, k->value->seq, {w + 1, key.len}};
+    t->watched = w;
+    t->watched_count++;
+    t->bytes += sizeof(*w) + key.len;
+    return QUERN_OK;
+}
+
+/* On the loop, where all keys can be read from memory; else aside. */
 enum quern_code cmd_watch(struct call *k)
 {
-    struct transaction *t = &k->conn->resp->transaction;
+    const struct transaction *t = k->conn != NULL ? &k->conn->resp->transaction : k->noted;
+    struct transaction noted = {.open = false};
+    enum quern_code code = QUERN_OK;
 
     if (t->open)
         return call_error(k, "ERR WATCH inside MULTI is not allowed");
-    for (size_t i = 1; i < k->argc; i++) {
-        enum quern_code code = call_get(k, k->args[i]);
-        struct watched *w;
-
-        if (code != QUERN_OK && code != QUERN_NOT_FOUND)
-            return code;
-        if (k->args[i].len == 0 || k->args[i].len > QUERN_KEY_BYTES_MAX)
-            continue; /* no key can be so: it will not change */
-        if (t->watched_count == TRANSACTION_COUNT_MAX || t->bytes > TRANSACTION_BYTES_MAX)
-            return call_error(k, "ERR too many keys are watched");
-        w = alloc_bytes(sizeof(*w) + k->args[i].len);
-        if (w == NULL) {
-            k->out.failed = true;
-            return QUERN_OK;
-        }
-        memcpy(w + 1, k->args[i].data, k->args[i].len);
-        *w = (struct watched){t->watched,
-                              k->reads.database,
-                              code == QUERN_OK,
-                              k->value->seq,
-                              {w + 1, k->args[i].len}};
-        t->watched = w;
-        t->watched_count++;
-        t->bytes += sizeof(*w) + k->args[i].len;
+    if (t->watched_count > TRANSACTION_COUNT_MAX || t->bytes > TRANSACTION_BYTES_MAX)
+        return call_error(k, "ERR too many keys are watched");
+    for (size_t i = 1; i < k->argc && code == QUERN_OK; i++)
+        code = note_key(k, &noted, k->args[i]);
+    if (code != QUERN_OK) {
+        unwatch(&noted);
+        return code;
     }
-    atomic_store_explicit(&k->conn->resp->client.watches, true, memory_order_relaxed);
+    if (k->conn != NULL)
+        transaction_take_watched(k->conn, &noted);
+    else
+        take_watched(k->noted, &noted);
     return call_ok(k);
 }
 

@@ -92,7 +92,7 @@ struct queued {
     const struct command *command;
     size_t argc, bytes;
     uint8_t database;
-    size_t reply_to; /* where its reply ends in that of the transaction */
+    size_t reply_at, reply_len; /* where its reply stands among those of the transaction */
     struct quern_slice args[];
 };
 
@@ -125,7 +125,6 @@ struct resp_conn {
     bool more;     /* one has begun to arrive */
     bool alone;    /* the next command takes no part in a batch of reads */
     bool put_back; /* redis/reads.c has put it back to a command that was parsed before */
-    bool warmed;   /* what it will read on the loop was read ahead */
     bool paused;   /* that in `request` waits for the end of CLIENT PAUSE */
     int proto;
     uint8_t database;
@@ -173,9 +172,6 @@ void resp_call_clear(struct resp_call *call);
 void resp_begin_write(struct call *k);
 /* Carry the command at hand out on a thread that may wait for the disk; the reply comes later. */
 void resp_begin_aside(struct call *k);
-/* For a command that reads on the loop: are its keys in memory? False: they are read aside, and then
- * the command is to be carried out. */
-bool resp_keys_are_here(struct call *k);
 /* Begin the write of a transaction that was moved to the op's call; the reply comes later. */
 bool resp_begin_exec(struct call *k);
 /* Sync all that was written, then reply OK, or nothing. */
@@ -183,8 +179,14 @@ bool resp_begin_save(struct call *k, bool silent);
 
 struct queued *queued_new(const struct call *k, uint8_t database);
 void transaction_clear(struct transaction *t);
+/* The commands of a transaction: those that run in its update, inside that; those that walk, aside,
+ * behind it; the others, and the reply to the whole, on the loop. */
 enum quern_code transaction_run(struct call *k, struct resp_call *rc);
+void transaction_walk(struct call *k, struct resp_call *rc);
 void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *out);
+bool transaction_has(const struct transaction *t, enum where where);
+/* What a WATCH aside has noted is the connection's from now on. */
+void transaction_take_watched(struct conn *c, struct transaction *from);
 /* Queue the command at hand. */
 enum quern_code transaction_add(struct call *k);
 

@@ -250,7 +250,7 @@ const struct command commands[] = {
      "When a write was last made durable", HERE, 0, cmd_lastsave, NULL, 0, NULL},
     {"latency", -2, 0, 0, 0, 0, GROUP_SERVER, "2.8.13", "How long commands take", HERE, 0, NULL,
      latency_subs, ARRAY_LEN(latency_subs), NULL},
-    {"lcs", -3, CMD_READONLY, 1, 2, 1, GROUP_STRING, "7.0.0",
+    {"lcs", -3, CMD_READONLY | CMD_LABOUR, 1, 2, 1, GROUP_STRING, "7.0.0",
      "The longest letters that two values have in common", READ, 0, cmd_lcs, NULL, 0, NULL},
     {"memory", -2, 0, 0, 0, 0, GROUP_SERVER, "4.0.0", "What keys take", HERE, 0, NULL, memory_subs,
      ARRAY_LEN(memory_subs), NULL},

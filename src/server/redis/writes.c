@@ -5,7 +5,7 @@
  *        |-- else: arguments are copied, keys are read ahead ----> the same, with run_update()
  *        |         run_update(), on whoever leads the commit: the handler reads, fills the
  *        |         update's batch, and replies into the op's own buffer
- *        '-- EXEC: the same with all that was queued
+ *        '-- EXEC: the same with all that was queued; when it is written, what of it walks runs aside
  *     resp_completed(), on the loop: the reply, or why nothing was written
  *
  * From its submission to its completion an op belongs to the store: nothing here touches it. */
@@ -144,6 +144,15 @@ static bool read_ahead(struct write_op *op, bool cached, struct quern_value *val
     return all;
 }
 
+/* Of keys that stand side by side, as those of reads do. */
+static void expect_keys(struct write_op *op, const struct queued *q)
+{
+    size_t last = command_last_key(q->command, q->argc), first = (size_t)q->command->first_key;
+
+    if (last > 0 && q->command->key_step == 1)
+        aside_expect(op, &q->args[first], last - first + 1, q->database);
+}
+
 static void work_read_ahead(struct write_op *op)
 {
     (void)read_ahead(op, false, &op->call->value);
@@ -161,10 +170,13 @@ static void submit_update(struct write_op *op)
 
 static void begin_update(struct write_op *op)
 {
-    if (read_ahead(op, true, &op->conn->loop->value))
+    if (read_ahead(op, true, &op->conn->loop->value)) {
         submit_update(op);
-    else
-        aside_submit(op, work_read_ahead, submit_update);
+        return;
+    }
+    if (!op->call->is_exec)
+        expect_keys(op, op->call->command);
+    aside_submit(op, work_read_ahead, submit_update);
 }
 
 static void run_blind(struct call *k, struct write_op *op)
@@ -187,45 +199,62 @@ static void run_blind(struct call *k, struct write_op *op)
         write_submit(op);
 }
 
-void resp_begin_write(struct call *k)
+/* An op for the command at hand, whose reply comes later; or NULL: nothing is to be done for it. */
+static struct write_op *begin_command(struct call *k)
 {
     struct conn *c = k->conn;
     struct write_op *op = begin_op(c, c->resp->request.bytes, false);
 
     k->later = true;
-    if (op == NULL) {
+    if (op == NULL)
         conn_cut(c);
-        return;
-    }
-    if (op->finished)
-        return;
-    if (k->command->blind != NULL && k->command->blind(k)) {
-        run_blind(k, op);
-        return;
-    }
-    op->call->command = queued_new(k, k->reads.database);
-    if (op->call->command == NULL) {
-        write_finish(op, err_memory(&op->completion.error, "a write"));
-        return;
-    }
-    begin_update(op);
+    return op != NULL && !op->finished ? op : NULL;
 }
 
-/* On a thread that may wait for the disk. */
-static void work_command(struct write_op *op)
+/* Its arguments, copied. False: it is finished, without memory for them. */
+static bool keep_command(struct call *k, struct write_op *op)
+{
+    op->call->command = queued_new(k, k->reads.database);
+    if (op->call->command == NULL)
+        write_finish(op, err_memory(&op->completion.error, "a command"));
+    return op->call->command != NULL;
+}
+
+void resp_begin_write(struct call *k)
+{
+    struct write_op *op = begin_command(k);
+
+    if (op == NULL)
+        return;
+    if (k->command->blind != NULL && k->command->blind(k))
+        run_blind(k, op);
+    else if (keep_command(k, op))
+        begin_update(op);
+}
+
+/* A call of an op's, on a thread that may wait for the disk. */
+static struct call call_aside(struct write_op *op)
 {
     struct resp_call *rc = op->call;
-    struct call k = {.server = op->conn->loop->server,
-                     .command = rc->command->command,
-                     .reads.database = rc->command->database,
-                     .args = rc->command->args,
-                     .argc = rc->command->argc,
-                     .out = {&rc->reply, rc->proto, false},
-                     .value = &rc->value,
-                     .err = &op->completion.error,
-                     .sees_all = rc->sees_all};
 
-    err_clear(k.err);
+    err_clear(&op->completion.error);
+    return (struct call){.server = op->conn->loop->server,
+                         .out = {&rc->reply, rc->proto, false},
+                         .value = &rc->value,
+                         .err = &op->completion.error,
+                         .noted = &rc->transaction,
+                         .sees_all = rc->sees_all};
+}
+
+static void work_command(struct write_op *op)
+{
+    const struct queued *q = op->call->command;
+    struct call k = call_aside(op);
+
+    k.command = q->command;
+    k.reads.database = q->database;
+    k.args = q->args;
+    k.argc = q->argc;
     op->completion.code = k.command->run(&k);
     if (op->completion.code == QUERN_OK && k.out.failed)
         op->completion.code = err_memory(k.err, "a reply");
@@ -238,24 +267,36 @@ static void then_reply(struct write_op *op)
 
 void resp_begin_aside(struct call *k)
 {
-    struct conn *c = k->conn;
-    struct write_op *op = begin_op(c, c->resp->request.bytes, false);
+    struct write_op *op = begin_command(k);
 
-    k->later = true;
-    if (op == NULL) {
-        conn_cut(c);
+    if (op == NULL)
         return;
-    }
     op->is_read = true;
+    op->alone = k->command->where == HERE;
     op->synced = false;
-    if (op->finished)
+    op->call->sees_all = guard_sees_all(k->conn);
+    if (!keep_command(k, op))
         return;
-    op->call->sees_all = guard_sees_all(c);
-    op->call->command = queued_new(k, k->reads.database);
-    if (op->call->command == NULL)
-        write_finish(op, err_memory(&op->completion.error, "a command"));
+    if (k->command->where == READ)
+        expect_keys(op, op->call->command);
+    aside_submit(op, work_command, then_reply);
+}
+
+static void work_walks(struct write_op *op)
+{
+    struct call k = call_aside(op);
+
+    transaction_walk(&k, op->call);
+    if (k.out.failed)
+        op->completion.code = err_memory(k.err, "a reply");
+}
+
+static void walk_aside(struct write_op *op)
+{
+    if (op->call->conflict)
+        write_finish(op, QUERN_OK);
     else
-        aside_submit(op, work_command, then_reply);
+        aside_submit(op, work_walks, then_reply);
 }
 
 bool resp_begin_exec(struct call *k)
@@ -270,12 +311,22 @@ bool resp_begin_exec(struct call *k)
     if (op->finished)
         return true;
     op->call->is_exec = true;
+    op->call->sees_all = guard_sees_all(c);
     t = &op->call->transaction;
     *t = c->resp->transaction;
     if (t->first == NULL)
         t->last = &t->first;
     c->resp->transaction = (struct transaction){.last = &c->resp->transaction.first};
-    begin_update(op);
+    if (transaction_has(t, WALK)) {
+        op->alone = true;
+        op->after = walk_aside;
+    }
+    if (t->watched == NULL && !transaction_has(t, READ) && !transaction_has(t, UPDATE)) {
+        op->synced = false;
+        walk_aside(op);
+    } else {
+        begin_update(op);
+    }
     return true;
 }
 
@@ -299,39 +350,6 @@ bool resp_begin_save(struct call *k, bool silent)
     else
         write_submit(op); /* empty, and synced: so is all before it */
     return true;
-}
-
-static void then_retry(struct write_op *op)
-{
-    op->conn->resp->warmed = true; /* what the cache did not keep is waited for */
-    write_finish(op, QUERN_OK);
-}
-
-bool resp_keys_are_here(struct call *k)
-{
-    struct conn *c = k->conn;
-    struct write_op *op;
-
-    if (c->resp->warmed)
-        return true;
-    op = begin_op(c, c->resp->request.bytes, false);
-    if (op == NULL ||
-        (op->call != NULL && (op->call->command = queued_new(k, k->reads.database)) == NULL)) {
-        conn_cut(c);
-        if (op != NULL && !op->finished)
-            write_finish(op, QUERN_NO_MEMORY);
-        return false;
-    }
-    op->is_read = true;
-    op->synced = false;
-    op->manner.asked.kind = KIND_NONE;
-    if (op->finished)
-        return false;
-    if (read_ahead(op, true, &c->loop->value))
-        then_retry(op);
-    else
-        aside_submit(op, work_read_ahead, then_retry);
-    return false;
 }
 
 void resp_completed(struct write_op *op)
@@ -358,6 +376,8 @@ void resp_completed(struct write_op *op)
             transaction_reply(c, rc, &out);
         else
             resp_put_raw(&out, rc->reply.data, rc->reply.len);
+        if (rc != NULL && !rc->is_exec && rc->transaction.watched != NULL)
+            transaction_take_watched(c, &rc->transaction);
         if (op->manner.asked.kind != KIND_NONE) /* else it is no request, but a part of one */
             resp_count(c, &op->manner.asked, mark,
                        op->completion.code != QUERN_OK ? OUTCOME_FAILED : OUTCOME_OK);

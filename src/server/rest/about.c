@@ -105,19 +105,6 @@ static uint64_t loop_allocations(const struct server *server)
     return sum;
 }
 
-void about_config(struct conn *c, struct manner manner, struct quern_slice body)
-{
-    struct buf *text = &c->loop->text;
-    struct quern_error err;
-
-    (void)body;
-    buf_clear(text);
-    if (options_json(c->loop->server->options, text, &err))
-        conn_cut(c);
-    else
-        reply_with(c, manner, 200, "application/json", buf_slice(text), no_store);
-}
-
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct server *server = c->loop->server;
@@ -144,11 +131,11 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
         ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"loop_allocations\":%" PRIu64
         "},\"store\":",
         quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
-        server->connections, server->connections_max, n->connections_total, n->connections_refused,
-        n->timeouts, n->requests, n->sets, n->set_bytes, n->gets, n->gets_found, n->read_batches,
-        n->reads_in_batches, n->deletes, n->deletes_found, server->writes,
-        snapshots_count(&server->snapshots), n->replies_ok, n->replies_refused, n->replies_failed,
-        n->bytes_in, n->bytes_out, loop_allocations(server));
+        server->connections, server->options->connections_max, n->connections_total,
+        n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
+        n->gets_found, n->read_batches, n->reads_in_batches, n->deletes, n->deletes_found,
+        server->writes, snapshots_count(&server->snapshots), n->replies_ok, n->replies_refused,
+        n->replies_failed, n->bytes_in, n->bytes_out, loop_allocations(server));
     buf_clear(&c->loop->text);
     if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
         buf_append(&c->loop->text, store, strlen(store), &err) ||

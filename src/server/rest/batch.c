@@ -19,6 +19,7 @@
 #include "server/rest/verb.h"
 
 #include "base/base64.h"
+#include "base/entry.h"
 #include "base/error.h"
 #include "base/prefix.h"
 
@@ -337,6 +338,7 @@ static enum quern_code run(void *arg, struct quern_update *u, struct quern_error
     struct quern_value value = {0};
     enum quern_code code = QUERN_OK;
 
+    quern_batch_select(quern_update_batch(u), v->database);
     for (size_t i = 0; i < v->step_count && code == QUERN_OK; i++)
         code = run_step(v, i, u, &value, err);
     quern_value_done(&value);
@@ -403,6 +405,34 @@ static bool is_allowed(struct conn *c, const struct verb *v)
     return true;
 }
 
+/* Does the step change a key that is to be changed on a condition only, and the step before it is no
+ * check of that key? */
+static bool lacks_check(const struct server *server, const struct verb *v, size_t i)
+{
+    const struct step *s = &steps_of(v)[i], *before = s - 1;
+    struct quern_slice key = step_key(v, s);
+
+    if (s->kind == STEP_DELETE_RANGE)
+        return conditions_required_in(server, &(struct quern_range){key, step_value(v, s)});
+    return (s->kind == STEP_PUT || s->kind == STEP_DELETE) && conditions_required(server, key) &&
+           (i == 0 || before->kind != STEP_CHECK || !key_equal(step_key(v, before), key));
+}
+
+/* False: refused. */
+static bool is_conditional(struct conn *c, struct manner manner, const struct verb *v)
+{
+    char members[40];
+
+    for (size_t i = 0; c->loop->server->options->required.count > 0 && i < v->step_count; i++) {
+        if (!lacks_check(c->loop->server, v, i))
+            continue;
+        (void)snprintf(members, sizeof(members), ",\"op_index\":%zu", i);
+        reply_problem(c, manner, &conditions_missing, NULL, members);
+        return false;
+    }
+    return true;
+}
+
 void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
 {
     json_error_t where;
@@ -430,7 +460,7 @@ void batch_post(struct conn *c, struct manner manner, struct quern_slice body)
         refuse_batch(c, manner, wrong, failed);
         return;
     }
-    if (c->user != NULL && !is_allowed(c, v)) {
+    if ((c->user != NULL && !is_allowed(c, v)) || !is_conditional(c, manner, v)) {
         verb_free(v);
         return;
     }

@@ -1,12 +1,19 @@
 /* conditions.c - the checks of conditions.h. */
 #include "server/rest/conditions.h"
 
+#include "base/entry.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 const struct http_bad conditions_malformed = {
     400, "bad_etag", "If-Match and If-None-Match take tags in quotes, parted by commas, or *"};
+
+const struct http_bad conditions_missing = {
+    428, "precondition_required",
+    "this key is only written on a condition (--require-preconditions): send If-Match with the tag "
+    "that you have seen, or If-None-Match: *; in a batch, a check right before it"};
 
 size_t etag_write(const struct server *server, quern_seq revision, char to[ETAG_BYTES])
 {
@@ -17,6 +24,32 @@ size_t etag_write(const struct server *server, quern_seq revision, char to[ETAG_
     to[n++] = '"';
     to[n] = '\0';
     return n;
+}
+
+bool conditions_required(const struct server *server, struct quern_slice key)
+{
+    const struct option_list *required = &server->options->required;
+
+    for (unsigned i = 0; i < required->count; i++) {
+        if (key_begins(key, required->each[i], strlen(required->each[i])))
+            return true;
+    }
+    return false;
+}
+
+bool conditions_required_in(const struct server *server, const struct quern_range *range)
+{
+    const struct option_list *required = &server->options->required;
+
+    for (unsigned i = 0; i < required->count; i++) {
+        struct quern_slice prefix = QUERN_STR(required->each[i]);
+
+        if ((range->end.len == 0 || key_compare(prefix, range->end) < 0) &&
+            (key_compare(range->start, prefix) <= 0 ||
+             key_begins(range->start, prefix.data, prefix.len)))
+            return true;
+    }
+    return false;
 }
 
 bool conditions_read(const struct http_request *r, const void *data, struct conditions *out)

@@ -22,6 +22,11 @@ struct conditions {
 extern const struct http_bad conditions_malformed;
 bool conditions_read(const struct http_request *r, const void *data, struct conditions *out);
 
+/* Does --require-preconditions say so of that key, or of one in that range? */
+bool conditions_required(const struct server *server, struct quern_slice key);
+bool conditions_required_in(const struct server *server, const struct quern_range *range);
+extern const struct http_bad conditions_missing; /* 428 */
+
 enum judgement {
     CONDITIONS_HOLD,
     CONDITIONS_MATCH_FAILS,      /* If-Match: 412 */

@@ -55,7 +55,7 @@ static void deletion_free(struct deletion *d)
 static enum quern_code count_keys(struct deletion *d, struct quern *db, struct quern_error *err)
 {
     struct quern_snapshot *snapshot;
-    struct quern_read_opts opts = {0};
+    struct quern_read_opts opts = {.database = d->reach.database};
 
     if (quern_snapshot_new(db, &snapshot, err))
         return err->code;
@@ -85,6 +85,7 @@ static enum quern_code cut(void *arg, struct quern_update *u, struct quern_error
     if (!holds(d, mine - 1) || (!d->exact && !d->last_attempt))
         return err_set(err, QUERN_CONFLICT, "the store has changed");
     d->revision = mine;
+    quern_batch_select(quern_update_batch(u), d->reach.database);
     return quern_batch_delete_range(quern_update_batch(u), &d->range, err);
 }
 
@@ -181,6 +182,10 @@ static bool read_all(struct conn *c, struct deletion *d)
         buf_append(&d->tags, d->conditions.none_match.data, d->conditions.none_match.len, &err) ||
         reach_range(&d->reach, &d->after, &d->range, &err)) {
         refuse(c, 500, "no_memory", "memory ran out; nothing was done");
+        return false;
+    }
+    if (!d->conditions.has_match && conditions_required_in(c->loop->server, &d->range)) {
+        c->refusal.bad = conditions_missing;
         return false;
     }
     d->conditions.match.data = d->tags.data;

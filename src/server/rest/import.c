@@ -3,6 +3,7 @@
  * A line that is wrong is told and passed over; what the store refuses ends the import. So that a
  * client may send all before it reads anything, the reply comes at the end, and of the lines that are
  * wrong it tells the first thousand. An end line is held against what came before it. */
+#include "server/rest/conditions.h"
 #include "server/rest/import.h"
 
 #include "server/rest/reply.h"
@@ -30,6 +31,8 @@ struct import {
     struct conn *conn; /* NULL: it is gone */
     const struct server *server;
     bool sync;
+    bool into_one; /* all lines go to `database`; else each to the one that it names */
+    uint8_t database;
     struct buf filling; /* the loop's: what came since the thread aside was given some */
     bool ended;         /* no more will come */
     bool busy;          /* what follows is that thread's */
@@ -118,13 +121,12 @@ static enum quern_code commit(struct import *im, struct quern_error *err)
 
 static enum quern_code put_line(struct import *im, struct quern_error *err)
 {
-    if (im->line.database != 0)
-        return tell(im, "bad_line",
-                    "the entry is of another database, and over HTTP there is database 0 only",
-                    err);
     if (im->line.value.len > im->server->options->value_bytes_max)
         return tell(im, "value_too_large",
                     "the value is larger than this server takes (--max-value)", err);
+    if (conditions_required(im->server, buf_slice(&im->line.key)))
+        return tell(im, conditions_missing.code, conditions_missing.detail, err);
+    quern_batch_select(im->batch, im->into_one ? im->database : im->line.database);
     if (quern_batch_put_until(im->batch, buf_slice(&im->line.key), buf_slice(&im->line.value),
                               im->line.expires_ms, err))
         return err->code == QUERN_INVALID ? tell(im, "bad_line", err->text, err) : err->code;
@@ -230,6 +232,8 @@ bool import_begin(struct conn *c)
     im->task.takes_long = true;
     im->server = c->loop->server;
     im->sync = verb_sync_asked(c);
+    im->into_one = params_given(&c->params, PARAM_DB);
+    im->database = c->database;
     im->batch = quern_batch_new();
     im->hash = dump_hash_new(&err);
     if (im->batch == NULL || im->hash == NULL) {

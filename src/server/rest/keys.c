@@ -228,7 +228,8 @@ static enum quern_code begin(struct listing *l)
     struct quern_iter_opts opts = {.snapshot = reach_view(l->reach.held),
                                    .range = {buf_slice(&l->reach.start), buf_slice(&l->reach.end)},
                                    .prefix = buf_slice(&l->reach.prefix),
-                                   .bulk = l->lines};
+                                   .bulk = l->lines,
+                                   .database = l->reach.database};
 
     if (l->scan_ms != 0)
         l->deadline = uv_hrtime() + (uint64_t)l->scan_ms * 1000000;

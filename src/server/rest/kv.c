@@ -186,6 +186,17 @@ bool kv_check_sync(struct conn *c)
            word_of(c, PARAM_SYNC, levels, ARRAY_LEN(levels), "sync must be always or os") >= 0;
 }
 
+/* Might it put an end to a value that the client has not seen? The other POSTs go on from it. */
+static bool overwrites(struct conn *c)
+{
+    char word[PARAM_WORD_BYTES];
+
+    return c->request.method == HTTP_PUT || c->request.method == HTTP_DELETE ||
+           (c->request.method == HTTP_POST &&
+            params_word(conn_request_bytes(c), c->params.each[PARAM_OP], word) &&
+            strcmp(word, "getset") == 0);
+}
+
 void kv_check(struct conn *c)
 {
     static const char *const json[] = {"json"}, *const old[] = {"old"};
@@ -197,6 +208,11 @@ void kv_check(struct conn *c)
         return;
     if (!conditions_read(&c->request, conn_request_bytes(c), &conditions)) {
         c->refusal.bad = conditions_malformed;
+        return;
+    }
+    if (!conditions.has_match && !conditions.has_none_match && overwrites(c) &&
+        conditions_required(c->loop->server, buf_slice(&c->loop->key))) {
+        c->refusal.bad = conditions_missing;
         return;
     }
     if (!kv_check_sync(c))

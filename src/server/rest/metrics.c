@@ -235,7 +235,7 @@ static void connections(struct page *p)
           all > resp ? all - resp : 0);
     gauge(p, "quern_resp_connections", "Connections of the Redis protocol that are open.", resp);
     gauge(p, "quern_connections_max", "How many connections of both there may be.",
-          server->connections_max);
+          server->options->connections_max);
     counter(p, "quern_connections_accepted", "Connections that were accepted.",
             atomic_load(&n->connections_total));
     counter(p, "quern_connections_refused", "Connections beyond the limit.",

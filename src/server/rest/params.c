@@ -47,6 +47,7 @@ static const char *const names[PARAM_KINDS] = {
     [PARAM_DIR] = "dir",
     [PARAM_ALL] = "all",
     [PARAM_DRY_RUN] = "dry_run",
+    [PARAM_DB] = "db",
 };
 
 /* These may stand without a value: ?verbose. */

@@ -32,6 +32,7 @@ enum param_kind {
     PARAM_DIR,
     PARAM_ALL,
     PARAM_DRY_RUN,
+    PARAM_DB,
     PARAM_KINDS,
 };
 

@@ -30,7 +30,7 @@ bool reach_snapshot(struct conn *c, struct held_snapshot **out)
 
 bool reach_of(struct conn *c, struct reach *out)
 {
-    *out = (struct reach){.server = c->loop->server};
+    *out = (struct reach){.server = c->loop->server, .database = c->database};
     return read_bytes(c, PARAM_PREFIX, &out->prefix) && read_bytes(c, PARAM_START, &out->start) &&
            read_bytes(c, PARAM_END, &out->end) &&
            guard_range(c, buf_slice(&out->prefix), buf_slice(&out->start), buf_slice(&out->end)) &&

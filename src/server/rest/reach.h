@@ -9,6 +9,7 @@
 
 struct reach {
     struct server *server;
+    uint8_t database;
     struct buf prefix, start, end; /* decoded; empty: not given */
     struct held_snapshot *held;    /* NULL: now */
 };

@@ -55,7 +55,7 @@ static bool read_alone(struct conn *c, struct manner manner, struct quern_slice 
                        struct held_snapshot *held, enum quern_code *code, struct quern_error *err)
 {
     err_clear(err);
-    *code = read_in_memory(c->loop, key, held, err);
+    *code = read_in_memory(c->loop, c->database, key, held, err);
     if (*code == QUERN_BUSY) {
         fetch(c, manner, key, held);
         return false;
@@ -98,12 +98,12 @@ static bool joins(struct conn *c, struct manner manner, struct quern_slice key, 
     struct quern_slice kept;
     struct read *read;
 
-    if (!reads_have_company(c) || !reads_have_room(c->loop, 0, 1, 1))
+    if (!reads_have_company(c) || !reads_have_room(c->loop, c->database, 1, 1))
         return false;
     kept = reads_keep(c->loop, key);
     if (kept.data == NULL)
         return false;
-    read = reads_take(c, 0, &kept, 1, 0, 1);
+    read = reads_take(c, c->database, &kept, 1, 0, 1);
     read->answer = answer;
     read->http.manner = manner;
     read->http.then = then;

@@ -68,7 +68,7 @@ struct manner manner_of(struct conn *c)
         m.reader = hosts_listed(hosts, r, base);
     name_request(c, m.request_id);
     m.asked.method = (uint16_t)r->method;
-    if (http_has(r, HTTP_TRACEPARENT) && c->loop->server->access_log != NULL) {
+    if (http_has(r, HTTP_TRACEPARENT) && c->loop->server->access_log_on) {
         struct quern_slice trace = http_bytes(conn_request_bytes(c), r->field[HTTP_TRACEPARENT]);
 
         if (http_is_trace(trace))

@@ -106,7 +106,10 @@ void about_api(struct conn *c, struct manner manner, struct quern_slice body);
 void about_tls(struct conn *c, struct manner manner, struct quern_slice body);
 void about_stats(struct conn *c, struct manner manner, struct quern_slice body);
 void about_slowlog(struct conn *c, struct manner manner, struct quern_slice body);
-void about_config(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* config.c */
+void config_get(struct conn *c, struct manner manner, struct quern_slice body);
+void config_patch(struct conn *c, struct manner manner, struct quern_slice body);
 
 /* metrics.c */
 void metrics_get(struct conn *c, struct manner manner, struct quern_slice body);

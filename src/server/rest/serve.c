@@ -14,6 +14,7 @@
  * ask, are the parameters right? A request that fails here never costs more than its head. */
 #include "server/rest/serve.h"
 
+#include "server/rest/conditions.h"
 #include "server/rest/lifetime.h"
 #include "server/rest/reach.h"
 #include "server/rest/read.h"
@@ -40,9 +41,10 @@ void refuse(struct conn *c, int status, const char *code, const char *detail)
 
 /* ------------------------------------------------------------------ set, get, del -- */
 
-#define SET_PARAMS                                                                                 \
+#define FORM_PARAMS                                                                                \
     (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_VALUE) | PARAM_BIT(PARAM_SYNC) |                       \
      PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT))
+#define SET_PARAMS (FORM_PARAMS | PARAM_BIT(PARAM_DB))
 static const char sync_detail[] = "sync must be 1 or 0";
 
 static bool is_form(const struct conn *c)
@@ -84,6 +86,14 @@ static bool set_lifetime(struct conn *c, const void *base, const struct params *
     return false;
 }
 
+/* The plain routes take no conditions. False: refused. */
+static bool may_overwrite(struct conn *c)
+{
+    if (conditions_required(c->loop->server, buf_slice(&c->loop->key)))
+        c->refusal.bad = conditions_missing;
+    return c->refusal.bad.status == 0;
+}
+
 static void set(struct conn *c, struct manner manner, struct quern_slice body)
 {
     struct params p = c->params;
@@ -96,7 +106,7 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
 
     if (form) {
         base = body.data;
-        if (!params_read(body, base, SET_PARAMS, &p, &c->refusal.bad))
+        if (!params_read(body, base, FORM_PARAMS, &p, &c->refusal.bad))
             return;
         if (!params_flag(base, p.each[PARAM_SYNC], &sync_in_form)) {
             refuse(c, 400, "bad_parameter", sync_detail);
@@ -113,7 +123,7 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
         return;
     }
     if (!set_lifetime(c, base, &p, form, &lifetime) ||
-        !decode_key(c, base, p.each[PARAM_KEY], form))
+        !decode_key(c, base, p.each[PARAM_KEY], form) || !may_overwrite(c))
         return;
     if (params_given(&p, PARAM_VALUE)) {
         if (!params_decode(base, p.each[PARAM_VALUE], &c->loop->text, &c->refusal.bad))
@@ -153,7 +163,7 @@ static void del(struct conn *c, struct manner manner, struct quern_slice body)
 
     (void)body;
     (void)params_flag(base, c->params.each[PARAM_SYNC], &sync); /* check_plain() saw to it */
-    if (!decode_key(c, base, c->params.each[PARAM_KEY], false))
+    if (!decode_key(c, base, c->params.each[PARAM_KEY], false) || !may_overwrite(c))
         return;
     if (!write_delete(c, manner, buf_slice(&c->loop->key), sync))
         conn_cut(c);
@@ -282,13 +292,15 @@ static void check_plain(struct conn *c)
 #define KV "Allow: GET, HEAD, PUT, DELETE, POST, OPTIONS\r\n"
 #define KV_READS                                                                                   \
     (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_META) |                         \
-     PARAM_BIT(PARAM_SNAPSHOT))
-#define KV_WRITES (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC))
+     PARAM_BIT(PARAM_SNAPSHOT) | PARAM_BIT(PARAM_DB))
+#define KV_WRITES                                                                                  \
+    (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_ENC) | PARAM_BIT(PARAM_SYNC) | PARAM_BIT(PARAM_DB))
 #define KV_LIVES (PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT) | PARAM_BIT(PARAM_KEEPTTL))
 #define KEYS                                                                                       \
     (REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT) | PARAM_BIT(PARAM_LIMIT) | PARAM_BIT(PARAM_CURSOR) | \
      PARAM_BIT(PARAM_REVERSE) | PARAM_BIT(PARAM_DELIMITER) | PARAM_BIT(PARAM_VALUES) |             \
-     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_MAX_SCAN_MS))
+     PARAM_BIT(PARAM_COUNT) | PARAM_BIT(PARAM_MAX_SCAN_MS) | PARAM_BIT(PARAM_DB))
+#define CONFIG "Allow: GET, HEAD, PATCH, OPTIONS\r\n"
 #define JOB "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_WAIT)
 #define KV_READ_TRAITS (ROUTE_READS | ROUTE_JUDGES_KEYS)
 #define KV_WRITE_TRAITS (ROUTE_WRITES | ROUTE_JUDGES_KEYS)
@@ -317,24 +329,28 @@ static const struct route routes[] = {
     {"/", HTTP_GET | HTTP_HEAD, READS, 0, about_index, NULL, ROUTE_OPEN},
     {"/set", HTTP_POST, "Allow: POST, OPTIONS\r\n", SET_PARAMS, set, check_plain,
      ROUTE_TAKES_VALUE | ROUTE_JOINS | ROUTE_WRITES | ROUTE_JUDGES_KEYS},
-    {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY), get, check_plain,
-     ROUTE_READS | ROUTE_JUDGES_KEYS},
+    {"/get", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_DB), get,
+     check_plain, ROUTE_READS | ROUTE_JUDGES_KEYS},
     {"/del", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n",
-     PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC), del, check_plain,
+     PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_SYNC) | PARAM_BIT(PARAM_DB), del, check_plain,
      ROUTE_WRITES | ROUTE_JUDGES_KEYS},
     KV_ROUTES("/v1/kv", 0),
     KV_ROUTES("/v1/kv/", ROUTE_BELOW),
     {"/v1/keys", HTTP_GET | HTTP_HEAD, "Allow: GET, HEAD, DELETE, OPTIONS\r\n", KEYS, keys_list,
      keys_check, ROUTE_READS | ROUTE_JUDGES_KEYS},
     {"/v1/keys", HTTP_DELETE, "Allow: GET, HEAD, DELETE, OPTIONS\r\n",
-     REACH_PARAMS | PARAM_BIT(PARAM_ALL) | PARAM_BIT(PARAM_DRY_RUN) | PARAM_BIT(PARAM_SYNC),
+     REACH_PARAMS | PARAM_BIT(PARAM_ALL) | PARAM_BIT(PARAM_DRY_RUN) | PARAM_BIT(PARAM_SYNC) |
+         PARAM_BIT(PARAM_DB),
      delete_range, delete_range_check, ROUTE_WRITES | ROUTE_JUDGES_KEYS},
-    {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), batch_post,
-     batch_check, ROUTE_TAKES_VALUE | ROUTE_EITHER | ROUTE_JUDGES_KEYS},
-    {"/v1/export", HTTP_GET | HTTP_HEAD, READS, REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT),
+    {"/v1/batch", HTTP_POST, "Allow: POST, OPTIONS\r\n",
+     PARAM_BIT(PARAM_SYNC) | PARAM_BIT(PARAM_DB), batch_post, batch_check,
+     ROUTE_TAKES_VALUE | ROUTE_EITHER | ROUTE_JUDGES_KEYS},
+    {"/v1/export", HTTP_GET | HTTP_HEAD, READS,
+     REACH_PARAMS | PARAM_BIT(PARAM_SNAPSHOT) | PARAM_BIT(PARAM_DB) | PARAM_BIT(PARAM_ALL),
      export_get, export_check, ROUTE_READS | ROUTE_JUDGES_KEYS},
-    {"/v1/import", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_SYNC), import_post,
-     import_check, ROUTE_PASSES_BODY | ROUTE_WRITES},
+    {"/v1/import", HTTP_POST, "Allow: POST, OPTIONS\r\n",
+     PARAM_BIT(PARAM_SYNC) | PARAM_BIT(PARAM_DB), import_post, import_check,
+     ROUTE_PASSES_BODY | ROUTE_WRITES},
     {"/v1/snapshots", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_TTL), snapshot_make,
      snapshot_check, ROUTE_READS | ROUTE_NO_KEYS},
     {"/v1/snapshots/", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n", 0, snapshot_end, NULL,
@@ -353,7 +369,8 @@ static const struct route routes[] = {
     {"/v1/admin/limits", HTTP_GET | HTTP_HEAD, READS, 0, admin_limits, NULL, 0},
     {"/v1/admin/stats", HTTP_GET | HTTP_HEAD, READS, 0, about_stats, NULL, 0},
     {"/v1/admin/slowlog", HTTP_GET | HTTP_HEAD, READS, 0, about_slowlog, NULL, 0},
-    {"/v1/admin/config", HTTP_GET | HTTP_HEAD, READS, 0, about_config, NULL, 0},
+    {"/v1/admin/config", HTTP_GET | HTTP_HEAD, CONFIG, 0, config_get, NULL, 0},
+    {"/v1/admin/config", HTTP_PATCH, CONFIG, 0, config_patch, NULL, 0},
     {"/v1/admin/tls", HTTP_GET | HTTP_HEAD, READS, 0, about_tls, NULL, 0},
     {"/v1/openapi.json", HTTP_GET | HTTP_HEAD, READS, 0, about_api, NULL, ROUTE_OPEN},
     {"/healthz", HTTP_GET | HTTP_HEAD, READS, PARAM_BIT(PARAM_VERBOSE), about_health,
@@ -464,6 +481,25 @@ static bool is_ours(struct conn *c, struct quern_slice host)
     return true;
 }
 
+/* False: refused. */
+static bool read_database(struct conn *c)
+{
+    struct param db = c->params.each[PARAM_DB];
+    char word[PARAM_WORD_BYTES];
+    int64_t n;
+
+    c->database = 0;
+    if (LIKELY(!db.given))
+        return true;
+    if (params_word(conn_request_bytes(c), db, word) && integer_read(QUERN_STR(word), &n) &&
+        n >= 0 && n < QUERN_DATABASES) {
+        c->database = (uint8_t)n;
+        return true;
+    }
+    refuse(c, 400, "bad_parameter", "db must be a database, 0 to 15");
+    return false;
+}
+
 void serve_begin(struct conn *c)
 {
     struct server *server = c->loop->server;
@@ -520,7 +556,7 @@ void serve_begin(struct conn *c)
     }
     if (!params_read(http_bytes(base, r->query), base, c->route->params, &c->params, &bad))
         c->refusal.bad = bad;
-    else if (c->route->check != NULL)
+    else if (read_database(c) && c->route->check != NULL)
         c->route->check(c);
 }
 

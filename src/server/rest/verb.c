@@ -51,6 +51,7 @@ struct verb *verb_new(const struct conn *c, enum verb_kind kind)
         return NULL;
     v->kind = kind;
     v->server = c->loop->server;
+    v->database = c->database;
     IGNORE(conditions_read(&c->request, conn_request_bytes(c), &seen)); /* kv_check() saw to it */
     if (buf_append(&v->key, c->loop->key.data, c->loop->key.len, &err) ||
         buf_append(&v->tags, seen.match.data, seen.match.len, &err) ||
@@ -87,6 +88,7 @@ static enum quern_code fill(struct write_op *op, struct quern_error *err)
                                         : QUERN_REQUIRE_PRESENT;
 
     quern_batch_clear(op->batch);
+    quern_batch_select(op->batch, v->database);
     if (v->kind == VERB_PUT
             ? quern_batch_put_until(op->batch, key, buf_slice(&v->value), v->expires_ms, err)
             : quern_batch_delete(op->batch, key, err))
@@ -132,7 +134,7 @@ static void attempt(struct write_op *op)
         write_finish(op, op->conn->closing ? QUERN_CLOSED : QUERN_BUSY);
         return;
     }
-    code = read_in_memory(loop, buf_slice(&v->key), NULL, &op->completion.error);
+    code = read_in_memory(loop, v->database, buf_slice(&v->key), NULL, &op->completion.error);
     if (code == QUERN_BUSY)
         aside_read(op, buf_slice(&v->key), attempt_with_fetched);
     else
@@ -189,12 +191,14 @@ static bool read_ahead(const struct verb *v, const struct quern_read_opts *opts,
 
 static void work_read_ahead(struct write_op *op)
 {
-    (void)read_ahead(op->verb, NULL, &op->value);
+    const struct quern_read_opts opts = {.database = op->verb->database};
+
+    (void)read_ahead(op->verb, &opts, &op->value);
 }
 
 void verb_update(struct conn *c, struct manner manner, struct verb *v, quern_update_fn fn)
 {
-    static const struct quern_read_opts in_memory = {.cached = true};
+    const struct quern_read_opts in_memory = {.cached = true, .database = v->database};
     struct write_op *op = begin(c, manner, v);
 
     if (op == NULL)
@@ -294,8 +298,10 @@ enum quern_code verb_change(void *arg, struct quern_update *u, struct quern_erro
     struct verb *v = ((struct write_op *)arg)->verb;
     struct quern_value old = {0};
     struct quern_slice next = {NULL, 0};
-    enum quern_code code = quern_update_get(u, buf_slice(&v->key), &old, err);
+    enum quern_code code;
 
+    quern_batch_select(quern_update_batch(u), v->database);
+    code = quern_update_get(u, buf_slice(&v->key), &old, err);
     v->there = code == QUERN_OK;
     v->revision = v->there ? old.seq : 0;
     v->expires_ms = next_end(v, v->there ? old.expires_ms : 0);
@@ -339,15 +345,19 @@ static void answer_trouble(struct conn *c, const struct write_op *op)
 }
 
 /* "." and ".." mean something else in a path to many clients. */
-static enum quern_code add_location(struct buf *out, struct quern_slice key,
-                                    struct quern_error *err)
+static enum quern_code add_location(struct buf *out, const struct verb *v, struct quern_error *err)
 {
+    struct quern_slice key = buf_slice(&v->key);
     const char *s = key.data;
     bool dots = s[0] == '.' && (key.len == 1 || (key.len == 2 && s[1] == '.'));
     size_t before = out->len;
+    char database[16] = "";
 
+    if (v->database != 0)
+        (void)snprintf(database, sizeof(database), "%cdb=%u", dots ? '&' : '?', v->database);
     if (buf_append(out, "Location: /v1/kv", 16, err) ||
-        buf_append(out, dots ? "?key=" : "/", dots ? 5 : 1, err) || http_path_encode(out, key, err))
+        buf_append(out, dots ? "?key=" : "/", dots ? 5 : 1, err) ||
+        http_path_encode(out, key, err) || buf_append(out, database, strlen(database), err))
         return err->code;
     if (out->len - before > LOCATION_BYTES_MAX) {
         out->len = before;
@@ -381,7 +391,7 @@ static enum quern_code describe(struct buf *out, const struct write_op *op, stru
     }
     pressure_bytes = pressure_field(v->server, pressure);
     if (buf_append(out, text, (size_t)n, err) || buf_append(out, pressure, pressure_bytes, err) ||
-        (v->kind == VERB_PUT && !v->there && add_location(out, buf_slice(&v->key), err)))
+        (v->kind == VERB_PUT && !v->there && add_location(out, v, err)))
         return err->code;
     return buf_append(out, "", 1, err);
 }

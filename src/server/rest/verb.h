@@ -30,6 +30,7 @@ enum verb_trouble {
 struct verb {
     enum verb_kind kind;
     const struct server *server;
+    uint8_t database;
     struct buf key, value; /* of a batch: `value` has the bytes of all its keys and values */
     struct buf tags;       /* the bytes of `conditions` */
     struct conditions conditions;

@@ -708,6 +708,31 @@ def expiries_are_loaded_into_a_server_and_dumped_from_it(store):
 
 
 @needs_server
+def every_verb_means_the_database_that_it_is_told_over_http(store):
+    lines = (b'{"key":"k","value":"zero"}\n{"key":"k","value":"three","database":3}\n'
+             b'{"key":"x","value":"1","database":15}\n{"key":"y","value":"2","database":15}\n')
+    with Server(store) as server:
+        url = ["--url", server.url]
+        store.good("load", "--no-end", stdin=lines, place=url)
+        equal(store.good("get", "k", place=url), b"zero")
+        equal(store.good("get", "k", "--database", "3", place=url), b"three")
+        equal(store.good("scan", "--database", "15", place=url), b"x\t1\ny\t2\n")
+        equal(store.good("count", "--database", "15", place=url), b"2\n")
+        dump = store.good("dump", place=url)
+        equal(dump.splitlines(True)[:-1], lines.splitlines(True))
+        equal(store.good("dump", "--database", "15", place=url).splitlines(True)[:-1], lines.splitlines(True)[2:])
+        store.good("load", "--no-end", "--database", "7", stdin=lines, place=url)
+        equal(store.good("count", "--database", "7", place=url), b"3\n")
+        store.good("set", "k", "9", "--database", "9", "--sync", place=url)
+        equal(json.loads(store.good("get", "k", "--json", "--database", "9", place=url)), {"key": "k", "value": "9", "database": 9})
+        store.good("del", "k", "--database", "9", "--sync", place=url)
+        equal(store.run("get", "k", "--database", "9", place=url)[0], 1)
+        store.good("del", "--all", "--database", "7", place=url)
+        equal(store.good("dump", place=url).splitlines(True)[:-1], lines.splitlines(True))
+    equal(store.good("dump").splitlines(True)[:-1], lines.splitlines(True))
+
+
+@needs_server
 def many_entries_are_scanned_counted_dumped_and_deleted_over_http_as_from_a_directory(store):
     entries = random_entries(400, 12)
     entries[b"large"] = os.urandom(1 << 20) * 2
