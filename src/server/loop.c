@@ -3,7 +3,8 @@
  *     sleep in epoll -> sockets are read into their connections' buffers, which become dirty
  *                    -> letters (completed writes, granted deletes) make theirs dirty
  *                    -> settle: each dirty connection runs: requests are parsed and carried out,
- *                       writes gathered in a hand
+ *                       reads gathered in a batch (reads.h), writes in a hand
+ *                       the batch is one get, and answers those who asked
  *                       the hand goes to the store: one step for the writes of all connections,
  *                       which share a commit group and a sync; where nothing needs to wait, they
  *                       are done there and then (quern_hand_over())
