@@ -20,7 +20,7 @@
 
 #include "base/error.h"
 
-#define BUNDLE_MAX 16u /* tasks that a thread takes at a time: so many reads it has under way */
+#define BUNDLE_MAX 32u /* tasks that a thread takes at a time: so many reads it has under way */
 #define KEYS_MAX 64u   /* that are begun in one step */
 
 static void queue_init(struct task_queue *queue)

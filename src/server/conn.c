@@ -16,7 +16,8 @@
  *
  * What bounds memory, per connection:
  *   in      a head (48 KiB), or what has arrived of a body (never what was announced), or 64 KiB of
- *           requests that wait; beyond that the socket is not read
+ *           requests that wait; beyond that the socket is not read. All connections together:
+ *           intake.h
  *   ops     1024 writes or 1 MiB of keys and values, or one write of any allowed size
  *   import  a body that is longer than any value, piece by piece: import.h
  *   out     1 MiB of replies, or one value, or pages of a long reply (outflow.h): beyond that no
@@ -27,6 +28,7 @@
  * reply. */
 #include "server/conn.h"
 
+#include "server/intake.h"
 #include "server/rest/import.h"
 #include "server/rest/bounds.h"
 #include "server/rest/outflow.h"
@@ -67,6 +69,7 @@ static void on_closed(uv_handle_t *handle)
         resp_closed(c);
     import_close(c);
     outflow_close(c);
+    intake_forget(c);
     if (c->watching)
         atomic_fetch_sub(&server->watchers, 1);
     atomic_fetch_sub(&server->connections, 1);
@@ -179,6 +182,14 @@ static void refuse_large(struct conn *c)
                                 "the body is larger than this server takes (--max-value)"});
 }
 
+/* Others have sent so much that there is no room for this body, or for more of it. */
+static void refuse_for_others(struct conn *c)
+{
+    refuse(c,
+           (struct http_bad){503, "busy", "too much is arriving already; try again in a moment"});
+    c->refusal.extra = "Retry-After: 1\r\n";
+}
+
 /* The client waits to hear whether it may send the body. */
 static void send_continue(struct conn *c)
 {
@@ -273,6 +284,8 @@ static bool pass_body(struct conn *c)
         conn_cut(c);
         return false;
     }
+    if (intake_is_too_much(c))
+        import_give_up(c->import);
     while (at < conn_arrived(c) && import_has_room(c->import)) {
         if (!next_piece(c, &at, &piece)) {
             import_close(c);
@@ -300,6 +313,10 @@ static bool read_body(struct conn *c)
     send_continue(c);
     if (c->passes_body)
         return pass_body(c);
+    if (intake_is_too_much(c)) {
+        refuse_for_others(c);
+        return true;
+    }
     if (c->request.chunked)
         return read_chunks(c);
     if (conn_arrived(c) - c->request.head_bytes < c->request.content_length)
@@ -338,6 +355,8 @@ static bool read_head(struct conn *c)
         c->phase = CONN_REFUSED; /* the body is not wanted: answer and close */
     } else if (r->content_length > c->body_max) {
         refuse_large(c);
+    } else if (!c->passes_body && intake_would_be_too_much(c, r->content_length)) {
+        refuse_for_others(c);
     } else {
         c->phase = CONN_BODY;
     }
@@ -501,6 +520,9 @@ static void linger(struct conn *c)
         return;
     }
     c->lingering = true;
+    c->in_at = 0; /* what it sent is of no use any more */
+    pool_give_back(&c->in);
+    pool_give_back(&c->body);
     c->wait_since = c->loop->clock_ms;
 }
 
@@ -580,6 +602,8 @@ void conn_run(struct conn *c)
 {
     bool progressed = false, was_full, ended;
 
+    if (!c->closing)
+        intake_count(c);
     reap(c);
     if (c->closing) {
         if (c->closed && c->ops == NULL)
@@ -609,6 +633,11 @@ void conn_run(struct conn *c)
     see_to_the_end(c);
     if (c->closing)
         return;
+    if (conn_arrived(c) == 0) { /* an idle connection does not keep what a large request took */
+        c->in_at = 0;
+        pool_give_back(&c->in);
+    }
+    intake_count(c);
     choose_wait(c, progressed);
     choose_reading(c);
     note_what_waits(c);

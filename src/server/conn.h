@@ -29,20 +29,17 @@ struct verb;
 /* A write on its way through the store, or a read that waits for the disk. In order of arrival in its
  * connection's queue. */
 struct write_op {
-    struct task
-        task; /* first: its letter tells the loop that it completed, or that the gate is open */
+    struct task task; /* first: its letter tells the loop that it completed */
     struct quern_completion completion;
     struct quern_batch *batch;
     struct conn *conn;
     struct write_op *next;
-    struct gate_pass pass; /* of a delete */
-    struct buf key;        /* of a delete, for when its turn at the gate comes; else its beginning,
-                            * for the slow log */
+    struct buf key; /* of a delete, to be read aside; else its beginning, for the slow log */
     struct manner manner;
     size_t bytes;                 /* key and value */
     char trace[HTTP_TRACE_BYTES]; /* where manner.trace points to */
     uint64_t expires_ms;          /* of a set; 0: never */
-    bool is_delete, gated, waits_at_gate, synced, finished;
+    bool is_delete, synced, finished;
     bool too_much;          /* it came while as much was under way as may be */
     quern_update_fn update; /* what to run with the op instead of writing its batch, or NULL */
     struct resp_call *call; /* of the Redis protocol; kept for the next write, as the batch is */
@@ -149,6 +146,7 @@ struct conn {
     enum conn_wait wait;
     uint64_t opened_at, wait_since, progress_at; /* by the loop's clock_ms */
     uint64_t body_bytes;                         /* arrived since the head */
+    uint64_t intake;                             /* what it holds, as counted: intake.h */
     size_t words_told;                           /* of the shutdown */
     bool passes_body;                            /* that of the request at hand goes to `import` */
     bool reading, writing, eof, last, lingering, watching, chunked_words, continued, closing,

@@ -30,12 +30,12 @@ void guard_publish(struct guard *g, struct access *a)
     access_unref(before);
 }
 
-static enum quern_code load(struct guard *g, struct quern_error *err)
+static enum quern_code load(struct guard *g, struct access_stamp *stamp, struct quern_error *err)
 {
     struct buf text OWNED_BUF = {0};
     struct access *a = NULL;
 
-    if (access_load(g->path, &text, &g->stamp, err))
+    if (access_load(g->path, &text, stamp, err))
         return err->code;
     if (access_read(buf_slice(&text), &a, err))
         return err_in(err, "%s", g->path);
@@ -43,12 +43,23 @@ static enum quern_code load(struct guard *g, struct quern_error *err)
     return QUERN_OK;
 }
 
+enum quern_code guard_load(struct guard *g, struct quern_error *err)
+{
+    struct access_stamp ignored;
+    enum quern_code code;
+
+    mutex_lock(&g->changing);
+    code = load(g, &ignored, err);
+    mutex_unlock(&g->changing);
+    return code;
+}
+
 enum quern_code guard_open(struct guard *g, const char *path, struct quern_error *err)
 {
     g->path = path;
     mutex_init(&g->changing);
     mutex_init(&g->mu);
-    return path == NULL ? QUERN_OK : load(g, err);
+    return path == NULL ? QUERN_OK : load(g, &g->stamp, err);
 }
 
 void guard_close(struct guard *g)
@@ -66,7 +77,7 @@ void guard_reload(struct guard *g)
     if (g->path == NULL)
         return;
     (void)access_stamp_now(g->path, &g->stamp);
-    if (load(g, &err) != QUERN_OK) {
+    if (load(g, &g->stamp, &err) != QUERN_OK) {
         say_event(SAY_ERROR, "tokens", "%s; those from before stay", err.text);
         return;
     }

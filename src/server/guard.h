@@ -38,6 +38,9 @@ void guard_close(struct guard *g);
  * said, and the old ones stay. */
 void guard_reload(struct guard *g);
 void guard_look(struct guard *g);
+/* Any thread. The same, once more than the main thread may find necessary; what is wrong is for the
+ * caller to say. */
+MUST_USE enum quern_code guard_load(struct guard *g, struct quern_error *err);
 
 /* A list in the place of the one that counts; `a` is the guard's from now on. Any thread. */
 void guard_publish(struct guard *g, struct access *a);
@@ -60,6 +63,13 @@ bool guard_range(struct conn *c, struct quern_slice prefix, struct quern_slice s
 
 /* The Redis protocol: a command that exists, with arguments that fit. False: replied. */
 bool guard_command(struct call *k);
+enum guard_verdict {
+    GUARD_ALLOWS,
+    GUARD_NO_COMMAND,
+    GUARD_NO_KEY,
+};
+/* May `u` carry it out? NO_KEY: not the one in argument *key. */
+enum guard_verdict guard_judge(struct call *k, const struct access_user *u, size_t *key);
 bool guard_is_for_admins(const struct command *command);
 /* Has the connection no valid token, though it needs one? */
 bool guard_is_stranger(struct conn *c);

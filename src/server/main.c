@@ -432,7 +432,6 @@ static int run(struct house *h, struct server_options *options, int argc, char *
     (void)snprintf(name, sizeof(name), "quern/%s", quern_version());
     server->name = name;
     hosts_init(&server->hosts, options);
-    gate_init(&server->gate);
     events_init(&server->events);
     aside_init(&server->aside);
     stop_init(&server->stop, wake_main, h);
@@ -456,7 +455,6 @@ static int run(struct house *h, struct server_options *options, int argc, char *
     listeners_close(&h->listeners);
     stop_done(&server->stop);
     aside_stop(&server->aside);
-    gate_done(&server->gate);
     events_done(&server->events);
     guard_close(&server->guard);
     slowlog_done(&server->slowlog);

@@ -31,8 +31,6 @@ void measure_resume(const struct measure *m, struct asked *a, enum waited_for wh
         a->waited_for = (uint8_t)what;
     a->waited += waited;
     a->begun = m->now;
-    if (what == WAITED_GATE)
-        a->at_gate = waited;
 }
 
 void measure_handed(struct measure *m)
@@ -168,8 +166,8 @@ unsigned measure_errors(struct server *server, struct error_word out[ERROR_WORDS
 
 const char *waited_for_name(enum waited_for what)
 {
-    static const char *const names[WAITED_KINDS] = {"work", "others", "client", "gate",
-                                                    "disk", "commit", "sync",   "background"};
+    static const char *const names[WAITED_KINDS] = {"work",   "others", "client",    "disk",
+                                                    "commit", "sync",   "background"};
 
     return names[what];
 }

@@ -83,7 +83,6 @@ enum waited_for {
     WAITED_NOTHING,    /* it took what it took */
     WAITED_OTHERS,     /* requests before it on its connection */
     WAITED_CLIENT,     /* the client, who did not read earlier replies */
-    WAITED_GATE,       /* another delete of the same key */
     WAITED_DISK,       /* a value that was not in memory, or a walk */
     WAITED_COMMIT,     /* the store: writes before it, or room for it */
     WAITED_SYNC,       /* the same, and the disk's word that it is durable */
@@ -105,7 +104,6 @@ enum outcome {
 struct asked {
     uint64_t arrived, begun; /* ticks; the second moves on when a wait is over */
     uint64_t waited;         /* ticks of it */
-    uint64_t at_gate;        /* of them */
     uint32_t bytes;
     uint16_t kind; /* route or command */
     uint16_t method;
@@ -155,7 +153,6 @@ static inline void measure_begin(const struct measure *m, struct asked *a, struc
     a->arrived = heard_at(h, after);
     a->begun = m->now;
     a->waited = ticks_between(a->arrived, m->now);
-    a->at_gate = 0;
     a->waited_for = h->by_disk     ? WAITED_DISK
                     : !h->held     ? WAITED_NOTHING
                     : h->by_client ? WAITED_CLIENT
@@ -165,7 +162,7 @@ static inline void measure_begin(const struct measure *m, struct asked *a, struc
     a->bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
 }
 
-/* It goes on after a wait for the store, or at the gate. */
+/* It goes on after a wait for the store. */
 void measure_resume(const struct measure *m, struct asked *a, enum waited_for what);
 
 /* Its reply stands in the output. */

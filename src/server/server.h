@@ -15,7 +15,6 @@
 #include "server/aside.h"
 #include "server/config.h"
 #include "server/rest/events.h"
-#include "server/gate.h"
 #include "server/guard.h"
 #include "server/hosts.h"
 #include "server/rest/jobs.h"
@@ -58,7 +57,6 @@ struct server {
     struct quern
         *db; /* not to be touched by a loop once `writes` is 0 and all requests are drained */
     struct hosts hosts;
-    struct gate gate;                  /* locks itself */
     struct aside aside;                /* locks itself */
     struct guard guard;                /* locks itself */
     struct stop stop;                  /* locks itself */
@@ -83,6 +81,7 @@ struct server {
     _Atomic uint32_t connections; /* open now */
     _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
     _Atomic uint64_t write_bytes; /* keys and values of them */
+    _Atomic uint64_t intake;      /* intake.h */
     _Atomic uint64_t writes;      /* handed to the store, not completed */
     _Atomic uint64_t tasks;       /* aside, or on their way back: aside.h */
     _Atomic uint32_t outflows;    /* long replies under way */

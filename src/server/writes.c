@@ -2,9 +2,9 @@
  *
  *     set      batch -> the loop's hand -> quern_hand_over() at the end of the turn -> ...
  *                    -> completed() on a thread of the store's -> letter to the loop -> finished
- *     delete   gate: another delete of this key under way? wait for its turn, as a letter
- *              quern_get(): not there -> finished, NOT_FOUND
- *              there -> as a set; the gate opens for the next when it has finished
+ *     delete   quern_get(): not there -> finished, NOT_FOUND
+ *              there -> as a set, with a check that it still is: of deletes that race, through
+ *              whichever door, one finds it
  *
  *     /v1      verb.c looks what is there, and at that again when somebody was faster
  *
@@ -12,23 +12,19 @@
  * needed: the op is marked, and its connection has its turn before the loop sleeps. */
 #include "server/writes.h"
 
+#include "server/intake.h"
 #include "server/pool.h"
 
 #include "base/error.h"
-#include "base/hash.h"
-
-#include <stddef.h>
 #include <string.h>
 
 #define WRITE_BYTES_MIN (UINT64_C(64) << 20)
 
-static void leave_gate(struct write_op *op);
-
 static void finish(struct write_op *op)
 {
+    if (op->is_delete && op->completion.code == QUERN_CONFLICT)
+        op->completion.code = QUERN_NOT_FOUND; /* somebody was faster */
     op->finished = true;
-    if (op->gated)
-        leave_gate(op);
     loop_mark(op->conn->loop, op->conn);
 }
 
@@ -118,7 +114,10 @@ unsigned write_pressure(const struct server *server)
     uint64_t most = write_bytes_max(server);
     unsigned by_bytes = bytes >= most ? 100 : (unsigned)(100 * bytes / most);
 
-    return by_store > by_bytes ? by_store : by_bytes;
+    unsigned by_intake = intake_pressure(server);
+    unsigned most_of = by_store > by_bytes ? by_store : by_bytes;
+
+    return most_of > by_intake ? most_of : by_intake;
 }
 
 struct write_op *write_new(struct conn *c, struct manner manner, size_t bytes, bool synced)
@@ -193,67 +192,29 @@ static void judge_delete(struct write_op *op)
         write_submit(op);
 }
 
-/* The gate is open for this delete: is there anything to delete? */
-static void pass_gate(struct write_op *op, struct quern_slice key)
-{
-    struct loop *loop = op->conn->loop;
-    enum quern_code code;
-
-    if (op->conn->closing) {
-        write_finish(op, QUERN_CLOSED); /* nobody waits for the answer any more */
-        return;
-    }
-    code = read_in_memory(loop, op->database, key, NULL, &op->completion.error);
-    if (code == QUERN_BUSY)
-        aside_read(op, buf_slice(&op->key), judge_delete);
-    else if (code != QUERN_OK)
-        write_finish(op, code);
-    else
-        write_submit(op);
-}
-
-static void open_granted(struct letter *letter)
-{
-    struct write_op *op = (struct write_op *)letter;
-
-    op->waits_at_gate = false;
-    measure_resume(&op->conn->loop->measure, &op->manner.asked, WAITED_GATE);
-    pass_gate(op, buf_slice(&op->key));
-}
-
-static void leave_gate(struct write_op *op)
-{
-    struct gate_pass *heir = gate_leave(&op->conn->loop->server->gate, &op->pass);
-
-    op->gated = false;
-    if (heir != NULL) {
-        struct write_op *next = (struct write_op *)((char *)heir - offsetof(struct write_op, pass));
-
-        next->task.letter.open = open_granted;
-        loop_post(next->conn->loop, &next->task.letter);
-    }
-}
-
 bool write_delete(struct conn *c, struct manner manner, struct quern_slice key, bool sync)
 {
     struct write_op *op = write_begin(c, manner, key.len, sync);
     struct quern_error *err;
+    enum quern_code code;
 
     if (op == NULL)
         return false;
     op->is_delete = true;
     err = &op->completion.error;
     quern_batch_select(op->batch, op->database);
-    /* What may fail comes before the gate: a pass that stands in it must be able to go on. */
-    if (quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
+    if (quern_batch_require(op->batch, QUERN_REQUIRE_PRESENT, key, 0, err) ||
+        quern_batch_delete(op->batch, key, err) || buf_append(&op->key, key.data, key.len, err)) {
         write_finish(op, err->code);
         return true;
     }
-    op->gated = true;
-    op->waits_at_gate = true;
-    if (gate_enter(&c->loop->server->gate, &op->pass, hash_bytes(key.data, key.len, 0))) {
-        op->waits_at_gate = false;
-        pass_gate(op, key);
-    }
+    /* For most of those that delete nothing, and so that the check finds the value in memory. */
+    code = read_in_memory(c->loop, op->database, key, NULL, err);
+    if (code == QUERN_BUSY)
+        aside_read(op, buf_slice(&op->key), judge_delete);
+    else if (code != QUERN_OK)
+        write_finish(op, code);
+    else
+        write_submit(op);
     return true;
 }

@@ -31,6 +31,7 @@
  * and what it was doing when it died is told.
  *
  *     CRASH_FULL=1     every byte and every length instead of a sample
+ *     DAMAGE_PART=n    of the sample an n-th, by the seed another one each time
  *     TEST_SEED=n      the same sample again */
 #include "child.h"
 #include "damage_store.h"
@@ -569,13 +570,16 @@ struct share {
     struct tally *tally;
     uint64_t seed;
     unsigned index;
-    uint64_t turn; /* counts what could be tried; every SHARES-th is ours */
+    uint64_t turn; /* counts what could be tried; every SHARES-th is ours, or an n-th of these */
+    uint64_t part; /* n */
     bool full;
 };
 
 static bool mine(struct share *h)
 {
-    return h->turn++ % SHARES == h->index;
+    uint64_t turn = h->turn++;
+
+    return turn % SHARES == h->index && (turn / SHARES + h->seed) % h->part == 0;
 }
 
 /* Places where something begins or ends, and so every byte around is looked at. */
@@ -708,6 +712,7 @@ static void enumerate(enum ending ending)
 {
     struct tally *tally = shared_tallies(), sum = {0};
     uint64_t seed = tap_seed() % 1000;
+    const char *part = getenv("DAMAGE_PART");
     pid_t child[SHARES];
 
     CHECK(tally != NULL);
@@ -715,8 +720,11 @@ static void enumerate(enum ending ending)
     for (unsigned i = 0; i < SHARES; i++) {
         child[i] = fork();
         if (child[i] == 0) {
-            struct share h = {
-                .tally = &tally[i], .seed = seed, .index = i, .full = getenv("CRASH_FULL") != NULL};
+            struct share h = {.tally = &tally[i],
+                              .seed = seed,
+                              .index = i,
+                              .full = getenv("CRASH_FULL") != NULL,
+                              .part = part != NULL && atoi(part) > 1 ? (uint64_t)atoi(part) : 1};
 
             child_leaves(run_share(&h, ending));
         }

@@ -75,6 +75,11 @@ class Server:
         """The same on standard error, which events reach by a thread of their own."""
         until(lambda: words in self.stderr(), f"{words!r} on standard error")
 
+    def memory_kib(self, kind="VmRSS"):
+        """VmRSS: what is in memory; RssAnon: of that its own; VmHWM: the most there ever was."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return int(re.search(rf"^{kind}:\s+(\d+)", f.read(), re.M).group(1))
+
     def kill(self, number=signal.SIGKILL):
         self.process.send_signal(number)
         return self.process.wait(60)

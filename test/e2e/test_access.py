@@ -619,6 +619,52 @@ def users_are_changed_until_the_file_is_read_again():
 
 
 @test
+def acl_tells_who_was_refused_and_who_would_be():
+    with guarded("--loops", "2") as (s, t), s.resp() as r, s.resp() as app:
+        equal([r.call("AUTH", "all", t.of["all"]), app.call("AUTH", "app", "wrong" * 8), app.call("AUTH", "app", t.of["app"])],
+              ["OK", WRONGPASS, "OK"])
+        equal([app.call("GET", "other"), app.call("GET", "other"), app.call("MULTI"), app.call("MGET", "app/a", "b"),
+               app.call("DBSIZE"), app.call("DISCARD"), app.call("CONFIG", "GET", "*")],
+              [DENIED, DENIED, "OK", DENIED, refused_command("dbsize"), "OK", refused_command("config|get")])
+        told = []
+        for entry in r.call("ACL", "LOG"):
+            entry = dict(zip(entry[::2], entry[1::2]))
+            told.append(tuple(entry[k.encode()] for k in ("count", "reason", "context", "object", "username")))
+            line = entry[b"client-info"]
+            assert b"addr=127.0.0.1:%d " % app.socket.getsockname()[1] in line and b"\n" not in line, line
+            assert t.of["app"].encode() not in line and b"wrong" not in line, line
+            assert 0 <= float(entry[b"age-seconds"]) < 1000 and entry[b"timestamp-created"] > 1600000000000, entry
+        equal(told, [(1, b"command", b"toplevel", b"config|get", b"app"), (1, b"command", b"multi", b"dbsize", b"app"),
+                     (1, b"key", b"multi", b"b", b"app"), (2, b"key", b"toplevel", b"other", b"app"),
+                     (1, b"auth", b"toplevel", b"AUTH", b"app")])
+        equal([r.call("ACL", "LOG", "RESET"), r.call("ACL", "LOG")], ["OK", []])
+        for user, words, wanted in (
+                ("app", "GET app/a", "OK"), ("app", "SET app/a x", "OK"), ("reader", "GET a", "OK"), ("app", "AUTH x", "OK"),
+                ("app", "MGET app/a b app/c", b"This user has no permissions to access the 'b' key"),
+                ("reader", "SET a 1", b"This user has no permissions to run the 'set' command"),
+                ("writer", "SET a 1 GET", b"This user has no permissions to run the 'set' command"),
+                ("app", "KEYS app/*", "OK"), ("app", "KEYS *", b"This user has no permissions to run the 'keys' command"),
+                ("all", "CONFIG GET x", "OK"), ("nobody", "GET a", Refused("ERR User 'nobody' not found")),
+                ("app", "NOPE", Refused("ERR Command 'NOPE' not found")),
+                ("app", "GET", Refused("ERR wrong number of arguments for 'get' command"))):
+            equal(r.call("ACL", "DRYRUN", user, *words.split()), wanted, (user, words))
+        equal(r.call("ACL", "LOG"), [])
+        word = "v" * 32
+        equal(r.call("ACL", "SETUSER", "new", "on", f">{word}", "~*", "+@read"), "OK")
+        t.make("later", "read")
+        equal(r.call("ACL", "LOAD"), "OK")
+        equal(r.call("ACL", "USERS"), [b"all", b"reader", b"writer", b"admin", b"app", b"later"])
+        equal(app.call("AUTH", "later", t.of["later"]), "OK")
+        with open(t.path, "a", encoding="ascii") as f:
+            f.write("no token line\n")
+        wrong = r.call("ACL", "LOAD")
+        assert isinstance(wrong, Refused) and t.path in str(wrong) and str(wrong).endswith("; the users from before stay"), wrong
+        equal(len(r.call("ACL", "USERS")), 6)
+        equal(r.call("ACL", "SAVE"), Refused("ERR this server never writes its token file; quern token changes it"))
+        equal(app.call("ACL", "LOAD"), refused_command("acl|load"))
+
+
+@test
 def a_monitor_hears_no_tokens_and_ends_with_the_right_to_it():
     with guarded() as (s, t), s.resp() as m, s.resp() as r:
         equal(m.call("AUTH", "all", t.of["all"]), "OK")

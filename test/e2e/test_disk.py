@@ -68,6 +68,25 @@ def many_writers_share_a_sync():
 
 
 @test
+def of_deletes_through_all_doors_that_wait_for_the_disk_together_one_finds_the_key():
+    """All of them ask while it is there still."""
+    with SickDisk() as disk, Server(env=disk.env) as s, s.connect() as a, s.connect() as b, \
+            s.connect() as c, s.resp() as d, s.resp() as e:
+        equal(a.put("k", b"v").status, 200)
+        disk.order("hold")
+        a.send(request("DELETE", "/del?key=k"))
+        until(lambda: stats_of(s)["server"]["writes_in_flight"] == 1, "the first")
+        b.send(request("DELETE", "/del?key=k")), c.send(request("DELETE", "/v1/kv/k"))
+        d.write("DEL", "k"), e.write("GETDEL", "k")
+        until(lambda: stats_of(s)["server"]["writes_in_flight"] == 5, "all of them")
+        disk.revoke("hold")
+        found = [a.read().status == 200, b.read().status == 200, c.read().status == 204,
+                 d.answer() == 1, e.answer() == b"v"]
+        equal(sum(found), 1, found)
+        equal((a.get("k").status, d.call("GET", "k")), (404, None))
+
+
+@test
 def a_sync_is_never_skipped_at_shutdown():
     with SickDisk() as disk, Server("--drain-timeout", "100ms", env=disk.env) as s, s.connect() as w:
         equal(w.put("a", b"1").status, 200)

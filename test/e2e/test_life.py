@@ -1,21 +1,19 @@
 #!/usr/bin/env python3
 """How a server lives and ends: shutdown, signals, kill -9, clients that misbehave, limits."""
 
+import contextlib
+import json
 import os
 import random
+import re
 import signal
 import socket
 import threading
 import time
 
-from quernd import Server, Wire, curl, equal, main, request, test, until
+from quernd import Server, Wire, curl, equal, is_watched, main, request, test, until
 
 LEVELS = ("always", "interval:20", "os")
-
-
-def resident_kib(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
 
 
 def begun(server, head, body=b""):
@@ -284,7 +282,7 @@ def a_client_that_never_reads_costs_little_and_is_ended():
         with s.connect() as w:
             equal(w.put("big", b"x" * 200000).status, 200)
             equal(w.put("small", b"y" * 1000).status, 200)
-        before = resident_kib(s.process.pid)
+        before = s.memory_kib()
         deaf = [s.connect() for _ in range(20)]
         for n, w in enumerate(deaf):
             w.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -295,7 +293,7 @@ def a_client_that_never_reads_costs_little_and_is_ended():
                     w.send(burst)
             except (TimeoutError, OSError):
                 pass
-        grown = resident_kib(s.process.pid) - before
+        grown = s.memory_kib() - before
         print(f"# 20 deaf clients cost {grown} KiB")
         assert grown < 20 * 3 * 1024, grown
         with s.connect() as w:
@@ -314,14 +312,14 @@ def a_client_that_never_reads_costs_little_and_is_ended():
 @test
 def a_body_costs_what_has_arrived_not_what_was_announced():
     with Server("--max-value", "1G") as s:
-        before = resident_kib(s.process.pid)
+        before = s.memory_kib()
         wires = [s.connect() for _ in range(20)]
         for w in wires:
             w.send(request("POST", "/set?key=a", fields=[("Content-Length", 1 << 30)]) + b"x" * 1000)
         for w in wires[:5]:
             w.send(b"y" * 100000)
         time.sleep(0.3)
-        grown = resident_kib(s.process.pid) - before
+        grown = s.memory_kib() - before
         print(f"# 20 GiB announced cost {grown} KiB")
         assert grown < 16 * 1024, grown
         for w in wires:
@@ -402,6 +400,127 @@ def a_full_disk_is_507_and_reads_go_on():
                 print(f"# statuses {sorted(seen)}")
                 equal(seen, {200, 507})
                 equal(w.get("before").body, b"1")
+
+
+SMALL = ("--durability", "os", "--memory", "16M", "--max-value", "4M", "--loops", "2")
+PART = b"x" * (3500 << 10)
+
+
+def pour(wire, *parts):
+    """Send it; a server that does not want all of it may close."""
+    with contextlib.suppress(ConnectionError):
+        for part in parts:
+            wire.send(part)
+
+
+def outcome(read):
+    """What it was answered, if it was, within a moment."""
+    try:
+        return read()
+    except (TimeoutError, ConnectionError, EOFError):
+        return None
+
+
+def many_send(s, wires, parts, answer):
+    """Each sends its parts and then no more. Returns what those were answered that were."""
+    before, answers = s.memory_kib("RssAnon"), []
+    for w in wires:
+        pour(w, *parts)
+    with s.connect() as other, s.resp() as r:  # everybody else is served
+        equal(other.put("k", b"small").status, 200)
+        equal((other.get("k").body, r.call("GET", "k")), (b"small", b"small"))
+        bound = json.loads(other.ask("GET", "/v1/admin/limits").body)["requests_bytes_max"]
+        equal(bound, 32 << 20)
+        until(lambda: figure(other, "quern_intake_bytes") <= bound, "those that were sent away hold nothing")
+        assert figure(other, "quern_intake_bytes") > bound // 2, "the others go on"
+    grown = s.memory_kib("RssAnon") - before
+    print(f"# {len(wires)} clients that sent {len(wires) * len(PART) >> 20} MiB cost {grown} KiB")
+    if not is_watched():
+        assert grown < 90 << 10, grown
+    for w in wires:
+        w.socket.settimeout(0.05)
+        answers.append(outcome(lambda: answer(w)))
+        w.socket.settimeout(60)
+    return answers
+
+
+def figure(w, name):
+    return int(re.search(rf"^{name} (\d+)$", w.ask("GET", "/metrics").body.decode(), re.M).group(1))
+
+
+def bodies_are_bounded(head, parts, rest):
+    with Server(*SMALL) as s:
+        wires = [s.connect(60) for _ in range(40)]
+        answers = many_send(s, wires, [head, *parts], lambda w: w.read())
+        assert all(r is None or (r.status, r.fields["retry-after"]) == (503, "1") for r in answers), answers
+        waiting = [w for w, r in zip(wires, answers) if r is None and not w.buffer]
+        assert any(r is not None for r in answers) and len(waiting) >= 3, answers
+        for w in waiting[:3]:  # whoever was let in is served
+            w.send(rest)
+            assert w.read().status in (201, 204)
+        for w in wires:
+            w.socket.close()
+        with s.connect() as w:
+            until(lambda: figure(w, "quern_intake_bytes") == 0, "they are gone")
+            assert w.ask("PUT", "/v1/kv/last", b"x" * (4 << 20)).status == 201
+
+
+@test
+def bodies_of_many_clients_together_are_bounded():
+    bodies_are_bounded(request("PUT", "/v1/kv/k", fields=[("Content-Length", 4 << 20)]), [PART], b"x" * ((4 << 20) - len(PART)))
+
+
+@test
+def bodies_of_unknown_length_together_are_bounded():
+    bodies_are_bounded(request("PUT", "/v1/kv/k", fields=[("Transfer-Encoding", "chunked")]), [b"%x\r\n" % len(PART), PART, b"\r\n"], b"0\r\n\r\n")
+
+
+@test
+def lines_of_imports_together_are_bounded():
+    head = request("POST", "/v1/import", fields=[("Transfer-Encoding", "chunked")])
+    line = b'{"key":"k","value":"' + PART
+    with Server(*SMALL) as s:
+        wires = [s.connect(60) for _ in range(40)]
+        answers = many_send(s, wires, [head, b"%x\r\n" % len(line), line, b"\r\n"], lambda w: w.read())
+        told = [r for r in answers if r is not None]
+        assert told and all((r.status, r.fields["retry-after"], json.loads(r.body)["imported"]) == (503, "1", 0) for r in told), answers
+        waiting = [w for w, r in zip(wires, answers) if r is None and not w.buffer]
+        waiting[0].send(b'3\r\n"}\n\r\n0\r\n\r\n')
+        equal(json.loads(waiting[0].read().body.splitlines()[-1])["imported"], 1)
+        for w in wires:
+            w.socket.close()
+
+
+@test
+def requests_of_the_redis_protocol_together_are_bounded():
+    head = b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$%d\r\n" % (4 << 20)
+    with Server(*SMALL) as s:
+        wires = [s.resp(60) for _ in range(40)]
+        answers = many_send(s, wires, [head, PART], lambda w: w.answer())
+        told = [r for r in answers if r is not None]
+        assert told and all(r.args[0].startswith("TRYAGAIN ") for r in told), answers
+        waiting = [w for w, r in zip(wires, answers) if r is None and not w.buffer]
+        waiting[0].send(b"x" * ((4 << 20) - len(PART)) + b"\r\n")
+        equal(waiting[0].answer(), "OK")
+        for w in wires:
+            w.socket.close()
+
+
+@test
+def an_idle_connection_keeps_nothing_of_a_large_request():
+    with Server(*SMALL) as s:
+        wires = [s.connect(60) for _ in range(40)]
+        for w in wires[:5]:
+            equal(w.put("k", b"x" * (4 << 20)).status, 200)
+        before = s.memory_kib("RssAnon")
+        for w in wires:
+            equal(w.put("k", b"x" * (4 << 20)).status, 200)
+        grown = s.memory_kib("RssAnon") - before
+        print(f"# 40 idle connections cost {grown} KiB")
+        if not is_watched():
+            assert grown < 80 << 10, grown
+        for w in wires:
+            w.socket.close()
 
 
 if __name__ == "__main__":

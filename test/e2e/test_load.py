@@ -147,10 +147,10 @@ def what_was_watched_aside_counts_as_what_was_watched_on_the_loop():
 def a_command_that_computes_long_does_so_aside():
     with ColdDisk() as disk, disk.server.resp() as r:
         equal(r.call("MSET", "one", "abcd", "two", "xbdy"), "OK")
-        # One more than the threads beside the loops take at a time, 32 of them 16 each.
+        # One more than the threads beside the loops take at a time, 32 of them 32 each.
         wires = [disk.server.resp() for _ in range(33)]
         for wire in wires:
-            for n in range(16):
+            for n in range(32):
                 wire.write("GET", f"k{n:03}")
         everybody_else_is_served(disk.server, 0)
         r.write("LCS", "one", "two")
@@ -159,7 +159,7 @@ def a_command_that_computes_long_does_so_aside():
         disk.revoke("hold-reads")
         equal(r.answer(), b"bd")
         for wire in wires:
-            for n in range(16):
+            for n in range(32):
                 equal(wire.answer(), str(n).encode())
             wire.socket.close()
 
@@ -357,13 +357,6 @@ def a_warm_server_takes_no_memory_to_serve_requests():
                 equal(grown, 0, name)
 
 
-def memory_of(server):
-    """Bytes of memory that are the process' own."""
-    with open(f"/proc/{server.process.pid}/status", encoding="ascii") as f:
-        fields = dict(line.split(":", 1) for line in f)
-    return int(fields["RssAnon"].split()[0]) * 1024
-
-
 @test
 def idle_connections_cost_little_and_everybody_else_is_served():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -372,13 +365,13 @@ def idle_connections_cost_little_and_everybody_else_is_served():
     with Server("--loops", "1", "--max-connections", str(count + 64)) as s:
         with s.connect() as w:
             equal(w.put("there", b"1").status, 200)
-        before = memory_of(s)
+        before = s.memory_kib("RssAnon")
         idle = []
         for n in range(count):
             idle.append(socket.create_connection(("127.0.0.1", s.resp_port if n % 2 else s.port)))
         with s.connect() as w:
             until(lambda: stats_of(w)["server"]["connections"] == count + 1, "all are there")
-        each = (memory_of(s) - before) / count
+        each = 1024 * (s.memory_kib("RssAnon") - before) / count
         print(f"# {count} idle connections, {each:.0f} bytes each")
         assert is_watched() or each < 4096, each
         everybody_else_is_served(s, 0)
@@ -391,7 +384,7 @@ def who_never_reads_replies_is_held_and_everybody_else_is_served():
     with Server("--loops", "1", "--memory", "64M") as s, s.resp() as r:
         equal(r.call("SET", "large", "x" * 60000), "OK")
         equal(r.call("SET", "there", "1"), "OK")
-        before = memory_of(s)
+        before = s.memory_kib("RssAnon")
         greedy = [s.resp() for _ in range(8)] + [s.connect() for _ in range(8)]
         for n, w in enumerate(greedy):
             text = command("GET", "large") if n < 8 else request("GET", "/get?key=large")
@@ -402,8 +395,8 @@ def who_never_reads_replies_is_held_and_everybody_else_is_served():
             except TimeoutError:
                 pass  # the server does not read on
         everybody_else_is_served(s, 0)
-        grown = memory_of(s) - before
-        assert is_watched() or grown < 16 * 4 * (1 << 20), grown
+        grown = s.memory_kib("RssAnon") - before
+        assert is_watched() or grown < 16 * 4 * (1 << 10), grown
         for w in greedy:
             w.socket.close()
 

@@ -292,7 +292,8 @@ TEST(sst_gives_back_every_shape_of_entry_with_every_codec)
             wild_model(&m, &seed, 600);
             CHECK_OK(rig_make(&r, &m, &config, round == 0 ? 20000 : 8 << 20, &err), &err);
             CHECK(meta_agrees(&r.meta, &m));
-            CHECK(all_agrees(&r, &m, &seed, 60));
+            /* The small cache does not hold the index, which is read for each. */
+            CHECK(all_agrees(&r, &m, &seed, round == 0 ? 15 : 60));
         }
 }
 

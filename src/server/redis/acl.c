@@ -16,6 +16,8 @@
 
 #include <stdio.h>
 
+#define GENPASS_BITS_MAX 4096
+
 static const char wrong_pass[] = "WRONGPASS invalid username-password pair or user is disabled.";
 
 bool auth_enter(struct call *k, struct quern_slice user, struct quern_slice password)
@@ -27,6 +29,7 @@ bool auth_enter(struct call *k, struct quern_slice user, struct quern_slice pass
     else /* as in a Redis without passwords: there is `default`, and any password is his */
         entered = user.len == 7 && memcmp(user.data, "default", 7) == 0;
     if (!entered) {
+        refused_note(k, REFUSED_AUTH, k->args[0], user);
         (void)call_error(k, wrong_pass);
         return false;
     }
@@ -157,6 +160,15 @@ static bool is_named(const struct call *k, size_t arg, const struct access_user 
            memcmp(k->args[arg].data, u->name, k->args[arg].len) == 0;
 }
 
+static const struct access_user *user_named(const struct call *k, size_t arg)
+{
+    for (size_t i = 0; i < user_count(k); i++) {
+        if (is_named(k, arg, user_at(k, i)))
+            return user_at(k, i);
+    }
+    return NULL;
+}
+
 static void put_user(struct call *k, const struct access_user *u)
 {
     struct buf keys OWNED_BUF = {0};
@@ -188,13 +200,71 @@ static void put_user(struct call *k, const struct access_user *u)
 
 enum quern_code cmd_acl_getuser(struct call *k)
 {
-    for (size_t i = 0; i < user_count(k); i++) {
-        if (is_named(k, 2, user_at(k, i))) {
-            put_user(k, user_at(k, i));
-            return QUERN_OK;
-        }
+    const struct access_user *u = user_named(k, 2);
+
+    if (u == NULL)
+        return call_null(k);
+    put_user(k, u);
+    return QUERN_OK;
+}
+
+/* What would come of a command, were it that user's. */
+enum quern_code cmd_acl_dryrun(struct call *k)
+{
+    struct call trial = *k;
+    const struct access_user *u = user_named(k, 2);
+    bool unknown_sub = false;
+    char text[192], name[COMMAND_NAME_BYTES];
+    size_t key = 0;
+
+    if (u == NULL)
+        return call_about(k, "ERR User '", k->args[2], "' not found");
+    trial.args += 3;
+    trial.argc -= 3;
+    trial.command = command_find(trial.args, trial.argc, &unknown_sub);
+    if (trial.command == NULL)
+        return call_about(k, "ERR Command '", k->args[3], "' not found");
+    if (!command_arity_fits(trial.command, trial.argc)) {
+        (void)call_wrong_arity(&trial);
+        k->out.failed |= trial.out.failed;
+        return QUERN_OK;
     }
-    return call_null(k);
+    switch (guard_judge(&trial, u, &key)) {
+    case GUARD_NO_COMMAND:
+        (void)snprintf(text, sizeof(text), "This user has no permissions to run the '%s' command",
+                       command_full_name(trial.command, name));
+        break;
+    case GUARD_NO_KEY:
+        (void)snprintf(text, sizeof(text), "This user has no permissions to access the '%.*s' key",
+                       (int)(trial.args[key].len < 128 ? trial.args[key].len : 128),
+                       (const char *)trial.args[key].data);
+        break;
+    default:
+        return call_ok(k);
+    }
+    resp_put_text(&k->out, text);
+    return QUERN_OK;
+}
+
+enum quern_code cmd_acl_genpass(struct call *k)
+{
+    uint8_t random[GENPASS_BITS_MAX / 8];
+    char text[GENPASS_BITS_MAX / 4 + 1];
+    int64_t bits = 256;
+
+    if (k->argc > 3)
+        return call_sub_error(k);
+    if (k->argc == 3 && !call_integer(k, 2, &bits))
+        return QUERN_OK;
+    if (bits < 1 || bits > GENPASS_BITS_MAX)
+        return call_error(k, "ERR ACL GENPASS argument must be the number of bits for the output "
+                             "password, a positive number up to 4096");
+    if (uv_random(NULL, NULL, random, sizeof(random), 0, NULL) != 0)
+        return err_set(k->err, QUERN_IO, "the system has no random bytes");
+    for (size_t i = 0; i < sizeof(random); i++)
+        (void)snprintf(text + 2 * i, 3, "%02x", random[i]);
+    resp_put_bulk(&k->out, (struct quern_slice){text, (size_t)(bits + 3) / 4});
+    return QUERN_OK;
 }
 
 enum category {
@@ -238,17 +308,14 @@ enum quern_code cmd_acl_cat(struct call *k)
     size_t n = CATEGORIES;
 
     if (k->argc > 3)
-        return call_wrong_arity(k);
+        return call_sub_error(k);
     if (k->argc == 3) {
         unsigned i = 0;
 
         while (i < CATEGORIES && !call_arg_is(k, 2, categories[i]))
             i++;
         if (i == CATEGORIES) {
-            resp_put_error(&k->out, "ERR Unknown category '%.*s'",
-                           (int)(k->args[2].len < 128 ? k->args[2].len : 128),
-                           (const char *)k->args[2].data);
-            return QUERN_OK;
+            return call_about(k, "ERR Unknown category '", k->args[2], "'");
         }
         n = put_category((enum category)i, commands, command_count, &to);
     } else {

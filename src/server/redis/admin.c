@@ -21,7 +21,10 @@ enum quern_code resp_shared_new(struct resp_shared **out, struct quern_error *er
     if (shared == NULL)
         return err_memory(err, "the Redis protocol's door");
     shared->cursors = cursors_new();
-    if (shared->cursors == NULL) {
+    shared->refused = refused_new();
+    if (shared->cursors == NULL || shared->refused == NULL) {
+        cursors_free(shared->cursors);
+        refused_free(shared->refused);
         alloc_free(shared);
         return err_memory(err, "the Redis protocol's door");
     }
@@ -41,6 +44,7 @@ void resp_shared_free(struct resp_shared *shared)
     if (shared == NULL)
         return;
     cursors_free(shared->cursors);
+    refused_free(shared->refused);
     command_base_free(shared->base);
     mutex_done(&shared->mu);
     mutex_done(&shared->monitor_mu);
@@ -433,6 +437,24 @@ enum quern_code cmd_function_flush(struct call *k)
     if (k->argc == 3 && !call_arg_is(k, 2, "SYNC") && !call_arg_is(k, 2, "ASYNC"))
         return call_error(k, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
     return call_ok(k);
+}
+
+enum quern_code cmd_function_list(struct call *k)
+{
+    bool with_code = false, named = false;
+
+    for (size_t i = 2; i < k->argc; i++) {
+        if (!with_code && call_arg_is(k, i, "WITHCODE")) {
+            with_code = true;
+        } else if (!named && call_arg_is(k, i, "LIBRARYNAME")) {
+            named = true;
+            if (++i == k->argc)
+                return call_error(k, "ERR library name argument was not given");
+        } else {
+            return call_about(k, "ERR Unknown argument ", k->args[i], "");
+        }
+    }
+    return cmd_empty_list(k);
 }
 
 enum quern_code cmd_empty_list(struct call *k)

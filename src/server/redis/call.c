@@ -165,6 +165,14 @@ enum quern_code call_error(struct call *k, const char *text)
     return QUERN_OK;
 }
 
+enum quern_code call_about(struct call *k, const char *before, struct quern_slice what,
+                           const char *after)
+{
+    resp_put_error(&k->out, "%s%.*s%s", before, (int)(what.len < 128 ? what.len : 128),
+                   (const char *)what.data, after);
+    return QUERN_OK;
+}
+
 enum quern_code call_syntax_error(struct call *k)
 {
     return call_error(k, "ERR syntax error");

@@ -180,6 +180,9 @@ enum quern_code call_ok(struct call *k);
 enum quern_code call_int(struct call *k, int64_t v);
 enum quern_code call_null(struct call *k);
 enum quern_code call_error(struct call *k, const char *text);
+/* An error that names something of the client's, of which it shows 128 bytes. */
+enum quern_code call_about(struct call *k, const char *before, struct quern_slice what,
+                           const char *after);
 enum quern_code call_syntax_error(struct call *k);
 enum quern_code call_wrong_arity(struct call *k);
 enum quern_code call_sub_error(struct call *k); /* a subcommand's arguments do not fit */

@@ -126,10 +126,7 @@ enum quern_code cmd_hello(struct call *k)
             if (!name_is_well(k, name))
                 return QUERN_OK;
         } else {
-            resp_put_error(&k->out, "ERR Syntax error in HELLO option '%.*s'",
-                           (int)(k->args[i].len < 128 ? k->args[i].len : 128),
-                           (const char *)k->args[i].data);
-            return QUERN_OK;
+            return call_about(k, "ERR Syntax error in HELLO option '", k->args[i], "'");
         }
     }
     if (guard_is_stranger(k->conn))
@@ -213,10 +210,7 @@ enum quern_code cmd_client_setinfo(struct call *k)
     bool is_name = call_arg_is(k, 2, "LIB-NAME");
 
     if (!is_name && !call_arg_is(k, 2, "LIB-VER")) {
-        resp_put_error(&k->out, "ERR Unrecognized option '%.*s'",
-                       (int)(k->args[2].len < 128 ? k->args[2].len : 128),
-                       (const char *)k->args[2].data);
-        return QUERN_OK;
+        return call_about(k, "ERR Unrecognized option '", k->args[2], "'");
     }
     if (!is_plain(k->args[3])) {
         resp_put_error(&k->out, "ERR %s cannot contain spaces, newlines or special characters.",

@@ -41,7 +41,7 @@ static void put_flags(struct client *client, char to[FLAGS_MAX + 1])
     to[n] = '\0';
 }
 
-/* One line about a client, appended to `to`. */
+/* What a line about a client says, appended to `to`. */
 static void describe_locked(struct call *k, struct client *client, struct resp_out *to)
 {
     int64_t now = k->conn->loop->date_at;
@@ -68,7 +68,13 @@ static void describe_locked(struct call *k, struct client *client, struct resp_o
     resp_put_raw(to, client->lib_name.data, client->lib_name.len);
     resp_put_raw(to, " lib-ver=", 9);
     resp_put_raw(to, client->lib_version.data, client->lib_version.len);
-    resp_put_raw(to, "\n", 1);
+}
+
+void client_describe(struct call *k, struct resp_out *to)
+{
+    mutex_lock(&k->server->resp->mu);
+    describe_locked(k, &k->conn->resp->client, to);
+    mutex_unlock(&k->server->resp->mu);
 }
 
 static bool is_wanted(const struct call *k, uint64_t id, size_t from)
@@ -90,8 +96,10 @@ static enum quern_code reply_clients(struct call *k, const struct client *only, 
 
     mutex_lock(&shared->mu);
     for (struct client *client = shared->clients; client != NULL; client = client->next) {
-        if (only != NULL ? client == only : is_wanted(k, client->id, ids_from))
-            describe_locked(k, client, &to);
+        if (only != NULL ? client != only : !is_wanted(k, client->id, ids_from))
+            continue;
+        describe_locked(k, client, &to);
+        resp_put_raw(&to, "\n", 1);
     }
     mutex_unlock(&shared->mu);
     resp_put_verbatim(&k->out, buf_slice(&text));
@@ -116,9 +124,7 @@ static bool read_type(struct call *k, size_t arg, bool *is_normal)
         if (call_arg_is(k, arg, others[i]))
             return true;
     }
-    resp_put_error(&k->out, "ERR Unknown client type '%.*s'",
-                   (int)(k->args[arg].len < 128 ? k->args[arg].len : 128),
-                   (const char *)k->args[arg].data);
+    (void)call_about(k, "ERR Unknown client type '", k->args[arg], "'");
     return false;
 }
 
@@ -163,9 +169,7 @@ static bool is_user(struct call *k, size_t arg)
     if (list != NULL ? access_named(list, k->args[arg]) != NULL
                      : k->args[arg].len == 7 && memcmp(k->args[arg].data, "default", 7) == 0)
         return true;
-    resp_put_error(&k->out, "ERR No such user '%.*s'",
-                   (int)(k->args[arg].len < 128 ? k->args[arg].len : 128),
-                   (const char *)k->args[arg].data);
+    (void)call_about(k, "ERR No such user '", k->args[arg], "'");
     return false;
 }
 

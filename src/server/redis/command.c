@@ -137,29 +137,33 @@ enum quern_code cmd_command_docs(struct call *k)
     return QUERN_OK;
 }
 
-static bool is_listed(const struct call *k, const struct command *command)
+static bool is_listed(const struct call *k, const char *name)
 {
-    struct quern_slice name = {command->name, strlen(command->name)};
-
     if (k->argc == 2)
         return true;
-    return call_arg_is(k, 3, "PATTERN") && resp_glob_matches(k->args[4], name);
+    return call_arg_is(k, 3, "PATTERN") && resp_glob_matches(k->args[4], QUERN_STR(name));
 }
 
 enum quern_code cmd_command_list(struct call *k)
 {
+    struct buf names OWNED_BUF = {0};
+    struct resp_out to = {&names, k->out.proto, false};
     size_t n = 0;
 
     if (k->argc != 2 && (k->argc != 5 || !call_arg_is(k, 2, "FILTERBY") ||
                          (!call_arg_is(k, 3, "PATTERN") && !call_arg_is(k, 3, "MODULE"))))
         return call_syntax_error(k);
-    for (unsigned i = 0; i < command_count; i++)
-        n += is_listed(k, &commands[i]);
-    resp_put_set(&k->out, n);
-    for (unsigned i = 0; i < command_count; i++) {
-        if (is_listed(k, &commands[i]))
-            resp_put_text(&k->out, commands[i].name);
+    for (unsigned i = 0; i < command_numbers(); i++) {
+        char name[COMMAND_NAME_BYTES];
+
+        if (!is_listed(k, command_full_name(command_numbered(i), name)))
+            continue;
+        resp_put_text(&to, name);
+        n++;
     }
+    resp_put_array(&k->out, n);
+    resp_put_raw(&k->out, names.data, names.len);
+    k->out.failed |= to.failed;
     return QUERN_OK;
 }
 

@@ -20,6 +20,7 @@
 #include "server/redis/reads.h"
 #include "server/observe.h"
 #include "server/say.h"
+#include "server/intake.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -213,7 +214,11 @@ static void say_refused(struct call *k, bool unknown_sub)
     count(&k->server->resp->counters.errors, 1);
     if (k->command == NULL)
         say_unknown(k, unknown_sub);
-    else if (!command_arity_fits(k->command, k->argc))
+    else if (k->command->run == cmd_exec) {
+        transaction_abandon(k->conn);
+        (void)call_error(k, "EXECABORT Transaction discarded because of: wrong number of arguments "
+                            "for 'exec' command");
+    } else if (!command_arity_fits(k->command, k->argc))
         (void)call_wrong_arity(k);
     else if (!keys_fit(k))
         (void)call_error(k, "ERR a key of this server has 1 to 65536 bytes");
@@ -451,6 +456,36 @@ bool resp_waits_for_more(const struct conn *c)
     return c->resp->more && !c->resp->parsed;
 }
 
+/* Answer what cannot be read with an error, and end; false: not yet. */
+static bool refuse(struct conn *c, const char *words)
+{
+    struct resp_conn *rc = c->resp;
+    struct resp_out out = {&c->out, rc->proto, false};
+    size_t mark = c->out.len;
+
+    if (c->gathered > 0) { /* what came before it is answered before it */
+        reads_run(c->loop);
+        return true;
+    }
+    if (c->ops != NULL)
+        return false;
+    measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,
+                  measure_kind_of_command(command_numbers()), conn_arrived(c));
+    resp_put_error(&out, "%s", words);
+    rc->request.count = 0; /* what stands in it was not placed: nobody may look */
+    resp_count(c, &rc->asked, mark, OUTCOME_REJECTED);
+    c->last = true;
+    return true;
+}
+
+static bool refuse_bytes(struct conn *c)
+{
+    char bad[160];
+
+    (void)snprintf(bad, sizeof(bad), "ERR %s", c->resp->request.bad);
+    return refuse(c, bad);
+}
+
 static struct resp_limits limits_of(struct conn *c)
 {
     uint64_t value_max = c->loop->server->options->value_bytes_max, all = 2 * value_max;
@@ -458,21 +493,6 @@ static struct resp_limits limits_of(struct conn *c)
     return (struct resp_limits){value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
                                 all > REQUEST_BYTES_MIN ? all : REQUEST_BYTES_MIN,
                                 c->loop->access != NULL && guard_is_stranger(c)};
-}
-
-/* These bytes are no request, and nobody knows where the next one would begin. */
-static void refuse_bytes(struct conn *c)
-{
-    struct resp_conn *rc = c->resp;
-    struct resp_out out = {&c->out, rc->proto, false};
-    size_t mark = c->out.len;
-
-    measure_begin(&c->loop->measure, &rc->asked, &c->heard, 0,
-                  measure_kind_of_command(command_numbers()), conn_arrived(c));
-    resp_put_error(&out, "ERR %s", rc->request.bad);
-    rc->request.count = 0; /* what stands in it was not placed: nobody may look */
-    resp_count(c, &rc->asked, mark, OUTCOME_REJECTED);
-    c->last = true;
 }
 
 bool resp_step(struct conn *c)
@@ -493,19 +513,14 @@ bool resp_step(struct conn *c)
         rc->parsed = true;
         return carry_out(c);
     case RESP_MORE:
+        if (intake_is_too_much(c))
+            return refuse(c, "TRYAGAIN too much is arriving already, retry in 1000 ms");
         rc->more = true;
         return false;
     case RESP_NO_MEMORY:
         conn_cut(c);
         return false;
     default:
-        if (c->gathered > 0) { /* what came before it is answered before it */
-            reads_run(c->loop);
-            return true;
-        }
-        if (c->ops != NULL)
-            return false;
-        refuse_bytes(c);
-        return true;
+        return refuse_bytes(c);
     }
 }

@@ -25,9 +25,7 @@ static bool read_conditions(struct call *k, struct expire_conditions *c)
         } else if (call_arg_is(k, i, "LT")) {
             c->lt = true;
         } else {
-            resp_put_error(&k->out, "ERR Unsupported option %.*s",
-                           (int)(k->args[i].len < 128 ? k->args[i].len : 128),
-                           (const char *)k->args[i].data);
+            (void)call_about(k, "ERR Unsupported option ", k->args[i], "");
             return false;
         }
     }

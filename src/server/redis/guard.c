@@ -151,24 +151,36 @@ static bool is_range(const struct command *command)
            strcmp(command->name, "quern.delrange") == 0;
 }
 
-static bool reaches_keys(struct call *k, const struct access_user *u)
+/* A command without keys among its arguments: does it stay among those that the user reaches? */
+static bool reaches_unnamed(struct call *k, const struct access_user *u)
 {
     const struct command *command = k->command;
-    size_t last = command_last_key(command, k->argc);
 
     if (access_reaches_all(u))
         return true;
     if (is_range(command))
         return access_reaches_range(u, k->args[1], k->args[2]);
-    if (command->key_step == 0)
-        return (command->flags & (CMD_WRITE | CMD_READONLY)) == 0 ? !guard_is_for_admins(command)
-                                                                  : reaches_pattern(k, u);
+    return (command->flags & (CMD_WRITE | CMD_READONLY)) == 0 ? !guard_is_for_admins(command)
+                                                              : reaches_pattern(k, u);
+}
+
+enum guard_verdict guard_judge(struct call *k, const struct access_user *u, size_t *key)
+{
+    const struct command *command = k->command;
+    size_t last = command_last_key(command, k->argc);
+
+    if (command->flags & CMD_NO_AUTH)
+        return GUARD_ALLOWS;
+    if ((scopes_of(k) & ~u->scopes) != 0 || (command->key_step == 0 && !reaches_unnamed(k, u)))
+        return GUARD_NO_COMMAND;
     for (size_t i = (size_t)command->first_key; last > 0 && i <= last;
          i += (size_t)command->key_step) {
-        if (!access_reaches(u, k->args[i]))
-            return false;
+        if (!access_reaches(u, k->args[i])) {
+            *key = i;
+            return GUARD_NO_KEY;
+        }
     }
-    return true;
+    return GUARD_ALLOWS;
 }
 
 bool guard_command(struct call *k)
@@ -176,6 +188,7 @@ bool guard_command(struct call *k)
     struct conn *c = k->conn;
     char name[COMMAND_NAME_BYTES];
     bool stranger = guard_is_stranger(c);
+    size_t key;
 
     if (k->command->flags & CMD_NO_AUTH)
         return true;
@@ -183,16 +196,19 @@ bool guard_command(struct call *k)
         (void)call_error(k, "NOAUTH Authentication required.");
         return false;
     }
-    if ((scopes_of(k) & ~c->user->scopes) != 0 ||
-        (k->command->key_step == 0 && !reaches_keys(k, c->user))) {
+    switch (guard_judge(k, c->user, &key)) {
+    case GUARD_NO_COMMAND:
+        (void)command_full_name(k->command, name);
+        refused_note(k, REFUSED_COMMAND, QUERN_STR(name), QUERN_STR(c->user->name));
         resp_put_error(&k->out, "NOPERM this user has no permissions to run the '%s' command",
-                       command_full_name(k->command, name));
+                       name);
         return false;
-    }
-    if (!reaches_keys(k, c->user)) {
+    case GUARD_NO_KEY:
+        refused_note(k, REFUSED_KEY, k->args[key], QUERN_STR(c->user->name));
         (void)call_error(k, "NOPERM this user has no permissions to access one of the keys used as "
                             "arguments");
         return false;
+    default:
+        return true;
     }
-    return true;
 }

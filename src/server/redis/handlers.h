@@ -88,14 +88,21 @@ enum quern_code cmd_watch(struct call *k);
 
 /* redis/acl.c */
 enum quern_code cmd_acl_cat(struct call *k);
+enum quern_code cmd_acl_dryrun(struct call *k);
+enum quern_code cmd_acl_genpass(struct call *k);
 enum quern_code cmd_acl_getuser(struct call *k);
 enum quern_code cmd_acl_list(struct call *k);
 enum quern_code cmd_acl_users(struct call *k);
 enum quern_code cmd_acl_whoami(struct call *k);
 enum quern_code cmd_auth(struct call *k);
 
+/* redis/acllog.c */
+enum quern_code cmd_acl_log(struct call *k);
+
 /* redis/users.c */
 enum quern_code cmd_acl_deluser(struct call *k);
+enum quern_code cmd_acl_load(struct call *k);
+enum quern_code cmd_acl_save(struct call *k);
 enum quern_code cmd_acl_setuser(struct call *k);
 
 /* redis/client.c */
@@ -132,6 +139,7 @@ enum quern_code cmd_config_rewrite(struct call *k);
 enum quern_code cmd_config_set(struct call *k);
 enum quern_code cmd_empty_list(struct call *k);
 enum quern_code cmd_function_flush(struct call *k);
+enum quern_code cmd_function_list(struct call *k);
 enum quern_code cmd_lastsave(struct call *k);
 enum quern_code cmd_memory_doctor(struct call *k);
 enum quern_code cmd_role(struct call *k);
@@ -141,14 +149,17 @@ enum quern_code cmd_time(struct call *k);
 enum quern_code cmd_wait(struct call *k);
 
 /* redis/slowlog.c */
+enum quern_code cmd_slowlog_get(struct call *k);
+enum quern_code cmd_slowlog_len(struct call *k);
+enum quern_code cmd_slowlog_reset(struct call *k);
+
+/* redis/latency.c */
 enum quern_code cmd_latency_doctor(struct call *k);
+enum quern_code cmd_latency_graph(struct call *k);
 enum quern_code cmd_latency_histogram(struct call *k);
 enum quern_code cmd_latency_history(struct call *k);
 enum quern_code cmd_latency_latest(struct call *k);
 enum quern_code cmd_latency_reset(struct call *k);
-enum quern_code cmd_slowlog_get(struct call *k);
-enum quern_code cmd_slowlog_len(struct call *k);
-enum quern_code cmd_slowlog_reset(struct call *k);
 
 /* redis/info.c */
 enum quern_code cmd_info(struct call *k);

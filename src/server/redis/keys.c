@@ -264,13 +264,13 @@ enum quern_code cmd_memory_usage(struct call *k)
     enum quern_code code;
     int64_t samples;
 
-    if (k->argc == 5 && call_arg_is(k, 3, "SAMPLES")) {
-        if (!call_integer(k, 4, &samples))
+    for (size_t i = 3; i < k->argc; i += 2) {
+        if (!call_arg_is(k, i, "SAMPLES") || i + 1 == k->argc)
+            return call_syntax_error(k);
+        if (!call_integer(k, i + 1, &samples))
             return QUERN_OK;
         if (samples < 0)
             return call_syntax_error(k);
-    } else if (k->argc != 3) {
-        return call_syntax_error(k);
     }
     code = call_get(k, k->args[2]);
     if (code == QUERN_NOT_FOUND)

@@ -12,6 +12,7 @@
 
 #include "server/conn.h"
 #include "server/guard.h"
+#include "server/intake.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -85,6 +86,10 @@ enum quern_code transaction_add(struct call *k)
     if (t->count == TRANSACTION_COUNT_MAX || t->bytes > TRANSACTION_BYTES_MAX) {
         t->refused = true;
         return call_error(k, "ERR the transaction is too large");
+    }
+    if (intake_is_too_much(k->conn)) {
+        t->refused = true;
+        return call_error(k, "TRYAGAIN too much is arriving already, retry in 1000 ms");
     }
     q = queued_new(k, t->database);
     if (q == NULL) {
@@ -232,18 +237,18 @@ enum quern_code cmd_multi(struct call *k)
     return call_ok(k);
 }
 
-static void close_transaction(struct call *k)
+void transaction_abandon(struct conn *c)
 {
-    transaction_clear(&k->conn->resp->transaction);
-    atomic_store_explicit(&k->conn->resp->client.queued, -1, memory_order_relaxed);
-    atomic_store_explicit(&k->conn->resp->client.watches, false, memory_order_relaxed);
+    transaction_clear(&c->resp->transaction);
+    atomic_store_explicit(&c->resp->client.queued, -1, memory_order_relaxed);
+    atomic_store_explicit(&c->resp->client.watches, false, memory_order_relaxed);
 }
 
 enum quern_code cmd_discard(struct call *k)
 {
     if (!k->conn->resp->transaction.open)
         return call_error(k, "ERR DISCARD without MULTI");
-    close_transaction(k);
+    transaction_abandon(k->conn);
     return call_ok(k);
 }
 
@@ -290,7 +295,7 @@ enum quern_code cmd_exec(struct call *k)
     if (!t->open)
         return call_error(k, "ERR EXEC without MULTI");
     if (t->refused) {
-        close_transaction(k);
+        transaction_abandon(k->conn);
         return call_error(k, "EXECABORT Transaction discarded because of previous errors.");
     }
     if (atomic_load_explicit(&k->server->resp->monitor_count, memory_order_relaxed) > 0)
@@ -299,7 +304,7 @@ enum quern_code cmd_exec(struct call *k)
         exec_here(k);
     else if (!resp_begin_exec(k))
         k->out.failed = true;
-    close_transaction(k);
+    transaction_abandon(k->conn);
     return QUERN_OK;
 }
 

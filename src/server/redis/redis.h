@@ -20,6 +20,7 @@
 struct write_op;
 struct cursors;
 struct command_base;
+struct refused;
 
 /* ---- what all connections share ---- */
 
@@ -70,6 +71,7 @@ struct resp_shared {
     uint64_t asked_ms, asked_count;      /* guarded by mu; commands when INFO last took a rate */
     uint64_t per_second;                 /* guarded by mu; and that rate */
     struct cursors *cursors;             /* locks itself */
+    struct refused *refused;             /* locks itself */
     _Atomic uint64_t paused_until_ms;    /* on the monotonic clock; 0: nothing is paused */
     _Atomic bool paused_all;             /* reads too */
     _Atomic uint32_t paused_count;       /* connections with a command that waits for its end */
@@ -185,6 +187,7 @@ enum quern_code transaction_run(struct call *k, struct resp_call *rc);
 void transaction_walk(struct call *k, struct resp_call *rc);
 void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *out);
 bool transaction_has(const struct transaction *t, enum where where);
+void transaction_abandon(struct conn *c); /* it is closed, and nothing is watched */
 /* What a WATCH aside has noted is the connection's from now on. */
 void transaction_take_watched(struct conn *c, struct transaction *from);
 /* Queue the command at hand. */
@@ -206,6 +209,18 @@ uint64_t cursors_add(struct cursors *cursors, uint8_t database, struct quern_sli
  * memory. */
 MUST_USE bool cursors_find(struct cursors *cursors, uint8_t database, uint64_t id, struct buf *to);
 
+/* Who was refused, for ACL LOG: redis/acllog.c. */
+enum refusal_reason {
+    REFUSED_COMMAND,
+    REFUSED_KEY,
+    REFUSED_AUTH,
+};
+struct refused *refused_new(void);
+void refused_free(struct refused *refused); /* NULL is fine */
+/* `object`: the command, the key, or what the password was shown to; `user`: who was refused. */
+void refused_note(struct call *k, enum refusal_reason reason, struct quern_slice object,
+                  struct quern_slice user);
+
 /* How many keys a database has, counted now unless counting takes long and was done lately. */
 MUST_USE enum quern_code resp_count_keys(struct server *server, uint8_t database, bool may_be_old,
                                          struct key_count *out, struct quern_error *err);
@@ -218,6 +233,8 @@ void command_base_free(struct command_base *base);    /* NULL is fine */
 /* AUTH and HELLO AUTH: false: replied that it is not so. */
 MUST_USE bool auth_enter(struct call *k, struct quern_slice user, struct quern_slice password);
 void client_note_user(struct call *k); /* for CLIENT LIST */
+/* The connection, as CLIENT INFO tells of it, but for the line's end. */
+void client_describe(struct call *k, struct resp_out *to);
 
 void resp_print_commands(void); /* the table of docs/resp.md */
 

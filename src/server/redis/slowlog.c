@@ -1,14 +1,11 @@
-/* slowlog.c - SLOWLOG and LATENCY: what was slow, in Redis' forms; and what commands came to,
- * since the start or since CONFIG RESETSTAT. */
+/* slowlog.c - SLOWLOG: what was slow, in Redis' form; and what commands came to, since the start or
+ * since CONFIG RESETSTAT. */
 #include "server/redis/handlers.h"
 
 #include "server/redis/redis.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
-
-#include <inttypes.h>
-#include <stdio.h>
 
 /* ------------------------------------------------------------------ sums of commands -- */
 
@@ -105,8 +102,7 @@ enum quern_code cmd_slowlog_get(struct call *k)
     uint64_t n;
 
     if (k->argc > 3)
-        return call_error(k, "ERR unknown subcommand or wrong number of arguments for 'GET'. Try "
-                             "SLOWLOG HELP.");
+        return call_sub_error(k);
     if (k->argc == 3 && (!resp_integer(k->args[2], &count) || count < -1))
         return call_error(k, "ERR count should be greater than or equal to -1");
     mutex_lock(&log->mu);
@@ -135,181 +131,4 @@ enum quern_code cmd_slowlog_reset(struct call *k)
 {
     slowlog_reset(&k->server->slowlog);
     return call_ok(k);
-}
-
-/* ------------------------------------------------------------------ LATENCY -- */
-
-/* The oldest sample's place; the others follow. */
-static unsigned first_sample(const struct latency_series *s)
-{
-    return (s->next + LATENCY_SAMPLES - s->count) % LATENCY_SAMPLES;
-}
-
-static unsigned last_sample(const struct latency_series *s)
-{
-    return (s->next + LATENCY_SAMPLES - 1) % LATENCY_SAMPLES;
-}
-
-enum quern_code cmd_latency_latest(struct call *k)
-{
-    struct slowlog *log = &k->server->slowlog;
-    size_t n = 0;
-
-    mutex_lock(&log->mu);
-    for (unsigned e = 0; e < LATENCY_EVENTS; e++)
-        n += log->series[e].count > 0;
-    resp_put_array(&k->out, n);
-    for (unsigned e = 0; e < LATENCY_EVENTS; e++) {
-        const struct latency_series *s = &log->series[e];
-
-        if (s->count == 0)
-            continue;
-        resp_put_array(&k->out, 4);
-        resp_put_text(&k->out, latency_event_name((enum latency_event)e));
-        resp_put_int(&k->out, s->sample[last_sample(s)].at);
-        resp_put_int(&k->out, (int64_t)s->sample[last_sample(s)].ms);
-        resp_put_int(&k->out, (int64_t)s->worst_ms);
-    }
-    mutex_unlock(&log->mu);
-    return QUERN_OK;
-}
-
-/* LATENCY_EVENTS: there is none of that name. */
-static enum latency_event event_named(const struct call *k, size_t arg)
-{
-    unsigned e = 0;
-
-    while (e < LATENCY_EVENTS && !call_arg_is(k, arg, latency_event_name((enum latency_event)e)))
-        e++;
-    return (enum latency_event)e;
-}
-
-enum quern_code cmd_latency_history(struct call *k)
-{
-    enum latency_event event = event_named(k, 2);
-    struct slowlog *log = &k->server->slowlog;
-    const struct latency_series *s;
-
-    if (event == LATENCY_EVENTS) {
-        resp_put_array(&k->out, 0);
-        return QUERN_OK;
-    }
-    s = &log->series[event];
-    mutex_lock(&log->mu);
-    resp_put_array(&k->out, s->count);
-    for (unsigned i = 0; i < s->count; i++) {
-        unsigned at = (first_sample(s) + i) % LATENCY_SAMPLES;
-
-        resp_put_array(&k->out, 2);
-        resp_put_int(&k->out, s->sample[at].at);
-        resp_put_int(&k->out, (int64_t)s->sample[at].ms);
-    }
-    mutex_unlock(&log->mu);
-    return QUERN_OK;
-}
-
-enum quern_code cmd_latency_reset(struct call *k)
-{
-    struct slowlog *log = &k->server->slowlog;
-    int64_t n = 0;
-
-    for (unsigned e = 0; k->argc == 2 && e < LATENCY_EVENTS; e++)
-        n += slowlog_latency_reset(log, (enum latency_event)e);
-    for (size_t i = 2; i < k->argc; i++) {
-        enum latency_event event = event_named(k, i);
-
-        n += event != LATENCY_EVENTS && slowlog_latency_reset(log, event);
-    }
-    return call_int(k, n);
-}
-
-/* How many took less than each power of two of microseconds, where that is more than took less than
- * the one before. */
-static void put_histogram(struct resp_out *out, const struct histogram_sum *h)
-{
-    uint64_t before = 0;
-    size_t n = 0;
-
-    for (unsigned bits = 10; bits <= HISTOGRAM_TOP_BITS; bits++) {
-        n += histogram_below(h, bits) > before;
-        before = histogram_below(h, bits);
-    }
-    resp_put_map(out, n);
-    before = 0;
-    for (unsigned bits = 10; bits <= HISTOGRAM_TOP_BITS; bits++) {
-        uint64_t now = histogram_below(h, bits);
-
-        if (now > before) {
-            resp_put_int(out, (int64_t)1 << (bits - 10));
-            resp_put_int(out, (int64_t)now);
-        }
-        before = now;
-    }
-}
-
-/* A container, `client`, stands for its subcommands. */
-static bool is_wanted(const struct call *k, const struct command *command)
-{
-    char name[COMMAND_NAME_BYTES];
-
-    (void)command_full_name(command, name);
-    for (size_t i = 2; i < k->argc; i++) {
-        if (call_arg_is(k, i, name) ||
-            (command->parent != NULL && call_arg_is(k, i, command->parent)))
-            return true;
-    }
-    return k->argc == 2;
-}
-
-enum quern_code cmd_latency_histogram(struct call *k)
-{
-    struct buf body OWNED_BUF = {0};
-    struct resp_out out = {&body, k->out.proto, false};
-    struct measure_sum sum;
-    size_t n = 0;
-
-    for (unsigned i = 0; i < command_numbers(); i++) {
-        char name[COMMAND_NAME_BYTES];
-
-        if (!is_wanted(k, command_numbered(i)) || !resp_command_sum(k->server, i, &sum))
-            continue;
-        n++;
-        resp_put_text(&out, command_full_name(command_numbered(i), name));
-        resp_put_map(&out, 2);
-        resp_put_text(&out, "calls");
-        resp_put_int(&out, (int64_t)sum.took.total);
-        resp_put_text(&out, "histogram_usec");
-        put_histogram(&out, &sum.took);
-    }
-    resp_put_map(&k->out, n);
-    resp_put_raw(&k->out, body.data, body.len);
-    k->out.failed |= out.failed;
-    return QUERN_OK;
-}
-
-enum quern_code cmd_latency_doctor(struct call *k)
-{
-    struct slowlog *log = &k->server->slowlog;
-    char text[512];
-    int len = 0;
-
-    if (atomic_load(&log->latency_ms) == 0) {
-        len = snprintf(text, sizeof(text),
-                       "Nothing is watched: set latency-monitor-threshold to the milliseconds from "
-                       "which on a command is slow. SLOWLOG GET has what was slow by "
-                       "slowlog-log-slower-than, and GET /v1/admin/slowlog says what it waited "
-                       "for.");
-    } else {
-        mutex_lock(&log->mu);
-        for (unsigned e = 0; e < LATENCY_EVENTS; e++)
-            len += snprintf(text + len, sizeof(text) - (size_t)len,
-                            "%s: %u seconds with slow ones, the worst took %" PRIu64 " ms.\n",
-                            latency_event_name((enum latency_event)e), log->series[e].count,
-                            log->series[e].worst_ms);
-        mutex_unlock(&log->mu);
-        len += snprintf(text + len, sizeof(text) - (size_t)len,
-                        "GET /v1/admin/slowlog says what each waited for.");
-    }
-    resp_put_verbatim(&k->out, (struct quern_slice){text, (size_t)len});
-    return QUERN_OK;
 }

@@ -21,7 +21,10 @@ static const struct {
 } syntaxes[] = {
     {"acl|cat", "[category]"},
     {"acl|deluser", "username ..."},
+    {"acl|dryrun", "username command [arg ...]"},
+    {"acl|genpass", "[bits]"},
     {"acl|getuser", "username"},
+    {"acl|log", "[count|RESET]"},
     {"acl|setuser", "username [rule ...]"},
     {"append", "key value"},
     {"auth", "[username] password"},
@@ -69,6 +72,7 @@ static const struct {
     {"incrbyfloat", "key increment"},
     {"info", "[section ...]"},
     {"keys", "pattern"},
+    {"latency|graph", "event"},
     {"latency|histogram", "[command ...]"},
     {"latency|history", "event"},
     {"latency|reset", "[event ...]"},

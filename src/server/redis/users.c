@@ -1,4 +1,4 @@
-/* users.c - ACL SETUSER and DELUSER: the users that count, changed from here on.
+/* users.c - ACL SETUSER, DELUSER, LOAD and SAVE: the users that count, changed from here on.
  *
  *     the list that counts --as lines--> text --this user's line anew--> access_read() --> the list
  *
@@ -233,4 +233,30 @@ enum quern_code cmd_acl_deluser(struct call *k)
     code = change(k, k->args + 2, k->argc - 2, NULL, &gone);
     mutex_unlock(&guard->changing);
     return code == QUERN_OK ? call_int(k, (int64_t)gone) : code;
+}
+
+/* ------------------------------------------------------------------ the file -- */
+
+static const char no_file[] =
+    "ERR This Redis instance is not configured to use an ACL file. You may want to specify users "
+    "via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis "
+    "configuration file set) in order to store users in the Redis configuration.";
+
+/* Aside, since it reads the file. */
+enum quern_code cmd_acl_load(struct call *k)
+{
+    if (k->server->guard.path == NULL)
+        return call_error(k, no_file);
+    if (guard_load(&k->server->guard, k->err) != QUERN_OK)
+        resp_put_error(&k->out, "ERR %s; the users from before stay", k->err->text);
+    else
+        return call_ok(k);
+    return QUERN_OK;
+}
+
+enum quern_code cmd_acl_save(struct call *k)
+{
+    if (k->server->guard.path == NULL)
+        return call_error(k, no_file);
+    return call_error(k, "ERR this server never writes its token file; quern token changes it");
 }

@@ -277,7 +277,7 @@ void resp_begin_aside(struct call *k)
     op->call->sees_all = guard_sees_all(k->conn);
     if (!keep_command(k, op))
         return;
-    if (k->command->where == READ)
+    if (k->command->where == READ && !(k->command->flags & CMD_LABOUR)) /* that goes alone */
         expect_keys(op, op->call->command);
     aside_submit(op, work_command, then_reply);
 }

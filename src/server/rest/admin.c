@@ -6,6 +6,7 @@
  *     GET  jobs jobs/N levels files events clients limits
  *
  * None of it holds a loop: jobs have their thread, and the rest is short. */
+#include "server/intake.h"
 #include "server/rest/bounds.h"
 #include "server/rest/outflow.h"
 #include "server/pool.h"
@@ -450,12 +451,13 @@ void admin_limits(struct conn *c, struct manner manner, struct quern_slice body)
         ",\"page_entries_max\":%d,\"page_bytes_max\":%u,\"scan_ms_max\":%d"
         ",\"header_timeout_ms\":%" PRIu64 ",\"idle_timeout_ms\":%" PRIu64
         ",\"drain_timeout_ms\":%" PRIu64 ",\"body_bytes_per_s_min\":%u,\"connections_max\":%" PRIu32
+        ",\"requests_bytes_max\":%" PRIu64
         ",\"streams_max\":%u,\"snapshots_max\":%u,\"snapshot_ttl_ms_max\":%u,\"jobs_kept\":%u}\n",
         QUERN_KEY_BYTES_MAX, o->value_bytes_max, HTTP_LINE_BYTES_MAX, HTTP_FIELDS_BYTES_MAX,
         HTTP_FIELDS_MAX, BATCH_STEPS_MAX, BATCH_BODY_BYTES_MAX, BATCH_RESULT_BYTES_MAX,
         PAGE_ENTRIES_MAX, PAGE_BYTES_MAX, SCAN_MS_MAX, o->header_ms, o->idle_ms, o->drain_ms,
-        BODY_RATE_BYTES_PER_S, o->connections_max, OUTFLOWS_MAX, SNAPSHOTS_MAX, SNAPSHOT_TTL_MS_MAX,
-        JOBS_KEPT);
+        BODY_RATE_BYTES_PER_S, o->connections_max, intake_bytes_max(c->loop->server), OUTFLOWS_MAX,
+        SNAPSHOTS_MAX, SNAPSHOT_TTL_MS_MAX, JOBS_KEPT);
 
     (void)body;
     reply_with(c, manner, 200, json_type, (struct quern_slice){text, (size_t)n}, no_store);

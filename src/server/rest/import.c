@@ -37,6 +37,7 @@ struct import {
     bool ended;         /* no more will come */
     bool busy;          /* what follows is that thread's */
 
+    size_t waiting;  /* the loop's: of `text`, when that was given last */
     struct buf text; /* what it was given, and before that the line that was not whole */
     bool last, done; /* there is no more text; all was seen to */
     bool passing;    /* to the end of a line that is too long */
@@ -212,6 +213,7 @@ static void then(struct task *task)
     struct import *im = (struct import *)task;
 
     im->busy = false;
+    im->waiting = im->text.len;
     if (im->conn == NULL)
         import_free(im);
     else
@@ -256,6 +258,19 @@ bool import_take(struct import *im, struct quern_slice piece)
     return buf_append(&im->filling, piece.data, piece.len, &err) == QUERN_OK;
 }
 
+size_t import_bytes(const struct import *im)
+{
+    return im->filling.len + im->waiting;
+}
+
+void import_give_up(struct import *im)
+{
+    if (im->busy)
+        return;
+    im->failed = im->done = true;
+    IGNORE(err_set(&im->err, QUERN_BUSY, "too much is arriving already"));
+}
+
 void import_end(struct import *im)
 {
     im->ended = true;
@@ -288,6 +303,7 @@ bool import_turn(struct conn *c)
     }
     buf_clear(&im->filling);
     im->last = im->ended;
+    im->waiting = im->text.len;
     im->busy = true;
     aside_run(&im->task);
     return false;

@@ -18,6 +18,10 @@ bool import_begin(struct conn *c);
 bool import_has_room(const struct import *im);
 bool import_take(struct import *im, struct quern_slice piece); /* false: no memory */
 void import_end(struct import *im);                            /* the body has ended */
+/* Of lines that wait. */
+size_t import_bytes(const struct import *im);
+/* There is no memory for what it waits for: it ends here, unless it is busy. */
+void import_give_up(struct import *im);
 bool import_ended(const struct import *im);
 
 /* Hand what waits to a thread aside, if none has some already. True: all is done, or it went wrong, and

@@ -5,6 +5,7 @@
  * written once for all its labels, in the order of the table below; docs/operations.md lists them
  * all, and a test compares. Routes and commands appear once they have been asked for. */
 #include "server/loop.h"
+#include "server/intake.h"
 #include "server/rest/reply.h"
 #include "server/redis/redis.h"
 #include "server/rest/route.h"
@@ -255,6 +256,12 @@ static void connections(struct page *p)
     if (server->tls != NULL)
         gauge_real(p, "quern_tls_not_after_seconds", "When the certificate ends, in Unix time.",
                    (double)tls_keys_not_after(server->tls));
+    gauge(p, "quern_intake_bytes",
+          "What has arrived of requests that are not whole or wait, beyond 64 KiB of each "
+          "connection.",
+          atomic_load(&server->intake));
+    gauge(p, "quern_intake_bytes_max", "Beyond that further ones are sent away.",
+          intake_bytes_max(server));
     gauge(p, "quern_writes_in_flight", "Writes that the store has and has not completed.",
           atomic_load(&server->writes));
 }

@@ -562,13 +562,12 @@ void serve_begin(struct conn *c)
 
 bool serve_may_join(const struct conn *c)
 {
-    /* The youngest of the writes under way: a delete that waits at the gate must not be
-     * overtaken, nor a write that may have to look again. */
+    /* The youngest of the writes under way: one that may have to look again must not be overtaken. */
     const struct write_op *last =
         (const struct write_op *)((const char *)c->ops_last - offsetof(struct write_op, next));
 
     return c->refusal.bad.status == 0 && c->route != NULL && c->route->traits & ROUTE_JOINS &&
-           c->request.method == HTTP_POST && !last->waits_at_gate && !last->alone && c->asides == 0;
+           c->request.method == HTTP_POST && !last->alone && c->asides == 0;
 }
 
 /* What a browser asks before a page of another origin may send such a request: it sends that only
