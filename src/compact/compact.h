@@ -134,6 +134,7 @@ struct compact_output {
     size_t count;
     uint64_t bytes_written;
     uint64_t entries_in, entries_out;
+    uint64_t entries_expired; /* of them, what had expired and went, or goes on as a tombstone */
 };
 void compact_output_done(struct compact_output *o); /* frees all of it; the files stay */
 

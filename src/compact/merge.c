@@ -157,6 +157,7 @@ static enum quern_code merge_entry(struct merge *m, const struct iter *in, struc
     if (e->kind == ENTRY_PUT && !entry_lives(e, m->rules->horizon_ms)) {
         gone = tombstone_for(e);
         e = &gone;
+        m->out->entries_expired++;
     }
     if (e->kind == ENTRY_DELETE && m->rules->bottom && stratum == 0)
         return QUERN_OK;

@@ -214,6 +214,7 @@ struct quern {
         user_bytes; /* raised by the leader alone */
     _Atomic uint64_t flushes, flush_bytes, flush_ns;
     _Atomic uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
+    _Atomic uint64_t expired_entries;
     _Atomic uint64_t slowed_writes, slowed_ns, corrupt_blocks;
     _Atomic uint64_t stalled_writes, stalled_ns; /* of slowed_*: waits for a place for a MemDB */
     _Atomic uint64_t

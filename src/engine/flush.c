@@ -127,6 +127,7 @@ static void say_flushed(struct quern *db, const struct mem_info *info,
     atomic_store(&db->flush_rate, before == 0 ? rate : (3 * before + rate) / 4);
     atomic_fetch_add(&db->flushes, 1);
     atomic_fetch_add(&db->flush_bytes, out->bytes_written);
+    atomic_fetch_add(&db->expired_entries, out->entries_expired);
     atomic_fetch_add(&db->flush_ns, ns);
     atomic_store(&db->last_flush_ns, os_now_ns(db->os));
     engine_event(db, QUERN_EVENT_FLUSHED, info->arena_bytes, out->bytes_written, ns,

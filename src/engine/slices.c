@@ -219,6 +219,7 @@ static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
         atomic_fetch_add(&db->compactions, 1);
         atomic_fetch_add(&db->compact_read_bytes, slice->bytes_in);
         atomic_fetch_add(&db->compact_write_bytes, out.bytes_written);
+        atomic_fetch_add(&db->expired_entries, out.entries_expired);
         atomic_fetch_add(&db->compact_ns, ns);
         engine_event(db, QUERN_EVENT_COMPACTED, slice->bytes_in, out.bytes_written, ns,
                      "merged %zu tables of %zu runs into %zu of tier %u: %" PRIu64
@@ -301,7 +302,7 @@ struct dead {
     struct cut_pins pins;
     uint64_t *numbers;
     size_t count;
-    uint64_t bytes;
+    uint64_t bytes, expired; /* expired: entries, of tables that go for that alone */
 };
 
 static enum quern_code list_dead(struct dead *d, struct quern_error *err)
@@ -311,9 +312,11 @@ static enum quern_code list_dead(struct dead *d, struct quern_error *err)
         return err_memory(err, "a compaction");
     for (size_t i = 0; i < d->state->table_count; i++) {
         const struct manifest_table *t = &d->state->tables[i];
+        bool cut = compact_is_cut(t, d->state->cuts, d->pins);
 
-        if (!compact_is_expired(t, d->horizon_ms) && !compact_is_cut(t, d->state->cuts, d->pins))
+        if (!cut && !compact_is_expired(t, d->horizon_ms))
             continue;
+        d->expired += cut ? 0 : t->meta.entry_count - t->meta.duplicate_count;
         d->numbers[d->count++] = t->meta.table_no;
         d->bytes += t->meta.file_bytes;
     }
@@ -331,6 +334,7 @@ static enum quern_code drop_dead(struct quern *db, struct dead *d, struct quern_
     edit.remove_count = d->count;
     if (engine_apply_edit(db, &edit, NULL, false, err))
         return err_in(err, "compaction");
+    atomic_fetch_add(&db->expired_entries, d->expired);
     engine_event(db, QUERN_EVENT_COMPACTED, d->bytes, 0, 0,
                  "dropped %zu tables unread: all in them has expired or was deleted", d->count);
     return QUERN_OK;

@@ -91,6 +91,10 @@ static void log_stats(struct quern *db, struct quern_stats *out)
     out->log_sync_ns_total = wal.sync_ns_total;
     out->log_sync_ns_max = wal.sync_ns_max;
     out->log_groups = wal.groups;
+    _Static_assert(sizeof(out->log_sync_times) == sizeof(wal.sync_times) &&
+                       QUERN_SYNC_TIME_BITS_FIRST == WAL_SYNC_TIME_BITS_FIRST,
+                   "the same times inside and outside");
+    memcpy(out->log_sync_times, wal.sync_times, sizeof(wal.sync_times));
 }
 
 static uint64_t ms_ago(struct quern *db, uint64_t then_ns)
@@ -125,6 +129,7 @@ static void count_stats(struct quern *db, struct quern_stats *out)
     out->compact_write_bytes = atomic_load(&db->compact_write_bytes);
     out->compact_ns = atomic_load(&db->compact_ns);
     out->table_moves = atomic_load(&db->table_moves);
+    out->expired_entries = atomic_load(&db->expired_entries);
     out->slowed_writes = atomic_load(&db->slowed_writes);
     out->slowed_ns = atomic_load(&db->slowed_ns);
     out->stalled_writes = atomic_load(&db->stalled_writes);
@@ -325,7 +330,7 @@ char *quern_stats_json(const struct quern_stats *s)
     NUMBER(log_sync_ns_max), NUMBER(log_groups);
     NUMBER(flushes), NUMBER(flush_bytes), NUMBER(flush_ns);
     NUMBER(compactions), NUMBER(compact_read_bytes), NUMBER(compact_write_bytes);
-    NUMBER(compact_ns), NUMBER(table_moves);
+    NUMBER(compact_ns), NUMBER(table_moves), NUMBER(expired_entries);
     NUMBER(slowed_writes), NUMBER(slowed_ns), NUMBER(stalled_writes), NUMBER(stalled_ns);
     NUMBER(filter_checks), NUMBER(filter_useful), NUMBER(filter_false);
     NUMBER(cache_hits), NUMBER(cache_misses), NUMBER(cache_evictions), NUMBER(disk_read_bytes);

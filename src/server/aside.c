@@ -20,7 +20,7 @@
 
 #include "base/error.h"
 
-#define BUNDLE_MAX 32u /* tasks that a thread takes at a time: so many reads it has under way */
+#define BUNDLE_MAX 16u /* tasks that a thread takes at a time: so many reads it has under way */
 #define KEYS_MAX 64u   /* that are begun in one step */
 
 static void queue_init(struct task_queue *queue)
@@ -203,46 +203,53 @@ static void start_threads_locked(struct aside *aside, unsigned wanted)
     }
 }
 
-/* Queue what waits in the loop. Returns how many threads are to be woken for it; -1: there are none. */
-static int enqueue(struct aside *aside, struct task_queue *from)
+static void move_all(struct task_queue *from, struct task_queue *to)
 {
-    int asleep = -1;
-    unsigned wanted;
+    while (from->count > 0)
+        queue_add(to, queue_take(from));
+}
+
+/* Queue what waits in the loop; where there is no thread, it comes back. Returns how many are to be
+ * woken for it. */
+static unsigned enqueue(struct aside *aside, struct task_queue *of_loop)
+{
+    unsigned wanted, idle;
 
     mutex_lock(&aside->mu);
-    start_threads_locked(aside, 1);
-    if (aside->threads > 0) {
-        while (from->count > 0) {
-            struct task *task = queue_take(from);
+    while (of_loop->count > 0) {
+        struct task *task = queue_take(of_loop);
 
-            queue_add(task->takes_long ? &aside->slow : &aside->brief, task);
-        }
-        wanted = wanted_locked(aside);
-        start_threads_locked(aside, wanted);
-        asleep = (int)(wanted < aside->idle ? wanted : aside->idle);
+        queue_add(task->takes_long ? &aside->slow : &aside->brief, task);
     }
+    wanted = wanted_locked(aside);
+    start_threads_locked(aside, wanted);
+    if (aside->threads == 0) {
+        move_all(&aside->brief, of_loop);
+        move_all(&aside->slow, of_loop);
+    }
+    idle = aside->idle;
     mutex_unlock(&aside->mu);
-    return asleep;
+    return wanted < idle ? wanted : idle;
 }
 
 bool aside_hand_over(struct loop *loop)
 {
     struct aside *aside = &loop->server->aside;
-    int asleep;
+    unsigned asleep;
+    bool none;
 
     if (loop->asides.count == 0)
         return false;
     asleep = enqueue(aside, &loop->asides);
-    for (int i = 0; i < asleep; i++) /* without the lock, which they would meet */
+    while (asleep-- > 0) /* without the lock, which they would meet */
         cond_signal(&aside->wake);
-    if (asleep >= 0)
-        return false;
+    none = loop->asides.count > 0;
     while (loop->asides.count > 0) {
         struct task *task = queue_take(&loop->asides);
 
         carry_out(&task, 1);
     }
-    return true;
+    return none;
 }
 
 /* ------------------------------------------------------------------ ops -- */

@@ -104,12 +104,19 @@ static enum quern_code read_properties(struct sst *t, const struct table_meta *m
 
 enum quern_code table_error(const struct sst *t, struct quern_error *err)
 {
+    if (err->code == QUERN_BUSY)
+        return QUERN_BUSY; /* nothing is wrong with the table */
     return err_in(err, "table %06" PRIu64, t->meta.table_no);
 }
 
 enum quern_code table_not_cached(struct quern_error *err)
 {
-    return err_set(err, QUERN_BUSY, "what is asked for is not in the cache");
+    /* Ready to be copied: a server hears it several times for each read that goes to the disk. */
+    static const struct quern_error busy = {.code = QUERN_BUSY,
+                                            .text = "what is asked for is not in the cache"};
+
+    *err = busy;
+    return QUERN_BUSY;
 }
 
 enum quern_code sst_open(struct os_dir *dir, const struct table_meta *meta, struct sst_cache *cache,

@@ -429,7 +429,7 @@ def info_has_the_fields_that_tools_look_for():
     fields = """redis_version quern_version redis_mode os arch_bits process_id run_id tcp_port uptime_in_seconds executable
         config_file connected_clients blocked_clients maxclients used_memory used_memory_human used_memory_rss maxmemory
         maxmemory_policy loading rdb_last_save_time aof_enabled quern_wal_bytes quern_flush_in_progress
-        total_connections_received total_commands_processed instantaneous_ops_per_sec keyspace_hits keyspace_misses
+        total_connections_received total_commands_processed instantaneous_ops_per_sec keyspace_hits keyspace_misses expired_keys
         rejected_connections total_net_input_bytes role connected_slaves master_repl_offset used_cpu_user db0""".split()
     with Server("--durability", "os") as s, s.resp() as r:
         r.call("SET", "a", "1", "EX", 1000)

@@ -4,6 +4,7 @@ and what has expired is gone for every door, after a restart too."""
 
 import os
 import random
+import re
 import time
 
 from quernd import Refused, Resp, Server, command, equal, main, test, until
@@ -203,6 +204,21 @@ def info_counts_the_keys_that_expire():
         equal([r.answer() for _ in range(10)], [1] * 10)
         until(lambda: counted()["expires"] == "0", "none expires any more")
         equal(counted()["avg_ttl"], "0")
+
+
+@test
+def info_counts_what_has_expired_once_it_is_cleared_up():
+    with Server("--durability", "os") as s, s.resp() as r, s.connect() as w:
+        def expired():
+            return int(re.search(rb"\r\nexpired_keys:(\d+)\r\n", r.call("INFO", "stats")).group(1))
+        r.send(b"".join(command("SET", f"k{i}", i, "PX", 400) for i in range(10)) +
+               b"".join(command("SET", f"t{i}", i, "EX", 100000) for i in range(6)) + command("DEL", "t5"))
+        equal([r.answer() for _ in range(17)], ["OK"] * 16 + [1])
+        until(lambda: r.call("DBSIZE") == 5, "they have expired")
+        equal(expired(), 0)  # that is later
+        equal(w.ask("POST", "/v1/admin/compact?wait=true").status, 200)
+        equal(expired(), 10)
+        equal([r.call("CONFIG", "RESETSTAT"), expired()], ["OK", 0])
 
 
 @test

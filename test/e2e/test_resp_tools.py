@@ -60,7 +60,7 @@ def fill(r):
 # What the dashboards that come with it show.
 SHOWN = """uptime_in_seconds connected_clients blocked_clients memory_used_bytes memory_used_rss_bytes memory_max_bytes config_maxclients
     commands_processed_total keyspace_hits_total keyspace_misses_total net_input_bytes_total net_output_bytes_total evicted_keys_total
-    connections_received_total rejected_connections_total cpu_user_seconds_total cpu_sys_seconds_total slowlog_length slowlog_last_id
+    expired_keys_total    connections_received_total rejected_connections_total cpu_user_seconds_total cpu_sys_seconds_total slowlog_length slowlog_last_id
     connected_slaves loading_dump_file rdb_last_save_timestamp_seconds aof_enabled start_time_seconds""".split()
 
 

@@ -442,10 +442,12 @@ TEST(what_has_expired_goes_on_hiding_what_it_replaced_until_that_is_gone_too)
         CHECK_OK(world_put(db, 2, 2, false, &err), &err);
         CHECK_OK(quern_flush(db, &err), &err);
         CHECK_EQ(stats_of(db).table_tombstones, flushed_late);
+        CHECK_EQ(stats_of(db).expired_entries, flushed_late);
         CHECK_EQ(seen(db, NULL, 1, 2, AT), 0);
         CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
         CHECK_EQ(seen(db, NULL, 1, 2, AT), 0);
         CHECK_EQ(stats_of(db).table_entries, 199);
+        CHECK_EQ(stats_of(db).expired_entries, 1); /* once, and what it replaced not at all */
         CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
         CHECK_OK(quern_close(db, &err), &err);
     }
@@ -477,6 +479,7 @@ TEST(bottom_tables_of_which_all_has_expired_go_without_a_read)
     before = sim_op_count_of(sim, reads);
     CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
     CHECK_EQ(stats_of(db).tables, 0);
+    CHECK_EQ(stats_of(db).expired_entries, 1000);
     CHECK_EQ(sim_op_count_of(sim, reads), before);
     CHECK_OK(quern_close(db, &err), &err);
 }
@@ -497,6 +500,7 @@ TEST(an_idle_store_gives_back_what_has_expired)
     while (stats_of(db).table_entries > 500 && tries++ < 2000)
         (void)usleep(5000);
     CHECK_EQ(stats_of(db).table_entries, 500);
+    CHECK_EQ(stats_of(db).expired_entries, 500);
     CHECK_OK(world_get(db, 500, 1, &err), &err);
     sim_set_wall_ms(sim, AT + 1000);
     for (tries = 0; stats_of(db).tables != 0 && tries < 2000; tries++)

@@ -320,7 +320,10 @@ enum quern_code cmd_config_rewrite(struct call *k)
 enum quern_code cmd_config_resetstat(struct call *k)
 {
     struct resp_counters *n = &k->server->resp->counters;
+    struct quern_stats stats;
 
+    quern_stats(k->server->db, &stats);
+    atomic_store(&k->server->resp->expired_before, stats.expired_entries);
     atomic_store(&n->commands, 0);
     atomic_store(&n->errors, 0);
     atomic_store(&n->connections, 0);

@@ -117,6 +117,7 @@ static void section_stats(struct page *p)
 {
     const struct server *server = p->k->server;
     const struct resp_counters *n = &server->resp->counters;
+    uint64_t before = atomic_load(&server->resp->expired_before);
 
     line(p, "total_connections_received:%" PRIu64, n->connections);
     line(p, "total_commands_processed:%" PRIu64, n->commands);
@@ -126,6 +127,8 @@ static void section_stats(struct page *p)
     line(p, "total_net_output_bytes:%" PRIu64, server->counters.bytes_out);
     line(p, "keyspace_hits:%" PRIu64, n->hits);
     line(p, "keyspace_misses:%" PRIu64, n->misses);
+    line(p, "expired_keys:%" PRIu64,
+         p->stats.expired_entries > before ? p->stats.expired_entries - before : 0);
     line(p, "evicted_keys:0");
     line(p, "total_error_replies:%" PRIu64, n->errors);
 }

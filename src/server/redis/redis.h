@@ -77,7 +77,9 @@ struct resp_shared {
     _Atomic uint32_t paused_count;       /* connections with a command that waits for its end */
     _Atomic uint32_t monitor_count;      /* connections that asked for MONITOR */
     struct mutex monitor_mu;
-    struct monitor *monitors;  /* guarded by monitor_mu */
+    struct monitor *monitors; /* guarded by monitor_mu */
+    _Atomic uint64_t
+        expired_before;        /* the store's count of what has expired, at CONFIG RESETSTAT */
     _Atomic int64_t saved_at;  /* unix seconds: all that was acknowledged before was durable */
     char run_id[41];           /* constant */
     struct command_base *base; /* guarded by mu; what RESETSTAT takes away, or NULL */
