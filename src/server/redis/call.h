@@ -24,6 +24,7 @@
 
 struct conn;
 struct call;
+struct found;
 
 typedef enum quern_code (*command_fn)(struct call *k);
 
@@ -93,13 +94,8 @@ struct call {
     struct quern_value *value; /* what call_get() found */
     struct quern_value *many;  /* MGET_AT_ONCE values that keep their memory, or NULL */
     struct quern_error *err;
-    /* What was read for it already, in order; keys are those of `args`. */
-    struct fetched_keys {
-        const struct quern_slice *keys;
-        struct quern_value *values;
-        const enum quern_code *codes;
-        size_t count;
-    } fetched;
+    size_t fetched_at;            /* behind the one that was asked for last */
+    const struct found *fetched;  /* what was read for it already; keys are those of `args` */
     struct quern_read_opts reads; /* of which database, and may it wait for the disk? */
     bool may_hand_over;           /* a large value may follow the output, uncopied */
     bool sees_all;                /* of a WALK: its client's token reaches all keys */

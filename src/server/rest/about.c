@@ -118,23 +118,24 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
     (void)body;
     quern_stats(server->db, &now);
     store = quern_stats_json(&now);
-    len = snprintf(text, sizeof(text),
-                   "{\"server\":{\"version\":\"%s\",\"uptime_ms\":%" PRIu64 ",\"loops\":%u,"
-                   "\"connections\":%" PRIu32 ",\"connections_max\":%" PRIu32
-                   ",\"connections_total\":%" PRIu64 ",\"connections_refused\":%" PRIu64
-                   ",\"timeouts\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"sets\":%" PRIu64
-                   ",\"set_bytes\":%" PRIu64 ",\"gets\":%" PRIu64 ",\"gets_found\":%" PRIu64
-                   ",\"deletes\":%" PRIu64 ",\"deletes_found\":%" PRIu64
-                   ",\"writes_in_flight\":%" PRIu64 ",\"snapshots\":%u"
-                   ",\"replies_2xx\":%" PRIu64 ",\"replies_4xx\":%" PRIu64
-                   ",\"replies_5xx\":%" PRIu64 ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64
-                   ",\"loop_allocations\":%" PRIu64 "},\"store\":",
-                   quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
-                   server->connections, server->options->connections_max, n->connections_total,
-                   n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
-                   n->gets_found, n->deletes, n->deletes_found, server->writes,
-                   snapshots_count(&server->snapshots), n->replies_ok, n->replies_refused,
-                   n->replies_failed, n->bytes_in, n->bytes_out, loop_allocations(server));
+    len = snprintf(
+        text, sizeof(text),
+        "{\"server\":{\"version\":\"%s\",\"uptime_ms\":%" PRIu64 ",\"loops\":%u,"
+        "\"connections\":%" PRIu32 ",\"connections_max\":%" PRIu32 ",\"connections_total\":%" PRIu64
+        ",\"connections_refused\":%" PRIu64 ",\"timeouts\":%" PRIu64 ",\"requests\":%" PRIu64
+        ",\"sets\":%" PRIu64 ",\"set_bytes\":%" PRIu64 ",\"gets\":%" PRIu64
+        ",\"gets_found\":%" PRIu64 ",\"read_batches\":%" PRIu64 ",\"reads_in_batches\":%" PRIu64
+        ",\"deletes\":%" PRIu64 ",\"deletes_found\":%" PRIu64 ",\"writes_in_flight\":%" PRIu64
+        ",\"snapshots\":%u"
+        ",\"replies_2xx\":%" PRIu64 ",\"replies_4xx\":%" PRIu64 ",\"replies_5xx\":%" PRIu64
+        ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"loop_allocations\":%" PRIu64
+        "},\"store\":",
+        quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
+        server->connections, server->options->connections_max, n->connections_total,
+        n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
+        n->gets_found, n->read_batches, n->reads_in_batches, n->deletes, n->deletes_found,
+        server->writes, snapshots_count(&server->snapshots), n->replies_ok, n->replies_refused,
+        n->replies_failed, n->bytes_in, n->bytes_out, loop_allocations(server));
     buf_clear(&c->loop->text);
     if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
         buf_append(&c->loop->text, store, strlen(store), &err) ||
