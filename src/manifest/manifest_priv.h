@@ -48,6 +48,7 @@ enum edit_tag {
     EDIT_ADD = 13,         /* fields of enum table_tag */
     EDIT_TRIM = 15,        /* varint table_no, then the key to the end of the field */
     EDIT_CUTS = 17,        /* all there are from now on: see cuts_decode() */
+    EDIT_LIVE = 19,        /* a varint for each database: see manifest_edit.live */
 };
 
 /* On disk, do not renumber. All but the last three stand in every EDIT_ADD; none twice. */
@@ -111,6 +112,10 @@ MUST_USE enum quern_code table_decode(struct quern_slice body, struct manifest_t
 MUST_USE enum quern_code cuts_decode(struct quern_slice body, struct cuts **out,
                                      struct quern_error *err);
 
+/* Read the body of an EDIT_LIVE. Errors: CORRUPT. */
+MUST_USE enum quern_code live_decode(struct quern_slice body, uint64_t live[QUERN_DATABASES],
+                                     struct quern_error *err);
+
 /* ---- the state, and changes of it ---- */
 
 /* A change that has been checked and for which all memory is at hand. */
@@ -127,6 +132,7 @@ struct state_change {
     quern_seq flushed_seq;
     bool set_cuts;
     struct cuts *cuts;
+    uint64_t live[QUERN_DATABASES];
 };
 
 /* Check `edit` against `now` and make it ready. Nothing of `edit` is kept. On failure nothing is

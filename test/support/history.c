@@ -266,6 +266,26 @@ static enum quern_code compare_scan(struct quern *db, const struct cell state[HI
     return err.code;
 }
 
+/* The number of keys that is kept, where it is known, and what a count says. */
+static enum quern_code compare_count(struct quern *db, const struct cell state[HISTORY_KEYS],
+                                     char wrong[200])
+{
+    uint64_t keys[QUERN_DATABASES], count = 0, want = 0;
+    struct quern_error err = {0};
+
+    for (unsigned k = 0; k < HISTORY_KEYS; k++) {
+        if (state[k].n == HISTORY_UNREADABLE)
+            return QUERN_OK;
+        want += state[k].n != 0;
+    }
+    if (quern_live_keys(db, false, keys, &err) || quern_count(db, NULL, NULL, &count, &err))
+        return err.code;
+    if (count != want || (keys[0] != QUERN_KEYS_UNKNOWN && keys[0] != want))
+        (void)snprintf(wrong, 200, "%llu keys are counted and %lld kept; there are %llu",
+                       (unsigned long long)count, (long long)keys[0], (unsigned long long)want);
+    return QUERN_OK;
+}
+
 enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], char wrong[200])
 {
     struct quern_value value = {0};
@@ -288,6 +308,8 @@ enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], 
     if (wrong[0] != '\0')
         return QUERN_OK;
     code = compare_scan(db, state, wrong);
+    if (code == QUERN_OK && wrong[0] == '\0')
+        code = compare_count(db, state, wrong);
     return first != QUERN_OK ? first : code;
 }
 
