@@ -582,6 +582,8 @@ QUERN_API QUERN_CHECK enum quern_code quern_repair(const char *from, const char 
 /* ------------------------------------------------------------------ statistics -- */
 
 #define QUERN_TIERS_MAX 8
+#define QUERN_SYNC_TIMES 20
+#define QUERN_SYNC_TIME_BITS_FIRST 14
 
 struct quern_tier_stats {
     uint32_t runs, tables;
@@ -615,6 +617,9 @@ struct quern_stats {
     uint64_t puts, deletes, range_deletes, batches, gets, gets_found, seeks;
     uint64_t user_bytes; /* keys + values put */
     uint64_t log_bytes_written, log_syncs, log_sync_ns_total, log_sync_ns_max, log_groups;
+    /* of the syncs: [0] those under 2^14 ns, [1] those from there to under 2^15, and so on; the last
+     * has all that took longer. Not in quern_stats_json() */
+    uint64_t log_sync_times[QUERN_SYNC_TIMES];
     uint64_t flushes, flush_bytes, flush_ns;
     uint64_t compactions, compact_read_bytes, compact_write_bytes, compact_ns, table_moves;
     /* what had expired and was cleared up, some time later, by flushes and merges; without what was

@@ -93,6 +93,10 @@ static void log_stats(struct quern *db, struct quern_stats *out)
     out->log_sync_ns_total = wal.sync_ns_total;
     out->log_sync_ns_max = wal.sync_ns_max;
     out->log_groups = wal.groups;
+    _Static_assert(sizeof(out->log_sync_times) == sizeof(wal.sync_times) &&
+                       QUERN_SYNC_TIME_BITS_FIRST == WAL_SYNC_TIME_BITS_FIRST,
+                   "the same times inside and outside");
+    memcpy(out->log_sync_times, wal.sync_times, sizeof(wal.sync_times));
 }
 
 static uint64_t ms_ago(struct quern *db, uint64_t then_ns)

@@ -224,12 +224,22 @@ static enum quern_code pad_page(struct wal *w, struct quern_error *err)
     return QUERN_OK;
 }
 
+static unsigned sync_time(uint64_t ns)
+{
+    unsigned bits = ns == 0 ? 0 : 64u - (unsigned)__builtin_clzll(ns),
+             first = WAL_SYNC_TIME_BITS_FIRST;
+    unsigned at = bits > first ? bits - first : 0;
+
+    return at < WAL_SYNC_TIMES ? at : WAL_SYNC_TIMES - 1;
+}
+
 static void count_sync(struct wal *w, uint64_t began_ns)
 {
     uint64_t ns = os_now_ns(os_of(w->dir)) - began_ns;
 
     counter_add(&w->syncs, 1);
     counter_add(&w->sync_ns_total, ns);
+    counter_add(&w->sync_times[sync_time(ns)], 1);
     if (ns > counter_get(&w->sync_ns_max))
         counter_set(&w->sync_ns_max, ns);
 }
@@ -407,6 +417,8 @@ void wal_stats(struct wal *w, struct wal_stats *out)
         .groups_mapped = counter_get(&w->groups_mapped),
         .poisoned = is_poisoned(w),
     };
+    for (unsigned i = 0; i < WAL_SYNC_TIMES; i++)
+        out->sync_times[i] = counter_get(&w->sync_times[i]);
     mutex_lock(&w->mu);
     out->segments_live = w->full_count + (counter_get(&w->cur_bytes) != 0);
     out->segments_spare = w->spare_count;

@@ -94,12 +94,17 @@ void wal_trim(struct wal *w);
  * the writer then does it when it gets there. One thread at a time, until wal_close(). */
 void wal_prepare_ahead(struct wal *w);
 
+/* Syncs are told apart by their length: under 2^14 ns, under 2^15, ... and the rest. */
+#define WAL_SYNC_TIMES 20u
+#define WAL_SYNC_TIME_BITS_FIRST 14u
+
 struct wal_stats {
     uint64_t segments_live; /* 0: none was begun yet */
     uint64_t segments_spare, bytes_on_disk;
     uint64_t groups, batches, bytes_appended; /* payload and heads */
     uint64_t bytes_padded;                    /* to whole pages, for direct writes */
     uint64_t syncs, sync_ns_total, sync_ns_max;
+    uint64_t sync_times[WAL_SYNC_TIMES];
     uint64_t groups_direct, groups_mapped;
     bool poisoned;
 };

@@ -160,6 +160,7 @@ struct wal {
     wal_counter next_bytes; /* written by wal_prepare_ahead() */
     wal_counter groups, batches, bytes_appended, bytes_padded, syncs, sync_ns_total, sync_ns_max,
         groups_direct, groups_mapped;
+    wal_counter sync_times[WAL_SYNC_TIMES];
     atomic_bool poisoned;
 
     /* Held while zeros are written into the current segment (a MiB at most), and while it is

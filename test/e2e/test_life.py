@@ -476,6 +476,19 @@ def bodies_of_unknown_length_together_are_bounded():
 
 
 @test
+def every_write_tells_the_pressure_of_what_arrives():
+    with Server(*SMALL) as s, s.connect() as w, s.connect() as slow:
+        asks = [("POST", "/set?key=k&value=v", None), ("PUT", "/v1/kv/k", b"v"), ("POST", "/v1/kv/n?op=incr", None), ("POST", "/v1/batch", b'{"ops":[]}'),
+                ("POST", "/v1/import", b'{"key":"k","value":"v"}\n'), ("DELETE", "/v1/keys?prefix=n", None), ("DELETE", "/v1/kv/k", None)]
+        for method, target, body in asks:
+            assert "quern-pressure" not in w.ask(method, target, body).fields, target
+        slow.send(request("PUT", "/v1/kv/k", fields=[("Content-Length", 4 << 20)]) + PART)
+        until(lambda: figure(w, "quern_intake_bytes") > len(PART), "it has arrived")
+        for method, target, body in asks:
+            equal(w.ask(method, target, body).fields.get("quern-pressure"), "10", target)
+
+
+@test
 def lines_of_imports_together_are_bounded():
     head = request("POST", "/v1/import", fields=[("Transfer-Encoding", "chunked")])
     line = b'{"key":"k","value":"' + PART

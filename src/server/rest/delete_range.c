@@ -117,16 +117,18 @@ static void then_finish(struct write_op *op)
 
 static void answer_well(struct conn *c, const struct write_op *op, const struct deletion *d)
 {
-    char text[128], extra[160], etag[ETAG_BYTES];
+    char text[128], extra[160 + PRESSURE_FIELD_BYTES], etag[ETAG_BYTES];
+    char pressure[PRESSURE_FIELD_BYTES] = "";
     bool wrote = !d->dry_run && d->count > 0;
     int n = snprintf(
         text, sizeof(text), "{\"deleted\":%" PRIu64 ",\"exact\":%s,\"rev\":%" PRIu64 "%s}\n",
         d->count, d->exact ? "true" : "false", d->revision, d->dry_run ? ",\"dry_run\":true" : "");
 
     (void)etag_write(d->reach.server, d->revision, etag);
-    (void)snprintf(extra, sizeof(extra), "Quern-Rev: %" PRIu64 "\r\nETag: %s\r\n%s%s%s",
+    (void)pressure_field(d->reach.server, pressure);
+    (void)snprintf(extra, sizeof(extra), "Quern-Rev: %" PRIu64 "\r\nETag: %s\r\n%s%s%s%s",
                    d->revision, etag, wrote ? "Quern-Durability: " : "",
-                   wrote ? durability_name(op->synced) : "", wrote ? "\r\n" : "");
+                   wrote ? durability_name(op->synced) : "", wrote ? "\r\n" : "", pressure);
     reply_with(c, op->manner, 200, "application/json", (struct quern_slice){text, (size_t)n},
                extra);
 }

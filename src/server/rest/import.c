@@ -325,7 +325,7 @@ static void answer_well(struct conn *c, struct manner manner, struct import *im)
     static const struct http_bad none = {400, "bad_import",
                                          "no line could be taken; each is an object with key and "
                                          "value, as /v1/export writes it"};
-    char text[192], extra[128];
+    char text[192], extra[128 + PRESSURE_FIELD_BYTES], pressure[PRESSURE_FIELD_BYTES];
     struct quern_error err;
     int n;
 
@@ -340,9 +340,11 @@ static void answer_well(struct conn *c, struct manner manner, struct import *im)
                  !im->sealed      ? ""
                  : im->seal_holds ? ",\"verified\":true"
                                   : ",\"verified\":false");
+    (void)pressure_field(c->loop->server, pressure);
     (void)snprintf(extra, sizeof(extra),
-                   "Quern-Rev: %" PRIu64 "\r\nQuern-Durability: %s\r\nCache-Control: no-store\r\n",
-                   im->rev, durability_name(im->sync));
+                   "Quern-Rev: %" PRIu64
+                   "\r\nQuern-Durability: %s\r\nCache-Control: no-store\r\n%s",
+                   im->rev, durability_name(im->sync), pressure);
     if (buf_append(&im->told, text, (size_t)n, &err))
         conn_cut(c);
     else

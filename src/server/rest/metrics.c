@@ -38,7 +38,6 @@ enum type {
     COUNTER,
     GAUGE,
     HISTOGRAM,
-    SUMMARY,
 };
 
 static void PRINTF_LIKE(2, 3) put(struct page *p, const char *format, ...)
@@ -58,7 +57,7 @@ static void PRINTF_LIKE(2, 3) put(struct page *p, const char *format, ...)
 /* Begin a family. OpenMetrics names a counter without the _total of its samples. */
 static void family(struct page *p, enum type type, const char *name, const char *help)
 {
-    static const char *const types[] = {"counter", "gauge", "histogram", "summary"};
+    static const char *const types[] = {"counter", "gauge", "histogram"};
     const char *total = p->open_metrics || type != COUNTER ? "" : "_total";
 
     p->name = name;
@@ -354,6 +353,23 @@ static void disk(struct page *p)
     gauge(p, "quern_expiring_entries", "Entries of tables that have an expiry.", s->table_expiring);
 }
 
+/* The buckets are added up, and not `log_syncs` taken, so that all are of one moment. */
+static void sync_histogram(struct page *p)
+{
+    const struct quern_stats *s = &p->stats;
+    uint64_t below = 0;
+
+    family(p, HISTOGRAM, "quern_wal_sync_seconds", "Time of the log's syncs.");
+    for (unsigned i = 0; i + 1 < QUERN_SYNC_TIMES; i++) {
+        below += s->log_sync_times[i];
+        put(p, "%s_bucket{le=\"%.9g\"} %" PRIu64 "\n", p->name,
+            seconds(UINT64_C(1) << (QUERN_SYNC_TIME_BITS_FIRST + i)), below);
+    }
+    below += s->log_sync_times[QUERN_SYNC_TIMES - 1];
+    put(p, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.9g\n%s_count %" PRIu64 "\n", p->name,
+        below, p->name, seconds(s->log_sync_ns_total), p->name, below);
+}
+
 static void work(struct page *p)
 {
     const struct quern_stats *s = &p->stats;
@@ -369,9 +385,7 @@ static void work(struct page *p)
             s->log_bytes_written);
     counter(p, "quern_wal_groups", "Records of the log, each of one or more batches.",
             s->log_groups);
-    family(p, SUMMARY, "quern_wal_sync_seconds", "Time of the log's syncs.");
-    put(p, "quern_wal_sync_seconds_sum %.9g\nquern_wal_sync_seconds_count %" PRIu64 "\n",
-        seconds(s->log_sync_ns_total), s->log_syncs);
+    sync_histogram(p);
     gauge_real(p, "quern_wal_sync_max_seconds", "The longest of them since the start.",
                seconds(s->log_sync_ns_max));
     counter(p, "quern_flushes", "MemDBs that became tables.", s->flushes);
