@@ -444,13 +444,25 @@ QUERN_API uint64_t quern_iter_expires_ms(const struct quern_iter *it); /* 0: nev
 /* OK, or why the iterator stopped. */
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
-/* How many keys of a database live in `range` (NULL: all), exactly. Uses the tables' running counts
- * where it can, and walks the range where it cannot: where something may have expired, for one.
- *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database)
+/* How many keys of a database live in `range` (NULL: all), exactly. Of a whole database the number is
+ * kept once somebody has asked: then what was written since is counted, and nothing else. It is not known
+ * after a range delete, or where something has expired and not gone yet. Else uses the tables' running
+ * counts where it can, and walks the range where it cannot.
+ *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database); BUSY with opts->cached alone: it is not at hand,
+ *            ask again without it
  *   source   src/engine/count.c */
 QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
                                                   const struct quern_read_opts *opts,
                                                   uint64_t *count, struct quern_error *err);
+
+/* The same of all databases at once, as far as it takes no walk; QUERN_KEYS_UNKNOWN where it would.
+ *   errors   CORRUPT, IO, NO_MEMORY; BUSY with `cached` alone: more was written since somebody asked
+ *            than is counted in a millisecond or two, or something would have to be read
+ *   source   src/engine/live_ask.c */
+#define QUERN_KEYS_UNKNOWN UINT64_MAX
+QUERN_API QUERN_CHECK enum quern_code quern_live_keys(struct quern *db, bool cached,
+                                                      uint64_t keys[QUERN_DATABASES],
+                                                      struct quern_error *err);
 
 /* ------------------------------------------------------------------ reading and writing -- */
 
@@ -624,6 +636,7 @@ struct quern_stats {
     uint64_t memory_budget, memdb_bytes, memdb_sealed, cache_bytes, cache_block_bytes,
         cache_index_bytes, cache_filter_bytes;
     uint64_t memdb_entries;
+    uint64_t memdb_expiring; /* of them, that have an expiry */
     uint64_t cuts; /* ranges deleted of which something may be left, in pieces that do not meet */
     /* disk, bytes */
     uint64_t disk_bytes, log_bytes;

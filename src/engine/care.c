@@ -1,6 +1,10 @@
 /* care.c - what a user may ask for: flush, compact, checkpoint, verify. */
 #include "engine/engine_priv.h"
 #include "engine/remains_priv.h"
+#include "engine/scan_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 
 /* Close the MemDB, so that the worker has all that was acknowledged so far, and hand it the
  * request. */
@@ -180,6 +184,31 @@ static enum quern_code verify_files(struct quern *db, struct verify *v, struct q
     return code;
 }
 
+/* The number of keys that is kept of a database, if any is, against a walk; a wrong one is mended. */
+static enum quern_code verify_count(struct quern *db, uint8_t database, struct verify *v,
+                                    struct quern_error *err)
+{
+    struct live_look look;
+    uint64_t keys = 0;
+    enum quern_code code = QUERN_OK;
+    char what[128];
+
+    if (live_look(db, database, LIVE_ALL, &look, err))
+        return err->code;
+    if (look.known)
+        code = count_walk(db, &look, &keys, err);
+    if (code == QUERN_OK && look.known && (uint64_t)look.keys != keys &&
+        live_learn(db, &look, keys)) {
+        (void)snprintf(what, sizeof(what),
+                       "the number of keys kept of database %u is %" PRId64 "; there are %" PRIu64,
+                       database, look.keys, keys);
+        findings_add(&v->findings, "MANIFEST", 0, (struct quern_slice){0}, (struct quern_slice){0},
+                     what, false);
+    }
+    live_end(db, &look);
+    return code;
+}
+
 enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *opts,
                              struct quern_verify_report *report, struct quern_error *err)
 {
@@ -203,6 +232,9 @@ enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *o
         }
     if (verify_files(db, &v, &files) && err->code == QUERN_OK)
         *err = files;
+    for (uint8_t d = 0; d < QUERN_DATABASES; d++)
+        if (verify_count(db, d, &v, &files) && err->code == QUERN_OK)
+            *err = files;
     if (err->code == QUERN_OK && v.findings.damages != 0)
         *err = v.findings.first;
     v.report.damages = v.findings.damages;

@@ -6,7 +6,7 @@
  *   read.c      point reads        scan.c, scan_build.c  cursors for users   count.c  key ranges
  *   inner.h     keys as they are inside: a database's number before the user's
  *   cuts.c      range deletes, which are no entries
- *   databases.c databases that change places
+ *   databases.c databases that change places    live.c, live_ask.c  how many keys live, kept
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
  *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content
@@ -19,7 +19,8 @@
  *   remains.c   verifies a store that is not open
  *   repair.c    copies what is sound of it into a new one
  *
- * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O;
+ * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O; that of
+ * live.h is, and is taken before mu, and by nobody who leads;
  * the manifest's own lock is, and is taken without them; ahead_mu is taken alone. Leading the
  * commit queue is a role, not a lock: it may do I/O. */
 #ifndef ENGINE_ENGINE_PRIV_H
@@ -29,6 +30,8 @@
 #include "base/thread.h"
 #include "compact/compact.h"
 #include "engine/inner.h"
+#include "engine/live.h"
+#include "engine/pins.h"
 #include "engine/spans.h"
 #include "engine/version.h"
 #include "wal/wal.h"
@@ -89,14 +92,6 @@ struct counters {
     _Atomic uint64_t passed;             /* see engine_passed() */
     /* Of tables' filters: said no; let through what was not there. Single gets are sampled. */
     _Atomic uint64_t filter_denied, filter_let_through, filter_false;
-};
-
-/* Something that holds a number and a time: a snapshot, a cursor, a read that must not be torn. */
-struct pin {
-    quern_seq seq;
-    uint64_t time_ms; /* expiries are judged by it */
-    db_map map;       /* where the databases are at its number */
-    struct pin *prev, *next;
 };
 
 /* Work that a user waits for; done by the worker. */
@@ -203,6 +198,7 @@ struct quern {
     uint64_t passed_dead;    /* the same when the active MemDB had few tombstones yet */
     uint64_t lookups_seen;   /* of blocks in the cache, until the last flush */
 
+    struct live live;   /* locks itself; taken before mu */
     struct spans spans; /* locks itself; taken last */
     /* Memory of the last MemDB for the next one, while they fill. Locks itself; taken last. */
     struct mem_spare spare;
@@ -438,10 +434,5 @@ struct batch_check {
     struct quern_slice key;
 };
 bool batch_check_next(struct quern_slice *checks, struct batch_check *c);
-
-struct quern_snapshot {
-    struct quern *db;
-    struct pin pin;
-};
 
 #endif

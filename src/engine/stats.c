@@ -62,12 +62,14 @@ static void memory_stats(struct quern *db, const struct view *view, struct quern
         mem_info(view->mem, &info);
         out->memdb_bytes = info.arena_bytes;
         out->memdb_entries = info.entry_count;
+        out->memdb_expiring = info.expiring_count;
     }
     for (size_t i = 0; i < view->sealed_count; i++) {
         mem_info(view->sealed[i], &info);
         out->memdb_sealed++;
         out->memdb_bytes += info.arena_bytes;
         out->memdb_entries += info.entry_count;
+        out->memdb_expiring += info.expiring_count;
     }
     for (size_t i = 0; i < view->cuts_count; i++)
         out->cuts += view->cuts[i]->count;
@@ -318,7 +320,8 @@ char *quern_stats_json(const struct quern_stats *s)
     add_bool(&j, "no_space", s->no_space);
     add_string(&j, "failure", s->failure);
     NUMBER(snapshots), NUMBER(iterators);
-    NUMBER(memory_budget), NUMBER(memdb_bytes), NUMBER(memdb_sealed), NUMBER(memdb_entries);
+    NUMBER(memory_budget), NUMBER(memdb_bytes), NUMBER(memdb_sealed), NUMBER(memdb_entries),
+        NUMBER(memdb_expiring);
     NUMBER(cuts);
     NUMBER(cache_bytes), NUMBER(cache_block_bytes), NUMBER(cache_index_bytes);
     NUMBER(cache_filter_bytes);

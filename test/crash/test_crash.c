@@ -81,8 +81,11 @@ static void fail(const struct trial *r, const char *what, const char *why)
 static void run_history(struct trial *r)
 {
     struct quern_error err = {0};
+    uint64_t keys[QUERN_DATABASES];
     enum quern_code code = engine_open(sim_os(r->sim), HISTORY_PATH, &r->h->options, &r->db, &err);
 
+    if (code == QUERN_OK) /* from now on the number of keys is kept */
+        IGNORE(quern_live_keys(r->db, false, keys, &err));
     for (const char *s = r->h->steps; code == QUERN_OK && *s != '\0'; s++) {
         code = history_step(&r->db, sim_os(r->sim), &r->h->options, *s,
                             history_is_write(*s) ? ++r->issued : r->issued, &err);

@@ -314,6 +314,33 @@ static enum quern_code compare_scan(struct quern *db, uint8_t database,
     return err.code;
 }
 
+/* The number of keys that is kept, where it is known, and what a count says. */
+static enum quern_code compare_count(struct quern *db, const struct cell state[HISTORY_KEYS],
+                                     char wrong[200])
+{
+    uint64_t keys[QUERN_DATABASES], want[2] = {0}, count = 0;
+    struct quern_error err = {0};
+
+    for (unsigned k = 0; k < HISTORY_KEYS; k++) {
+        if (state[k].n == HISTORY_UNREADABLE)
+            return QUERN_OK;
+        want[database_of(k)] += state[k].n != 0;
+    }
+    if (quern_live_keys(db, false, keys, &err))
+        return err.code;
+    for (uint8_t d = 0; d < 2; d++) {
+        struct quern_read_opts opts = {.database = d};
+
+        if (quern_count(db, NULL, &opts, &count, &err))
+            return err.code;
+        if (count != want[d] || (keys[d] != QUERN_KEYS_UNKNOWN && keys[d] != want[d]))
+            (void)snprintf(
+                wrong, 200, "of database %u %llu keys are counted and %lld kept; there are %llu", d,
+                (unsigned long long)count, (long long)keys[d], (unsigned long long)want[d]);
+    }
+    return QUERN_OK;
+}
+
 enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], char wrong[200])
 {
     struct quern_value value = {0};
@@ -340,6 +367,8 @@ enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], 
     code = compare_scan(db, 0, state, wrong);
     if (code == QUERN_OK && wrong[0] == '\0')
         code = compare_scan(db, 1, state + HALF, wrong);
+    if (code == QUERN_OK && wrong[0] == '\0')
+        code = compare_count(db, state, wrong);
     return first != QUERN_OK ? first : code;
 }
 

@@ -190,6 +190,8 @@ void play(const struct play_config *config, struct play_result *result)
                 step(p);
             if (!result->failed)
                 play_settle(p);
+            if (!result->failed && p->db != NULL)
+                play_counts(p);
         }
     }
     play_close(p);

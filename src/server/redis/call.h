@@ -8,6 +8,7 @@
  *     READ      the connection's loop     quern_get            in its update
  *               or, where that would wait for the disk, aside from it
  *     WALK      aside from the loops      iterators, counts    after it, aside
+ *               (one that is FAST: on the loop first, as a READ)
  *     UPDATE    whoever leads the commit  quern_update_get     in its update
  *
  * A handler of READ, WALK or UPDATE may run on any thread and must not touch `conn`, which is NULL

@@ -236,6 +236,12 @@ static unsigned kind_of(const struct call *k, bool well)
     return measure_kind_of_command(command_number(k->command));
 }
 
+/* One that is most often answered at once. */
+static bool is_quick_walk(const struct command *command)
+{
+    return command->where == WALK && (command->flags & CMD_FAST) != 0;
+}
+
 static void run_here(struct call *k)
 {
     size_t mark = k->out.to->len;
@@ -243,7 +249,7 @@ static void run_here(struct call *k)
 
     /* What MONITOR tells may come between a head and its value, if that is not copied. */
     k->may_hand_over = k->conn->resp->reply == REPLY_ON && k->conn->resp->monitor == NULL;
-    k->reads.cached = command_reads_here(k->command);
+    k->reads.cached = command_reads_here(k->command) || is_quick_walk(k->command);
     err_clear(k->err);
     code = k->command->run(k);
     if (code == QUERN_BUSY && k->reads.cached) {
@@ -433,7 +439,7 @@ static bool carry_out(struct conn *c)
             monitors_tell(&k);
         if (is_write)
             resp_begin_write(&k);
-        else if (is_aside)
+        else if (is_aside && !is_quick_walk(k.command))
             resp_begin_aside(&k);
         else if (batched > 0)
             read_later(&k, batched);
