@@ -2,6 +2,8 @@
 #ifndef ENGINE_PINS_H
 #define ENGINE_PINS_H
 
+#include "base/db_map.h"
+
 #include <quern/quern.h>
 
 /* Something that holds a number and a time: a snapshot, a cursor, a read that must not be torn. */
