@@ -93,7 +93,7 @@ void play_pass_time(struct play *p, uint64_t ms);
 void play_get(struct play *p);
 void play_get_many(struct play *p);
 void play_count(struct play *p);
-void play_counts(struct play *p); /* of all databases; after a step */
+void play_counts(struct play *p);  /* of all databases; after a step */
 void play_iterate(struct play *p); /* a cursor of its own, or a kept one */
 void play_snapshot(struct play *p);
 void play_let_go(struct play *p); /* of all snapshots and cursors */

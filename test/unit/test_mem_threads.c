@@ -163,8 +163,8 @@ static void follow_written(struct reader *r, uint64_t seq, uint64_t *from, uint6
     while (next <= seq) {
         bool twice = next > REWRITE_AFTER;
 
-        check(r, mem_written(r->shared->mem, from, seq, &w) && !w.over &&
-                     value_is(&w.at, next, next));
+        check(r,
+              mem_written(r->shared->mem, from, seq, &w) && !w.over && value_is(&w.at, next, next));
         check(r, !twice || (mem_written(r->shared->mem, from, seq, &w) && w.over &&
                             w.over_seq == next - REWRITE_AFTER && w.over_kind == ENTRY_PUT &&
                             value_is(&w.at, next - REWRITE_AFTER, next)));
