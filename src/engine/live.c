@@ -317,10 +317,10 @@ void live_flush(struct quern *db, const struct memdb *memdb)
         engine_note_damage(db, &err);
 }
 
-static void forget_expired_locked(struct live *l, uint32_t expired)
+static void forget_locked(struct live *l, uint32_t databases)
 {
     for (size_t d = 0; d < QUERN_DATABASES; d++) {
-        if ((expired >> d & 1) == 0)
+        if ((databases >> d & 1) == 0)
             continue;
         live_forget(l, &l->flushed[d]);
         for (size_t i = 0; i < l->count; i++)
@@ -347,7 +347,7 @@ const uint64_t *live_flush_edit(struct quern *db, const struct mem *mem, uint32_
     bool any;
 
     mutex_lock(&l->mu);
-    forget_expired_locked(l, expired);
+    forget_locked(l, expired);
     p = live_find_part(l, mem);
     any = put_counts(p != NULL ? p->count : NULL, live);
     mutex_unlock(&l->mu);
@@ -362,9 +362,8 @@ void live_flushed(struct quern *db, const struct mem *mem)
     if (l->count != 0 && l->parts[0].mem == mem) {
         memcpy(l->flushed, l->parts[0].count, sizeof(l->flushed));
         memmove(l->parts, l->parts + 1, --l->count * sizeof(*l->parts));
-    } else {
-        for (size_t d = 0; d < QUERN_DATABASES; d++)
-            live_forget(l, &l->flushed[d]);
+    } else { /* it has no part; one that somebody began since it left the list lacks its entries */
+        forget_locked(l, UINT32_MAX);
     }
     mutex_unlock(&l->mu);
 }
@@ -374,7 +373,7 @@ const uint64_t *live_merge_edit(struct quern *db, uint32_t expired, uint64_t liv
     if (expired == 0)
         return NULL;
     mutex_lock(&db->live.mu);
-    forget_expired_locked(&db->live, expired);
+    forget_locked(&db->live, expired);
     (void)put_counts(db->live.flushed, live);
     mutex_unlock(&db->live.mu);
     return live;

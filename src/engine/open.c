@@ -339,6 +339,7 @@ static enum quern_code settle_log(struct quern *db, struct quern_error *err)
 static enum quern_code settle(struct quern *db, struct quern_error *err)
 {
     struct request flush = {.kind = REQUEST_FLUSH, .err = err};
+    struct quern_error ignored;
 
     if (engine_refusal(db, err))
         return err->code;
@@ -354,7 +355,7 @@ static enum quern_code settle(struct quern *db, struct quern_error *err)
     wal_trim(engine_wal(db));
     if (wal_close(atomic_exchange(&db->wal, NULL), err))
         return err->code;
-    IGNORE(live_save(db, err)); /* what the manifest says instead is right, or nothing */
+    IGNORE(live_save(db, &ignored)); /* what the manifest says instead is right, or nothing */
     return settle_log(db, err);
 }
 

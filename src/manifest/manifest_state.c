@@ -375,13 +375,22 @@ enum quern_code state_prepare(const struct manifest_state *now, const struct man
     return QUERN_OK;
 }
 
+/* What stays is not written: an edit of the log's comes from another thread while the worker, whose the
+ * rest is, reads it without a lock. */
+static void put_if_new(uint64_t *to, uint64_t value)
+{
+    if (*to != value)
+        *to = value;
+}
+
 void state_commit(struct manifest_state *state, struct state_change *c)
 {
-    state->log_first = c->log_first;
-    state->log_last = c->log_last;
-    state->flushed_seq = c->flushed_seq;
-    state->map = c->map;
-    memcpy(state->live, c->live, sizeof(state->live));
+    put_if_new(&state->log_first, c->log_first);
+    put_if_new(&state->log_last, c->log_last);
+    put_if_new(&state->flushed_seq, c->flushed_seq);
+    put_if_new(&state->map, c->map);
+    for (size_t d = 0; d < QUERN_DATABASES; d++)
+        put_if_new(&state->live[d], c->live[d]);
     if (c->set_cuts) {
         cuts_unref(state->cuts);
         state->cuts = GIVE(c->cuts);

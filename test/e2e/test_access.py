@@ -201,6 +201,19 @@ def a_wrong_token_gets_nothing_and_is_not_told_why():
 
 
 @test
+def who_is_limited_to_prefixes_is_not_told_how_many_keys_there_are():
+    with guarded() as (s, t):
+        equal(ask(s, "PUT", "/v1/kv/secret", b"v", t.field("all")).status, 201)
+        for user, told in (("all", 1), ("reader", 1), ("app", None)):
+            stats = ask(s, "GET", "/stats", None, t.field(user))
+            equal(json.loads(stats.body)["live_keys"].get("0"), told, user)
+            metrics = ask(s, "GET", "/metrics", None, t.field(user))
+            equal((stats.status, metrics.status), (200, 200), user)
+            equal(b'quern_live_keys{db="0"} 1\n' in metrics.body, told is not None, user)
+            equal(b"quern_live_keys{" in metrics.body, told is not None, user)
+
+
+@test
 def no_way_leads_out_of_a_prefix_over_http():
     with guarded() as (s, t):
         mine, full = t.field("app"), t.field("all")

@@ -18,13 +18,19 @@ struct live_page {
     uint64_t keys[QUERN_DATABASES];
 };
 
+static void know_nothing(uint64_t *keys)
+{
+    for (unsigned d = 0; d < QUERN_DATABASES; d++)
+        keys[d] = QUERN_KEYS_UNKNOWN;
+}
+
 static void look(struct server *server, bool cached, uint64_t *keys, enum quern_code *code)
 {
     struct quern_error ignored; /* damage was told as an event */
 
     *code = quern_live_keys(server->db, cached, keys, &ignored);
-    for (unsigned d = 0; *code != QUERN_OK && d < QUERN_DATABASES; d++)
-        keys[d] = QUERN_KEYS_UNKNOWN;
+    if (*code != QUERN_OK)
+        know_nothing(keys);
 }
 
 static void work(struct write_op *op)
@@ -57,6 +63,12 @@ void live_reply(struct conn *c, struct manner manner, unsigned form, live_page_f
     struct write_op *op;
     enum quern_code code;
 
+    if (c->user != NULL &&
+        !access_reaches_all(c->user)) { /* how many others there are is not for it */
+        know_nothing(keys);
+        page(c, manner, form, keys);
+        return;
+    }
     look(c->loop->server, true, keys, &code);
     if (code != QUERN_BUSY) {
         page(c, manner, form, keys);

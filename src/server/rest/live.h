@@ -6,7 +6,8 @@
 
 #include <quern/quern.h>
 
-/* Writes the reply; keys as of quern_live_keys(), and QUERN_KEYS_UNKNOWN where that failed. */
+/* Writes the reply; keys as of quern_live_keys(), and QUERN_KEYS_UNKNOWN where that failed or the token
+ * does not reach all keys. */
 typedef void (*live_page_fn)(struct conn *c, struct manner manner, unsigned form,
                              const uint64_t keys[QUERN_DATABASES]);
 
