@@ -63,8 +63,7 @@ void live_reply(struct conn *c, struct manner manner, unsigned form, live_page_f
     struct write_op *op;
     enum quern_code code;
 
-    if (c->user != NULL &&
-        !access_reaches_all(c->user)) { /* how many others there are is not for it */
+    if (c->user != NULL && !access_reaches_all(c->user)) { /* others' keys are not its business */
         know_nothing(keys);
         page(c, manner, form, keys);
         return;
