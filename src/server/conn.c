@@ -285,8 +285,6 @@ static bool pass_body(struct conn *c)
         conn_cut(c);
         return false;
     }
-    if (intake_is_too_much(c))
-        import_give_up(c->import);
     while (at < conn_arrived(c) && import_has_room(c->import)) {
         if (!next_piece(c, &at, &piece)) {
             import_close(c);
@@ -302,6 +300,8 @@ static bool pass_body(struct conn *c)
         memmove(conn_request_bytes(c) + head, conn_request_bytes(c) + at, conn_arrived(c) - at);
         c->in.len -= at - head;
     }
+    if (intake_is_too_much(c))
+        import_give_up(c->import);
     if (!import_turn(c))
         return false;
     import_answer(c);
@@ -309,21 +309,26 @@ static bool pass_body(struct conn *c)
     return true;
 }
 
+static bool has_whole_body(struct conn *c)
+{
+    if (conn_arrived(c) - c->request.head_bytes < c->request.content_length)
+        return false;
+    c->used = c->request.head_bytes + (size_t)c->request.content_length;
+    c->phase = CONN_READY;
+    return true;
+}
+
+/* One that is here whole is carried out, however much there is: then there is less. */
 static bool read_body(struct conn *c)
 {
     send_continue(c);
     if (c->passes_body)
         return pass_body(c);
-    if (intake_is_too_much(c)) {
-        refuse_for_others(c);
+    if (c->request.chunked ? read_chunks(c) : has_whole_body(c))
         return true;
-    }
-    if (c->request.chunked)
-        return read_chunks(c);
-    if (conn_arrived(c) - c->request.head_bytes < c->request.content_length)
+    if (c->closing || !intake_is_too_much(c))
         return false;
-    c->used = c->request.head_bytes + (size_t)c->request.content_length;
-    c->phase = CONN_READY;
+    refuse_for_others(c);
     return true;
 }
 
@@ -651,6 +656,19 @@ static void too_slow(struct conn *c, const char *detail)
     loop_mark(c->loop, c);
 }
 
+/* It holds what others need, and does not get on. */
+static void give_way(struct conn *c)
+{
+    count(&c->loop->server->counters.timeouts, 1);
+    if (c->phase != CONN_BODY) {
+        conn_cut(c);
+        return;
+    }
+    import_close(c);
+    refuse_for_others(c);
+    loop_mark(c->loop, c);
+}
+
 void conn_check_time(struct conn *c)
 {
     uint64_t now = c->loop->clock_ms;
@@ -673,7 +691,9 @@ void conn_check_time(struct conn *c)
             return;
         }
     }
-    if (c->tls != NULL && tls_is_late(c)) {
+    if (intake_is_hoarded(c, c->wait != WAIT_OTHERS || output_is_full(c))) {
+        give_way(c);
+    } else if (c->tls != NULL && tls_is_late(c)) {
         count(&c->loop->server->counters.timeouts, 1);
         conn_cut(c);
     } else if (c->lingering) {
