@@ -15,7 +15,9 @@
 #include "base/error.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -80,6 +82,40 @@ enum quern_code config_open_log(struct server *server, struct quern_error *err)
     return err->code;
 }
 
+/* The directory of a file that is not there yet. False: there is none. */
+static bool real_directory(const char *path, char to[PATH_MAX])
+{
+    const char *name = strrchr(path, '/');
+    size_t len = name != NULL ? (size_t)(name - path) + 1 : 0;
+    char directory[PATH_MAX] = ".";
+
+    if (len >= sizeof(directory))
+        return false;
+    if (len > 0) {
+        memcpy(directory, path, len);
+        directory[len] = '\0';
+    }
+    return realpath(directory, to) != NULL;
+}
+
+/* Whoever may change options is not to write into the store, whatever links lead there. */
+static bool is_in_store(const struct server *server, const char *path)
+{
+    char store[PATH_MAX], there[PATH_MAX];
+    size_t len;
+
+    if (realpath(path, there) == NULL) {
+        if (readlink(path, there, sizeof(there)) >= 0)
+            return true; /* a link to where nothing is, which may be there */
+        if (!real_directory(path, there))
+            return false;
+    }
+    if (realpath(server->options->data, store) == NULL)
+        return true;
+    len = strlen(store);
+    return strncmp(there, store, len) == 0 && (there[len] == '\0' || there[len] == '/');
+}
+
 /* ------------------------------------------------------------------ one change -- */
 
 /* `scratch` tries the value out. */
@@ -96,7 +132,9 @@ static enum config_answer judge(const struct config *config, const struct config
     }
     if (!row->changes)
         return refuse(trouble, CONFIG_FIXED, "%s changes with a restart only", row->name);
-    wanted = option_take(scratch, row, wish->text, wish->source, wish->line);
+    wanted = wish->bare && row->kind == OPTION_TEXT
+                 ? row->wanted /* {"access-log":false} means no file of that name */
+                 : option_take(scratch, row, wish->text, wish->source, wish->line);
     if (wanted != NULL)
         return refuse(trouble, CONFIG_WRONG, "%s must be %s", row->name, wanted);
     if (scratch->connections_max > config->connections_most)
@@ -164,8 +202,13 @@ enum config_answer config_change(struct server *server, const struct config_wish
             log = &wishes[i];
     }
     err_clear(&err);
-    if (log != NULL && sink_place_open(log->text, STDOUT_FILENO, &place, &err))
+    if (log != NULL && is_in_store(server, log->text)) {
+        trouble->which = (size_t)(log - wishes);
+        answer = refuse(trouble, CONFIG_WRONG,
+                        "%s must not lead into the store's directory, or nowhere", log_name);
+    } else if (log != NULL && sink_place_open(log->text, STDOUT_FILENO, &place, &err)) {
         answer = CONFIG_WRONG;
+    }
     mutex_lock(&config->mu);
     if (answer == CONFIG_DONE && log != NULL && turn_log_locked(server, place, &err))
         answer = CONFIG_WRONG;
@@ -221,7 +264,8 @@ void config_reload(struct server *server)
     }
     for (unsigned i = 0; i < option_row_count; i++) {
         const struct option_given *given = &fresh.given[i];
-        struct config_wish wish = {option_rows[i].name, given->text, given->source, given->line};
+        struct config_wish wish = {option_rows[i].name, given->text, given->source, given->line,
+                                   false};
 
         if (!differs(config, &fresh, i))
             continue;

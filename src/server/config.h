@@ -24,6 +24,7 @@ struct config_wish {
     const char *name, *text;
     enum option_source source;
     unsigned line; /* in the file */
+    bool bare;     /* a number or a truth value, where text could stand too */
 };
 
 enum config_answer {

@@ -2,6 +2,7 @@
 """test_options.py - flags, environment and file say the same things by one table, and whoever has the
 last word is told."""
 
+import contextlib
 import json
 import os
 import re
@@ -223,6 +224,43 @@ def all_of_a_change_is_done_or_none_of_it():
         for body in (b"", b"[]", b"{", b'{"slow-log":null}', b'{"slow-log":"1ms","slow-log":"2ms"}', b'{"slow-log":1.5}'):
             is_problem(w.ask("PATCH", "/v1/admin/config", body), 400, "bad_json")
         equal(options_of(patch(w))["slow-log"]["value"], "10ms")
+
+
+@test
+def what_is_asked_for_after_a_change_stands_in_the_new_access_log_though_the_old_one_is_stuck():
+    with tempfile.TemporaryDirectory(prefix="quern-e2e-") as d, Server() as s, s.connect() as w:
+        pipe, new = os.path.join(d, "pipe"), os.path.join(d, "new")
+        os.mkfifo(pipe)
+        end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(end, b"x" * 4096)
+        options_of(patch(w, access_log=pipe))
+        for _ in range(3):
+            w.get("k")
+        options_of(patch(w, access_log=new))
+        for _ in range(10):
+            w.get("k")
+        taken = b""
+        while taken.count(b"route=/get") < 3:
+            with contextlib.suppress(BlockingIOError):
+                taken += os.read(end, 65536)
+        until(lambda: open(new, encoding="ascii").read().count("route=/get") == 10, "the new one has them")
+        equal(taken.count(b"route=/get"), 3)
+        os.close(end)
+
+
+@test
+def an_access_log_is_a_file_that_was_named_and_none_of_the_store():
+    with tempfile.TemporaryDirectory(prefix="quern-e2e-") as d, Server(data=os.path.join(d, "data")) as s, s.connect() as w:
+        os.symlink(s.data, os.path.join(d, "link"))
+        os.symlink(os.path.join(s.data, "new"), os.path.join(d, "file"))
+        before, mine = sorted(os.listdir(s.data)), os.path.join(s.data, next(n for n in os.listdir(s.data) if os.path.isfile(os.path.join(s.data, n))))
+        sizes = os.path.getsize(mine)
+        for value in (False, True, 5, mine, os.path.join(s.data, "new"), os.path.join(d, "link", "new"), os.path.join(d, "data", "..", "data", "new"), os.path.join(d, "file")):
+            equal(is_problem(patch(w, access_log=value, slow_log="1ms"), 422, "bad_option")["option"], "access-log", value)
+        equal((sorted(os.listdir(s.data)), os.path.getsize(mine), value_of(w, "access-log"), value_of(w, "slow-log")), (before, sizes, "off", "10ms"))
+        assert not any(os.path.exists(name) for name in ("false", "true", "5"))
 
 
 @test
