@@ -638,6 +638,10 @@ def acl_tells_who_was_refused_and_who_would_be():
                      (1, b"key", b"multi", b"b", b"app"), (2, b"key", b"toplevel", b"other", b"app"),
                      (1, b"auth", b"toplevel", b"AUTH", b"app")])
         equal([r.call("ACL", "LOG", "RESET"), r.call("ACL", "LOG")], ["OK", []])
+        app.send(b"".join(command("SET", "app/a", "x") + command("GET", "other") for _ in range(50)))
+        equal([app.answer() for _ in range(100)], ["OK", DENIED] * 50)
+        equal(r.call("ACL", "LOG")[0][1], 50, "what waits for the writes before it is refused once")
+        equal(r.call("ACL", "LOG", "RESET"), "OK")
         for user, words, wanted in (
                 ("app", "GET app/a", "OK"), ("app", "SET app/a x", "OK"), ("reader", "GET a", "OK"), ("app", "AUTH x", "OK"),
                 ("app", "MGET app/a b app/c", b"This user has no permissions to access the 'b' key"),
