@@ -65,7 +65,7 @@ static void qn_settle(void *handle)
 {
     struct quern_error err;
 
-    check(quern_compact(handle, NULL, NULL, NULL, &err), &err, "compact");
+    check(quern_compact(handle, NULL, &err), &err, "compact");
 }
 
 static void *qn_session_new(void *handle)

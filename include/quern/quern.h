@@ -38,7 +38,8 @@
  * means, and a batch is told (quern_batch_select()); zeros mean database 0, and whoever needs no
  * other need not know of them. A number above 15 is INVALID. They share the log, the numbers of
  * writes, snapshots and all files: a batch over several is written as a whole like any other, and a
- * snapshot is of all. docs/decisions/0025-databases-are-a-byte-before-the-key.md. */
+ * snapshot is of all. Two may change places (quern_swap_databases()).
+ * docs/decisions/0025-databases-are-a-byte-before-the-key.md. */
 #ifndef QUERN_H
 #define QUERN_H
 
@@ -206,6 +207,22 @@ QUERN_API QUERN_CHECK enum quern_code quern_delete_range(struct quern *db,
                                                          const struct quern_write_opts *opts,
                                                          struct quern_error *err);
 
+/* Databases `a` and `b` change places: what was in the one is in the other from now on. One write
+ * like any other, as a whole, in its place among all, and of one size whatever the databases hold.
+ *   before   writes that were handed over before it, those of asynchronous calls too, go where their
+ *            database was; its checks and updates are made there
+ *   keep     snapshots and iterators that are older see the databases where they were
+ *   revision the values keep their numbers and expiries. So a check or a tag of a revision tells one
+ *            write from another, and not, where one batch wrote the same key in both, the databases
+ *   else     of one database with itself: nothing is written. Counts, verify and dumps are of the
+ *            databases as users know them; a checkpoint, a repaired store and a dump have them in
+ *            their places
+ *   errors   as quern_put()
+ *   source   src/engine/databases.c; docs/decisions/0032-databases-change-places-by-a-map.md */
+QUERN_API QUERN_CHECK enum quern_code quern_swap_databases(struct quern *db, uint8_t a, uint8_t b,
+                                                           const struct quern_write_opts *opts,
+                                                           struct quern_error *err);
+
 /* Several operations that happen together or not at all. Of two on one key the later wins: what is
  * put behind a range delete stays, what was put before it in the same batch is gone. */
 struct quern_batch;
@@ -234,6 +251,12 @@ quern_batch_delete(struct quern_batch *batch, struct quern_slice key, struct que
 QUERN_API QUERN_CHECK enum quern_code quern_batch_delete_range(struct quern_batch *batch,
                                                                const struct quern_range *range,
                                                                struct quern_error *err);
+
+/* Operations that are added behind it find `b` in the place of `a`, and the other way round; checks do
+ * not. Reads of an update do, from then on. */
+QUERN_API QUERN_CHECK enum quern_code quern_batch_swap_databases(struct quern_batch *batch,
+                                                                 uint8_t a, uint8_t b,
+                                                                 struct quern_error *err);
 
 enum quern_require {
     QUERN_REQUIRE_ABSENT = 1,
@@ -328,6 +351,9 @@ quern_snapshot_new(struct quern *db, struct quern_snapshot **out, struct quern_e
 QUERN_API void quern_snapshot_free(struct quern_snapshot *s); /* NULL is fine */
 QUERN_API quern_seq quern_snapshot_seq(const struct quern_snapshot *s);
 
+/* The number of the last write that reads see. Any thread; costs nothing. */
+QUERN_API quern_seq quern_visible_seq(const struct quern *db);
+
 /* A value that was read: the caller's, reusable. Begin with zeros; each read replaces what was
  * there and keeps the memory; quern_value_done() gives the memory back. Values of many MiB are read
  * from disk straight into it, without a further copy. */
@@ -418,13 +444,25 @@ QUERN_API uint64_t quern_iter_expires_ms(const struct quern_iter *it); /* 0: nev
 /* OK, or why the iterator stopped. */
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
-/* How many keys of a database live in `range` (NULL: all), exactly. Uses the tables' running counts
- * where it can, and walks the range where it cannot: where something may have expired, for one.
- *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database)
+/* How many keys of a database live in `range` (NULL: all), exactly. Of a whole database the number is
+ * kept once somebody has asked: then what was written since is counted, and nothing else. It is not known
+ * after a range delete, or where something has expired and not gone yet. Else uses the tables' running
+ * counts where it can, and walks the range where it cannot.
+ *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database); BUSY with opts->cached alone: it is not at hand,
+ *            ask again without it
  *   source   src/engine/count.c */
 QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct quern_range *range,
                                                   const struct quern_read_opts *opts,
                                                   uint64_t *count, struct quern_error *err);
+
+/* The same of all databases at once, as far as it takes no walk; QUERN_KEYS_UNKNOWN where it would.
+ *   errors   CORRUPT, IO, NO_MEMORY; BUSY with `cached` alone: more was written since somebody asked
+ *            than is counted in a millisecond or two, or something would have to be read
+ *   source   src/engine/live_ask.c */
+#define QUERN_KEYS_UNKNOWN UINT64_MAX
+QUERN_API QUERN_CHECK enum quern_code quern_live_keys(struct quern *db, bool cached,
+                                                      uint64_t keys[QUERN_DATABASES],
+                                                      struct quern_error *err);
 
 /* ------------------------------------------------------------------ reading and writing -- */
 
@@ -465,6 +503,9 @@ QUERN_API struct quern_batch *quern_update_batch(struct quern_update *u);
 /* The number that its batch will have, unless that stays empty. One above the number of a snapshot:
  * nothing was written since. */
 QUERN_API quern_seq quern_update_seq(const struct quern_update *u);
+/* The number of the write by which `database` last changed places; 0: not since the store was
+ * opened. Not above what quern_visible_seq() said before a read: the read was of what is there. */
+QUERN_API quern_seq quern_update_moved(const struct quern_update *u, uint8_t database);
 
 /* Run `fn` and write what it put into its batch, as one step among all writes.
  *   errors   as quern_put(), and what `fn` returned
@@ -486,14 +527,19 @@ QUERN_API QUERN_CHECK enum quern_code quern_update_async(struct quern *db, quern
 /* Write the MemDB out as tables now. */
 QUERN_API QUERN_CHECK enum quern_code quern_flush(struct quern *db, struct quern_error *err);
 
-/* Flush, and merge all that touches `range` of database 0 (NULL: everything, in all databases) into
- * the bottom run, dropping what is overwritten, deleted or expired and not held by a snapshot.
- * `progress` may be NULL; it is called on quern's own thread and must not write to the store. */
+/* Called on quern's own thread; it must not write to the store. */
 typedef void (*quern_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
-QUERN_API QUERN_CHECK enum quern_code quern_compact(struct quern *db,
-                                                    const struct quern_range *range,
-                                                    quern_progress_fn progress, void *progress_arg,
-                                                    struct quern_error *err);
+
+struct quern_compact_opts {
+    const struct quern_range *range; /* of one database; NULL: everything, in all of them */
+    uint8_t database;                /* whose range it is */
+    quern_progress_fn on_progress;
+    void *on_progress_arg;
+};
+/* Flush, and merge all that touches the range into the bottom run, dropping what is overwritten,
+ * deleted or expired and not held by a snapshot. */
+QUERN_API QUERN_CHECK enum quern_code
+quern_compact(struct quern *db, const struct quern_compact_opts *opts, struct quern_error *err);
 
 /* A copy of the store as of now in the new directory `path` (same file system): tables are hard
  * links, so it takes moments. Opens like any store.
@@ -508,7 +554,8 @@ struct quern_damage {
     const char *file;
     uint64_t offset;
     /* Keys that may be concerned, over all databases from the first to the last; empty: unknown, so
-     * all of the first one's from its beginning, of the last one's to its end. */
+     * all of the first one's from its beginning, of the last one's to its end. Where databases have
+     * changed places, more than are concerned. */
     struct quern_slice first_key, last_key;
     uint8_t first_database, last_database;
     const char *what;
@@ -589,6 +636,7 @@ struct quern_stats {
     uint64_t memory_budget, memdb_bytes, memdb_sealed, cache_bytes, cache_block_bytes,
         cache_index_bytes, cache_filter_bytes;
     uint64_t memdb_entries;
+    uint64_t memdb_expiring; /* of them, that have an expiry */
     uint64_t cuts; /* ranges deleted of which something may be left, in pieces that do not meet */
     /* disk, bytes */
     uint64_t disk_bytes, log_bytes;
@@ -636,8 +684,10 @@ struct quern_table {
     uint32_t tier;    /* as in quern_stats */
     uint64_t run_no;  /* tables of one run do not overlap */
     uint64_t bytes, entries, tombstones, expiring;
-    struct quern_slice first_key, last_key; /* inclusive */
-    uint8_t first_database, last_database;  /* of them */
+    /* Inclusive, and of which databases. Where those have changed places it may be more than there
+     * is; empty: from the first key of the one, to the last of the other. */
+    struct quern_slice first_key, last_key;
+    uint8_t first_database, last_database;
 };
 typedef void (*quern_table_fn)(void *arg, const struct quern_table *table);
 /* Tell of every table, as of one moment: the newest run first, each in the order of its keys.

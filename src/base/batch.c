@@ -49,6 +49,16 @@ static bool op_bad(struct op_cursor *c)
     return false;
 }
 
+/* Of an operation of this kind. */
+static bool sizes_fit(enum entry_kind kind, uint64_t key_len, uint64_t value_len)
+{
+    if (kind == ENTRY_DATABASES)
+        return key_len == 0 && value_len == OP_DB_MAP_BYTES;
+    if (kind == ENTRY_RANGE_DELETE)
+        return key_len <= ENTRY_KEY_BYTES_MAX && value_len <= ENTRY_KEY_BYTES_MAX;
+    return key_len != 0 && key_len <= ENTRY_KEY_BYTES_MAX && value_len <= ENTRY_VALUE_BYTES_MAX;
+}
+
 bool op_next(struct op_cursor *c, struct entry *e)
 {
     uint64_t key_len, value_len;
@@ -60,13 +70,12 @@ bool op_next(struct op_cursor *c, struct entry *e)
     e->kind = (enum entry_kind)(kind & ~OP_HAS_EXPIRY);
     e->seq = 0;
     e->expires_ms = 0;
-    if (e->kind < ENTRY_PUT || e->kind > ENTRY_RANGE_DELETE)
+    if (e->kind < ENTRY_PUT || e->kind > ENTRY_DATABASES)
         return op_bad(c);
     c->at = get_varint(c->at, c->end, &key_len);
     if (c->at == NULL || (c->at = get_varint(c->at, c->end, &value_len)) == NULL)
         return op_bad(c);
-    if ((key_len == 0 && e->kind != ENTRY_RANGE_DELETE) || key_len > ENTRY_KEY_BYTES_MAX ||
-        value_len > (e->kind == ENTRY_RANGE_DELETE ? ENTRY_KEY_BYTES_MAX : ENTRY_VALUE_BYTES_MAX))
+    if (!sizes_fit(e->kind, key_len, value_len))
         return op_bad(c);
     if (kind & OP_HAS_EXPIRY) {
         if (c->end - c->at < 8)
@@ -82,11 +91,27 @@ bool op_next(struct op_cursor *c, struct entry *e)
         if (c->tail.len != value_len)
             return op_bad(c);
         e->value = c->tail;
-        return true;
+    } else {
+        if ((uint64_t)(c->end - c->at) < value_len)
+            return op_bad(c);
+        e->value = slice_of(c->at, value_len);
+        c->at += value_len;
     }
-    if ((uint64_t)(c->end - c->at) < value_len)
+    if (UNLIKELY(e->kind == ENTRY_DATABASES) && !db_map_is_valid(op_db_map(e)))
         return op_bad(c);
-    e->value = slice_of(c->at, value_len);
-    c->at += value_len;
     return true;
+}
+
+bool batch_db_map(const struct batch_ref *batch, db_map *map)
+{
+    struct op_cursor c = op_cursor_of(batch);
+    bool found = false;
+    struct entry e;
+
+    while (op_next(&c, &e))
+        if (UNLIKELY(e.kind == ENTRY_DATABASES)) {
+            *map = op_db_map(&e);
+            found = true;
+        }
+    return found;
 }

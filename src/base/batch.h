@@ -4,11 +4,13 @@
  *
  * `kind` is an entry_kind, with OP_HAS_EXPIRY added when an expiry follows. The same bytes are
  * what the WAL stores: an append is a memcpy. A range delete carries its end key as value, empty
- * where there is none; its key, the start, may be empty too. */
+ * where there is none; its key, the start, may be empty too. What makes databases change places has
+ * no key, and a db_map (base/db_map.h) as value: the one from this batch on, for all of it. */
 #ifndef BASE_BATCH_H
 #define BASE_BATCH_H
 
 #include "base/buf.h"
+#include "base/db_map.h"
 #include "base/entry.h"
 
 #define OP_HAS_EXPIRY 0x80u
@@ -48,7 +50,17 @@ struct op_cursor {
     bool bad;
 };
 
+/* The map of an ENTRY_DATABASES. */
+#define OP_DB_MAP_BYTES 8u
+static inline db_map op_db_map(const struct entry *e)
+{
+    return get_u64le(e->value.data);
+}
+
 struct op_cursor op_cursor_of(const struct batch_ref *batch);
 bool op_next(struct op_cursor *c, struct entry *e);
+
+/* The last map in a batch; false: there is none, and *map is as it was. */
+bool batch_db_map(const struct batch_ref *batch, db_map *map);
 
 #endif

@@ -12,6 +12,7 @@ enum entry_kind {
     ENTRY_PUT = 1,
     ENTRY_DELETE = 2,       /* a tombstone: value is empty */
     ENTRY_RANGE_DELETE = 3, /* in a batch only: from key up to but without `value` (base/cuts.h) */
+    ENTRY_DATABASES = 4,    /* in a batch only: databases change places (op_db_map()) */
 };
 
 /* Keys inside are a little longer than a user's (QUERN_KEY_BYTES_MAX): one byte stands before it,

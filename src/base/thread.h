@@ -34,6 +34,18 @@ static inline void mutex_lock(struct mutex *m)
 #endif
 }
 
+/* Take it if nobody has it. */
+static inline bool mutex_try(struct mutex *m)
+{
+    if (pthread_mutex_trylock(&m->os) != 0)
+        return false;
+#ifndef NDEBUG
+    m->holder = pthread_self();
+    m->held = true;
+#endif
+    return true;
+}
+
 static inline void mutex_unlock(struct mutex *m)
 {
 #ifndef NDEBUG

@@ -75,7 +75,7 @@ static const struct {
     [OPT_URL] = {"url", '\0', true, ANY_VERB},
     [OPT_DATABASE] = {"database", '\0', true,
                       VERB_GET | VERB_SET | VERB_DEL | VERB_SCAN | VERB_COUNT | VERB_DUMP |
-                          VERB_LOAD},
+                          VERB_LOAD | VERB_COMPACT},
     [OPT_CACERT] = {"cacert", '\0', true, VERBS_OVER_HTTP},
     [OPT_CERT] = {"cert", '\0', true, VERBS_OVER_HTTP},
     [OPT_JSON] = {"json", '\0', false, ANY_VERB},

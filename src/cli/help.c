@@ -36,7 +36,7 @@ static const char overview[] =
     "    Without either: QUERN_URL from the environment, else QUERN_DB, else ./data\n"
     "\n"
     "For every verb\n"
-    "    --database N        0 to 15, of get, set, del, scan, count, dump, load (0)\n"
+    "    --database N        0 to 15, for verbs of keys and for compact (0)\n"
     "    --json              answer in JSON\n"
     "    --help, -h          help of the verb\n"
     "    --version, -V       version of the program\n"
@@ -162,8 +162,11 @@ static const char compact_help[] =
     "quern compact - merge everything, or a range, into one sorted run\n"
     "\n"
     "What was overwritten or deleted gives its space back. A store does this by itself in time.\n"
+    "With neither a range nor --database it is all databases.\n"
     "\n";
-static const char compact_more_help[] = "    --json              table bytes before and after\n";
+static const char compact_more_help[] =
+    "    --database N        that database alone, or the range of it\n"
+    "    --json              table bytes before and after\n";
 
 static const char checkpoint_help[] =
     "quern checkpoint DIR - a copy of the store as of now in the new directory DIR\n"

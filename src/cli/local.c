@@ -359,16 +359,16 @@ static enum cli_exit local_compact(struct local *l)
     struct progress bar = progress_of("compact", PROGRESS_BYTES);
     struct quern_stats before, after;
     struct quern_range range;
+    struct quern_compact_opts opts = {
+        .database = l->args->database, .on_progress = progress_call, .on_progress_arg = &bar};
     enum quern_code code;
-    bool all;
 
     if (range_of(l, &range) || quern_flush(l->db, &l->err))
         return fail(l);
-    all = range.start.len == 0 && range.end.len == 0;
+    if (range.start.len != 0 || range.end.len != 0 || l->args->database_given)
+        opts.range = &range;
     quern_stats(l->db, &before);
-    code = range_is_empty(&range)
-               ? QUERN_OK
-               : quern_compact(l->db, all ? NULL : &range, progress_call, &bar, &l->err);
+    code = range_is_empty(&range) ? QUERN_OK : quern_compact(l->db, &opts, &l->err);
     progress_wipe(&bar);
     if (code != QUERN_OK)
         return fail(l);

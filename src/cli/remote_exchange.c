@@ -177,7 +177,7 @@ enum quern_code remote_add_database(struct remote *r)
 {
     char text[16] = "";
 
-    if (r->database != 0)
+    if (r->database != 0 || r->args->database_given)
         (void)snprintf(text, sizeof(text), "&db=%u", r->database);
     return buf_append(&r->url, text, strlen(text), &r->err);
 }

@@ -135,6 +135,8 @@ struct compact_output {
     uint64_t bytes_written;
     uint64_t entries_in, entries_out;
     uint64_t entries_expired; /* of them, what had expired and went, or goes on as a tombstone */
+    uint32_t
+        expired_databases; /* bit i: of keys whose first byte is i modulo 32, a put went as expired */
 };
 void compact_output_done(struct compact_output *o); /* frees all of it; the files stay */
 

@@ -158,6 +158,7 @@ static enum quern_code merge_entry(struct merge *m, const struct iter *in, struc
         gone = tombstone_for(e);
         e = &gone;
         m->out->entries_expired++;
+        m->out->expired_databases |= UINT32_C(1) << (*(const uint8_t *)e->key.data % 32);
     }
     if (e->kind == ENTRY_DELETE && m->rules->bottom && stratum == 0)
         return QUERN_OK;

@@ -22,8 +22,9 @@ void quern_batch_clear(struct quern_batch *batch)
     buf_clear(&batch->ops);
     buf_clear(&batch->checks);
     batch->database = 0;
+    batch->map = 0;
     batch->count = 0;
-    batch->puts = batch->cuts = 0;
+    batch->puts = batch->cuts = batch->swaps = 0;
     batch->user_bytes = 0;
     batch->clears++;
 }
@@ -45,7 +46,7 @@ static enum quern_code append(struct quern_batch *batch, enum entry_kind kind,
     if (buf_reserve(&batch->ops, OP_HEAD_BYTES_MAX + 1 + key.len + value.len, err))
         return err->code;
     at = op_put_head(batch->ops.data + batch->ops.len, kind, 1 + key.len, value.len, expires_ms);
-    at = inner_put(at, batch->database, key);
+    at = inner_put(at, db_map_get(batch->map, batch->database), key);
     if (value.len != 0)
         memcpy(at, value.data, value.len);
     batch->ops.len = (size_t)(at + value.len - batch->ops.data);
@@ -98,7 +99,7 @@ static enum quern_code range_end(const struct quern_batch *batch, struct quern_s
 {
     bool open = end.len == 0;
 
-    return inner_assign(inner, (uint8_t)(batch->database + open), end, err);
+    return inner_assign(inner, (uint8_t)(db_map_get(batch->map, batch->database) + open), end, err);
 }
 
 enum quern_code quern_batch_delete_range(struct quern_batch *batch, const struct quern_range *range,
@@ -147,7 +148,7 @@ enum quern_code quern_batch_require(struct quern_batch *batch, enum quern_requir
     *at = (uint8_t)what;
     put_u64le(at + 1, revision);
     put_u32le(at + 9, 1 + (uint32_t)key.len);
-    at = inner_put(at + CHECK_HEAD_BYTES, batch->database, key);
+    at = inner_put(at + CHECK_HEAD_BYTES, batch->database, key); /* of before the batch */
     batch->checks.len = (size_t)(at - batch->checks.data);
     return QUERN_OK;
 }

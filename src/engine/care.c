@@ -1,6 +1,10 @@
 /* care.c - what a user may ask for: flush, compact, checkpoint, verify. */
 #include "engine/engine_priv.h"
 #include "engine/remains_priv.h"
+#include "engine/scan_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 
 /* Close the MemDB, so that the worker has all that was acknowledged so far, and hand it the
  * request. */
@@ -22,19 +26,48 @@ enum quern_code quern_flush(struct quern *db, struct quern_error *err)
     return seal_and_ask(db, &r, ERR_OR(err, local));
 }
 
-enum quern_code quern_compact(struct quern *db, const struct quern_range *range,
-                              quern_progress_fn progress, void *progress_arg,
+/* Where the databases are now. */
+static db_map present_map(struct quern *db)
+{
+    struct pin now;
+
+    pin_add(db, &now);
+    pin_remove(db, &now);
+    return now.map;
+}
+
+/* A range of one database as one of inside keys. */
+static enum quern_code inside_range(struct quern *db, const struct quern_compact_opts *opts,
+                                    struct buf *start, struct buf *end, struct quern_error *err)
+{
+    bool open = opts->range->end.len == 0;
+    uint8_t inside;
+
+    if (check_database(opts->database, err))
+        return err->code;
+    inside = db_map_get(present_map(db), opts->database);
+    if (inner_assign(start, inside, opts->range->start, err) ||
+        inner_assign(end, (uint8_t)(inside + open), opts->range->end, err))
+        return err->code;
+    return QUERN_OK;
+}
+
+enum quern_code quern_compact(struct quern *db, const struct quern_compact_opts *opts,
                               struct quern_error *err)
 {
-    struct request r = {
-        .kind = REQUEST_COMPACT, .progress = progress, .progress_arg = progress_arg};
+    struct request r = {.kind = REQUEST_COMPACT};
     struct buf start OWNED_BUF = {0}, end OWNED_BUF = {0};
     struct quern_error local;
 
     err = ERR_OR(err, local);
-    if (range != NULL) {
-        if (inner_assign(&start, 0, range->start, err) ||
-            inner_assign(&end, range->end.len != 0 ? 0 : 1, range->end, err))
+    if (engine_check(db, err))
+        return err->code;
+    if (opts != NULL) {
+        r.progress = opts->on_progress;
+        r.progress_arg = opts->on_progress_arg;
+    }
+    if (opts != NULL && opts->range != NULL) {
+        if (inside_range(db, opts, &start, &end, err))
             return err->code;
         r.range = (struct quern_range){buf_slice(&start), buf_slice(&end)};
     }
@@ -151,6 +184,31 @@ static enum quern_code verify_files(struct quern *db, struct verify *v, struct q
     return code;
 }
 
+/* The number of keys that is kept of a database, if any is, against a walk; a wrong one is mended. */
+static enum quern_code verify_count(struct quern *db, uint8_t database, struct verify *v,
+                                    struct quern_error *err)
+{
+    struct live_look look;
+    uint64_t keys = 0;
+    enum quern_code code = QUERN_OK;
+    char what[128];
+
+    if (live_look(db, database, LIVE_ALL, &look, err))
+        return err->code;
+    if (look.known)
+        code = count_walk(db, &look, &keys, err);
+    if (code == QUERN_OK && look.known && (uint64_t)look.keys != keys &&
+        live_learn(db, &look, keys)) {
+        (void)snprintf(what, sizeof(what),
+                       "the number of keys kept of database %u is %" PRId64 "; there are %" PRIu64,
+                       database, look.keys, keys);
+        findings_add(&v->findings, "MANIFEST", 0, (struct quern_slice){0}, (struct quern_slice){0},
+                     what, false);
+    }
+    live_end(db, &look);
+    return code;
+}
+
 enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *opts,
                              struct quern_verify_report *report, struct quern_error *err)
 {
@@ -163,6 +221,7 @@ enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *o
     if (engine_check(db, err))
         return err->code;
     err_clear(err);
+    v.findings.map = present_map(db);
     view = engine_view(db);
     total = version_bytes(view->version);
     for (size_t r = 0; r < view->version->run_count; r++)
@@ -173,6 +232,9 @@ enum quern_code quern_verify(struct quern *db, const struct quern_verify_opts *o
         }
     if (verify_files(db, &v, &files) && err->code == QUERN_OK)
         *err = files;
+    for (uint8_t d = 0; d < QUERN_DATABASES; d++)
+        if (verify_count(db, d, &v, &files) && err->code == QUERN_OK)
+            *err = files;
     if (err->code == QUERN_OK && v.findings.damages != 0)
         *err = v.findings.first;
     v.report.damages = v.findings.damages;

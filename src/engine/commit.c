@@ -48,6 +48,8 @@ static struct waiter *collect_locked(struct quern *db, size_t *count)
         bytes += batch_bytes(&next->batch);
         if (bytes > GROUP_BYTES_MAX || (next->sync && !sync))
             break;
+        if (last->swaps != 0)
+            break; /* behind it the databases are in other places */
         if (first->seal || next->seal)
             break; /* closing a MemDB may fail where the writes around it do not */
         if (waiter_writes(next) != waiter_writes(first))

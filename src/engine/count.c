@@ -1,6 +1,7 @@
 /* count.c - how many keys live in a range, exactly.
  *
- * Where a single run holds all there is in the range, and its tables have one living version of
+ * Of a whole database the number is kept (live.c), and is the answer while nothing of it has expired that
+ * has not gone yet. Else, where a single run holds all there is in the range, and its tables have one living version of
  * each key, none of which has expired, the difference of two ranks is the answer: the index knows
  * running counts. That goes for what lies between cuts too, and for what came after them. Otherwise
  * the range is walked, without looking at values. */
@@ -138,22 +139,12 @@ static enum quern_code count_pieces(struct quern_iter *it, uint64_t *count, stru
 
 OWNER(quern_iter_free, struct quern_iter *);
 
-enum quern_code quern_count(struct quern *db, const struct quern_range *range,
-                            const struct quern_read_opts *opts, uint64_t *count,
-                            struct quern_error *err)
+static enum quern_code count_between(struct quern *db, const struct quern_iter_opts *how,
+                                     uint64_t *count, struct quern_error *err)
 {
-    struct quern_iter_opts how = {.bulk = true};
     struct quern_iter *it OWNED(quern_iter_free) = NULL;
-    struct quern_error local;
 
-    err = ERR_OR(err, local);
-    if (range != NULL)
-        how.range = *range;
-    if (opts != NULL) {
-        how.snapshot = opts->snapshot;
-        how.database = opts->database;
-    }
-    if (quern_iter_new(db, &how, &it, err))
+    if (quern_iter_new(db, how, &it, err))
         return err->code;
     *count = 0;
     if (key_compare(buf_slice(&it->lower), buf_slice(&it->upper)) >= 0)
@@ -161,4 +152,56 @@ enum quern_code quern_count(struct quern *db, const struct quern_range *range,
     if (it->view->cuts_count != 0)
         return count_pieces(it, count, err);
     return count_range(it, 0, count, err);
+}
+
+enum quern_code count_walk(struct quern *db, const struct live_look *look, uint64_t *count,
+                           struct quern_error *err)
+{
+    const struct quern_iter_opts how = {
+        .snapshot = &look->at, .bulk = true, .database = look->database};
+
+    return count_between(db, &how, count, err);
+}
+
+static enum quern_code count_database(struct quern *db, const struct quern_read_opts *opts,
+                                      uint64_t *count, struct quern_error *err)
+{
+    struct live_look look;
+    enum quern_code code = QUERN_OK;
+
+    if (live_look(db, opts->database, opts->cached ? LIVE_CACHED : LIVE_WHOLLY, &look, err))
+        return err->code;
+    if (look.known && !look.expired)
+        *count = (uint64_t)look.keys;
+    else if (opts->cached)
+        code = err_set(err, QUERN_BUSY, "the number of keys is not known without a walk");
+    else
+        code = count_walk(db, &look, count, err);
+    if (code == QUERN_OK && !look.known && !look.expired)
+        (void)live_learn(db, &look, *count);
+    live_end(db, &look);
+    return code;
+}
+
+enum quern_code quern_count(struct quern *db, const struct quern_range *range,
+                            const struct quern_read_opts *opts, uint64_t *count,
+                            struct quern_error *err)
+{
+    static const struct quern_read_opts none;
+    struct quern_iter_opts how = {.bulk = true};
+    struct quern_error local;
+
+    err = ERR_OR(err, local);
+    opts = opts != NULL ? opts : &none;
+    if (engine_check(db, err) || check_database(opts->database, err))
+        return err->code;
+    if (range != NULL)
+        how.range = *range;
+    how.snapshot = opts->snapshot;
+    how.database = opts->database;
+    if (how.snapshot == NULL && how.range.start.len == 0 && how.range.end.len == 0)
+        return count_database(db, opts, count, err);
+    if (opts->cached)
+        return err_set(err, QUERN_BUSY, "a range is counted by reading");
+    return count_between(db, &how, count, err);
 }

@@ -6,8 +6,8 @@
  *                                    worker: gone when nothing older is left in its range
  *
  * A cut is no entry of a MemDB. It stands in a list of the MemDB in whose time it came, and goes where
- * that goes. A group that has any is made ready before it is logged: the new list and the view to
- * publish it in are at hand then, and what follows the log cannot fail. Readers that have the new view
+ * that goes. A group that has any is made ready before it is logged: the new list, and the view to
+ * publish it in (write.c), are at hand then, and what follows the log cannot fail. Readers that have the new view
  * and an older number do not see the cut: it is newer than their number.
  *
  * Of the cuts of one MemDB that lie over one key, the newest counts, and for each number that somebody
@@ -24,15 +24,17 @@ bool memdb_is_empty(const struct memdb *m)
     struct mem_info info;
 
     mem_info(m->mem, &info);
-    return info.entry_count == 0 && m->cuts == NULL;
+    return info.entry_count == 0 && m->cuts == NULL && m->map_seq == 0;
 }
 
 quern_seq memdb_seq_max(const struct memdb *m)
 {
     struct mem_info info;
+    quern_seq last;
 
     mem_info(m->mem, &info);
-    return m->cuts != NULL && m->cuts->seq_max > info.seq_max ? m->cuts->seq_max : info.seq_max;
+    last = info.seq_max > m->map_seq ? info.seq_max : m->map_seq;
+    return m->cuts != NULL && m->cuts->seq_max > last ? m->cuts->seq_max : last;
 }
 
 bool memdb_has_many_cuts(const struct memdb *m)
@@ -77,7 +79,7 @@ enum quern_code cut_group_make(struct quern *db, const struct batch_ref *batches
     g.own = alloc_array(count, sizeof(struct cuts *));
     if (g.own == NULL)
         return err_memory(err, "a range delete");
-    if (view_new(SEALED_MAX, &g.view, err) || make_list(db, batches, count, &g, err)) {
+    if (make_list(db, batches, count, &g, err)) {
         cut_group_done(&g);
         return err->code;
     }
@@ -85,16 +87,11 @@ enum quern_code cut_group_make(struct quern *db, const struct batch_ref *batches
     return QUERN_OK;
 }
 
-void cut_group_publish(struct quern *db, struct cut_group *g)
+void cut_group_take_locked(struct quern *db, struct cut_group *g)
 {
-    struct cuts *before;
-
-    mutex_lock(&db->mu);
-    before = db->active.cuts;
+    mutex_assert_held(&db->mu);
+    cuts_unref(db->active.cuts); /* the present view has it, too */
     db->active.cuts = GIVE(g->cuts);
-    engine_publish_in_locked(db, NULL, GIVE(g->view));
-    mutex_unlock(&db->mu);
-    cuts_unref(before);
 }
 
 void cut_group_done(struct cut_group *g)
@@ -103,5 +100,4 @@ void cut_group_done(struct cut_group *g)
         cuts_unref(g->own[i]);
     alloc_free(g->own);
     cuts_unref(g->cuts);
-    view_unref(g->view);
 }

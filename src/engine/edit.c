@@ -111,6 +111,8 @@ enum quern_code engine_apply_edit(struct quern *db, const struct manifest_edit *
     version_condemn(old, version);
     if (!flushed)
         spans_forget(&db->spans);
+    else
+        live_flushed(db, done.mem);
     memdb_done(&done);
     return QUERN_OK;
 }

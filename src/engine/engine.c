@@ -20,6 +20,11 @@ uint64_t quern_store_id(const struct quern *db)
     return manifest_state(db->manifest)->store_id; /* constant from the first edit on */
 }
 
+quern_seq quern_visible_seq(const struct quern *db)
+{
+    return atomic_load_explicit(&db->visible_seq, memory_order_acquire);
+}
+
 /* What flushes and merges need beside MemDBs and cache:
  * read-ahead, blocks and filters being built. */
 #define WORK_BYTES_MAX (UINT64_C(16) << 20)
@@ -197,6 +202,7 @@ void engine_publish_in_locked(struct quern *db, struct version *version, struct 
     for (size_t i = 0; i < db->sealed_count; i++)
         view_add_sealed(now, db->sealed[i].mem, db->sealed[i].cuts);
     view_set_version(now, version != NULL ? version : old->version);
+    now->places = db->places;
     atomic_store_explicit(&db->view, now, memory_order_release);
     if (!db->shared) /* the reaper need not run beside the first reads */
         view_unref(old);

@@ -6,6 +6,7 @@
  *   read.c      point reads        scan.c, scan_build.c  cursors for users   count.c  key ranges
  *   inner.h     keys as they are inside: a database's number before the user's
  *   cuts.c      range deletes, which are no entries
+ *   databases.c databases that change places    live.c, live_ask.c  how many keys live, kept
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
  *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content
@@ -18,7 +19,8 @@
  *   remains.c   verifies a store that is not open
  *   repair.c    copies what is sound of it into a new one
  *
- * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O;
+ * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O; that of
+ * live.h is, and is taken before mu, and by nobody who leads;
  * the manifest's own lock is, and is taken without them; ahead_mu is taken alone. Leading the
  * commit queue is a role, not a lock: it may do I/O. */
 #ifndef ENGINE_ENGINE_PRIV_H
@@ -28,6 +30,8 @@
 #include "base/thread.h"
 #include "compact/compact.h"
 #include "engine/inner.h"
+#include "engine/live.h"
+#include "engine/pins.h"
 #include "engine/spans.h"
 #include "engine/version.h"
 #include "wal/wal.h"
@@ -44,6 +48,8 @@
 struct memdb {
     struct mem *mem;
     struct cuts *cuts;  /* those that came in its time; NULL: none */
+    db_map map;         /* the last that came in its time */
+    quern_seq map_seq;  /* with this number; 0: none came */
     uint64_t log_first; /* its first entry is in this segment or a later one */
     uint64_t capacity;  /* bytes it was made for */
     uint64_t born_ns;   /* when its first entry came; 0: none yet */
@@ -58,8 +64,8 @@ struct waiter {
     struct quern_slice checks;
     quern_update_fn update;
     void *update_arg;
-    uint64_t user_bytes; /* of keys and values, for the statistics */
-    uint32_t puts, cuts; /* among the operations; the others are deletions */
+    uint64_t user_bytes;        /* of keys and values, for the statistics */
+    uint32_t puts, cuts, swaps; /* among the operations; the others are deletions */
     bool sync;
     bool seal;   /* close the MemDB after this, if it holds anything */
     bool slowed; /* it was made to wait for the background */
@@ -86,13 +92,6 @@ struct counters {
     _Atomic uint64_t passed;             /* see engine_passed() */
     /* Of tables' filters: said no; let through what was not there. Single gets are sampled. */
     _Atomic uint64_t filter_denied, filter_let_through, filter_false;
-};
-
-/* Something that holds a number and a time: a snapshot, a cursor, a read that must not be torn. */
-struct pin {
-    quern_seq seq;
-    uint64_t time_ms; /* expiries are judged by it */
-    struct pin *prev, *next;
 };
 
 /* Work that a user waits for; done by the worker. */
@@ -162,6 +161,8 @@ struct quern {
     bool was_slowed;         /* the group at hand waited for the background */
     uint64_t slow_said_ns;   /* when writers were last said to be slowed */
     struct updates *updates; /* of update.c; NULL: there was no such write yet */
+    /* Of each database of a user's, when it last changed places; 0: not since the open. */
+    quern_seq moved_seq[QUERN_DATABASES];
 
     /* ---- guarded by mu ---- */
     struct mutex mu;
@@ -172,7 +173,8 @@ struct quern {
      * the close. Added by open, removed by the worker. No MemDB is sealed meanwhile. */
     struct memdb *recovered;
     size_t recovered_count;
-    struct pin pins; /* list head: snapshots, cursors, and reads that hold one */
+    struct db_places places; /* changed by the leader, and by open */
+    struct pin pins;         /* list head: snapshots, cursors, and reads that hold one */
     uint32_t snapshot_count, iterator_count;
     struct request *requests;
     bool stop;           /* the worker is to end */
@@ -196,6 +198,7 @@ struct quern {
     uint64_t passed_dead;    /* the same when the active MemDB had few tombstones yet */
     uint64_t lookups_seen;   /* of blocks in the cache, until the last flush */
 
+    struct live live;   /* locks itself; taken before mu */
     struct spans spans; /* locks itself; taken last */
     /* Memory of the last MemDB for the next one, while they fill. Locks itself; taken last. */
     struct mem_spare spare;
@@ -328,15 +331,16 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
 void engine_judged_done(struct quern *db);
 void engine_updates_done(struct quern *db);
 
-/* ---- read.c; their keys are inside ones ---- */
+/* ---- read.c ---- */
 /* The number of the write that the value of `key` came with, as `at` sees it. Returns OK or
  * NOT_FOUND. */
-MUST_USE enum quern_code engine_revision(struct quern *db, struct quern_slice key,
+MUST_USE enum quern_code engine_revision(struct quern *db, uint8_t database, struct quern_slice key,
                                          const struct pin *at, quern_seq *seq,
                                          struct quern_error *err);
-/* quern_get() as `at` sees it. */
-MUST_USE enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
-                                    struct quern_value *value, struct quern_error *err);
+/* quern_get() as `at` sees it; it chooses the database inside for the key. */
+MUST_USE enum quern_code engine_get(struct quern *db, uint8_t database, struct inner_key *key,
+                                    const struct pin *at, struct quern_value *value,
+                                    struct quern_error *err);
 MUST_USE enum quern_code engine_value_copy(struct quern_value *value, const struct entry *e,
                                            struct quern_error *err);
 void engine_value_clear(struct quern_value *value);
@@ -387,9 +391,8 @@ quern_seq memdb_seq_max(const struct memdb *m);
 /* A list of cuts is made anew for each that comes: so its MemDB goes before it is long. */
 bool memdb_has_many_cuts(const struct memdb *m);
 void memdb_done(struct memdb *m);
-/* A group with range deletes, made ready before it is logged, so that nothing can fail after. */
+/* The range deletes of a group, made ready before it is logged, so that nothing can fail after. */
 struct cut_group {
-    struct view *view; /* to publish them in */
     struct cuts *cuts; /* those of the active MemDB with the group's */
     struct cuts **own; /* of each batch */
     size_t count;
@@ -397,8 +400,15 @@ struct cut_group {
 MUST_USE enum quern_code cut_group_make(struct quern *db, const struct batch_ref *batches,
                                         size_t count, struct cut_group *out,
                                         struct quern_error *err);
-void cut_group_publish(struct quern *db, struct cut_group *g);
-void cut_group_done(struct cut_group *g); /* zeros are fine */
+void cut_group_take_locked(struct quern *db, struct cut_group *g); /* the active MemDB has them */
+void cut_group_done(struct cut_group *g);                          /* zeros are fine */
+
+/* ---- databases.c ---- */
+/* Put the batches of a group into inside numbers: copies of their operations. Leader. */
+MUST_USE enum quern_code databases_settle(struct quern *db, struct waiter *first,
+                                          struct buf *copies, struct quern_error *err);
+/* Write `seq` has brought this map: the next view has it. Leader. */
+void databases_take_locked(struct quern *db, db_map map, quern_seq seq);
 
 /* ---- pressure.c ---- */
 /* Would a group be made to wait? */
@@ -411,7 +421,8 @@ void pressure_wait(struct quern *db, uint64_t bytes);
 struct quern_batch {
     struct buf ops, checks;
     uint8_t database; /* of what is added next; perhaps none that there is */
-    uint32_t count, puts, cuts;
+    db_map map;       /* of its own changes: what is added has the numbers from before them */
+    uint32_t count, puts, cuts, swaps;
     uint64_t user_bytes;
     uint64_t clears; /* how often it was cleared: who knows its operations knows them no more */
 };
@@ -423,10 +434,5 @@ struct batch_check {
     struct quern_slice key;
 };
 bool batch_check_next(struct quern_slice *checks, struct batch_check *c);
-
-struct quern_snapshot {
-    struct quern *db;
-    struct pin pin;
-};
 
 #endif

@@ -147,12 +147,15 @@ enum quern_code engine_flush_mem(struct quern *db, const struct memdb *memdb, ui
                                  .flushed_seq = memdb_seq_max(memdb),
                                  .set_log_first = log_first != 0,
                                  .log_first = log_first,
-                                 .set_cuts = memdb->cuts != NULL};
+                                 .set_cuts = memdb->cuts != NULL,
+                                 .set_map = memdb->map_seq != 0,
+                                 .map = memdb->map};
     struct mem_info info;
     quern_seq *pins = NULL;
-    uint64_t began = os_now_ns(db->os);
+    uint64_t began = os_now_ns(db->os), live[QUERN_DATABASES];
     enum quern_code code;
 
+    live_flush(db, memdb);
     mem_info(memdb->mem, &info);
     if (mem_iter(memdb->mem, 0, &in, err) || engine_pins(db, &pins, &rules.snapshot_count, err))
         return err->code;
@@ -176,6 +179,7 @@ enum quern_code engine_flush_mem(struct quern *db, const struct memdb *memdb, ui
         code = settle_cuts(db, memdb, (struct cut_pins){pins, rules.snapshot_count}, &edit, &cuts,
                            err);
     edit.cuts = cuts;
+    edit.live = live_flush_edit(db, memdb->mem, out.expired_databases, live);
     if (code == QUERN_OK)
         code = engine_apply_edit(db, &edit, &out, true, err);
     if (work_edit_refused(code) && !atomic_load(&db->failed))

@@ -5,12 +5,16 @@
  *
  * So the databases of a store lie one behind the other in one order, in the same log, MemDBs and
  * tables, and nobody below the public doors need know of them: they put the byte before a key that
- * comes in, and take it off one that goes out. */
+ * comes in, and take it off one that goes out.
+ *
+ * Which number that is says a map (base/db_map.h): where databases have changed places it is not
+ * the user's (databases.c). */
 #ifndef ENGINE_INNER_H
 #define ENGINE_INNER_H
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/db_map.h"
 #include "base/entry.h"
 #include "base/error.h"
 
@@ -62,11 +66,20 @@ static inline uint8_t inner_database(struct quern_slice inner)
     return *(const uint8_t *)inner.data;
 }
 
+/* Keys as users know them, from one in the first database to one in the last; empty: no bound. */
+struct inner_span {
+    struct quern_slice first_key, last_key;
+    uint8_t first_database, last_database;
+};
+/* The same of inside keys. An end may be a bare number: all before that database. Of several that
+ * have changed places it is what lies between the lowest and the highest: more than there is. */
+struct inner_span inner_span_of(db_map map, struct quern_slice first, struct quern_slice last);
+
 /* A key inside, in memory of its own only if it is long. `key` borrows. */
 #define INNER_SHORT_BYTES 64u
 struct inner_key {
     struct quern_slice key;
-    void *large;
+    uint8_t *large;
     uint8_t small[INNER_SHORT_BYTES];
 };
 
@@ -86,6 +99,12 @@ MUST_USE static inline enum quern_code inner_key_init(struct inner_key *k, uint8
     k->key = slice_of(to, 1 + key.len);
     IGNORE(inner_put(to, database, key));
     return QUERN_OK;
+}
+
+/* Another database, when that is known. */
+static inline void inner_key_choose(struct inner_key *k, uint8_t database)
+{
+    *(UNLIKELY(k->large != NULL) ? k->large : k->small) = database;
 }
 
 static inline void inner_key_done(struct inner_key *k)

@@ -203,8 +203,10 @@ static enum quern_code open_all(struct quern *db, const char *path, struct quern
         code = files_check_lost(db, &files, err);
     if (code == QUERN_OK)
         code = first_view(db, err);
-    if (code == QUERN_OK)
+    if (code == QUERN_OK) {
+        live_open(db);
         code = recover_replay(db, err);
+    }
     if (code == QUERN_OK) /* later the state is the worker's to read */
         db->tables_at_open = manifest_state(db->manifest)->table_count;
     if (code == QUERN_OK && !db->options.read_only)
@@ -246,6 +248,7 @@ static void engine_free(struct quern *db)
     mutex_done(&db->mu);
     mutex_done(&db->event_mu);
     spans_done(&db->spans);
+    live_done(&db->live);
     mutex_done(&db->ahead_mu);
     cond_done(&db->ahead_work);
     cond_done(&db->commit_work);
@@ -271,6 +274,7 @@ enum quern_code engine_open(struct os *os, const char *path, const struct quern_
     mutex_init(&db->mu);
     mutex_init(&db->event_mu);
     spans_init(&db->spans);
+    live_init(&db->live);
     mem_spare_init(&db->spare);
     mutex_init(&db->ahead_mu);
     cond_init(&db->ahead_work);
@@ -350,6 +354,7 @@ static enum quern_code settle(struct quern *db, struct quern_error *err)
     wal_trim(engine_wal(db));
     if (wal_close(atomic_exchange(&db->wal, NULL), err))
         return err->code;
+    IGNORE(live_save(db, err)); /* what the manifest says instead is right, or nothing */
     return settle_log(db, err);
 }
 

@@ -18,6 +18,9 @@ void pin_add_locked(struct quern *db, struct pin *p, const struct pin *as)
     mutex_assert_held(&db->mu);
     p->time_ms = as != NULL ? as->time_ms : engine_time_ms(db);
     p->seq = as != NULL ? as->seq : atomic_load_explicit(&db->visible_seq, memory_order_acquire);
+    p->map = as != NULL
+                 ? as->map
+                 : view_db_map(atomic_load_explicit(&db->view, memory_order_relaxed), p->seq);
     p->next = &db->pins;
     p->prev = db->pins.prev;
     p->prev->next = p;

@@ -1,9 +1,9 @@
 /* read.c - point reads: newest first, from the MemDB down to the bottom run.
  *
- *   hash the key once
  *   rcu_enter
  *     view, then the number to read at        (version.h says why in this order, and that the
  *                                              view must be the present one still)
+ *     where the database lies by these, and with that the key inside; its hash, once
  *     prefetch the filter lines of the MemDBs
  *     MemDB, sealed MemDBs newest first
  *     prefetch the filter lines of the runs, and the place in the bottom one's index
@@ -92,6 +92,7 @@ void engine_value_clear(struct quern_value *value)
 struct moment {
     const struct view *view;
     quern_seq seq;
+    db_map map;
     uint64_t time_ms; /* 0: not asked for yet */
     bool held;        /* by a pin: else the time is later than the number */
     bool torn;
@@ -113,7 +114,8 @@ static bool is_cached(const struct quern_read_opts *opts)
 }
 
 /* Under RCU. */
-static struct moment moment_of(struct quern *db, const struct pin *at)
+__attribute__((always_inline)) static inline struct moment moment_of(struct quern *db,
+                                                                     const struct pin *at)
 {
     struct moment m = {.view = atomic_load_explicit(&db->view, memory_order_acquire),
                        .held = at != NULL};
@@ -125,6 +127,7 @@ static struct moment moment_of(struct quern *db, const struct pin *at)
             m.view = atomic_load_explicit(&db->view, memory_order_acquire);
             m.seq = atomic_load_explicit(&db->visible_seq, memory_order_acquire);
         }
+    m.map = at != NULL ? at->map : view_db_map(m.view, m.seq);
     return m;
 }
 
@@ -225,14 +228,19 @@ static inline enum quern_code deliver(struct quern *db, struct moment *m, struct
     return code;
 }
 
-enum quern_code engine_revision(struct quern *db, struct quern_slice key, const struct pin *at,
-                                quern_seq *seq, struct quern_error *err)
+enum quern_code engine_revision(struct quern *db, uint8_t database, struct quern_slice key,
+                                const struct pin *at, quern_seq *seq, struct quern_error *err)
 {
-    struct sst_lookup l = {.key = key, .hash = hash_key(key)};
+    struct sst_lookup l = {.cached = false};
     const struct view *view;
     enum quern_code code = QUERN_OK;
+    struct inner_key inner;
     uint64_t passed = 0;
 
+    if (inner_key_init(&inner, db_map_get(at->map, database), key, err))
+        return err->code;
+    l.key = inner.key;
+    l.hash = hash_key(l.key);
     rcu_enter();
     view = atomic_load_explicit(&db->view, memory_order_acquire);
     l.seq = at->seq;
@@ -240,11 +248,12 @@ enum quern_code engine_revision(struct quern *db, struct quern_slice key, const 
     if (!l.found)
         code = search_tables(view->version, &l, &passed, err);
     if (code == QUERN_OK && !(l.found && entry_lives(&l.entry, at->time_ms) &&
-                              !view_cuts(view, &l.entry, key, at->seq)))
+                              !view_cuts(view, &l.entry, l.key, at->seq)))
         code = QUERN_NOT_FOUND;
     *seq = l.entry.seq;
     alloc_free(GIVE(l.owned));
     rcu_leave();
+    inner_key_done(&inner);
     if (code != QUERN_OK && code != QUERN_NOT_FOUND)
         engine_note_damage(db, err);
     return code;
@@ -268,10 +277,10 @@ static void count_filters(struct counters *counters, const struct sst_lookup *l,
 }
 
 __attribute__((always_inline)) static inline enum quern_code
-get_at(struct quern *db, struct quern_slice key, uint64_t hash, const struct pin *at, bool cached,
+get_at(struct quern *db, uint8_t database, struct inner_key *key, const struct pin *at, bool cached,
        struct quern_value *value, bool *torn, struct quern_error *err)
 {
-    struct sst_lookup l = {.key = key, .hash = hash, .cached = cached};
+    struct sst_lookup l = {.key = key->key, .cached = cached};
     struct counters *counters;
     struct moment moment;
     enum quern_code code = QUERN_OK;
@@ -279,6 +288,8 @@ get_at(struct quern *db, struct quern_slice key, uint64_t hash, const struct pin
 
     rcu_enter();
     moment = moment_of(db, at);
+    inner_key_choose(key, db_map_get(moment.map, database));
+    l.hash = hash_key(l.key);
     l.seq = moment.seq;
     prefetch_mems(moment.view, l.hash);
     l.found = search_mems(moment.view, &l);
@@ -305,23 +316,24 @@ get_at(struct quern *db, struct quern_slice key, uint64_t hash, const struct pin
     return code;
 }
 
-enum quern_code engine_get(struct quern *db, struct quern_slice key, const struct pin *at,
-                           struct quern_value *value, struct quern_error *err)
+enum quern_code engine_get(struct quern *db, uint8_t database, struct inner_key *key,
+                           const struct pin *at, struct quern_value *value, struct quern_error *err)
 {
     bool torn;
 
-    return get_at(db, key, hash_key(key), at, false, value, &torn, err);
+    return get_at(db, database, key, at, false, value, &torn, err);
 }
 
-COLD static enum quern_code get_held(struct quern *db, struct quern_slice key, bool cached,
-                                     struct quern_value *value, struct quern_error *err)
+COLD static enum quern_code get_held(struct quern *db, uint8_t database, struct inner_key *key,
+                                     bool cached, struct quern_value *value,
+                                     struct quern_error *err)
 {
     enum quern_code code;
     struct pin pin;
     bool torn;
 
     pin_add(db, &pin);
-    code = get_at(db, key, hash_key(key), &pin, cached, value, &torn, err);
+    code = get_at(db, database, key, &pin, cached, value, &torn, err);
     pin_remove(db, &pin);
     return code;
 }
@@ -340,10 +352,9 @@ enum quern_code quern_get(struct quern *db, struct quern_slice key,
     if (engine_check(db, err) || check_key(database, key, err) ||
         inner_key_init(&inner, database, key, err))
         return err->code;
-    code = get_at(db, inner.key, hash_key_parts(database, key), pin_of(opts), is_cached(opts),
-                  value, &torn, err);
+    code = get_at(db, database, &inner, pin_of(opts), is_cached(opts), value, &torn, err);
     if (UNLIKELY(torn))
-        code = get_held(db, inner.key, is_cached(opts), value, err);
+        code = get_held(db, database, &inner, is_cached(opts), value, err);
     inner_key_done(&inner);
     return code;
 }
@@ -392,11 +403,14 @@ static uint64_t search_run(const struct run *run, bool last, struct many *m, siz
     return passed;
 }
 
-/* Up to LOOKUPS_MAX keys in one view, at the number and in the manner of `like`. Returns how often a
- * run above the bottom was searched in vain. */
-static uint64_t get_some(const struct view *view, uint8_t database, const struct quern_slice *keys,
-                         size_t n, const struct sst_lookup *like, struct many *m)
+/* Up to LOOKUPS_MAX keys as of one moment, at the number and in the manner of `like`. Returns how often
+ * a run above the bottom was searched in vain. */
+static uint64_t get_some(const struct moment *moment, uint8_t database,
+                         const struct quern_slice *keys, size_t n, const struct sst_lookup *like,
+                         struct many *m)
 {
+    const struct view *view = moment->view;
+    uint8_t inside = database < QUERN_DATABASES ? db_map_get(moment->map, database) : 0;
     uint64_t passed = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -411,13 +425,13 @@ static uint64_t get_some(const struct view *view, uint8_t database, const struct
         l->owned = NULL;
         m->code[i] = check_key(database, keys[i], &m->err[i]);
         if (m->code[i] == QUERN_OK)
-            m->code[i] = inner_key_init(&m->key[i], database, keys[i], &m->err[i]);
+            m->code[i] = inner_key_init(&m->key[i], inside, keys[i], &m->err[i]);
         if (m->code[i] != QUERN_OK) {
             m->key[i].large = NULL;
             continue;
         }
         l->key = m->key[i].key;
-        l->hash = hash_key_parts(database, keys[i]);
+        l->hash = hash_key_parts(inside, keys[i]);
         prefetch_mems(view, l->hash);
     }
     for (size_t i = 0; i < n; i++)
@@ -455,7 +469,7 @@ static void get_many(struct quern *db, uint8_t database, const struct quern_slic
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        passed += get_some(moment.view, database, keys + done, some, &like, &m);
+        passed += get_some(&moment, database, keys + done, some, &like, &m);
         for (size_t i = 0; i < some; i++) {
             enum quern_code code = m.code[i];
 
@@ -525,7 +539,7 @@ void quern_prefetch(struct quern *db, const struct quern_slice *keys, size_t n,
         struct many m;
         size_t some = n - done < LOOKUPS_MAX ? n - done : LOOKUPS_MAX;
 
-        (void)get_some(moment.view, database_of(opts), keys + done, some, &like, &m);
+        (void)get_some(&moment, database_of(opts), keys + done, some, &like, &m);
         for (size_t i = 0; i < some; i++)
             inner_key_done(&m.key[i]);
     }

@@ -19,7 +19,8 @@
 
 struct recover {
     struct quern *db;
-    bool full; /* the disk is: keep all in memory */
+    db_map map; /* of what was replayed so far */
+    bool full;  /* the disk is: keep all in memory */
 };
 
 /* The oldest MemDB becomes a run of tier 0, and leaves the list. */
@@ -108,6 +109,10 @@ static enum quern_code recover_batch(void *arg, const struct batch_ref *batch, q
         recover_cuts(memdb, batch, seq, &own, err))
         return err->code;
     mem_apply_cut(memdb->mem, batch, seq, own);
+    if (batch_db_map(batch, &r->map)) {
+        memdb->map = r->map;
+        memdb->map_seq = seq;
+    }
     r->db->last_seq = seq;
     return QUERN_OK;
 }
@@ -115,7 +120,7 @@ static enum quern_code recover_batch(void *arg, const struct batch_ref *batch, q
 enum quern_code recover_replay(struct quern *db, struct quern_error *err)
 {
     const struct manifest_state *state = manifest_state(db->manifest);
-    struct recover r = {.db = db, .full = db->options.read_only};
+    struct recover r = {.db = db, .full = db->options.read_only, .map = state->map};
     enum quern_code code = QUERN_OK;
 
     db->last_seq = state->flushed_seq;
@@ -125,6 +130,7 @@ enum quern_code recover_replay(struct quern *db, struct quern_error *err)
                           &r, &db->recovery, err);
     if (code == QUERN_OK) {
         mutex_lock(&db->mu);
+        db->places.now = db->places.before = r.map;
         code = engine_publish_locked(db, NULL, err);
         mutex_unlock(&db->mu);
     }

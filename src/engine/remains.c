@@ -23,31 +23,27 @@
 #define LOCK_NAME "LOCK"
 #define CACHE_BYTES (UINT64_C(1) << 20)
 
-/* ---- findings ---- */
-
-/* As the caller knows them. Inside, an end may be a bare number: all before that database. */
-static void damage_keys(struct quern_damage *d, struct quern_slice first, struct quern_slice last)
+static bool is_damage(enum quern_code code)
 {
-    d->last_database = QUERN_DATABASES - 1;
-    if (first.len != 0) {
-        d->first_database = inner_database(first);
-        d->first_key = inner_user_key(first);
-    }
-    if (last.len > 1) {
-        d->last_database = inner_database(last);
-        d->last_key = inner_user_key(last);
-    } else if (last.len == 1 && inner_database(last) != 0) {
-        d->last_database = inner_database(last) - 1;
-    }
+    return code == QUERN_CORRUPT || code == QUERN_NO_STORE;
 }
+
+/* ---- findings ---- */
 
 void findings_add(struct findings *f, const char *file, uint64_t offset,
                   struct quern_slice first_key, struct quern_slice last_key, const char *what,
                   bool lost)
 {
-    struct quern_damage damage = {.file = file, .offset = offset, .what = what, .lost = lost};
+    struct inner_span keys = inner_span_of(f->map, first_key, last_key);
+    struct quern_damage damage = {.file = file,
+                                  .offset = offset,
+                                  .first_key = keys.first_key,
+                                  .last_key = keys.last_key,
+                                  .first_database = keys.first_database,
+                                  .last_database = keys.last_database,
+                                  .what = what,
+                                  .lost = lost};
 
-    damage_keys(&damage, first_key, last_key);
     f->damages++;
     f->losses += lost;
     if (f->first.code == QUERN_OK)
@@ -125,6 +121,38 @@ static enum quern_code lock(struct remains *r, struct quern_error *err)
     return err->code == QUERN_DENIED ? QUERN_OK : err->code; /* on a medium that takes no writes */
 }
 
+/* ---- where the databases are ---- */
+
+static enum quern_code see_map(void *arg, const struct batch_ref *batch, quern_seq seq,
+                               uint64_t segment_no, struct quern_error *err)
+{
+    struct findings *f = arg;
+
+    (void)seq;
+    (void)segment_no;
+    (void)err;
+    IGNORE(batch_db_map(batch, &f->map));
+    return QUERN_OK;
+}
+
+/* What is in tables already was there before as well: the last map of the log is the last of all.
+ * What is damaged in it is told later. */
+static enum quern_code last_map(struct remains *r, struct findings *f, struct quern_error *err)
+{
+    const struct manifest_state *state = &r->manifest.state;
+
+    for (size_t i = 0; i < numbers_count(&r->segments); i++) {
+        uint64_t no = numbers_at(&r->segments, i);
+        struct wal_remains out;
+
+        if (no >= state->log_first && no <= state->log_last &&
+            wal_salvage(r->dir, state->store_id, no, see_map, f, NULL, NULL, &out, err) &&
+            !is_damage(err->code))
+            return err->code;
+    }
+    return QUERN_OK;
+}
+
 static enum quern_code look(struct remains *r, struct findings *f, struct quern_error *err)
 {
     uint64_t bytes;
@@ -140,7 +168,10 @@ static enum quern_code look(struct remains *r, struct findings *f, struct quern_
         qsort(r->tables.data, numbers_count(&r->tables), sizeof(uint64_t), rising);
     if (r->segments.len != 0)
         qsort(r->segments.data, numbers_count(&r->segments), sizeof(uint64_t), rising);
-    return manifest_salvage(r->dir, on_manifest_damage, f, &r->manifest, err);
+    if (manifest_salvage(r->dir, on_manifest_damage, f, &r->manifest, err))
+        return err->code;
+    f->map = r->manifest.state.map;
+    return r->manifest.whole ? last_map(r, f, err) : QUERN_OK;
 }
 
 enum quern_code remains_open(struct os *os, const char *path, struct findings *f, struct remains *r,
@@ -192,11 +223,6 @@ static void on_table_loss(void *arg, uint64_t offset, struct quern_slice first,
     struct table_check *c = arg;
 
     findings_add(c->f, c->name, offset, first, last, what, lost);
-}
-
-static bool is_damage(enum quern_code code)
-{
-    return code == QUERN_CORRUPT || code == QUERN_NO_STORE;
 }
 
 /* A table that the manifest names. */

@@ -10,6 +10,7 @@
 /* Where findings go: the caller's function, and the counts. */
 struct findings {
     const struct quern_verify_opts *opts; /* or NULL */
+    db_map map;                           /* where the databases are, as far as is known */
     uint64_t damages, losses;
     struct quern_error first; /* the first damage, QUERN_OK: none */
 };

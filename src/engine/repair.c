@@ -262,7 +262,7 @@ static enum quern_code keep_holes(struct repair *r, const struct batch_ref *batc
 
     *count = 0;
     while (op_next(&c, &e)) {
-        if (e.kind != ENTRY_RANGE_DELETE && !in_hole(r, e.key))
+        if (e.kind == ENTRY_DATABASES || (e.kind != ENTRY_RANGE_DELETE && !in_hole(r, e.key)))
             continue;
         if (op_append(ops, e.kind, e.key, e.value, e.expires_ms, err))
             return err->code;
@@ -284,6 +284,7 @@ static enum quern_code apply(struct log *log, const struct batch_ref *batch, que
     if (cuts_take(log->repair, batch, seq, err) || cuts_own(batch, &own, err))
         return err->code;
     mem_apply_cut(log->mem, batch, seq, own);
+    IGNORE(batch_db_map(batch, &log->repair->map)); /* numbers rise: the last counts */
     if (seq > log->repair->seq_max)
         log->repair->seq_max = seq;
     return QUERN_OK;
@@ -468,6 +469,7 @@ static enum quern_code publish(struct repair *r, const struct compact_output *ou
                                struct quern_error *err)
 {
     struct manifest_state state = {.flushed_seq = r->seq_max,
+                                   .map = r->map,
                                    .log_first = 1, /* and log_last 0: no log */
                                    .table_count = out->count};
     struct manifest *manifest OWNED(manifest_close) = NULL;
@@ -557,6 +559,7 @@ enum quern_code engine_repair(struct os *os, const char *from, const char *to,
     *r.report = (struct quern_repair_report){0};
     code = remains_open(os, from, &r.findings, &r.from, err);
     r.cuts = cuts_ref(r.from.manifest.state.cuts);
+    r.map = r.from.manifest.state.map;
     if (code == QUERN_OK)
         code = sst_cache_new(CACHE_BYTES, &r.cache, err);
     if (code == QUERN_OK)

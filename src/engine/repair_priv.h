@@ -31,6 +31,7 @@ struct repair {
     struct buf sources;       /* struct source ... */
     struct buf holes;         /* struct hole ... */
     struct cuts *cuts;        /* of the manifest and the log; NULL: none */
+    db_map map;               /* where the databases are: of the same */
     quern_seq seq_max;
     uint64_t bytes_done, bytes_total;
 };

@@ -81,11 +81,12 @@ enum quern_code iter_set_bounds(struct quern_iter *it, const struct quern_iter_o
                                 struct quern_error *err)
 {
     struct buf prefix OWNED_BUF = {0}, after OWNED_BUF = {0};
+    uint8_t database = db_map_get(it->pin.map, opts->database);
     struct quern_slice lower, upper;
 
-    if (inner_assign(&prefix, opts->database, opts->prefix, err) ||
-        inner_assign(&it->lower, opts->database, opts->range.start, err) ||
-        inner_assign(&it->upper, opts->database, opts->range.end, err))
+    if (inner_assign(&prefix, database, opts->prefix, err) ||
+        inner_assign(&it->lower, database, opts->range.start, err) ||
+        inner_assign(&it->upper, database, opts->range.end, err))
         return err->code;
     lower = buf_slice(&it->lower);
     upper = opts->range.end.len != 0 ? buf_slice(&it->upper) : slice_of(NULL, 0);

@@ -36,4 +36,9 @@ MUST_USE enum quern_code iter_set_bounds(struct quern_iter *it, const struct que
 MUST_USE enum quern_code iter_bound(struct quern_iter *it, struct quern_slice upper,
                                     struct quern_error *err);
 
+/* ---- count.c ---- */
+/* Keys of a database as a look sees them, without what is kept of their number. */
+MUST_USE enum quern_code count_walk(struct quern *db, const struct live_look *look, uint64_t *count,
+                                    struct quern_error *err);
+
 #endif

@@ -209,6 +209,9 @@ static enum quern_code merge_slice(struct quern *db, struct compact_job *job,
                                      .add_count = out.count,
                                      .trim = s.trim,
                                      .trim_count = s.trim_count};
+        uint64_t live[QUERN_DATABASES];
+
+        edit.live = live_merge_edit(db, out.expired_databases, live);
 
         code = engine_apply_edit(db, &edit, &out, false, err);
     }
@@ -303,7 +306,18 @@ struct dead {
     uint64_t *numbers;
     size_t count;
     uint64_t bytes, expired; /* expired: entries, of tables that go for that alone */
+    uint32_t databases;      /* of those: as compact_output.expired_databases */
 };
+
+static uint32_t databases_of(const struct table_meta *meta)
+{
+    uint32_t bits = 0;
+
+    for (unsigned d = inner_database(buf_slice(&meta->smallest));
+         d <= inner_database(buf_slice(&meta->largest)) && d < QUERN_DATABASES; d++)
+        bits |= UINT32_C(1) << d;
+    return bits;
+}
 
 static enum quern_code list_dead(struct dead *d, struct quern_error *err)
 {
@@ -317,6 +331,7 @@ static enum quern_code list_dead(struct dead *d, struct quern_error *err)
         if (!cut && !compact_is_expired(t, d->horizon_ms))
             continue;
         d->expired += cut ? 0 : t->meta.entry_count - t->meta.duplicate_count;
+        d->databases |= cut ? 0 : databases_of(&t->meta);
         d->numbers[d->count++] = t->meta.table_no;
         d->bytes += t->meta.file_bytes;
     }
@@ -326,12 +341,14 @@ static enum quern_code list_dead(struct dead *d, struct quern_error *err)
 static enum quern_code drop_dead(struct quern *db, struct dead *d, struct quern_error *err)
 {
     struct manifest_edit edit = {.remove_count = 0};
+    uint64_t live[QUERN_DATABASES];
     enum quern_code code = list_dead(d, err);
 
     if (code != QUERN_OK || d->count == 0)
         return code;
     edit.remove = d->numbers;
     edit.remove_count = d->count;
+    edit.live = live_merge_edit(db, d->databases, live);
     if (engine_apply_edit(db, &edit, NULL, false, err))
         return err_in(err, "compaction");
     atomic_fetch_add(&db->expired_entries, d->expired);

@@ -62,12 +62,14 @@ static void memory_stats(struct quern *db, const struct view *view, struct quern
         mem_info(view->mem, &info);
         out->memdb_bytes = info.arena_bytes;
         out->memdb_entries = info.entry_count;
+        out->memdb_expiring = info.expiring_count;
     }
     for (size_t i = 0; i < view->sealed_count; i++) {
         mem_info(view->sealed[i], &info);
         out->memdb_sealed++;
         out->memdb_bytes += info.arena_bytes;
         out->memdb_entries += info.entry_count;
+        out->memdb_expiring += info.expiring_count;
     }
     for (size_t i = 0; i < view->cuts_count; i++)
         out->cuts += view->cuts[i]->count;
@@ -174,8 +176,10 @@ void quern_stats(struct quern *db, struct quern_stats *out)
     out->recovered_torn_tail = db->recovery.torn;
 }
 
-static void tell_table(const struct run *run, const struct table *t, quern_table_fn fn, void *arg)
+static void tell_table(const struct run *run, const struct table *t, db_map map, quern_table_fn fn,
+                       void *arg)
 {
+    struct inner_span keys = inner_span_of(map, buf_slice(&t->smallest), buf_slice(&t->largest));
     const struct table_meta *meta = sst_meta(t->sst);
     char name[TABLE_NAME_BYTES];
     struct quern_table told = {
@@ -186,10 +190,10 @@ static void tell_table(const struct run *run, const struct table *t, quern_table
         .entries = meta->entry_count,
         .tombstones = meta->tombstone_count,
         .expiring = meta->expiring_count,
-        .first_key = inner_user_key(buf_slice(&t->smallest)),
-        .last_key = inner_user_key(buf_slice(&t->largest)),
-        .first_database = inner_database(buf_slice(&t->smallest)),
-        .last_database = inner_database(buf_slice(&t->largest)),
+        .first_key = keys.first_key,
+        .last_key = keys.last_key,
+        .first_database = keys.first_database,
+        .last_database = keys.last_database,
     };
 
     table_name(name, meta->table_no);
@@ -212,7 +216,7 @@ enum quern_code quern_tables(struct quern *db, quern_table_fn fn, void *arg,
         const struct run *run = &view->version->runs[r];
 
         for (size_t i = 0; i < run->count; i++)
-            tell_table(run, run->tables[i], fn, arg);
+            tell_table(run, run->tables[i], view->places.now, fn, arg);
     }
     return QUERN_OK;
 }
@@ -316,7 +320,8 @@ char *quern_stats_json(const struct quern_stats *s)
     add_bool(&j, "no_space", s->no_space);
     add_string(&j, "failure", s->failure);
     NUMBER(snapshots), NUMBER(iterators);
-    NUMBER(memory_budget), NUMBER(memdb_bytes), NUMBER(memdb_sealed), NUMBER(memdb_entries);
+    NUMBER(memory_budget), NUMBER(memdb_bytes), NUMBER(memdb_sealed), NUMBER(memdb_entries),
+        NUMBER(memdb_expiring);
     NUMBER(cuts);
     NUMBER(cache_bytes), NUMBER(cache_block_bytes), NUMBER(cache_index_bytes);
     NUMBER(cache_filter_bytes);

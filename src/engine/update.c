@@ -153,6 +153,8 @@ static enum quern_code places_add(struct places *places, const struct batch_ref 
 
         if (!op_next(&c, &e))
             return QUERN_OK;
+        if (e.kind == ENTRY_DATABASES)
+            continue;
         if (e.kind == ENTRY_RANGE_DELETE) {
             if (buf_append(&places->cuts, &fresh, sizeof(fresh), err))
                 return err->code;
@@ -194,7 +196,7 @@ static enum quern_code revision_of(struct quern *db, const struct updates *u,
     struct entry e;
 
     if (!places_find(&u->before, key, &e))
-        return engine_revision(db, key, u->at, seq, err);
+        return engine_revision(db, inner_database(key), inner_user_key(key), u->at, seq, err);
     *seq = e.seq;
     return entry_lives(&e, u->at->time_ms) ? QUERN_OK : QUERN_NOT_FOUND;
 }
@@ -244,14 +246,16 @@ static enum quern_code note_own(struct quern_update *u, struct quern_error *err)
     return QUERN_OK;
 }
 
-static enum quern_code update_get(struct quern_update *u, struct quern_slice key,
+/* Of the group nothing is in inside numbers yet: they are those of before it, and of this batch. */
+static enum quern_code update_get(struct quern_update *u, uint8_t database, struct inner_key *key,
                                   struct quern_value *value, struct quern_error *err)
 {
     const struct pin *at = u->shared->at;
     struct entry e;
 
-    if (!places_find(&u->shared->own, key, &e) && !places_find(&u->shared->before, key, &e))
-        return engine_get(u->db, key, at, value, err);
+    if (!places_find(&u->shared->own, key->key, &e) &&
+        !places_find(&u->shared->before, key->key, &e))
+        return engine_get(u->db, database, key, at, value, err);
     if (entry_lives(&e, at->time_ms))
         return engine_value_copy(value, &e, err);
     engine_value_clear(value);
@@ -264,12 +268,15 @@ enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
     struct quern_error local;
     struct inner_key inner;
     enum quern_code code;
+    uint8_t database;
 
     err = ERR_OR(err, local);
-    if (check_key(u->batch->database, key, err) || note_own(u, err) ||
-        inner_key_init(&inner, u->batch->database, key, err))
+    if (check_key(u->batch->database, key, err) || note_own(u, err))
         return err->code;
-    code = update_get(u, inner.key, value, err);
+    database = db_map_get(u->batch->map, u->batch->database);
+    if (inner_key_init(&inner, database, key, err))
+        return err->code;
+    code = update_get(u, database, &inner, value, err);
     inner_key_done(&inner);
     return code;
 }
@@ -277,6 +284,11 @@ enum quern_code quern_update_get(struct quern_update *u, struct quern_slice key,
 quern_seq quern_update_seq(const struct quern_update *u)
 {
     return u->seq;
+}
+
+quern_seq quern_update_moved(const struct quern_update *u, uint8_t database)
+{
+    return database < QUERN_DATABASES ? u->db->moved_seq[database] : 0;
 }
 
 struct quern_batch *quern_update_batch(struct quern_update *u)
@@ -327,7 +339,7 @@ static struct updates *need_updates(struct quern *db)
 static void refuse(struct waiter *w, const struct quern_error *why)
 {
     w->batch = (struct batch_ref){.op_count = 0};
-    w->puts = w->cuts = 0;
+    w->puts = w->cuts = w->swaps = 0;
     w->user_bytes = 0;
     w->code = why->code;
     *(w->async != NULL ? &w->async->error : w->err) = *why;
@@ -369,8 +381,8 @@ void engine_judge_group(struct quern *db, struct waiter *first, struct waiter **
         seq += w->batch.op_count != 0;
         w->seq = seq;
         bytes += batch_bytes(&w->batch);
-        if (w->update != NULL && bytes > GROUP_BYTES_MAX && w->next != NULL) {
-            *rest = w->next; /* how much it would be was not known when the group was made */
+        if (w->update != NULL && (bytes > GROUP_BYTES_MAX || w->swaps != 0) && w->next != NULL) {
+            *rest = w->next; /* what it would write was not known when the group was made */
             w->next = NULL;
         }
     }

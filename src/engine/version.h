@@ -20,6 +20,7 @@
 #define ENGINE_VERSION_H
 
 #include "base/cuts.h"
+#include "base/db_map.h"
 #include "base/rcu.h"
 #include "manifest/manifest.h"
 #include "mem/mem.h"
@@ -83,11 +84,19 @@ MUST_USE enum quern_code run_iter(const struct run *run, enum sst_walk walk, str
 MUST_USE enum quern_code tables_iter(struct table *const *tables, size_t count, enum sst_walk walk,
                                      struct iter **out, struct quern_error *err);
 
+/* Which databases lie where (base/db_map.h). A view may be seen before the group that changed places
+ * in it is: so it knows where they were until then. */
+struct db_places {
+    db_map now, before;
+    quern_seq since; /* readers from this number on see `now` */
+};
+
 struct view {
     struct rcu_node retire; /* first */
     _Atomic uint32_t refs;
     struct mem *mem; /* NULL in a store opened read-only */
     struct version *version;
+    struct db_places places;
     size_t cuts_count; /* most often 0, and reads look no further */
     struct cuts **cuts;
     size_t sealed_count;
@@ -103,6 +112,12 @@ void view_set_version(struct view *v, struct version *version);
 void view_ref(struct view *v);
 void view_unref(struct view *v); /* NULL is fine */
 OWNER(view_unref, struct view *);
+
+/* Where the databases are for a reader at `seq`, who has loaded it after the view. */
+static inline db_map view_db_map(const struct view *v, quern_seq seq)
+{
+    return LIKELY(seq >= v->places.since) ? v->places.now : v->places.before;
+}
 
 /* The newest cut over `key` of those up to `seq`; 0: there is none. */
 quern_seq view_newest_cut(const struct view *v, struct quern_slice key, quern_seq seq);

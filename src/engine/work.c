@@ -95,11 +95,15 @@ static enum quern_code checkpoint(struct quern *db, const char *path, struct que
                                   .flushed_seq = state->flushed_seq,
                                   .log_first = 1, /* and log_last 0: no log at all */
                                   .cuts = state->cuts,
+                                  .map = state->map,
                                   .tables = state->tables,
                                   .table_count = state->table_count};
     struct quern_error ignored;
     enum quern_code code;
 
+    if (live_save(db, err))
+        return err->code;
+    memcpy(copy.live, state->live, sizeof(copy.live));
     if (os_dir_open(db->os, path, true, &to, err) || os_dir_list(to, see_any, (void *)path, err))
         return err->code;
     code = link_tables(db, to, &copy, err);
@@ -214,6 +218,8 @@ static void tick(struct quern *db)
             engine_check_log(db, &err);
     }
     engine_stop_leading(db);
+    if (!atomic_load(&db->failed) && !db->unfinished)
+        IGNORE(live_save(db, &err)); /* else at the next tick, or with the next flush */
 }
 
 /* Has nothing been written since the last look? */

@@ -1,10 +1,12 @@
 /* write.c - what a group of writes goes through, and the doors that lead to the commit queue.
  *
  *    engine_judge_group (update.c)        where writes depend on what is there
+ *    databases_settle                     where databases have changed places
  *    room in the MemDB (engine_seal)      may wait for the worker
  *    pressure_wait                        the smooth slow-down
  *    wal_append                           once for the group; with a sync if one asks
  *    mem_apply                            batch by batch
+ *    change_publish                       a view, where the group changes more than entries
  *    spans_applied                        what scans remember as empty is cut off
  *    visible_seq = last                   release: readers see the whole group
  *
@@ -102,7 +104,7 @@ struct group {
     struct batch_ref batches[GROUP_COUNT_MAX];
     size_t count;
     uint64_t bytes, mem_bytes;
-    bool sync, seal, deletes, cuts;
+    bool sync, seal, deletes, cuts, swaps;
 };
 
 static bool group_depends(const struct waiter *first)
@@ -117,7 +119,7 @@ static void sum_up(struct group *g, const struct waiter *first)
 {
     g->count = 0;
     g->bytes = g->mem_bytes = 0;
-    g->sync = g->seal = g->deletes = g->cuts = false;
+    g->sync = g->seal = g->deletes = g->cuts = g->swaps = false;
     for (const struct waiter *w = first; w != NULL; w = w->next) {
         g->sync |= w->sync;
         g->seal |= w->seal;
@@ -125,6 +127,7 @@ static void sum_up(struct group *g, const struct waiter *first)
             continue;
         g->deletes |= w->puts < w->batch.op_count;
         g->cuts |= w->cuts != 0;
+        g->swaps |= w->swaps != 0;
         g->batches[g->count++] = w->batch;
         g->bytes += batch_bytes(&w->batch);
         g->mem_bytes += mem_bytes_needed(&w->batch);
@@ -173,8 +176,52 @@ static enum quern_code log_group(struct quern *db, const struct group *g, struct
     return code;
 }
 
-/* `cuts` is that of the group; without range deletes all zeros. */
-static void apply_group(struct quern *db, const struct group *g, struct cut_group *cuts)
+/* ---- what changes in the view, beside entries ---- */
+
+/* Made before the group is logged, so that nothing can fail after. */
+struct change {
+    struct view *view; /* NULL: nothing changes */
+    struct cut_group cuts;
+};
+
+static enum quern_code change_make(struct quern *db, const struct group *g, struct change *out,
+                                   struct quern_error *err)
+{
+    struct change c = {.view = NULL};
+
+    if (view_new(SEALED_MAX, &c.view, err))
+        return err->code;
+    if (g->cuts && cut_group_make(db, g->batches, g->count, &c.cuts, err)) {
+        view_unref(c.view);
+        return err->code;
+    }
+    *out = c;
+    return QUERN_OK;
+}
+
+/* A change of places ends its group: the group's last number is its own. */
+static void change_publish(struct quern *db, const struct group *g, struct change *c)
+{
+    db_map map;
+
+    mutex_lock(&db->mu);
+    if (g->cuts)
+        cut_group_take_locked(db, &c->cuts);
+    if (g->swaps && batch_db_map(&g->batches[g->count - 1], &map))
+        databases_take_locked(db, map, db->last_seq);
+    engine_publish_in_locked(db, NULL, GIVE(c->view));
+    mutex_unlock(&db->mu);
+}
+
+static void change_done(struct change *c)
+{
+    cut_group_done(&c->cuts);
+    view_unref(c->view);
+}
+
+/* ---- log and MemDB ---- */
+
+static void apply_group(struct quern *db, const struct group *g, struct change *change)
 {
     struct mem *mem = db->active.mem;
 
@@ -184,9 +231,9 @@ static void apply_group(struct quern *db, const struct group *g, struct cut_grou
         mutex_unlock(&db->mu);
     }
     for (size_t i = 0; i < g->count; i++)
-        mem_apply_cut(mem, &g->batches[i], ++db->last_seq, g->cuts ? cuts->own[i] : NULL);
-    if (UNLIKELY(g->cuts))
-        cut_group_publish(db, cuts);
+        mem_apply_cut(mem, &g->batches[i], ++db->last_seq, g->cuts ? change->cuts.own[i] : NULL);
+    if (UNLIKELY(change->view != NULL))
+        change_publish(db, g, change);
     spans_applied(&db->spans, g->batches, g->count);
     atomic_store_explicit(&db->visible_seq, db->last_seq, memory_order_release);
 }
@@ -233,13 +280,14 @@ static void counter_raise(_Atomic uint64_t *counter, uint64_t by)
 static void number_group(struct quern *db, struct waiter *first, const struct group *g,
                          quern_seq seq)
 {
-    uint64_t puts = 0, cuts = 0, ops = 0, bytes = 0;
+    uint64_t puts = 0, cuts = 0, swaps = 0, ops = 0, bytes = 0;
 
     for (struct waiter *w = first; w != NULL; w = w->next) {
         seq += w->batch.op_count != 0;
         w->seq = seq;
         puts += w->puts;
         cuts += w->cuts;
+        swaps += w->swaps;
         ops += w->batch.op_count;
         bytes += w->user_bytes;
     }
@@ -247,7 +295,7 @@ static void number_group(struct quern *db, struct waiter *first, const struct gr
         return;
     counter_raise(&db->batches, g->count);
     counter_raise(&db->puts, puts);
-    counter_raise(&db->deletes, ops - puts - cuts);
+    counter_raise(&db->deletes, ops - puts - cuts - swaps);
     counter_raise(&db->range_deletes, cuts);
     counter_raise(&db->user_bytes, bytes);
 }
@@ -256,20 +304,19 @@ static void number_group(struct quern *db, struct waiter *first, const struct gr
 static enum quern_code log_and_apply(struct quern *db, const struct group *g,
                                      struct quern_error *err)
 {
-    struct cut_group cuts = {.own = NULL};
+    struct change change = {.view = NULL};
     enum quern_code code;
 
-    if (UNLIKELY(g->cuts) && cut_group_make(db, g->batches, g->count, &cuts, err))
+    if (UNLIKELY(g->cuts || g->swaps) && change_make(db, g, &change, err))
         return err->code;
     code = log_group(db, g, err);
     if (code == QUERN_OK && g->count != 0)
-        apply_group(db, g, &cuts);
-    if (UNLIKELY(g->cuts))
-        cut_group_done(&cuts);
+        apply_group(db, g, &change);
+    if (UNLIKELY(g->cuts || g->swaps))
+        change_done(&change);
     return code;
 }
 
-/* What is to be written is known now. */
 /* Their completions will say so. */
 static void note_slowed(struct quern *db, struct waiter *first)
 {
@@ -278,7 +325,9 @@ static void note_slowed(struct quern *db, struct waiter *first)
     db->was_slowed = false;
 }
 
-static enum quern_code write_judged(struct quern *db, struct waiter *first, struct quern_error *err)
+/* All of it is in inside numbers. */
+static enum quern_code write_settled(struct quern *db, struct waiter *first,
+                                     struct quern_error *err)
 {
     struct group g;
     quern_seq seq = db->last_seq;
@@ -316,6 +365,21 @@ static enum quern_code write_judged(struct quern *db, struct waiter *first, stru
     return QUERN_OK;
 }
 
+/* What is to be written is known now. */
+static enum quern_code write_judged(struct quern *db, struct waiter *first, struct quern_error *err)
+{
+    struct buf copies = {0};
+    enum quern_code code;
+
+    if (LIKELY(db->places.now == 0))
+        return write_settled(db, first, err);
+    code = databases_settle(db, first, &copies, err);
+    if (code == QUERN_OK)
+        code = write_settled(db, first, err);
+    buf_done(&copies);
+    return code;
+}
+
 bool engine_can_write_now(struct quern *db, const struct waiter *first)
 {
     const struct wal *wal = engine_wal(db);
@@ -324,7 +388,7 @@ bool engine_can_write_now(struct quern *db, const struct waiter *first)
     size_t n = 0;
 
     for (const struct waiter *w = first; w != NULL; w = w->next, n++) {
-        if (w->sync || waiter_depends(w))
+        if (w->sync || waiter_depends(w) || w->swaps != 0)
             return false;
         bytes += batch_bytes(&w->batch);
         mem_bytes += mem_bytes_needed(&w->batch);
@@ -406,6 +470,7 @@ void waiter_take_batch(struct waiter *w, const struct quern_batch *batch)
     w->batch = (struct batch_ref){buf_slice(&batch->ops), {NULL, 0}, batch->count};
     w->puts = batch->puts;
     w->cuts = batch->cuts;
+    w->swaps = batch->swaps;
     w->user_bytes = batch->user_bytes;
 }
 

@@ -53,6 +53,8 @@ static uint8_t lower(uint8_t c)
 
 static bool same_letters(const uint8_t *a, const uint8_t *b, size_t len)
 {
+    if (memcmp(a, b, len) == 0)
+        return true;
     for (size_t i = 0; i < len; i++) {
         if (lower(a[i]) != lower(b[i]))
             return false;

@@ -14,6 +14,10 @@ static size_t decode(struct quern_slice from, void *to, uint8_t plus)
     uint8_t *out = to;
     size_t n = 0;
 
+    if (memchr(s, '%', from.len) == NULL && (plus == '+' || memchr(s, '+', from.len) == NULL)) {
+        memmove(to, s, from.len); /* it stands for itself, as most do */
+        return from.len;
+    }
     for (size_t i = 0; i < from.len; i++) {
         if (s[i] == '+') {
             out[n++] = plus;

@@ -13,6 +13,9 @@
  * is ever written into one, so no value can forge a field. */
 #include "http/http.h"
 
+#include "base/attr.h"
+#include "base/decimal.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -100,40 +103,42 @@ void http_date(int64_t unix_seconds, char to[HTTP_DATE_BYTES + 1])
 
 size_t http_decimal(char *to, uint64_t v)
 {
-    char reversed[20];
-    size_t n = 0;
-
-    do {
-        reversed[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    for (size_t i = 0; i < n; i++)
-        to[i] = reversed[n - 1 - i];
-    return n;
+    return decimal_write(to, v);
 }
 
-/* The caller reserved the room. */
-static void add(struct buf *out, const char *s)
+/* The caller reserved the room. Returns where to go on. */
+static inline char *add(char *to, const char *s, size_t len)
 {
-    size_t len = strlen(s);
-
-    memcpy(out->data + out->len, s, len);
-    out->len += len;
+    memcpy(to, s, len);
+    return to + len;
 }
 
-static void add_field(struct buf *out, const char *name, const char *value)
+#define ADD(to, literal) add(to, "" literal, sizeof(literal) - 1)
+
+static char *add_text(char *to, const char *s)
 {
-    if (value == NULL)
-        return;
-    add(out, name);
-    add(out, ": ");
-    add(out, value);
-    add(out, "\r\n");
+    return add(to, s, strlen(s));
 }
 
-static void add_number(struct buf *out, uint64_t v)
+/* `name` is a literal with its colon and blank. */
+#define ADD_FIELD(to, name, value)                                                                 \
+    do {                                                                                           \
+        if ((value) != NULL) {                                                                     \
+            to = add_text(ADD(to, name), value);                                                   \
+            to = ADD(to, "\r\n");                                                                  \
+        }                                                                                          \
+    } while (0)
+
+/* "HTTP/1.1 200 OK", and the end of that line. */
+static char *add_status(char *to, int status)
 {
-    out->len += http_decimal((char *)out->data + out->len, v);
+    if (LIKELY(status == 200))
+        return ADD(to, "HTTP/1.1 200 OK\r\n");
+    to = ADD(to, "HTTP/1.1 ");
+    to += decimal_write(to, (uint64_t)status);
+    to = ADD(to, " ");
+    to = add_text(to, http_reason(status));
+    return ADD(to, "\r\n");
 }
 
 /* The fields of ours that a page of another origin may read; it may read some others anyway. */
@@ -144,63 +149,64 @@ static const char exposed[] =
 enum quern_code http_reply_head(struct buf *out, const struct http_reply *reply,
                                 struct quern_error *err)
 {
-    size_t room = 384 + (reply->extra != NULL ? strlen(reply->extra) : 0) +
-                  (reply->type != NULL ? strlen(reply->type) : 0) + strlen(reply->server) +
-                  strlen(reply->request_id) +
+    size_t extra = reply->extra != NULL ? strlen(reply->extra) : 0;
+    size_t type = reply->type != NULL ? strlen(reply->type) : 0;
+    size_t server = strlen(reply->server), request_id = strlen(reply->request_id);
+    size_t room = 384 + extra + type + server + request_id +
                   (reply->reader != NULL ? sizeof(exposed) + 96 + strlen(reply->reader) : 0);
+
+    char *to;
 
     if (buf_reserve(out, room, err))
         return err->code;
-    add(out, "HTTP/1.1 ");
-    add_number(out, (uint64_t)reply->status);
-    add(out, " ");
-    add(out, http_reason(reply->status));
-    add(out, "\r\nDate: ");
-    add(out, reply->date);
-    add(out, "\r\nServer: ");
-    add(out, reply->server);
-    add(out, "\r\nX-Request-Id: ");
-    add(out, reply->request_id);
-    add(out, "\r\nX-Content-Type-Options: nosniff\r\n");
-    add_field(out, "Content-Type", reply->type);
-    add_field(out, "Content-Encoding", reply->encoding);
-    add_field(out, "Vary", reply->vary);
+    to = add_status((char *)out->data + out->len, reply->status);
+    to = add(ADD(to, "Date: "), reply->date, HTTP_DATE_BYTES);
+    to = add(ADD(to, "\r\nServer: "), reply->server, server);
+    to = add(ADD(to, "\r\nX-Request-Id: "), reply->request_id, request_id);
+    to = ADD(to, "\r\nX-Content-Type-Options: nosniff\r\n");
+    if (reply->type != NULL) {
+        to = add(ADD(to, "Content-Type: "), reply->type, type);
+        to = ADD(to, "\r\n");
+    }
+    ADD_FIELD(to, "Content-Encoding: ", reply->encoding);
+    ADD_FIELD(to, "Vary: ", reply->vary);
     if (reply->reader != NULL) {
-        add_field(out, "Access-Control-Allow-Origin", reply->reader);
-        add_field(out, "Access-Control-Expose-Headers", exposed);
+        ADD_FIELD(to, "Access-Control-Allow-Origin: ", reply->reader);
+        ADD_FIELD(to, "Access-Control-Expose-Headers: ", exposed);
     }
     if (reply->extra != NULL)
-        add(out, reply->extra);
+        to = add(to, reply->extra, extra);
     if (reply->close)
-        add(out, "Connection: close\r\n");
+        to = ADD(to, "Connection: close\r\n");
     else if (reply->keep)
-        add(out, "Connection: keep-alive\r\n");
+        to = ADD(to, "Connection: keep-alive\r\n");
     if (reply->framing == HTTP_LENGTH) {
-        add(out, "Content-Length: ");
-        add_number(out, reply->length);
-        add(out, "\r\n");
+        to = ADD(to, "Content-Length: ");
+        to += decimal_write(to, reply->length);
+        to = ADD(to, "\r\n");
     } else if (reply->framing == HTTP_CHUNKED) {
-        add(out, "Transfer-Encoding: chunked\r\n");
+        to = ADD(to, "Transfer-Encoding: chunked\r\n");
     }
-    add(out, "\r\n");
+    to = ADD(to, "\r\n");
+    out->len = (size_t)((uint8_t *)to - out->data);
     return QUERN_OK;
 }
 
 enum quern_code http_reply_chunk(struct buf *out, struct quern_slice data, bool last,
                                  struct quern_error *err)
 {
-    char size[24];
+    char size[24], *to;
 
     if (buf_reserve(out, data.len + sizeof(size) + 8, err))
         return err->code;
+    to = (char *)out->data + out->len;
     if (data.len > 0) {
         (void)snprintf(size, sizeof(size), "%zx\r\n", data.len);
-        add(out, size);
-        memcpy(out->data + out->len, data.data, data.len);
-        out->len += data.len;
-        add(out, "\r\n");
+        to = add(add_text(to, size), data.data, data.len);
+        to = ADD(to, "\r\n");
     }
     if (last)
-        add(out, "0\r\n\r\n");
+        to = ADD(to, "0\r\n\r\n");
+    out->len = (size_t)((uint8_t *)to - out->data);
     return QUERN_OK;
 }

@@ -86,9 +86,9 @@ static bool is_host(const uint8_t *s, size_t len)
 
 /* In a query any byte from 0x80 up may stand as it is: people type UTF-8 into a shell, curl sends
  * it as typed, and to us a key is bytes. The standards would have it escaped. */
-static bool may_stand(const uint8_t *target, size_t i)
+static bool may_stand_here(const uint8_t *target, size_t i)
 {
-    return char_is(target[i], CHAR_TARGET) || (target[i] >= 0x80 && memchr(target, '?', i) != NULL);
+    return target[i] >= 0x80 && memchr(target, '?', i) != NULL;
 }
 
 /* "/path?query", "http://host/path?query" or "*", at data[at, at + len). */
@@ -99,7 +99,7 @@ static enum http_verdict read_target(struct http_request *r, const uint8_t *data
     const uint8_t *question;
 
     for (size_t i = 0; i < len; i++) {
-        if (!may_stand(t, i))
+        if (!char_is(t[i], CHAR_TARGET) && !may_stand_here(t, i))
             return malformed(r, "a byte that may not stand in a request target; percent-encode it");
     }
     if (len == 1 && t[0] == '*') {
@@ -159,8 +159,10 @@ static enum http_verdict read_request_line(struct http_request *r, const uint8_t
         method++;
     if (method == 0 || method == len || line[method] != ' ')
         return malformed(r, "the request line must be: METHOD /path HTTP/1.1");
-    for (version = len; version > method + 1 && line[version - 1] != ' ';)
-        version--;
+    version = len - 8; /* where it begins, if all is well */
+    if (len < method + 3 + 8 || line[version - 1] != ' ')
+        for (version = len; version > method + 1 && line[version - 1] != ' ';)
+            version--;
     if (version < method + 3)
         return malformed(r, "the request line must be: METHOD /path HTTP/1.1");
     verdict = read_version(r, line + version, len - version);
@@ -175,34 +177,42 @@ static enum http_verdict read_request_line(struct http_request *r, const uint8_t
 
 static enum http_field field_kind(const uint8_t *name, size_t len)
 {
-    static const char *const names[HTTP_FIELD_KINDS] = {
-        [HTTP_FIELD_OTHER] = "",
-        [HTTP_HOST] = "host",
-        [HTTP_CONTENT_LENGTH] = "content-length",
-        [HTTP_CONTENT_TYPE] = "content-type",
-        [HTTP_TRANSFER_ENCODING] = "transfer-encoding",
-        [HTTP_CONNECTION] = "connection",
-        [HTTP_EXPECT] = "expect",
-        [HTTP_ACCEPT] = "accept",
-        [HTTP_ORIGIN] = "origin",
-        [HTTP_SEC_FETCH_SITE] = "sec-fetch-site",
-        [HTTP_SEC_PURPOSE] = "sec-purpose",
-        [HTTP_PURPOSE] = "purpose",
-        [HTTP_IF_MATCH] = "if-match",
-        [HTTP_IF_NONE_MATCH] = "if-none-match",
-        [HTTP_RANGE] = "range",
-        [HTTP_IF_RANGE] = "if-range",
-        [HTTP_REQUEST_ID] = "x-request-id",
-        [HTTP_TRACEPARENT] = "traceparent",
-        [HTTP_QUERN_TTL] = "quern-ttl",
-        [HTTP_QUERN_EXPIRES_AT] = "quern-expires-at",
-        [HTTP_AUTHORIZATION] = "authorization",
-        [HTTP_ACCEPT_ENCODING] = "accept-encoding",
-        [HTTP_ACCESS_CONTROL_REQUEST_METHOD] = "access-control-request-method",
+#define NAMED(text)                                                                                \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
+    static const struct {
+        const char *text;
+        size_t len;
+    } names[HTTP_FIELD_KINDS] = {
+        [HTTP_HOST] = NAMED("host"),
+        [HTTP_CONTENT_LENGTH] = NAMED("content-length"),
+        [HTTP_CONTENT_TYPE] = NAMED("content-type"),
+        [HTTP_TRANSFER_ENCODING] = NAMED("transfer-encoding"),
+        [HTTP_CONNECTION] = NAMED("connection"),
+        [HTTP_EXPECT] = NAMED("expect"),
+        [HTTP_ACCEPT] = NAMED("accept"),
+        [HTTP_ORIGIN] = NAMED("origin"),
+        [HTTP_SEC_FETCH_SITE] = NAMED("sec-fetch-site"),
+        [HTTP_SEC_PURPOSE] = NAMED("sec-purpose"),
+        [HTTP_PURPOSE] = NAMED("purpose"),
+        [HTTP_IF_MATCH] = NAMED("if-match"),
+        [HTTP_IF_NONE_MATCH] = NAMED("if-none-match"),
+        [HTTP_RANGE] = NAMED("range"),
+        [HTTP_IF_RANGE] = NAMED("if-range"),
+        [HTTP_REQUEST_ID] = NAMED("x-request-id"),
+        [HTTP_TRACEPARENT] = NAMED("traceparent"),
+        [HTTP_QUERN_TTL] = NAMED("quern-ttl"),
+        [HTTP_QUERN_EXPIRES_AT] = NAMED("quern-expires-at"),
+        [HTTP_AUTHORIZATION] = NAMED("authorization"),
+        [HTTP_ACCEPT_ENCODING] = NAMED("accept-encoding"),
+        [HTTP_ACCESS_CONTROL_REQUEST_METHOD] = NAMED("access-control-request-method"),
     };
+#undef NAMED
 
     for (int kind = 1; kind < HTTP_FIELD_KINDS; kind++) {
-        if (http_same_word((struct quern_slice){name, len}, names[kind]))
+        if (names[kind].len == len &&
+            http_same_word((struct quern_slice){name, len}, names[kind].text))
             return (enum http_field)kind;
     }
     return HTTP_FIELD_OTHER;

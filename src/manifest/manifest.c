@@ -36,6 +36,14 @@ struct fresh_file {
     uint64_t manifest_no, salt, chain, bytes;
 };
 
+static bool live_is_known(const uint64_t *live)
+{
+    for (size_t i = 0; i < QUERN_DATABASES; i++)
+        if (live[i] != 0)
+            return true;
+    return false;
+}
+
 static struct manifest_edit edit_of_state(const struct manifest_state *s)
 {
     return (struct manifest_edit){
@@ -49,6 +57,9 @@ static struct manifest_edit edit_of_state(const struct manifest_state *s)
         .flushed_seq = s->flushed_seq,
         .set_cuts = s->cuts != NULL,
         .cuts = s->cuts,
+        .set_map = s->map != 0,
+        .map = s->map,
+        .live = live_is_known(s->live) ? s->live : NULL,
     };
 }
 

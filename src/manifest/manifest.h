@@ -12,8 +12,11 @@
 #define MANIFEST_MANIFEST_H
 
 #include "base/cuts.h"
+#include "base/db_map.h"
 #include "base/table_meta.h"
 #include "os/os.h"
+
+#include <quern/quern.h>
 
 struct manifest;
 
@@ -54,6 +57,11 @@ struct manifest_edit {
     quern_seq flushed_seq;
     bool set_cuts; /* what was deleted by ranges, in the place of what it was; NULL: nothing */
     struct cuts *cuts;
+    bool set_map; /* where the databases are at flushed_seq */
+    db_map map;
+    /* Of each database inside 1 + the number of its keys whose newest version up to flushed_seq is a put,
+     * expired or not; 0: not known. NULL: as it was; but an edit that sets flushed_seq makes it unknown. */
+    const uint64_t *live;
 };
 
 /* The whole state. Tables are sorted by (tier, run_no falling, smallest). */
@@ -64,7 +72,9 @@ struct manifest_state {
     quern_seq flushed_seq;
     struct manifest_table *tables; /* owned by the manifest */
     size_t table_count;
-    struct cuts *cuts; /* referenced; NULL: none */
+    struct cuts *cuts;              /* referenced; NULL: none */
+    db_map map;                     /* which database of a user's is which inside; 0: itself */
+    uint64_t live[QUERN_DATABASES]; /* as in an edit */
 };
 
 /* Is there a store in `dir`? A directory with any quern file but no valid CURRENT is an error,
@@ -104,7 +114,7 @@ MUST_USE enum quern_code manifest_apply(struct manifest *m, const struct manifes
                                         struct quern_error *err);
 
 /* Its tables and cuts stay as they are until the next edit that touches them, which frees what it
- * removes; its three numbers may change under an edit of another thread. */
+ * removes; its other numbers may change under an edit of another thread. */
 const struct manifest_state *manifest_state(const struct manifest *m);
 
 /* A number no file, and no run, has had before; unique across crashes because files that are no

@@ -213,6 +213,24 @@ static uint8_t *put_cuts(uint8_t *to, const struct cuts *c)
     return to;
 }
 
+static uint64_t live_body_bytes(const uint64_t *live)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < QUERN_DATABASES; i++)
+        bytes += varint_bytes(live[i]);
+    return bytes;
+}
+
+static uint8_t *put_live(uint8_t *to, const uint64_t *live)
+{
+    to = put_varint(to, EDIT_LIVE);
+    to = put_varint(to, live_body_bytes(live));
+    for (size_t i = 0; i < QUERN_DATABASES; i++)
+        to = put_varint(to, live[i]);
+    return to;
+}
+
 static uint64_t payload_bytes(const struct edit_frame *frame, const struct manifest_edit *e)
 {
     uint64_t bytes = 8 + number_field_bytes(EDIT_NEXT_FILE_NO, frame->next_file_no);
@@ -234,6 +252,10 @@ static uint64_t payload_bytes(const struct edit_frame *frame, const struct manif
                                    varint_bytes(e->trim[i].table_no) + e->trim[i].smallest.len);
     if (e->set_cuts)
         bytes += bytes_field_bytes(EDIT_CUTS, cuts_body_bytes(e->cuts));
+    if (e->set_map)
+        bytes += number_field_bytes(EDIT_DATABASES, e->map);
+    if (e->live != NULL)
+        bytes += bytes_field_bytes(EDIT_LIVE, live_body_bytes(e->live));
     return bytes;
 }
 
@@ -267,6 +289,10 @@ enum quern_code edit_encode(struct buf *out, const struct edit_frame *frame,
         to = put_trim(to, &e->trim[i]);
     if (e->set_cuts)
         to = put_cuts(to, e->cuts);
+    if (e->set_map)
+        to = put_number(to, EDIT_DATABASES, e->map);
+    if (e->live != NULL)
+        to = put_live(to, e->live);
     ensure(to == out->data + out->len + bytes);
     out->len += bytes;
     return QUERN_OK;
@@ -414,4 +440,16 @@ enum quern_code cuts_decode(struct quern_slice body, struct cuts **out, struct q
     }
     return cuts_new(NULL, (const struct cut *)(const void *)list.data, list.len / sizeof(c),
                     (struct cut_pins){NULL, 0}, out, err);
+}
+
+enum quern_code live_decode(struct quern_slice body, uint64_t live[QUERN_DATABASES],
+                            struct quern_error *err)
+{
+    const uint8_t *at = body.data, *end = at + body.len;
+
+    for (size_t i = 0; i < QUERN_DATABASES && at != NULL; i++)
+        at = get_varint(at, end, &live[i]);
+    if (at != end)
+        return err_set(err, QUERN_CORRUPT, "numbers of keys of %zu bytes do not parse", body.len);
+    return QUERN_OK;
 }

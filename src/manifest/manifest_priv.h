@@ -48,6 +48,8 @@ enum edit_tag {
     EDIT_ADD = 13,         /* fields of enum table_tag */
     EDIT_TRIM = 15,        /* varint table_no, then the key to the end of the field */
     EDIT_CUTS = 17,        /* all there are from now on: see cuts_decode() */
+    EDIT_DATABASES = 19,   /* number: a db_map */
+    EDIT_LIVE = 21,        /* a varint for each database: see manifest_edit.live */
 };
 
 /* On disk, do not renumber. All but the last three stand in every EDIT_ADD; none twice. */
@@ -111,6 +113,10 @@ MUST_USE enum quern_code table_decode(struct quern_slice body, struct manifest_t
 MUST_USE enum quern_code cuts_decode(struct quern_slice body, struct cuts **out,
                                      struct quern_error *err);
 
+/* Read the body of an EDIT_LIVE. Errors: CORRUPT. */
+MUST_USE enum quern_code live_decode(struct quern_slice body, uint64_t live[QUERN_DATABASES],
+                                     struct quern_error *err);
+
 /* ---- the state, and changes of it ---- */
 
 /* A change that has been checked and for which all memory is at hand. */
@@ -127,6 +133,8 @@ struct state_change {
     quern_seq flushed_seq;
     bool set_cuts;
     struct cuts *cuts;
+    db_map map;
+    uint64_t live[QUERN_DATABASES];
 };
 
 /* Check `edit` against `now` and make it ready. Nothing of `edit` is kept. On failure nothing is

@@ -110,6 +110,15 @@ static enum quern_code take_cuts(struct quern_slice body, struct manifest_edit *
     return cuts_decode(body, &edit->cuts, err);
 }
 
+static enum quern_code take_live(struct quern_slice body, struct manifest_edit *edit,
+                                 uint64_t live[QUERN_DATABASES], struct quern_error *err)
+{
+    if (edit->live != NULL)
+        return err_set(err, QUERN_CORRUPT, "its numbers of keys stand twice");
+    edit->live = live;
+    return live_decode(body, live, err);
+}
+
 static enum quern_code take_number(struct replay *r, uint64_t tag, uint64_t v, bool first_field,
                                    struct manifest_edit *edit, struct quern_error *err)
 {
@@ -135,6 +144,10 @@ static enum quern_code take_number(struct replay *r, uint64_t tag, uint64_t v, b
         return QUERN_OK;
     case EDIT_REMOVE:
         return add_event(r, EVENT_REMOVE, v, (struct quern_slice){0}, err);
+    case EDIT_DATABASES:
+        edit->set_map = true;
+        edit->map = v;
+        return QUERN_OK;
     default:
         return field_unknown(tag, err);
     }
@@ -142,7 +155,8 @@ static enum quern_code take_number(struct replay *r, uint64_t tag, uint64_t v, b
 
 /* Odd tags that are no number; the others are checked by the number they must be. */
 static enum quern_code take_field(struct replay *r, const struct field *f, bool first_field,
-                                  struct manifest_edit *edit, struct quern_error *err)
+                                  struct manifest_edit *edit, uint64_t live[QUERN_DATABASES],
+                                  struct quern_error *err)
 {
     uint64_t v = 0;
 
@@ -152,13 +166,17 @@ static enum quern_code take_field(struct replay *r, const struct field *f, bool 
         return take_trim(r, f->body, err);
     if (f->tag == EDIT_CUTS)
         return take_cuts(f->body, edit, err);
-    if (f->tag <= EDIT_REMOVE && f->tag % 2 == 1 && !field_number(f->body, &v))
+    if (f->tag == EDIT_LIVE)
+        return take_live(f->body, edit, live, err);
+    if ((f->tag <= EDIT_REMOVE || f->tag == EDIT_DATABASES) && f->tag % 2 == 1 &&
+        !field_number(f->body, &v))
         return err_set(err, QUERN_CORRUPT, "field %" PRIu64 " is no number", f->tag);
     return take_number(r, f->tag, v, first_field, edit, err);
 }
 
 static enum quern_code take_fields(struct replay *r, struct quern_slice payload,
-                                   struct manifest_edit *edit, struct quern_error *err)
+                                   struct manifest_edit *edit, uint64_t live[QUERN_DATABASES],
+                                   struct quern_error *err)
 {
     struct field_cursor c = {(const uint8_t *)payload.data + 8,
                              (const uint8_t *)payload.data + payload.len, false};
@@ -166,7 +184,7 @@ static enum quern_code take_fields(struct replay *r, struct quern_slice payload,
     bool first_field = true, snapshot = false;
 
     while (field_next(&c, &f)) {
-        if (take_field(r, &f, first_field, edit, err))
+        if (take_field(r, &f, first_field, edit, live, err))
             return err->code;
         snapshot = snapshot || f.tag == EDIT_SNAPSHOT;
         first_field = false;
@@ -182,6 +200,7 @@ static enum quern_code take_edit(struct replay *r, uint64_t at, const struct rec
                                  struct quern_error *err)
 {
     struct manifest_edit edit = {0};
+    uint64_t live[QUERN_DATABASES];
     struct state_change change;
     enum quern_code code;
 
@@ -193,7 +212,7 @@ static enum quern_code take_edit(struct replay *r, uint64_t at, const struct rec
         return err_set(err, QUERN_CORRUPT, "it does not follow the edit before it");
     r->chain = get_u64le(byte_at(r, at));
     r->image.edit_count++;
-    code = take_fields(r, rec->payload, &edit, err);
+    code = take_fields(r, rec->payload, &edit, live, err);
     if (code == QUERN_OK &&
         state_prepare(&r->image.state, &edit, &change, err)) /* numbers and cuts: no memory */
         code = err->code = QUERN_CORRUPT;

@@ -131,7 +131,7 @@ static enum quern_code take_field(struct salvage *s, const struct field *f, stru
     if (f->tag == EDIT_CUTS)
         return take_cuts(s, f->body, err);
     if (!field_number(f->body, &v))
-        return f->tag % 2 == 1 && f->tag > EDIT_CUTS ? field_unknown(f->tag, err) : QUERN_OK;
+        return f->tag > EDIT_LIVE ? field_unknown(f->tag, err) : QUERN_OK;
     if (f->tag == EDIT_REMOVE)
         return add_event(s, EDIT_REMOVE, v, (struct quern_slice){0}, err);
     if (f->tag == EDIT_LOG_FIRST && v > state->log_first)
@@ -140,6 +140,8 @@ static enum quern_code take_field(struct salvage *s, const struct field *f, stru
         state->log_last = v;
     if (f->tag == EDIT_FLUSHED_SEQ && v > state->flushed_seq)
         state->flushed_seq = v;
+    if (f->tag == EDIT_DATABASES && db_map_is_valid(v))
+        state->map = v; /* the last that any edit has named */
     return QUERN_OK;
 }
 

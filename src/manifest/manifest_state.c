@@ -327,6 +327,16 @@ static enum quern_code numbers_check(const struct manifest_state *now,
     return QUERN_OK;
 }
 
+/* A number of keys is as of flushed_seq: a new one that comes alone leaves none. */
+static void take_live(const struct manifest_state *now, const struct manifest_edit *e,
+                      struct state_change *c)
+{
+    if (e->live != NULL)
+        memcpy(c->live, e->live, sizeof(c->live));
+    else if (!e->set_flushed_seq)
+        memcpy(c->live, now->live, sizeof(c->live));
+}
+
 /* ---- the three steps ---- */
 
 static enum quern_code prepare(const struct manifest_state *now, const struct manifest_edit *e,
@@ -334,6 +344,10 @@ static enum quern_code prepare(const struct manifest_state *now, const struct ma
 {
     if (numbers_check(now, e, c, err))
         return err->code;
+    c->map = e->set_map ? e->map : now->map;
+    if (!db_map_is_valid(c->map))
+        return err_set(err, QUERN_INVALID, "%#" PRIx64 " is no map of databases", c->map);
+    take_live(now, e, c);
     c->set_cuts = e->set_cuts;
     c->cuts = cuts_ref(e->cuts);
     if (e->remove_count + e->add_count + e->trim_count == 0)
@@ -366,6 +380,8 @@ void state_commit(struct manifest_state *state, struct state_change *c)
     state->log_first = c->log_first;
     state->log_last = c->log_last;
     state->flushed_seq = c->flushed_seq;
+    state->map = c->map;
+    memcpy(state->live, c->live, sizeof(state->live));
     if (c->set_cuts) {
         cuts_unref(state->cuts);
         state->cuts = GIVE(c->cuts);

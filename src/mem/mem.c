@@ -177,7 +177,7 @@ enum quern_code mem_new(uint64_t arena_bytes_max, struct mem_spare *spare, struc
         alloc_free(m);
         return err_memory(err, "MemDB arena");
     }
-    m->entries_end = head_bytes(m->filter_blocks);
+    m->entries_begin = m->entries_end = head_bytes(m->filter_blocks);
     m->nodes_begin = m->capacity;
     COUNTER_SET(m->references, 1);
     tree_init(m);
@@ -220,17 +220,21 @@ bool mem_fits(const struct mem *m, uint64_t needed)
 
 /* ---- in ---- */
 
+static uint64_t entry_bytes(size_t expiry, size_t key_len, size_t value_len)
+{
+    return round_up(ENTRY_HEAD_BYTES + expiry + key_len + value_len, UNIT_BYTES);
+}
+
 static arena_ref entry_write(struct mem *m, const struct entry *e, quern_seq seq)
 {
     size_t expiry = e->expires_ms != 0 ? 8 : 0;
-    uint64_t bytes = round_up(ENTRY_HEAD_BYTES + expiry + e->key.len + e->value.len, UNIT_BYTES);
+    uint64_t bytes = entry_bytes(expiry, e->key.len, e->value.len);
     struct mem_entry *to = (struct mem_entry *)(void *)(m->base + m->entries_end);
     arena_ref ref = (arena_ref)(m->entries_end / UNIT_BYTES);
     uint8_t *at = to->bytes;
 
     ensure(m->nodes_begin - m->entries_end >= bytes); /* mem_fits() was asked */
     m->entries_end += bytes;
-    COUNTER_SET(m->entry_bytes, COUNTER(m->entry_bytes) + bytes);
     to->seq = seq;
     to->older = 0;
     to->value_len = (uint32_t)e->value.len;
@@ -239,6 +243,7 @@ static arena_ref entry_write(struct mem *m, const struct entry *e, quern_seq seq
     if (expiry) {
         put_u64le(at, e->expires_ms);
         at += 8;
+        COUNTER_SET(m->expiring_count, COUNTER(m->expiring_count) + 1);
     }
     if (e->key.len != 0)
         memcpy(at, e->key.data, e->key.len);
@@ -259,7 +264,7 @@ void mem_apply_cut(struct mem *m, const struct batch_ref *batch, quern_seq seq,
         arena_ref ref;
 
         place++;
-        if (UNLIKELY(e.kind == ENTRY_RANGE_DELETE) ||
+        if (UNLIKELY(e.kind >= ENTRY_RANGE_DELETE) ||
             UNLIKELY(own != NULL && cuts_newest(own, e.key, UINT64_MAX) > place))
             continue;
         hash = hash_key(e.key);
@@ -278,6 +283,7 @@ void mem_apply_cut(struct mem *m, const struct batch_ref *batch, quern_seq seq,
     COUNTER_SET(m->seq_max, seq);
     COUNTER_SET(m->entry_count, COUNTER(m->entry_count) + applied);
     COUNTER_SET(m->tombstone_count, COUNTER(m->tombstone_count) + tombstones);
+    STORE(m->entry_bytes, m->entries_end - m->entries_begin); /* mem_written() */
 }
 
 void mem_apply(struct mem *m, const struct batch_ref *batch, quern_seq seq)
@@ -315,11 +321,40 @@ bool mem_get(const struct mem *m, struct quern_slice key, uint64_t hash, quern_s
     return false;
 }
 
+/* The end is stored with release when a batch is whole, so what lies before it can be read: nothing
+ * of an entry changes afterwards. It may be of a batch that the caller was not told of. */
+uint64_t mem_written_bytes(const struct mem *m)
+{
+    return LOAD(m->entry_bytes);
+}
+
+bool mem_written(const struct mem *m, uint64_t *at, quern_seq seq, struct mem_written *out)
+{
+    const struct mem_entry *e;
+
+    if (*at >= mem_written_bytes(m))
+        return false;
+    e = mem_entry(m, (arena_ref)((m->entries_begin + *at) / UNIT_BYTES));
+    if (e->seq > seq)
+        return false;
+    *at += entry_bytes(e->key_len_kind & ENTRY_EXPIRES ? 8 : 0, e->key_len_kind & ENTRY_KEY_LEN,
+                       e->value_len);
+    mem_entry_read(e, &out->at);
+    out->over = e->older != 0;
+    if (out->over) {
+        e = mem_entry(m, e->older);
+        out->over_seq = e->seq;
+        out->over_kind = mem_entry_kind(e);
+    }
+    return true;
+}
+
 void mem_info(const struct mem *m, struct mem_info *out)
 {
     *out = (struct mem_info){
         .entry_count = COUNTER(m->entry_count),
         .tombstone_count = COUNTER(m->tombstone_count),
+        .expiring_count = COUNTER(m->expiring_count),
         .arena_bytes = COUNTER(m->entry_bytes) + COUNTER(m->node_bytes),
         .seq_min = COUNTER(m->seq_min),
         .seq_max = COUNTER(m->seq_max),

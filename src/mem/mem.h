@@ -76,9 +76,21 @@ void mem_prefetch(const struct mem *m, uint64_t hash);
 MUST_USE enum quern_code mem_iter(struct mem *m, quern_seq as_of, struct iter **out,
                                   struct quern_error *err);
 
+/* What was written, in the order in which it was: the entry, and what it stands before. */
+struct mem_written {
+    struct entry at;
+    bool over; /* there was a version of the key here already, with these: */
+    quern_seq over_seq;
+    enum entry_kind over_kind;
+};
+/* The entry at `*at` (0: the first), which moves on to the next; false: there is none of a number up to
+ * `seq`, which is one that the caller was told of. Any thread that keeps the MemDB. */
+bool mem_written(const struct mem *m, uint64_t *at, quern_seq seq, struct mem_written *out);
+uint64_t mem_written_bytes(const struct mem *m); /* where `*at` will end, as far as is known now */
+
 struct mem_info {
     uint64_t entry_count; /* operations applied */
-    uint64_t tombstone_count;
+    uint64_t tombstone_count, expiring_count;
     uint64_t arena_bytes;       /* used */
     quern_seq seq_min, seq_max; /* 0 when empty */
 };

@@ -59,6 +59,7 @@ struct mem {
     uint8_t *base;
     uint64_t capacity;
     uint64_t filter_blocks;
+    uint64_t entries_begin; /* bytes from base */
     struct mem_spare *spare;
     bool used_before; /* the arena is not zeros */
 
@@ -69,9 +70,10 @@ struct mem {
     _Alignas(64) uint64_t entries_end, nodes_begin; /* bytes from base */
     struct node *last_leaf;                         /* where the last new key went */
 
-    /* Stored by the writer, relaxed; loaded by any thread. */
+    /* Stored by the writer, relaxed; loaded by any thread. entry_bytes with release, at the end of each
+     * batch: what lies before is whole. */
     _Atomic uint64_t entry_bytes, node_bytes, key_count;
-    _Atomic uint64_t entry_count, tombstone_count, seq_min, seq_max;
+    _Atomic uint64_t entry_count, tombstone_count, expiring_count, seq_min, seq_max;
 };
 
 /* ---- words ---- */
@@ -124,6 +126,11 @@ static inline struct quern_slice mem_entry_key(const struct mem_entry *e)
                     e->key_len_kind & ENTRY_KEY_LEN);
 }
 
+static inline enum entry_kind mem_entry_kind(const struct mem_entry *e)
+{
+    return (enum entry_kind)((e->key_len_kind & ~ENTRY_EXPIRES) >> 24);
+}
+
 static inline void mem_entry_read(const struct mem_entry *e, struct entry *out)
 {
     const uint8_t *at = e->bytes;
@@ -136,7 +143,7 @@ static inline void mem_entry_read(const struct mem_entry *e, struct entry *out)
     out->key = slice_of(at, e->key_len_kind & ENTRY_KEY_LEN);
     out->value = slice_of(at + out->key.len, e->value_len);
     out->seq = e->seq;
-    out->kind = (enum entry_kind)((e->key_len_kind & ~ENTRY_EXPIRES) >> 24);
+    out->kind = mem_entry_kind(e);
 }
 
 /* Head and key of an entry straddle a line more often than not. */

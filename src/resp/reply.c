@@ -10,6 +10,8 @@
  * Everything else is the same in both. */
 #include "resp/resp.h"
 
+#include "base/decimal.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,24 +26,26 @@ void resp_put_raw(struct resp_out *o, const void *data, size_t len)
         o->failed = true;
 }
 
-/* One letter, a number, CRLF. */
+/* One letter, a number, CRLF. Returns how many bytes. */
+#define NUMBER_BYTES_MAX (1 + 1 + DECIMAL_BYTES_MAX + 2)
+static inline size_t number_line(char *to, char kind, int64_t v)
+{
+    size_t at = 0;
+
+    to[at++] = kind;
+    if (v < 0)
+        to[at++] = '-';
+    at += decimal_write(to + at, v < 0 ? (uint64_t)0 - (uint64_t)v : (uint64_t)v);
+    to[at++] = '\r';
+    to[at++] = '\n';
+    return at;
+}
+
 static void put_number(struct resp_out *o, char kind, int64_t v)
 {
-    char line[32], digits[20];
-    uint64_t rest = v < 0 ? (uint64_t)0 - (uint64_t)v : (uint64_t)v;
-    size_t n = 0, at = 0;
+    char line[NUMBER_BYTES_MAX];
 
-    do
-        digits[n++] = (char)('0' + rest % 10);
-    while ((rest /= 10) != 0);
-    line[at++] = kind;
-    if (v < 0)
-        line[at++] = '-';
-    while (n > 0)
-        line[at++] = digits[--n];
-    line[at++] = '\r';
-    line[at++] = '\n';
-    resp_put_raw(o, line, at);
+    resp_put_raw(o, line, number_line(line, kind, v));
 }
 
 void resp_put_simple(struct resp_out *o, const char *text)
@@ -80,9 +84,20 @@ void resp_put_bulk_head(struct resp_out *o, size_t len)
 
 void resp_put_bulk(struct resp_out *o, struct quern_slice s)
 {
-    resp_put_bulk_head(o, s.len);
-    resp_put_raw(o, s.data, s.len);
-    resp_put_raw(o, "\r\n", 2);
+    struct quern_error err;
+    char *to;
+    size_t at;
+
+    if (buf_reserve(o->to, NUMBER_BYTES_MAX + s.len + 2, &err) != QUERN_OK) {
+        o->failed = true;
+        return;
+    }
+    to = (char *)o->to->data + o->to->len;
+    at = number_line(to, '$', (int64_t)s.len);
+    if (s.len > 0)
+        memcpy(to + at, s.data, s.len);
+    memcpy(to + at + s.len, "\r\n", 2);
+    o->to->len += at + s.len + 2;
 }
 
 void resp_put_text(struct resp_out *o, const char *text)

@@ -119,17 +119,41 @@ static bool length_of(struct quern_slice line, int64_t *out)
            resp_integer((struct quern_slice){letters + 1, line.len - 1}, out);
 }
 
+/* The line at r->at, as nearly all are: `letter` and a number of up to three digits, here whole. Go
+ * behind it. False: it is another, and to be read with more care. */
+static inline bool take_short_line(struct resp_request *r, const uint8_t *data, size_t len,
+                                   uint8_t letter, int64_t *out)
+{
+    const uint8_t *c = data + r->at;
+    unsigned v, digit;
+    size_t n = 2;
+
+    if (len - r->at < 6 || c[0] != letter || (v = (unsigned)c[1] - '0') > 9)
+        return false;
+    for (; v != 0 && n < 4 && (digit = (unsigned)c[n] - '0') <= 9; n++)
+        v = v * 10 + digit;
+    if (c[n] != '\r' || c[n + 1] != '\n')
+        return false;
+    r->at += n + 2;
+    r->scanned = 0;
+    *out = v;
+    return true;
+}
+
 static enum resp_verdict read_count(struct resp_request *r, const struct resp_limits *limits,
                                     const uint8_t *data, size_t len)
 {
     struct quern_slice line = {data, 0};
     int64_t count;
-    enum resp_verdict verdict = take_line(r, data, len, "mbulk", &line);
 
-    if (verdict != RESP_DONE)
-        return verdict;
-    if (!length_of(line, &count) || count > (int64_t)RESP_ARGS_MAX)
-        return request_bad(r, "Protocol error: invalid multibulk length");
+    if (!take_short_line(r, data, len, '*', &count)) {
+        enum resp_verdict verdict = take_line(r, data, len, "mbulk", &line);
+
+        if (verdict != RESP_DONE)
+            return verdict;
+        if (!length_of(line, &count) || count > (int64_t)RESP_ARGS_MAX)
+            return request_bad(r, "Protocol error: invalid multibulk length");
+    }
     if (limits->stranger && count > RESP_STRANGER_ARGS_MAX)
         return request_bad(r, "Protocol error: unauthenticated multibulk length");
     r->left = count > 0 ? (uint64_t)count : 0;
@@ -199,6 +223,27 @@ static enum resp_verdict read_inline(struct resp_request *r, const uint8_t *data
     return verdict == RESP_DONE ? all_read(r, data) : verdict;
 }
 
+/* Bulks as nearly all are, short and here whole: as many as there are, but for those that need memory
+ * or that somebody has to be asked about. */
+static void take_short_bulks(struct resp_request *r, const struct resp_limits *limits,
+                             const uint8_t *data, size_t len)
+{
+    size_t at = r->at;
+    int64_t bytes;
+
+    while (r->left > 0 && r->count < r->capacity && take_short_line(r, data, len, '$', &bytes)) {
+        size_t n = (size_t)bytes, end = r->at + n;
+
+        if (n > limits->bulk_bytes_max || len - r->at < n + 2 || data[end] != '\r' ||
+            data[end + 1] != '\n' || end + 2 > limits->request_bytes_max)
+            break;
+        r->spans[r->count++] = (struct resp_span){r->at, n};
+        r->left--;
+        r->at = at = end + 2;
+    }
+    r->at = at;
+}
+
 enum resp_verdict resp_request_read(struct resp_request *r, const struct resp_limits *limits,
                                     const void *data, size_t len)
 {
@@ -215,6 +260,8 @@ enum resp_verdict resp_request_read(struct resp_request *r, const struct resp_li
     for (;;) {
         enum resp_verdict verdict;
 
+        if (r->state == HEAD && !limits->stranger)
+            take_short_bulks(r, limits, bytes, len);
         if (r->state == HEAD && r->left == 0)
             return all_read(r, data);
         verdict = r->state == COUNT  ? read_count(r, limits, bytes, len)

@@ -239,8 +239,7 @@ static bool read_chunks(struct conn *c)
     return false;
 }
 
-/* The request at hand is answered, or its writes are under way: the next one begins behind it. */
-static void pass_on(struct conn *c)
+void conn_pass_on(struct conn *c)
 {
     c->in_at += c->used;
     c->used = 0;
@@ -305,7 +304,7 @@ static bool pass_body(struct conn *c)
     if (!import_turn(c))
         return false;
     import_answer(c);
-    pass_on(c);
+    conn_pass_on(c);
     return true;
 }
 
@@ -386,7 +385,7 @@ static bool carry_out(struct conn *c)
                                     (size_t)c->request.content_length};
     if (!serve_request(c, body))
         return false;
-    pass_on(c);
+    conn_pass_on(c);
     return true;
 }
 
@@ -408,7 +407,7 @@ static bool step(struct conn *c)
     case CONN_BODY:
         return read_body(c);
     case CONN_READY:
-        return carry_out(c);
+        return c->gathered == 0 && carry_out(c);
     default:
         if (c->ops != NULL)
             return false;
@@ -455,6 +454,11 @@ static unsigned pieces(const struct conn *c, const struct buf *head, size_t skip
     const struct quern_slice all[PIECES_MAX] = {
         buf_slice(head), {c->big.data, c->big.len}, {crlf, c->big_tail}};
     unsigned n = 0;
+
+    if (LIKELY(c->big.len == 0 && skip < head->len)) {
+        out[0] = uv_buf_init((char *)head->data + skip, (unsigned)(head->len - skip));
+        return 1;
+    }
 
     for (unsigned i = 0; i < PIECES_MAX; i++) {
         size_t skipped = skip < all[i].len ? skip : all[i].len;

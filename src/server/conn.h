@@ -99,7 +99,7 @@ struct conn {
     struct tls *tls;        /* NULL: in the clear */
     struct conn *prev, *next, *dirty_next;
     bool dirty;
-    unsigned gathered; /* commands of it that wait for the batch of reads: redis/reads.c */
+    unsigned gathered; /* requests of it that wait for the batch of reads: reads.h */
     bool handed;       /* writes of it wait in the loop's hand */
 
     /* Input: the current request begins at in_at and has `used` bytes so far. */
@@ -118,6 +118,8 @@ struct conn {
     uint8_t database;               /* that the request at hand means */
     uint64_t body_max, body_left;   /* left: of one with a length that is taken as it comes */
     struct refusal refusal;
+    char host[40]; /* the last that was found to be ours, and its length; 0: none, or a long one */
+    uint8_t host_bytes;
 
     /* Writes under way, oldest first. */
     struct write_op *ops, **ops_last;
@@ -166,6 +168,10 @@ void conn_run(struct conn *c);
 bool conn_is_busy(const struct conn *c);
 void conn_cut(struct conn *c);        /* close at once; what was not sent is lost */
 void conn_check_time(struct conn *c); /* at every tick of the loop: has it waited too long? */
+
+/* The request at hand, of HTTP, is answered, or its writes are under way: the next one begins behind
+ * it. */
+void conn_pass_on(struct conn *c);
 
 /* May a write of so many bytes join those under way? */
 bool conn_may_add(const struct conn *c, uint64_t bytes);

@@ -3,7 +3,8 @@
  *     sleep in epoll -> sockets are read into their connections' buffers, which become dirty
  *                    -> letters (completed writes, granted deletes) make theirs dirty
  *                    -> settle: each dirty connection runs: requests are parsed and carried out,
- *                       writes gathered in a hand
+ *                       reads gathered in a batch (reads.h), writes in a hand
+ *                       the batch is one get, and answers those who asked
  *                       the hand goes to the store: one step for the writes of all connections,
  *                       which share a commit group and a sync; where nothing needs to wait, they
  *                       are done there and then (quern_hand_over())
@@ -24,13 +25,14 @@
 #include "server/conn.h"
 #include "server/observe.h"
 #include "server/pool.h"
-#include "server/redis/reads.h"
+#include "server/reads.h"
 #include "server/redis/redis.h"
 #include "server/say.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 
+#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -265,6 +267,8 @@ enum quern_code loop_start(struct server *server, unsigned number, struct loop *
         return err_memory(err, "an event loop");
     loop->server = server;
     loop->number = number;
+    loop->id_bytes =
+        (size_t)snprintf(loop->id_begins, sizeof(loop->id_begins), "%s%u-", server->run, number);
     loop->dirty_last = &loop->dirty;
     loop->later_last = &loop->later;
     aside_init_loop(loop);

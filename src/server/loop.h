@@ -86,6 +86,8 @@ struct loop {
     struct buf sealed;             /* memory for the next that are made */
     struct access *access;         /* who may do what; NULL: nobody is asked (guard.h) */
     unsigned access_generation;
+    char id_begins[32]; /* of request ids, constant: start and loop */
+    size_t id_bytes;
     uint64_t ids;    /* request ids given */
     int64_t date_at; /* unix second of `date` */
     char date[HTTP_DATE_BYTES + 1];

@@ -104,7 +104,7 @@ static void resp_line(struct conn *c, const struct asked *a, enum outcome outcom
     char name[KIND_NAME_BYTES], id[64];
     struct logline l;
 
-    (void)snprintf(id, sizeof(id), "%s%u-%llu", c->loop->server->run, c->loop->number,
+    (void)snprintf(id, sizeof(id), "%s%llu", c->loop->id_begins,
                    (unsigned long long)++c->loop->ids);
     line_begin(&l, c, id);
     logline_text(&l, "command",

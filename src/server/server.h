@@ -42,6 +42,7 @@ struct counters {
     _Atomic uint64_t replies_ok, replies_refused, replies_failed; /* 2xx, 4xx, 5xx */
     _Atomic uint64_t set_bytes;                                   /* keys and values stored */
     _Atomic uint64_t bytes_in, bytes_out;
+    _Atomic uint64_t read_batches, reads_in_batches; /* reads.h */
     _Atomic uint64_t connections_total, connections_refused, timeouts;
     _Atomic uint64_t connections_cut; /* at shutdown, each with a request that was not answered */
 };

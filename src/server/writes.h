@@ -28,13 +28,6 @@ static inline const char *durability_name(bool synced)
     return synced ? "synced" : "buffered";
 }
 
-/* For the request at hand: the value of a key into loop->value, from memory, as of `held` (NULL:
- * now), which is given back. BUSY: it is fetched from disk, and the request is to be left as it is;
- * it is carried out once more when that is done, and then takes no snapshot. Without memory for
- * that the connection is cut. */
-enum quern_code read_value(struct conn *c, struct manner manner, struct quern_slice key,
-                           struct held_snapshot *held, struct quern_error *err);
-
 /* How much writers are held up, 0 to 100: by the store's slow-down, or by what is under way. */
 unsigned write_pressure(const struct server *server);
 

@@ -22,8 +22,9 @@
 #include <stdio.h>
 
 #define HEADER_MAGIC UINT64_C(0x4c41576e72657571) /* "quernWAL" */
-#define HEADER_VERSION 3u                         /* before, keys had no database */
-#define HEADER_FEATURES UINT64_C(0)               /* those this reader understands */
+#define HEADER_VERSION 4u
+#define HEADER_VERSION_OLDEST 3u    /* in 3, databases could not change places */
+#define HEADER_FEATURES UINT64_C(0) /* those this reader understands */
 #define HEADER_SUM_FROM 16u
 #define LINK_BYTES 32u
 
@@ -79,7 +80,7 @@ enum quern_code wal_header_read(const uint8_t page[RECORD_PAGE_BYTES], struct wa
         return err_set(err, QUERN_CORRUPT, "header at 0: not a log segment");
     if (get_u64le(page + 8) != header_checksum(page))
         return err_set(err, QUERN_CORRUPT, "header at 0: bad checksum");
-    if (version < HEADER_VERSION)
+    if (version < HEADER_VERSION_OLDEST)
         return err_set(err, QUERN_UNSUPPORTED, "log format %" PRIu32 ", " ERR_OLD_FORMAT, version);
     if (version > HEADER_VERSION)
         return err_set(err, QUERN_UNSUPPORTED, "log format %" PRIu32 " is newer than this quern",

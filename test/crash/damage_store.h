@@ -259,7 +259,7 @@ static bool fill_tables(struct store *s, struct quern *db)
     struct quern_error err;
 
     return write_some(s, db, 0, 1, 60, false) && write_some(s, db, 3, 9, 2500, false) &&
-           EXPECT(quern_compact(db, NULL, NULL, NULL, &err) == QUERN_OK) &&
+           EXPECT(quern_compact(db, NULL, &err) == QUERN_OK) &&
            write_some(s, db, 1, 3, 100, false) && EXPECT(quern_flush(db, &err) == QUERN_OK) &&
            write_some(s, db, 2, 4, 90, true) && EXPECT(quern_flush(db, &err) == QUERN_OK);
 }

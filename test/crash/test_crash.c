@@ -81,8 +81,11 @@ static void fail(const struct trial *r, const char *what, const char *why)
 static void run_history(struct trial *r)
 {
     struct quern_error err = {0};
+    uint64_t keys[QUERN_DATABASES];
     enum quern_code code = engine_open(sim_os(r->sim), HISTORY_PATH, &r->h->options, &r->db, &err);
 
+    if (code == QUERN_OK) /* from now on the number of keys is kept */
+        IGNORE(quern_live_keys(r->db, false, keys, &err));
     for (const char *s = r->h->steps; code == QUERN_OK && *s != '\0'; s++) {
         code = history_step(&r->db, sim_os(r->sim), &r->h->options, *s,
                             history_is_write(*s) ? ++r->issued : r->issued, &err);
@@ -357,6 +360,11 @@ TEST(a_crash_around_compactions_of_a_range_loses_nothing)
 TEST(a_crash_around_range_deletes_loses_nothing_and_brings_nothing_back)
 {
     enumerate_word(HISTORY_CUTS);
+}
+
+TEST(a_crash_around_databases_that_change_places_leaves_all_in_one_of_both)
+{
+    enumerate_word(HISTORY_SWAPS);
 }
 
 /* Snapshots make merges keep dead entries; when they are gone an idle store rewrites the tables. */

@@ -451,6 +451,11 @@ TEST(a_fault_around_range_deletes_loses_nothing_and_brings_nothing_back)
     enumerate(HISTORY_CUTS);
 }
 
+TEST(a_fault_around_databases_that_change_places_leaves_all_in_one_of_both)
+{
+    enumerate(HISTORY_SWAPS);
+}
+
 TEST(a_fault_in_a_long_mixed_history_loses_nothing)
 {
     enumerate(HISTORY_LONG);

@@ -467,11 +467,11 @@ def a_command_asks_for_its_scope():
                 assert not isinstance(r.call(*words), Refused), (user, words)
         for user, commands in {
                 "reader": [("SET", "k", "1"), ("INCR", "k"), ("DEL", "k"), ("CONFIG", "GET", "*"),
-                           ("ACL", "LIST"), ("SAVE",), ("CLIENT", "LIST")],
+                           ("ACL", "LIST"), ("SAVE",), ("CLIENT", "LIST"), ("SWAPDB", "0", "1")],
                 "writer": [("GET", "k"), ("INCR", "k"), ("GETSET", "k", "1"), ("SET", "k", "1", "GET"),
                            ("GETDEL", "k"), ("APPEND", "k", ""), ("RENAME", "k", "j"), ("COPY", "k", "j"),
-                           ("KEYS", "*"), ("SCAN", "0"), ("MGET", "k"), ("STRLEN", "k")],
-                "admin": [("GET", "k"), ("SET", "k", "v"), ("DBSIZE",), ("KEYS", "*")]}.items():
+                           ("KEYS", "*"), ("SCAN", "0"), ("MGET", "k"), ("STRLEN", "k"), ("SWAPDB", "0", "1")],
+                "admin": [("GET", "k"), ("SET", "k", "v"), ("DBSIZE",), ("KEYS", "*"), ("SWAPDB", "0", "1")]}.items():
             equal(r.call("AUTH", user, t.of[user]), "OK")
             for words in commands:
                 name = "|".join(w.lower() for w in words[:1 + (words[0] in ("CONFIG", "ACL", "CLIENT"))])

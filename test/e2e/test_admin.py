@@ -46,14 +46,16 @@ def jobs_are_told_of_while_they_run_and_after():
         equal((result["sound"], result["damage_count"], result["damages"]), (True, 0, []))
         assert result["entries"] == 3000 and jobs[2]["result"]["table_bytes_after"] > 0
         told = json.loads(w.ask("POST", "/v1/admin/compact?wait&prefix=k00").body)
-        equal((told["state"], told["prefix"]), ("done", "k00"))
+        equal((told["state"], told["db"], told["prefix"]), ("done", 0, "k00"))
+        told = json.loads(w.ask("POST", "/v1/admin/compact?wait&db=3").body)
+        equal((told["state"], told["db"], told.get("prefix")), ("done", 3, None))
         for i in range(70):
             equal(w.ask("POST", "/v1/admin/flush?wait=1").status, 200)
-        equal([j["id"] for j in look(w, "jobs")["jobs"]], list(range(77, 13, -1)))
+        equal([j["id"] for j in look(w, "jobs")["jobs"]], list(range(78, 14, -1)))
         for place in ("7", "0", "-1", "x", "", "078", "99999999999999999999"):
             is_problem(w.ask("GET", f"/v1/admin/jobs/{place}"), 404, "no_such_job")
         for target, code in (("flush?prefix=k", "unknown_parameter"), ("verify?prefix=k", "unknown_parameter"), ("flush?wait=maybe", "bad_parameter"),
-                             ("compact?prefix=%zz", "bad_percent_encoding"), ("compact?wait&wait", "duplicate_parameter")):
+                             ("compact?prefix=%zz", "bad_percent_encoding"), ("compact?db=16", "bad_parameter"), ("compact?wait&wait", "duplicate_parameter")):
             is_problem(w.ask("POST", f"/v1/admin/{target}"), 400, code)
 
 

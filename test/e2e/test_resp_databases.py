@@ -23,6 +23,7 @@ def some_words(rng):
         lambda: ("WATCH", key()), lambda: ("RESET",), lambda: ("GETDEL", key()),
         lambda: ("FLUSHDB", *rng.choice([(), ("SYNC",), ("async",), ("x",), ("SYNC", "SYNC")])),
         lambda: ("FLUSHALL", *rng.choice([(), ("SYNC",), ("ASYNC",), ("x",)])),
+        lambda: ("SWAPDB", rng.choice("012"), rng.choice("012")), lambda: ("SWAPDB", db(), db()),
         lambda: ("DBSIZE",), lambda: ("RANDOMKEY",) if rng.random() < 0.1 else ("GET", key()),
     ])()
 
@@ -84,7 +85,6 @@ def each_database_has_its_own_keys_scans_and_counts():
         equal(r.call("SELECT", 15), "OK")
         line = r.call("CLIENT", "INFO").decode()
         assert " db=15 " in line, line
-        equal(r.call("SWAPDB", 0, 1), Refused("ERR SWAPDB is not supported by this server"))
 
 
 @test
@@ -124,6 +124,46 @@ def flushing_is_one_step_and_survives_a_crash():
             for db in range(16):
                 equal([r.call("SELECT", db), r.call("KEYS", "*")], ["OK", [b"only"] if db == 5 else []], db)
             equal([r.call("SELECT", 5), r.call("FLUSHALL"), r.call("DBSIZE")], ["OK", "OK", 0])
+
+
+@test
+def databases_change_places_for_all_connections_and_for_good():
+    with Server() as first:
+        with first.resp() as r, first.resp() as other, first.connect() as w:
+            equal([r.call("SET", "k", "zero"), r.call("SELECT", 7), r.call("SET", "k", "seven", "EX", 1000)],
+                  ["OK", "OK", "OK"])
+            equal([other.call("GET", "k"), r.call("SWAPDB", 0, 7), r.call("GET", "k"), r.call("TTL", "k")],
+                  [b"zero", "OK", b"zero", -1])
+            equal([other.call("GET", "k"), w.get(b"k").body], [b"seven", b"seven"])  # HTTP has database 0
+            assert 990 < other.call("TTL", "k") <= 1000
+            equal([r.call("SWAPDB", 3, 3), r.call("SWAPDB", 0, 16), r.call("SWAPDB", "x", 16), r.call("SWAPDB", 1)],
+                  ["OK", Refused("ERR DB index is out of range"), Refused("ERR invalid first DB index"),
+                   Refused("ERR wrong number of arguments for 'swapdb' command")])
+            # In a transaction, commands behind it find the databases in their places.
+            r.send(b"".join(command(*words.split()) for words in (
+                "MULTI", "SET before 1", "SWAPDB 7 2", "GET k", "SET behind 1", "SELECT 2", "GET k", "GET before", "EXEC")))
+            equal([r.answer() for _ in range(8)], ["OK"] + ["QUEUED"] * 7)
+            equal(r.answer(), ["OK", "OK", None, "OK", "OK", b"zero", b"1"])
+            equal([r.call("DBSIZE"), r.call("SELECT", 7), r.call("KEYS", "*")], [2, "OK", [b"behind"]])
+        first.kill()
+        with Server(data=first.data) as again, again.resp() as r:
+            equal([r.call("GET", "k"), r.call("SELECT", 2), r.call("GET", "k"), r.call("SELECT", 7), r.call("KEYS", "*")],
+                  [b"seven", "OK", b"zero", "OK", [b"behind"]])
+
+
+@test
+def a_watched_key_is_another_where_its_database_has_changed_places():
+    with Server("--durability", "os") as s, s.resp() as r, s.resp() as other:
+        # One write of both: the revisions do not tell them apart.
+        equal([r.call("MULTI"), r.call("SET", "k", "0"), r.call("SELECT", 1), r.call("SET", "k", "1"), r.call("EXEC"),
+               r.call("SELECT", 0)], ["OK", "QUEUED", "QUEUED", "QUEUED", ["OK", "OK", "OK"], "OK"])
+        for a, b, key, conflict in ((0, 1, "k", True), (1, 0, "k", True), (1, 2, "k", False), (0, 0, "k", False),
+                                    (2, 0, "none", False), (0, 2, "k", True)):
+            equal([r.call("WATCH", key), other.call("SWAPDB", a, b), r.call("MULTI"), r.call("PING"),
+                   r.call("GET", "x"), r.call("EXEC")],
+                  ["OK", "OK", "OK", "QUEUED", "QUEUED", None if conflict else ["PONG", None]], (a, b, key))
+        equal([r.call("SWAPDB", 0, 1), r.call("WATCH", "k"), r.call("MULTI"), r.call("GET", "x"), r.call("EXEC")],
+              ["OK", "OK", "OK", "QUEUED", [None]])  # before it was watched
 
 
 @test

@@ -492,6 +492,18 @@ def only_our_own_names_and_pages_are_served():
         equal(status("Host: localhost"), 200)
 
 
+@test
+def a_connection_that_asked_for_one_of_our_names_is_asked_for_it_again():
+    with Server() as s, s.connect() as w:
+        for host, want in (("localhost", 200), ("localhost", 200), ("localhose", 421), ("localhos", 421),
+                           ("localhost.", 421), ("evil.test", 421), ("127.0.0.1", 200), ("127.0.0.2", 421),
+                           ("localhost:80", 200), ("localhost", 200), ("", 421), ("x" * 200, 421)):
+            w.send(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            equal(w.read().status, want, host)
+        w.send("GET http://localhost/healthz HTTP/1.1\r\nHost: evil.test\r\n\r\n".encode())
+        equal(w.read().status, 200)
+
+
 LAN = """
 import fcntl, os, socket, struct, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -863,7 +863,7 @@ def health_version_and_figures():
             equal(w.ask("GET", target).body, b"[+]store ok\n[+]space ok\nok\n")
         equal(w.ask("GET", "/healthz?verbos").status, 400)
         assert json.loads(w.ask("GET", "/version").body)["version"].startswith("0.")
-        equal(set(json.loads(w.ask("GET", "/v1/admin/stats").body)), {"server", "store"})
+        equal(set(json.loads(w.ask("GET", "/v1/admin/stats").body)), {"server", "store", "live_keys"})
 
 
 @test

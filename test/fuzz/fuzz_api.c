@@ -19,7 +19,8 @@
 #include <sched.h>
 
 #define PATH "/db"
-#define KEYS 10u
+#define KEYS 11u
+#define WRITTEN 10u /* of them: to the last one a value comes by a change of places */
 #define VALUE_MAX 3000u
 #define OPS_MAX 4u
 #define WRITES_MAX 200u
@@ -37,6 +38,7 @@ struct write {
     bool maybe; /* nobody knows whether it was done */
     struct {
         uint8_t key, end; /* with an end: all keys from `key` on below it are deleted */
+        bool swap;        /* databases 14 and 15 change places */
         struct cell cell;
     } op[OPS_MAX];
 };
@@ -63,23 +65,31 @@ static uint8_t take(struct world *w)
 
 static struct quern_slice key_of(unsigned k)
 {
-    static const char *const keys[KEYS] = {
-        "a",    "aa",  "aaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaab", "aa", "key-1", "key-1", "key-2",
-        "\xff", "\xff"};
+    static const char *const keys[KEYS] = {"a",
+                                           "aa",
+                                           "aaaaaaaaaaaaaaaa",
+                                           "aaaaaaaaaaaaaaab",
+                                           "aa",
+                                           "key-1",
+                                           "key-1",
+                                           "key-2",
+                                           "\xff",
+                                           "\xff",
+                                           "\xff"};
 
     return QUERN_STR(keys[k]);
 }
 
 static uint8_t database_of(unsigned k)
 {
-    static const uint8_t databases[KEYS] = {0, 0, 0, 0, 1, 0, 1, 0, 0, 15};
+    static const uint8_t databases[KEYS] = {0, 0, 0, 0, 1, 0, 1, 0, 0, 15, 14};
 
     return databases[k];
 }
 
 static uint8_t byte_of(struct cell c, unsigned key, uint32_t i)
 {
-    return (uint8_t)(c.number * 31 + key * 7 + i / 3);
+    return (uint8_t)(c.number * 31 + (key < WRITTEN ? key : WRITTEN - 1) * 7 + i / 3);
 }
 
 static struct quern_slice value_of(uint8_t room[VALUE_MAX], struct cell c, unsigned key)
@@ -124,6 +134,13 @@ static struct state state_after(const struct world *w, unsigned n, unsigned mask
         if (one->maybe)
             mask >>= 1;
         for (unsigned k = 0; there && k < one->count; k++) {
+            if (one->op[k].swap) {
+                struct cell was = s.cell[WRITTEN - 1];
+
+                s.cell[WRITTEN - 1] = s.cell[WRITTEN];
+                s.cell[WRITTEN] = was;
+                continue;
+            }
             if (one->op[k].end == 0)
                 s.cell[one->op[k].key] = one->op[k].cell;
             for (unsigned key = 0; key < KEYS && one->op[k].end > one->op[k].key; key++)
@@ -228,7 +245,7 @@ static struct cell new_cell(struct world *w, uint8_t arg)
 static void put(struct world *w, uint8_t arg)
 {
     static uint8_t room[VALUE_MAX];
-    unsigned key = (arg & 15) % KEYS;
+    unsigned key = (arg & 15) % WRITTEN;
     struct quern_write_opts opts = {.sync = arg & 16, .database = database_of(key)};
     struct write one = {.count = 1};
     struct quern_error err;
@@ -246,7 +263,7 @@ static void delete (struct world *w, uint8_t arg)
     struct write one = {.count = 1};
     struct quern_error err;
 
-    one.op[0].key = (uint8_t)((arg & 15) % KEYS);
+    one.op[0].key = (uint8_t)((arg & 15) % WRITTEN);
     opts.database = database_of(one.op[0].key);
     remember(w, &one, quern_delete(w->db, key_of(one.op[0].key), &opts, &err), opts.sync);
 }
@@ -256,7 +273,7 @@ static struct quern_range range_of(unsigned from, unsigned to)
 {
     struct quern_range range = {key_of(from), {NULL, 0}};
 
-    if (to < KEYS)
+    if (to < WRITTEN)
         range.end = key_of(to);
     return range;
 }
@@ -269,9 +286,9 @@ static void delete_range(struct world *w, uint8_t arg)
     struct quern_range range;
     struct quern_error err;
 
-    one.op[0].key = (uint8_t)((arg & 15) % KEYS);
+    one.op[0].key = (uint8_t)((arg & 15) % WRITTEN);
     one.op[0].end = (uint8_t)(one.op[0].key + 1 + (arg >> 5));
-    one.op[0].end = one.op[0].end < KEYS ? one.op[0].end : KEYS;
+    one.op[0].end = one.op[0].end < WRITTEN ? one.op[0].end : KEYS;
     opts.database = database_of(one.op[0].key);
     range = range_of(one.op[0].key, one.op[0].end);
     remember(w, &one, quern_delete_range(w->db, &range, &opts, &err), opts.sync);
@@ -302,7 +319,7 @@ static void batch(struct world *w, uint8_t arg)
     must(b != NULL);
     for (unsigned i = 0; i < one.count; i++) {
         uint8_t each = take(w);
-        unsigned key = (each & 15) % KEYS;
+        unsigned key = (each & 15) % WRITTEN;
 
         one.op[i].key = (uint8_t)key;
         quern_batch_select(b, database_of(key));
@@ -310,7 +327,7 @@ static void batch(struct world *w, uint8_t arg)
             unsigned end = key + 1 + (each >> 5 & 3);
             struct quern_range range = range_of(key, end);
 
-            one.op[i].end = (uint8_t)(end < KEYS ? end : KEYS);
+            one.op[i].end = (uint8_t)(end < WRITTEN ? end : KEYS);
             must(quern_batch_delete_range(b, &range, &err) == QUERN_OK);
         } else if (each & 16) {
             must(quern_batch_delete(b, key_of(key), &err) == QUERN_OK);
@@ -322,6 +339,29 @@ static void batch(struct world *w, uint8_t arg)
     }
     remember(w, &one, arg & 4 ? write_later(w->db, b, &opts) : quern_write(w->db, b, &opts, &err),
              opts.sync);
+    quern_batch_free(b);
+}
+
+/* arg: bit 0 behind a put of the same batch, bit 4 sync, bits 5-7 size */
+static void swap(struct world *w, uint8_t arg)
+{
+    static uint8_t room[VALUE_MAX];
+    struct quern_write_opts opts = {.sync = arg & 16};
+    struct write one = {.count = 1 + (arg & 1)};
+    struct quern_batch *b = quern_batch_new();
+    struct quern_error err;
+
+    must(b != NULL);
+    if (arg & 1) {
+        one.op[0].key = WRITTEN - 1;
+        one.op[0].cell = new_cell(w, arg);
+        quern_batch_select(b, database_of(WRITTEN - 1));
+        must(quern_batch_put(b, key_of(WRITTEN - 1), value_of(room, one.op[0].cell, WRITTEN - 1),
+                             &err) == QUERN_OK);
+    }
+    one.op[arg & 1].swap = true;
+    must(quern_batch_swap_databases(b, 14, 15, &err) == QUERN_OK);
+    remember(w, &one, quern_write(w->db, b, &opts, &err), opts.sync);
     quern_batch_free(b);
 }
 
@@ -515,7 +555,10 @@ static void step(struct world *w)
             put(w, arg);
         break;
     case 3:
-        delete (w, arg);
+        if (what & 128)
+            swap(w, arg);
+        else
+            delete (w, arg);
         break;
     case 4:
     case 5:
@@ -528,7 +571,7 @@ static void step(struct world *w)
         settle(w, quern_flush(w->db, &err));
         break;
     case 8:
-        settle(w, quern_compact(w->db, NULL, NULL, NULL, &err));
+        settle(w, quern_compact(w->db, NULL, &err));
         break;
     case 9:
         settle(w, quern_sync(w->db, &err));

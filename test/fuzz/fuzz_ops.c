@@ -81,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (op_next(&c, &e)) {
         must(e.key.len <= ENTRY_KEY_BYTES_MAX && e.value.len <= size + tail_len);
         must(e.kind != ENTRY_RANGE_DELETE || e.value.len <= ENTRY_KEY_BYTES_MAX);
+        must(e.kind != ENTRY_DATABASES || db_map_is_valid(op_db_map(&e)));
         named &= e.key.len > 0;
         must(op_append(&again, e.kind, e.key, e.value, e.expires_ms, &err) == QUERN_OK);
     }

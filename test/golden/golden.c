@@ -13,6 +13,7 @@
  *     snapshot NAME | drop NAME | scan@NAME [FROM [TO]] | count@NAME [FROM [TO]]
  *     time MS                                                  UNTIL and this: the wall clock
  *     db N                                                     the database of what follows
+ *     swap N M                                                 they change places
  *     flush | compact [FROM TO] | reopen | crash | verify | shape
  *     many PREFIX FIRST LAST VALUE                             puts PREFIX0001.. and so on
  *
@@ -318,10 +319,23 @@ static void change(struct script *s, bool put)
 static void cut(struct script *s)
 {
     struct quern_range range = {word(s, 1), word(s, 2)};
+    struct quern_write_opts opts = {.database = s->database};
     struct quern_error err;
 
+    if (s->batch != NULL)
+        quern_batch_select(s->batch, s->database);
     if (s->batch != NULL ? quern_batch_delete_range(s->batch, &range, &err)
-                         : quern_delete_range(s->db, &range, NULL, &err))
+                         : quern_delete_range(s->db, &range, &opts, &err))
+        say_failure(s, &err);
+}
+
+static void swap(struct script *s)
+{
+    uint8_t a = (uint8_t)strtoul(text(s, 1), NULL, 10), b = (uint8_t)strtoul(text(s, 2), NULL, 10);
+    struct quern_error err;
+
+    if (s->batch != NULL ? quern_batch_swap_databases(s->batch, a, b, &err)
+                         : quern_swap_databases(s->db, a, b, NULL, &err))
         say_failure(s, &err);
 }
 
@@ -392,9 +406,11 @@ static void verify(struct script *s)
 static void compact(struct script *s)
 {
     struct quern_range range = {word(s, 1), word(s, 2)};
+    struct quern_compact_opts opts = {.range = s->words > 1 ? &range : NULL,
+                                      .database = s->database};
     struct quern_error err;
 
-    if (quern_compact(s->db, s->words > 1 ? &range : NULL, NULL, NULL, &err))
+    if (quern_compact(s->db, &opts, &err))
         say_failure(s, &err);
 }
 
@@ -409,6 +425,8 @@ static void command(struct script *s)
         change(s, IS("put"));
     else if (IS("cut"))
         cut(s);
+    else if (IS("swap"))
+        swap(s);
     else if (IS("get"))
         get(s);
     else if (IS("scan") || IS("back") || IS("prefix"))

@@ -398,10 +398,11 @@ static bool do_care(struct worker *w)
     case 0:
         return do_checkpoint(w);
     case 1:
-        return fine(w->x, quern_compact(w->db, NULL, NULL, NULL, &err), &err, "compact");
+        return fine(w->x, quern_compact(w->db, NULL, &err), &err, "compact");
     case 2:
     case 3:
-        return fine(w->x, quern_compact(w->db, &range, NULL, NULL, &err), &err, "compact");
+        return fine(w->x, quern_compact(w->db, &(struct quern_compact_opts){.range = &range}, &err),
+                    &err, "compact");
     case 4:
         return fine(w->x, quern_verify(w->db, NULL, NULL, &err), &err, "verify");
     case 5:

@@ -244,7 +244,7 @@ static inline bool world_bring_to(struct sim **sim, struct quern **db, enum plac
     case FLUSHED:
         return quern_flush(*db, &err) == QUERN_OK;
     case MERGED:
-        return quern_compact(*db, NULL, NULL, NULL, &err) == QUERN_OK;
+        return quern_compact(*db, NULL, &err) == QUERN_OK;
     case REOPENED:
         return quern_close(*db, &err) == QUERN_OK && world_open(*sim, NULL, db, &err) == QUERN_OK;
     default:

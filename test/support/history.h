@@ -3,11 +3,13 @@
  *
  *     p P  put, synced put        b B  batch, synced batch      d D  delete, synced delete
  *     g G  range delete, synced one: alone, or in a batch with puts before and behind it
+ *     w W  databases 0 and 1 change places, synced: likewise
  *     L    put of 40 000 bytes    s    quern_sync               f    flush
  *     c    compact                r    close and open again     k    checkpoint
  *     C    compact of some keys   x    take a snapshot          X    free it
  *
- * Writes are numbered 1, 2, 3, ... in the order of the word. */
+ * Writes are numbered 1, 2, 3, ... in the order of the word. The first half of the keys is in database
+ * 0, and the same keys are in database 1. */
 #ifndef TEST_HISTORY_H
 #define TEST_HISTORY_H
 
@@ -35,6 +37,7 @@ struct cell {
 #define HISTORY_RANGES "bbfpBCbfPdCpfbbCfdddpCfPbC"
 #define HISTORY_PINNED "bbfcxbdBfcddbfpcXsbfPxdddfcXpsbf"
 #define HISTORY_CUTS "bbgfpGbgfcbxgbfpcgXbfcGgfprbgsbfgcPg"
+#define HISTORY_SWAPS "bbwbfpWbwfcxbwpfdcwXbfcWwfprbwsbfwcPw"
 #define HISTORY_LONG                                                                               \
     "bbbbbbbbbbbbpppppPbbbbbbbbbbbbddddBbbbbbbbbbbbbfpppbbbbbbbbbbbbbbcbbbbbbrbbbbbb"              \
     "bbbbbbLbbbbbbPbbbbbbbsbbbbb"

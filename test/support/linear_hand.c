@@ -494,7 +494,7 @@ static void do_care(struct hand *t)
     unsigned what = pick(t, 8);
     enum quern_code code = what < 4   ? quern_sync(t->w->db, &err)
                            : what < 7 ? quern_flush(t->w->db, &err)
-                                      : quern_compact(t->w->db, NULL, NULL, NULL, &err);
+                                      : quern_compact(t->w->db, NULL, &err);
 
     if (answered(t, code, &err, &ended) && began > t->synced)
         t->synced = began;

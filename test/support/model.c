@@ -81,6 +81,28 @@ void model_span(uint8_t database, size_t *from, size_t *to)
         ++*to;
 }
 
+void model_swap_span(size_t *from, size_t *to)
+{
+    size_t between;
+
+    model_span(1, from, &between);
+    model_span(15, &between, to);
+}
+
+void model_swap(struct model *m)
+{
+    size_t from, to, half;
+
+    model_swap_span(&from, &to);
+    half = (to - from) / 2;
+    for (size_t n = from; n < from + half; n++) {
+        struct model_cell was = m->cell[n];
+
+        m->cell[n] = m->cell[n + half];
+        m->cell[n + half] = was;
+    }
+}
+
 static uint8_t byte_of(uint64_t stamp, uint32_t at)
 {
     return (uint8_t)(stamp * 31 + at / 5);

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MODEL_KEYS 300
+#define MODEL_KEYS 304
 
 struct model_cell {
     uint64_t stamp; /* 0: absent */
@@ -30,6 +30,9 @@ struct quern_slice model_key(size_t n);
 uint8_t model_database(size_t n);
 /* The keys of a database are [*from, *to). */
 void model_span(uint8_t database, size_t *from, size_t *to);
+/* Databases 1 and 15, which have the same keys, change places. Theirs are [*from, *to). */
+void model_swap(struct model *m);
+void model_swap_span(size_t *from, size_t *to);
 /* The bytes of a value: `len` bytes that depend on the stamp. `room` holds at least `len`. */
 struct quern_slice model_value(struct model_cell cell, uint8_t *room);
 bool model_value_is(struct model_cell cell, struct quern_slice got);

@@ -113,16 +113,18 @@ void play_answer(struct play *p, const void *bytes, size_t len)
 
 static void compact(struct play *p)
 {
+    static const uint8_t databases[] = {0, 1, 15};
     size_t first, end, from, to;
-    bool part = play_pick(p, 2);
     struct quern_range range;
+    struct quern_compact_opts opts = {.range = play_pick(p, 2) ? &range : NULL,
+                                      .database = databases[play_pick(p, 3)]};
     struct quern_error err;
 
-    model_span(0, &first, &end);
+    model_span(opts.database, &first, &end);
     from = first + play_pick(p, end - first);
     to = from + play_pick(p, end - from);
     range = (struct quern_range){model_key(from), model_key(to)};
-    (void)play_ok(p, quern_compact(p->db, part ? &range : NULL, NULL, NULL, &err), &err, "compact");
+    (void)play_ok(p, quern_compact(p->db, &opts, &err), &err, "compact");
 }
 
 static void verify(struct play *p)
@@ -188,6 +190,8 @@ void play(const struct play_config *config, struct play_result *result)
                 step(p);
             if (!result->failed)
                 play_settle(p);
+            if (!result->failed && p->db != NULL)
+                play_counts(p);
         }
     }
     play_close(p);

@@ -25,7 +25,9 @@ static size_t end_of(const struct change *c)
 
 static void apply(struct model *m, const struct change *c)
 {
-    for (size_t n = c->key; n < end_of(c); n++)
+    if (c->swap)
+        model_swap(m);
+    for (size_t n = c->key; !c->swap && n < end_of(c); n++)
         m->cell[n] = c->cell;
 }
 
@@ -83,7 +85,10 @@ void play_draw_change(struct play *p, struct draft *d)
     if (d->count > 1)
         c[-1].last = false;
     p->drawn++;
-    if (play_pick(p, 16) == 0) { /* of a few neighbours as a rule */
+    if (play_pick(p, 60) == 0) {
+        c->swap = true;
+        model_swap_span(&c->key, &c->end);
+    } else if (play_pick(p, 16) == 0) { /* of a few neighbours as a rule */
         size_t most = play_pick(p, 16) == 0 ? MODEL_KEYS : 12, from, to;
 
         model_span(model_database(c->key), &from, &to);
@@ -112,6 +117,17 @@ static struct quern_range range_of(const struct change *c)
     return range;
 }
 
+/* At once, or in a ring over one that is empty. */
+static enum quern_code fill_swap(struct quern_batch *batch, bool ring, struct quern_error *err)
+{
+    if (!ring)
+        return quern_batch_swap_databases(batch, 15, 1, err);
+    if (quern_batch_swap_databases(batch, 1, 7, err) ||
+        quern_batch_swap_databases(batch, 7, 15, err))
+        return err->code;
+    return quern_batch_swap_databases(batch, 1, 7, err);
+}
+
 enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct quern_batch *batch,
                                 struct quern_error *err)
 {
@@ -119,11 +135,11 @@ enum quern_code play_fill_batch(struct play *p, const struct draft *d, struct qu
 
     for (size_t i = 0; code == QUERN_OK && i < d->count; i++) {
         const struct change *c = &d->change[i];
-
         struct quern_range range = range_of(c);
 
         quern_batch_select(batch, model_database(c->key));
-        code = c->end != 0 ? quern_batch_delete_range(batch, &range, err)
+        code = c->swap       ? fill_swap(batch, i % 2 != 0, err)
+               : c->end != 0 ? quern_batch_delete_range(batch, &range, err)
                : c->cell.stamp == 0
                    ? quern_batch_delete(batch, model_key(c->key), err)
                    : quern_batch_put_until(batch, model_key(c->key), model_value(c->cell, p->room),
@@ -153,6 +169,8 @@ static enum quern_code write_single(struct play *p, const struct change *c,
         .sync = opts->sync, .expires_ms = c->cell.expires_ms, .database = model_database(c->key)};
     struct quern_range range = range_of(c);
 
+    if (c->swap)
+        return quern_swap_databases(p->db, 1, 15, opts, err);
     if (c->end != 0)
         return quern_delete_range(p->db, &range, &until, err);
     if (c->cell.stamp == 0)

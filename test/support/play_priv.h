@@ -22,6 +22,7 @@ struct change {
     size_t key,
         end; /* all keys from `key` on below `end`, of its database, are deleted; 0: `key` alone */
     struct model_cell cell; /* stamp 0: deleted */
+    bool swap;              /* databases change places: all keys from `key` on below `end` */
     bool last;              /* of its write */
 };
 
@@ -92,6 +93,7 @@ void play_pass_time(struct play *p, uint64_t ms);
 void play_get(struct play *p);
 void play_get_many(struct play *p);
 void play_count(struct play *p);
+void play_counts(struct play *p);  /* of all databases; after a step */
 void play_iterate(struct play *p); /* a cursor of its own, or a kept one */
 void play_snapshot(struct play *p);
 void play_let_go(struct play *p); /* of all snapshots and cursors */

@@ -140,6 +140,28 @@ void play_count(struct play *p)
     play_answer(p, &got, sizeof(got));
 }
 
+/* The number of keys of each database, after each step, but in every fourth stretch of steps nobody asks.
+ * Now and then without waiting, which may not be possible. */
+void play_counts(struct play *p)
+{
+    struct quern_slice none = {NULL, 0};
+
+    if (p->result->step / 64 % 4 == 3)
+        return;
+    for (unsigned d = 0; d < QUERN_DATABASES && !p->result->failed; d++) {
+        struct quern_read_opts opts = {.database = (uint8_t)d, .cached = p->result->step % 3 == 0};
+        struct quern_error err = {0};
+        uint64_t got = 0, want = model_count(&p->real, opts.database, none, none);
+        enum quern_code code = quern_count(p->db, NULL, &opts, &got, &err);
+
+        if ((opts.cached && code == QUERN_BUSY) || !can_read(p, code, &err, "count of all"))
+            continue;
+        if (got != want)
+            play_wrong(p, "database %u has %llu keys, not %llu", d, (unsigned long long)got,
+                       (unsigned long long)want);
+    }
+}
+
 /* ---- cursors ---- */
 
 static size_t next_living(const struct walk *w, size_t n)

@@ -250,6 +250,62 @@ TEST(base_the_last_value_may_lie_in_the_tail)
     CHECK(!op_next(&c, &e) && c.bad);
 }
 
+/* Every exchange of two, in every place, and back. */
+TEST(base_a_map_of_databases_is_whole_and_has_a_way_back)
+{
+    db_map map = 0;
+
+    for (uint8_t a = 0; a < DB_MAP_COUNT; a++)
+        for (uint8_t b = 0; b < DB_MAP_COUNT; b++) {
+            db_map before = map, step = db_map_swap(0, a, b);
+
+            map = db_map_swap(map, a, b);
+            CHECK_EQ(map, db_map_then(before, step));
+            CHECK(db_map_is_valid(map));
+            CHECK_EQ(db_map_get(map, a), db_map_get(before, b));
+            CHECK_EQ(db_map_get(map, b), db_map_get(before, a));
+            CHECK_EQ(db_map_swap(map, a, b), before);
+            CHECK_EQ(db_map_then(map, db_map_back(map)), 0);
+            for (uint8_t n = 0; n < DB_MAP_COUNT; n++)
+                CHECK(n == a || n == b || db_map_get(map, n) == db_map_get(before, n));
+        }
+    CHECK(map != 0 && !db_map_is_valid(map ^ 1) && !db_map_is_valid(1));
+}
+
+TEST(base_a_change_of_places_is_an_op_of_one_form)
+{
+    struct buf ops OWNED_BUF = {0};
+    struct op_cursor c;
+    struct batch_ref batch;
+    struct entry e;
+    uint8_t bytes[9] = {0};
+    db_map map = 7;
+
+    put_u64le(bytes, db_map_swap(0, 2, 14));
+    CHECK_OK(op_append(&ops, ENTRY_DATABASES, text(""), slice_of(bytes, 8), 0, &err), &err);
+    CHECK_OK(op_append(&ops, ENTRY_PUT, text("k"), text("v"), 0, &err), &err);
+    batch = (struct batch_ref){buf_slice(&ops), {NULL, 0}, 2};
+    c = op_cursor_of(&batch);
+    CHECK(op_next(&c, &e) && e.kind == ENTRY_DATABASES && op_db_map(&e) == db_map_swap(0, 2, 14));
+    CHECK(op_next(&c, &e) && e.kind == ENTRY_PUT);
+    CHECK(!op_next(&c, &e) && !c.bad);
+    CHECK(batch_db_map(&batch, &map) && map == db_map_swap(0, 2, 14));
+    for (int wrong = 0; wrong < 4; wrong++) {
+        put_u64le(bytes, wrong == 3 ? 1 : 0); /* 1 is no map */
+        buf_clear(&ops);
+        CHECK_OK(op_append(&ops, ENTRY_DATABASES, text(wrong == 0 ? "k" : ""),
+                           slice_of(bytes, wrong == 1   ? 7
+                                           : wrong == 2 ? 9
+                                                        : 8),
+                           0, &err),
+                 &err);
+        batch = (struct batch_ref){buf_slice(&ops), {NULL, 0}, 1};
+        c = op_cursor_of(&batch);
+        CHECK(!op_next(&c, &e) && c.bad);
+        CHECK(!batch_db_map(&batch, &map));
+    }
+}
+
 TEST(base_an_empty_batch_has_no_ops)
 {
     struct batch_ref none = {0};

@@ -1,52 +1,8 @@
 /* Numbered databases: sixteen orders of keys in one store, which share everything but their keys. */
-#include "engine_world.h"
+#include "databases_world.h"
 
 #include "base/hash.h"
 #include "engine/remains_priv.h"
-
-#define LAST (QUERN_DATABASES - 1)
-
-static struct quern_write_opts into(unsigned database)
-{
-    return (struct quern_write_opts){.database = (uint8_t)database};
-}
-
-static struct quern_read_opts from(unsigned database)
-{
-    return (struct quern_read_opts){.database = (uint8_t)database};
-}
-
-static enum quern_code put(struct quern *db, unsigned database, struct quern_slice key,
-                           const char *value, struct quern_error *err)
-{
-    struct quern_write_opts opts = into(database);
-
-    return quern_put(db, key, QUERN_STR(value), &opts, err);
-}
-
-/* NULL: it is not there. */
-static bool has(struct quern *db, unsigned database, struct quern_slice key, const char *want)
-{
-    struct quern_read_opts opts = from(database);
-    struct quern_value value = {0};
-    struct quern_error err = {0};
-    enum quern_code code = quern_get(db, key, &opts, &value, &err);
-    bool right = want == NULL ? code == QUERN_NOT_FOUND
-                              : code == QUERN_OK &&
-                                    key_equal(slice_of(value.data, value.len), QUERN_STR(want));
-
-    quern_value_done(&value);
-    return right;
-}
-
-static uint64_t count(struct quern *db, unsigned database)
-{
-    struct quern_read_opts opts = from(database);
-    struct quern_error err;
-    uint64_t n = 0;
-
-    return quern_count(db, NULL, &opts, &n, &err) == QUERN_OK ? n : UINT64_MAX;
-}
 
 /* Keys of every length that a short or long way through the doors is taken for. */
 static struct quern_slice long_key(size_t len, char *room)
@@ -81,7 +37,7 @@ TEST(a_key_is_in_its_database_alone_whatever_its_length)
                 CHECK(has(db, d, long_key(lens[i], room), d % 5 == 0 ? value : NULL));
             }
         if (round == 0)
-            CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+            CHECK_OK(quern_compact(db, NULL, &err), &err);
         if (round == 1) {
             CHECK_OK(quern_close(db, &err), &err);
             CHECK_OK(world_open(sim, NULL, &db, &err), &err);
@@ -151,7 +107,7 @@ TEST(an_iterator_never_leaves_its_database)
         opts.prefix.len = 0;
         CHECK_EQ(count(db, 4), 2);
         CHECK_EQ(count(db, 6), 0);
-        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, &err), &err);
     }
     CHECK_OK(quern_close(db, &err), &err);
 }
@@ -288,7 +244,7 @@ TEST(databases_keep_their_keys_through_flush_merge_and_reopen)
             quern_value_done(&value);
         }
         if (round == 0)
-            CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+            CHECK_OK(quern_compact(db, NULL, &err), &err);
         CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
         CHECK_OK(quern_close(db, &err), &err);
         CHECK_OK(world_open(sim, NULL, &db, &err), &err);
@@ -306,7 +262,7 @@ TEST(a_count_of_a_settled_database_reads_nothing)
 
     CHECK_OK(world_open(sim, NULL, &db, &err), &err);
     CHECK_OK(world_fill(db, 0, 5000, 1, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
     CHECK_OK(world_open(sim, NULL, &db, &err), &err);
     reads = sim_op_count_of(sim, SIM_READ);

@@ -234,7 +234,7 @@ TEST(a_store_opened_read_only_shows_all_and_writes_nothing)
     CHECK_CODE(quern_write(db, batch, NULL, &err), QUERN_READ_ONLY);
     CHECK_CODE(quern_write_async(db, batch, NULL, &done, &err), QUERN_READ_ONLY);
     CHECK_CODE(quern_flush(db, &err), QUERN_READ_ONLY);
-    CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_READ_ONLY);
+    CHECK_CODE(quern_compact(db, NULL, &err), QUERN_READ_ONLY);
     CHECK_CODE(quern_checkpoint(db, "/elsewhere", &err), QUERN_READ_ONLY);
     CHECK_CODE(quern_sync(db, &err), QUERN_READ_ONLY);
     quern_stats(db, &stats);
@@ -643,7 +643,7 @@ TEST(reads_go_on_from_the_cache_when_what_they_read_moves_to_new_tables)
         CHECK_OK(world_fill(db, 1000, 2000, v, &err), &err);
         CHECK_OK(world_check(db, 0, 1000, 1, &err), &err);
         quern_stats(db, &before);
-        CHECK_OK(v == 8 ? quern_compact(db, NULL, NULL, NULL, &err) : quern_flush(db, &err), &err);
+        CHECK_OK(v == 8 ? quern_compact(db, NULL, &err) : quern_flush(db, &err), &err);
         CHECK_OK(world_check(db, 1000, 2000, v, &err), &err);
         CHECK_OK(world_check(db, 0, 1000, 1, &err), &err);
         CHECK_OK(world_check(db, 2000, 5000, 1, &err), &err);
@@ -994,7 +994,7 @@ TEST(a_store_that_is_overwritten_takes_1_6_times_what_lives_and_writes_each_byte
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     space.db = db;
     CHECK_OK(world_fill(db, 0, LIVE, 1, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     quern_stats(db, &before);
     atomic_store(&space.most, 0);
     for (unsigned n = 0; n < 3 * LIVE; n++) {
@@ -1107,7 +1107,7 @@ TEST(a_snapshot_outlives_flush_compaction_and_the_files_it_came_from)
     CHECK(quern_iter_first(it));
     for (unsigned v = 2; v < 5; v++) {
         CHECK_OK(world_fill(db, 0, 300, v, &err), &err);
-        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, &err), &err);
     }
     for (bool more = true; more; more = quern_iter_next(it), n++) {
         struct quern_slice got = quern_iter_value(it), want = world_value(n, 1);
@@ -1120,7 +1120,7 @@ TEST(a_snapshot_outlives_flush_compaction_and_the_files_it_came_from)
     quern_value_done(&value);
     quern_iter_free(it);
     quern_snapshot_free(snapshot);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(world_check(db, 0, 300, 4, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
 }
@@ -1156,7 +1156,7 @@ TEST(many_deletions_are_merged_away_while_the_store_is_written_elsewhere)
     options.tier_runs = 4;
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     CHECK_OK(world_fill(db, 0, 1000, 1, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     for (unsigned n = 200; n < 700; n++)
         CHECK_OK(quern_delete(db, world_key(n), NULL, &err), &err);
     for (unsigned flush = 0; flush < 4; flush++) {
@@ -1204,7 +1204,7 @@ TEST(many_deletions_in_a_memdb_are_flushed_and_merged_away)
     for (unsigned n = 0; n < many - left; n++) /* what they hide is in the MemDB itself */
         CHECK_OK(quern_delete(db, world_key(many + n), NULL, &err), &err);
     CHECK_EQ(stats_of(db).tables, 0);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).table_entries, many);
     for (unsigned n = 0; n < many - left; n++)
         CHECK_OK(quern_delete(db, world_key(n), NULL, &err), &err);
@@ -1231,7 +1231,7 @@ TEST(deletions_that_scans_walk_over_are_flushed_and_merged_away)
         options.compact_interval_ms = 20;
         CHECK_OK(world_open(sim, &options, &db, &err), &err);
         CHECK_OK(world_fill(db, 0, 1000, 1, &err), &err);
-        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, &err), &err);
         if (held)
             CHECK_OK(quern_snapshot_new(db, &snapshot, &err), &err);
         for (unsigned n = 0; n < 1000; n += 2)
@@ -1262,13 +1262,13 @@ TEST(a_held_snapshot_makes_no_merge_go_round_and_once_it_is_free_dead_entries_go
     options.compact_interval_ms = 1;
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     CHECK_OK(world_fill(db, 0, 500, 1, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(quern_snapshot_new(db, &snapshot, &err), &err);
     for (unsigned n = 0; n < 500; n++)
         CHECK_OK(n % 2 ? world_put(db, n, 2, false, &err)
                        : quern_delete(db, world_key(n), NULL, &err),
                  &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).table_tombstones, 250);
     merges = stats_of(db).compactions;
     for (unsigned look = 0; look < 100; look++) {
@@ -1350,7 +1350,7 @@ TEST(reads_that_cross_many_runs_have_them_merged)
         options.memdb_bytes = 1 << 20;
         CHECK_OK(world_open(sim, &options, &db, &err), &err);
         CHECK_OK(world_fill(db, 0, 200, 1, &err), &err);
-        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, &err), &err);
         for (unsigned run = 0; run < 3; run++) {
             CHECK_OK(world_put(db, run, 2, false, &err), &err);
             CHECK_OK(world_put(db, 199, 2 + run, false, &err), &err);

@@ -156,10 +156,10 @@ TEST(a_snapshot_and_an_iterator_go_on_seeing_what_expires_after_them)
     quern_snapshot_free(early);
     quern_snapshot_free(late);
     quern_iter_free(it); /* the one that was made of the snapshot sees on */
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK(quern_iter_first(old) && quern_iter_next(old) && !quern_iter_next(old));
     quern_iter_free(old);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).table_entries, 0);
     CHECK_OK(quern_close(db, &err), &err);
 }
@@ -183,7 +183,7 @@ TEST(a_clock_that_jumps_back_brings_nothing_back)
     CHECK_OK(quern_snapshot_new(db, &s, &err), &err);
     CHECK_EQ(seen(db, s, 1, 1, AT), 0);
     quern_snapshot_free(s);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).table_entries, 1);
     CHECK_OK(quern_close(db, &err), &err);
 }
@@ -433,7 +433,7 @@ TEST(what_has_expired_goes_on_hiding_what_it_replaced_until_that_is_gone_too)
 
         CHECK_OK(world_open(sim, NULL, &db, &err), &err);
         CHECK_OK(world_fill(db, 0, 200, 1, &err), &err);
-        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, &err), &err);
         CHECK_OK(put_until(db, 1, 2, AT), &err);
         if (!flushed_late)
             CHECK_OK(quern_flush(db, &err), &err);
@@ -444,7 +444,7 @@ TEST(what_has_expired_goes_on_hiding_what_it_replaced_until_that_is_gone_too)
         CHECK_EQ(stats_of(db).table_tombstones, flushed_late);
         CHECK_EQ(stats_of(db).expired_entries, flushed_late);
         CHECK_EQ(seen(db, NULL, 1, 2, AT), 0);
-        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, &err), &err);
         CHECK_EQ(seen(db, NULL, 1, 2, AT), 0);
         CHECK_EQ(stats_of(db).table_entries, 199);
         CHECK_EQ(stats_of(db).expired_entries, 1); /* once, and what it replaced not at all */
@@ -466,18 +466,18 @@ TEST(bottom_tables_of_which_all_has_expired_go_without_a_read)
     options.compression = QUERN_COMPRESS_NONE;
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     CHECK_OK(fill_until(db, 0, 1000, AT), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     CHECK(stats_of(db).tables > 3);
     CHECK_EQ(stats_of(db).table_expiring, 1000);
     CHECK_OK(quern_snapshot_new(db, &s, &err), &err);
     sim_set_wall_ms(sim, AT);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).table_entries, 1000); /* the snapshot sees them */
     quern_snapshot_free(s);
     before = sim_op_count_of(sim, reads);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).tables, 0);
     CHECK_EQ(stats_of(db).expired_entries, 1000);
     CHECK_EQ(sim_op_count_of(sim, reads), before);
@@ -495,7 +495,7 @@ TEST(an_idle_store_gives_back_what_has_expired)
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     for (unsigned n = 0; n < 1000; n++)
         CHECK_OK(put_until(db, n, 1, n % 2 != 0 ? AT : AT + 1000), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     sim_set_wall_ms(sim, AT + 500);
     while (stats_of(db).table_entries > 500 && tries++ < 2000)
         (void)usleep(5000);

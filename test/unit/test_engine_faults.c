@@ -470,7 +470,7 @@ TEST(a_corrupt_block_is_named_and_the_rest_is_served)
 
     CHECK_OK(world_open(sim, NULL, &db, &err), &err);
     CHECK_OK(world_fill(db, 0, 400, 1, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
     world_list(sim, &files);
     CHECK_EQ(sim_corrupt(sim, files.file[world_find(&files, ".sst", 0)].name, 700, 0x40), 1);
@@ -486,7 +486,7 @@ TEST(a_corrupt_block_is_named_and_the_rest_is_served)
     for (unsigned n = 0; n < 400; n += 3)
         CHECK_OK(quern_put(db, world_key(n), world_value(n, 1), NULL, &err), &err);
     CHECK_OK(quern_flush(db, &err), &err);
-    CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_CORRUPT);
+    CHECK_CODE(quern_compact(db, NULL, &err), QUERN_CORRUPT);
     CHECK(says("table 0"));
     CHECK_OK(world_put(db, 2000, 1, true, &err), &err);
     CHECK_OK(quern_flush(db, &err), &err);
@@ -573,7 +573,7 @@ TEST(a_merge_that_did_not_reach_its_file_leaves_its_inputs)
             CHECK_OK(quern_flush(db, &err), &err);
         }
         sim_fail(sim, &lies[i]);
-        CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_CORRUPT);
+        CHECK_CODE(quern_compact(db, NULL, &err), QUERN_CORRUPT);
         CHECK_EQ(sim_fault_hits(sim), 1);
         CHECK(says_table("0"));
         CHECK(strstr(bad_news, "table 0") != NULL);
@@ -583,7 +583,7 @@ TEST(a_merge_that_did_not_reach_its_file_leaves_its_inputs)
         CHECK_EQ(count_tables(&after), stats.tables); /* nothing of the bad slice remains */
         CHECK_OK(world_put(db, 1000, 1, true, &err), &err);
         CHECK_OK(world_check(db, 0, 300, 3, &err), &err);
-        CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+        CHECK_OK(quern_compact(db, NULL, &err), &err);
         CHECK_OK(world_check(db, 0, 300, 3, &err), &err);
         CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
         CHECK_OK(quern_close(db, &err), &err);
@@ -605,7 +605,7 @@ TEST(writers_do_not_wait_for_merges_that_damage_has_ended)
         CHECK_OK(quern_flush(db, &err), &err);
     }
     sim_fail(sim, &lie);
-    CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_CORRUPT);
+    CHECK_CODE(quern_compact(db, NULL, &err), QUERN_CORRUPT);
     do { /* far over what writers would be slowed for */
         CHECK_OK(world_fill(db, 1000, 1500, 1, &err), &err);
         CHECK_OK(quern_flush(db, &err), &err);
@@ -632,11 +632,11 @@ TEST(a_merge_that_does_not_see_all_of_an_input_ends)
     meta = (struct table_meta *)(uintptr_t)sst_meta(
         atomic_load(&db->view)->version->runs[1].tables[0]->sst);
     meta->entry_hash++; /* as if what is read were not what was written */
-    CHECK_CODE(quern_compact(db, NULL, NULL, NULL, &err), QUERN_CORRUPT);
+    CHECK_CODE(quern_compact(db, NULL, &err), QUERN_CORRUPT);
     CHECK(says("table 0"));
     CHECK_OK(world_check(db, 0, 50, 2, &err), &err);
     meta->entry_hash--;
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(world_check(db, 0, 50, 2, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
 }
@@ -1206,7 +1206,7 @@ static enum quern_code hungry(struct sim *sim, unsigned *acked)
         quern_iter_free(it);
     }
     if (code == QUERN_OK)
-        code = quern_compact(db, NULL, NULL, NULL, &why);
+        code = quern_compact(db, NULL, &why);
     if (code == QUERN_OK)
         code = quern_checkpoint(db, "/copy", &why);
     if (db != NULL) {

@@ -34,6 +34,7 @@ static struct {
     unsigned times;   /* so many of its next loads are followed by a write */
     unsigned round;
     bool apart; /* the range delete and the put are two writes */
+    bool swap;  /* databases change places, instead */
 } meanwhile;
 
 /* Of all keys one is left: in each round another one. */
@@ -54,12 +55,31 @@ static void leave_one(struct quern *db, unsigned round, bool apart)
     quern_batch_free(batch);
 }
 
+/* Databases 1 and 2 change places, and both note the round. */
+static void swap(struct quern *db, unsigned round)
+{
+    struct quern_batch *batch = quern_batch_new();
+    struct quern_slice note = slice_of(&round, sizeof(round));
+
+    if (!EXPECT(batch != NULL))
+        return;
+    quern_batch_select(batch, 1);
+    EXPECT(quern_batch_put(batch, QUERN_STR("round"), note, &err) == QUERN_OK &&
+           quern_batch_swap_databases(batch, 1, 2, &err) == QUERN_OK &&
+           quern_batch_put(batch, QUERN_STR("round"), note, &err) == QUERN_OK &&
+           quern_write(db, batch, NULL, &err) == QUERN_OK);
+    quern_batch_free(batch);
+}
+
 static void after_load(const volatile void *object)
 {
     if (meanwhile.db == NULL || object != &meanwhile.db->view || meanwhile.times == 0)
         return;
     meanwhile.times--;
-    leave_one(meanwhile.db, ++meanwhile.round, meanwhile.apart);
+    if (meanwhile.swap)
+        swap(meanwhile.db, ++meanwhile.round);
+    else
+        leave_one(meanwhile.db, ++meanwhile.round, meanwhile.apart);
 }
 
 static unsigned count_at_once(struct quern *db)
@@ -112,4 +132,53 @@ TEST(a_read_sees_a_batch_that_came_between_its_loads_as_a_whole)
 TEST(a_read_that_sees_a_write_sees_the_range_delete_before_it)
 {
     look_while_it_is_written(true);
+}
+
+/* Which of them was 1 in the beginning stands in both: in an even round that is 1. */
+static bool side_fits(struct quern *db, uint8_t database)
+{
+    struct quern_slice keys[] = {QUERN_STR("side"), QUERN_STR("round")};
+    struct quern_read_opts opts = {.database = database};
+    struct quern_value values[2] = {{0}};
+    enum quern_code codes[2];
+    unsigned round = 0;
+    bool fits = quern_multi_get(db, keys, 2, &opts, values, codes, &err) == QUERN_OK &&
+                values[0].len == 1 && values[1].len == sizeof(round);
+
+    if (fits) {
+        memcpy(&round, values[1].data, sizeof(round));
+        fits = (*(const uint8_t *)values[0].data == database) == (round % 2 == 0);
+    }
+    quern_value_done(&values[0]);
+    quern_value_done(&values[1]);
+    return fits;
+}
+
+TEST(a_read_between_whose_loads_databases_change_places_is_before_or_behind)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern *db;
+
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    meanwhile.round = 0;
+    for (uint8_t n = 1; n <= 2; n++) {
+        struct quern_write_opts opts = {.database = n};
+
+        CHECK_OK(quern_put(db, QUERN_STR("side"), slice_of(&n, 1), &opts, &err), &err);
+        CHECK_OK(quern_put(db, QUERN_STR("round"), slice_of(&meanwhile.round, sizeof(unsigned)),
+                           &opts, &err),
+                 &err);
+    }
+    meanwhile.swap = true;
+    for (unsigned times = 0; times < 8; times++)
+        for (uint8_t n = 1; n <= 2; n++) {
+            meanwhile.db = db;
+            meanwhile.times = times;
+            CHECK(side_fits(db, n));
+            meanwhile.db = NULL;
+            CHECK_EQ(meanwhile.times, 0);
+            CHECK(side_fits(db, n));
+        }
+    meanwhile.swap = false;
+    CHECK_OK(quern_close(db, &err), &err);
 }

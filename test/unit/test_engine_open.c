@@ -22,7 +22,7 @@ static struct sim *settled_store(void)
 
     if (EXPECT(world_open(sim, NULL, &db, &err) == QUERN_OK)) {
         EXPECT(world_fill(db, 0, KEYS, 1, &err) == QUERN_OK);
-        EXPECT(quern_compact(db, NULL, NULL, NULL, &err) == QUERN_OK);
+        EXPECT(quern_compact(db, NULL, &err) == QUERN_OK);
         EXPECT(quern_close(db, &err) == QUERN_OK);
     }
     return sim;
@@ -333,7 +333,7 @@ static void history(struct sim *sim)
             return;
         if (world_fill(db, round * 10, round * 10 + 8, 1, &err) || quern_flush(db, &err) ||
             world_fill(db, round * 10 + 8, round * 10 + 10, 1, &err) ||
-            (round == 1 && quern_compact(db, NULL, NULL, NULL, &err))) {
+            (round == 1 && quern_compact(db, NULL, &err))) {
             IGNORE(quern_close(db, &err));
             return;
         }

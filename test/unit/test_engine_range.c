@@ -278,15 +278,15 @@ TEST(a_snapshot_and_an_iterator_see_what_a_later_range_delete_removes)
     }
     quern_iter_free(it);
     quern_snapshot_free(early);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK(shows(db, middle, &w2));
     CHECK(shows(db, late, &w3));
     quern_snapshot_free(middle);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK(shows(db, late, &w3));
     CHECK(stats_of(db).cuts != 0);
     quern_snapshot_free(late);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).table_entries, 0);
     CHECK_EQ(stats_of(db).cuts, 0);
     CHECK_OK(quern_close(db, &err), &err);
@@ -496,7 +496,7 @@ TEST(a_walk_jumps_over_what_a_range_delete_has_removed)
     options.memory_bytes = 64 << 20;
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     CHECK_OK(world_fill(db, 0, MANY, 1, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(world_fill(db, 0, MANY, 2, &err), &err);
     CHECK_OK(quern_snapshot_new(db, &s, &err), &err); /* keeps all of it */
     CHECK_OK(quern_flush(db, &err), &err);
@@ -572,13 +572,13 @@ TEST(a_merge_gives_the_space_back_and_leaves_whole_tables_unread)
     options.on_event_arg = &told;
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     CHECK_OK(world_fill(db, 0, 6000, 1, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).table_entries, 6000);
     before = stats_of(db).table_bytes;
     read = stats_of(db).compact_read_bytes;
     CHECK_OK(cut(db, 50, 5950), &err);
     part = range_of(0, 6000);
-    CHECK_OK(quern_compact(db, &part, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, &(struct quern_compact_opts){.range = &part}, &err), &err);
     stats = stats_of(db);
     CHECK_EQ(stats.table_entries, 100);
     CHECK_EQ(stats.cuts, 0);
@@ -678,7 +678,7 @@ TEST(a_durable_cut_outlives_a_newer_one_that_is_lost)
     sim_free(sim);
     CHECK_OK(world_open(after, NULL, &db, &err), &err);
     CHECK(shows(db, NULL, &w));
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK(shows(db, NULL, &w));
     CHECK_OK(quern_close(db, &err), &err);
     sim_free(after);
@@ -706,7 +706,7 @@ TEST(many_small_range_deletes_are_flushed_before_their_list_is_long)
     CHECK_OK(quern_flush(db, &err), &err);
     CHECK(shows(db, NULL, &w));
     CHECK(stats_of(db).cuts <= KEYS / 2); /* one for each key, not for each delete */
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_EQ(stats_of(db).cuts, 0);
     CHECK_EQ(stats_of(db).table_entries, KEYS / 2);
     CHECK_OK(quern_close(db, &err), &err);
@@ -791,7 +791,7 @@ TEST(an_idle_store_clears_up_what_was_deleted)
     options.compact_interval_ms = 1;
     CHECK_OK(world_open(sim, &options, &db, &err), &err);
     CHECK_OK(world_fill(db, 0, 3000, 1, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(cut(db, 50, 2950), &err);
     CHECK_OK(quern_flush(db, &err), &err);
     for (unsigned i = 0; i < 30000 && (stats_of(db).cuts != 0 || stats_of(db).table_entries != 100);

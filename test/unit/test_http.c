@@ -921,7 +921,7 @@ TEST(http_replies_survive_a_heap_that_fails)
 {
     struct buf out OWNED_BUF = {0};
     struct quern_error err;
-    struct http_reply reply = {.status = 200, .server = "q", .request_id = "1", .date = "d"};
+    struct http_reply reply = {.status = 200, .server = "q", .request_id = "1", .date = NULL};
 
     alloc_fail_after(0);
     CHECK_CODE(http_reply_head(&out, &reply, &err), QUERN_NO_MEMORY);

@@ -1058,6 +1058,35 @@ TEST(manifest_keeps_range_deletes_until_an_edit_says_otherwise)
     CHECK(manifest_state(s.m)->cuts == NULL);
 }
 
+TEST(manifest_keeps_where_databases_are_until_an_edit_says_otherwise)
+{
+    struct store s OWNED_STORE;
+    db_map map = db_map_swap(db_map_swap(0, 3, 15), 0, 3);
+    struct manifest_edit edit = {.set_map = true, .map = map}, other = {.set_flushed_seq = true};
+    struct quern_error err;
+
+    CHECK_OK(store_create(&s, &err), &err);
+    CHECK_EQ(manifest_state(s.m)->map, 0);
+    CHECK_OK(manifest_apply(s.m, &edit, &err), &err);
+    other.flushed_seq = manifest_state(s.m)->flushed_seq + 1;
+    CHECK_OK(manifest_apply(s.m, &other, &err), &err); /* speaks of something else */
+    CHECK_EQ(manifest_state(s.m)->map, map);
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK_EQ(manifest_state(s.m)->map, map);
+    CHECK(store_unmark(&s)); /* so that it is written anew */
+    for (int n = 0; n < 2; n++) {
+        CHECK_OK(store_reopen(&s, false, &err), &err);
+        CHECK_EQ(manifest_state(s.m)->map, map);
+    }
+    edit.map = 1; /* 0 would be where 1 is */
+    CHECK_CODE(manifest_apply(s.m, &edit, &err), QUERN_INVALID);
+    CHECK_EQ(manifest_state(s.m)->map, map);
+    edit.map = 0;
+    CHECK_OK(manifest_apply(s.m, &edit, &err), &err);
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK_EQ(manifest_state(s.m)->map, 0);
+}
+
 TEST(manifest_with_range_deletes_that_do_not_parse_is_corrupt)
 {
     static const struct {
@@ -1082,6 +1111,58 @@ TEST(manifest_with_range_deletes_that_do_not_parse_is_corrupt)
         craft(&c, good[i].bytes, good[i].len);
         CHECK_OK(craft_read(&c, &err), &err);
     }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        craft(&c, bad[i].bytes, bad[i].len);
+        CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
+    }
+}
+
+TEST(manifest_keeps_numbers_of_keys_until_more_is_flushed_without_them)
+{
+    struct store s OWNED_STORE;
+    uint64_t live[QUERN_DATABASES] = {1, 300, [QUERN_DATABASES - 1] = UINT64_MAX},
+             none[QUERN_DATABASES] = {0};
+    struct manifest_edit edit = {.live = live, .set_flushed_seq = true},
+                         other = {.set_log_last = true};
+    struct quern_error err;
+
+    CHECK_OK(store_create(&s, &err), &err);
+    CHECK(memcmp(manifest_state(s.m)->live, none, sizeof(none)) == 0);
+    edit.flushed_seq = manifest_state(s.m)->flushed_seq + 1;
+    CHECK_OK(manifest_apply(s.m, &edit, &err), &err);
+    other.log_last = manifest_state(s.m)->log_last + 1;
+    CHECK_OK(manifest_apply(s.m, &other, &err), &err); /* speaks of something else */
+    CHECK(memcmp(manifest_state(s.m)->live, live, sizeof(live)) == 0);
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK(memcmp(manifest_state(s.m)->live, live, sizeof(live)) == 0);
+    CHECK(store_unmark(&s)); /* so that it is written anew */
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK(memcmp(manifest_state(s.m)->live, live, sizeof(live)) == 0);
+    edit.live = NULL;
+    edit.flushed_seq++;
+    CHECK_OK(manifest_apply(s.m, &edit, &err), &err);
+    CHECK(memcmp(manifest_state(s.m)->live, none, sizeof(none)) == 0);
+    CHECK_OK(store_reopen(&s, false, &err), &err);
+    CHECK(memcmp(manifest_state(s.m)->live, none, sizeof(none)) == 0);
+}
+
+TEST(manifest_with_numbers_of_keys_that_do_not_parse_is_corrupt)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } bad[] = {{"\x15\x00", 2},                                    /* none */
+               {"\x15\x0f\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1", 17},     /* one too few */
+               {"\x15\x11\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1", 19}, /* one too many */
+               {"\x15\x10\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\x80", 18}, /* cut short */
+               {"\x15\x10\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\x15\x10"
+                "\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1",
+                36}}; /* twice */
+    struct crafted c;
+    struct quern_error err;
+
+    craft(&c, bad[4].bytes, 18);
+    CHECK_OK(craft_read(&c, &err), &err);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         craft(&c, bad[i].bytes, bad[i].len);
         CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);

@@ -153,10 +153,31 @@ static void seek_some(struct reader *r, uint64_t seq)
     iter_free(it);
 }
 
+/* What was written up to `seq` comes by in the order in which it was, each with what was there before,
+ * and no more; `*from` is where the last one who came stopped, having seen all up to *from_seq. */
+static void follow_written(struct reader *r, uint64_t seq, uint64_t *from, uint64_t *from_seq)
+{
+    struct mem_written w;
+    uint64_t next = *from_seq + 1;
+
+    while (next <= seq) {
+        bool twice = next > REWRITE_AFTER;
+
+        check(r,
+              mem_written(r->shared->mem, from, seq, &w) && !w.over && value_is(&w.at, next, next));
+        check(r, !twice || (mem_written(r->shared->mem, from, seq, &w) && w.over &&
+                            w.over_seq == next - REWRITE_AFTER && w.over_kind == ENTRY_PUT &&
+                            value_is(&w.at, next - REWRITE_AFTER, next)));
+        next++;
+    }
+    check(r, !mem_written(r->shared->mem, from, seq, &w));
+    *from_seq = seq;
+}
+
 static void *reader_body(void *arg)
 {
     struct reader *r = arg;
-    uint64_t seq;
+    uint64_t seq, followed = 0, followed_seq = 0;
 
     do {
         seq = atomic_load_explicit(&r->shared->applied, memory_order_acquire);
@@ -165,6 +186,7 @@ static void *reader_body(void *arg)
         for (int i = 0; i < 200; i++)
             read_one(r, seq);
         seek_some(r, seq);
+        follow_written(r, seq, &followed, &followed_seq);
         if (tap_random(&r->random) % 4 == 0)
             walk(r, seq, tap_random(&r->random) % 2 == 0);
     } while (seq < BATCHES);

@@ -71,7 +71,7 @@ static bool fill(struct quern *db)
     struct quern_error err;
 
     return EXPECT(world_fill(db, 0, 200, 1, &err) == QUERN_OK) &&
-           EXPECT(quern_compact(db, NULL, NULL, NULL, &err) == QUERN_OK) &&
+           EXPECT(quern_compact(db, NULL, &err) == QUERN_OK) &&
            EXPECT(world_fill(db, 0, 50, 2, &err) == QUERN_OK) &&
            EXPECT(quern_flush(db, &err) == QUERN_OK);
 }
@@ -419,7 +419,7 @@ TEST(repair_leaves_orphans_alone)
     CHECK_OK(world_open(sim, NULL, &db, &err), &err);
     for (unsigned n = 0; n < 40; n++)
         CHECK_OK(delete_key(db, n, &err), &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
     CHECK(world_write(sim, name, old, len));
     free(old);
@@ -644,7 +644,7 @@ TEST(repair_finds_its_way_through_a_large_damaged_value)
     CHECK_OK(
         quern_put(db, QUERN_STR("key-000100+"), (struct quern_slice){zeros, BYTES}, NULL, &err),
         &err);
-    CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+    CHECK_OK(quern_compact(db, NULL, &err), &err);
     CHECK_OK(quern_close(db, &err), &err);
     CHECK_EQ(sim_corrupt(sim, file_named(sim, ".sst", 0), 1 << 20, 1), 1);
     CHECK_EQ(sim_corrupt(sim, file_named(sim, ".sst", 0),

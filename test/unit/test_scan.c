@@ -166,7 +166,7 @@ TEST(one_step_of_an_old_iterator_lets_the_files_of_its_view_go)
         CHECK(back ? quern_iter_last(it) : quern_iter_first(it));
         for (unsigned v = 2; v < 5; v++) {
             CHECK_OK(world_fill(db, 0, 300, v, &err), &err);
-            CHECK_OK(quern_compact(db, NULL, NULL, NULL, &err), &err);
+            CHECK_OK(quern_compact(db, NULL, &err), &err);
         }
         rcu_drain();
         quern_stats(db, &stats);
@@ -284,7 +284,7 @@ static enum quern_code change(struct history *h)
     case 2:
         return draw(h, 8) ? QUERN_OK : quern_flush(h->db, &err);
     case 3:
-        return draw(h, 40) ? QUERN_OK : quern_compact(h->db, NULL, NULL, NULL, &err);
+        return draw(h, 40) ? QUERN_OK : quern_compact(h->db, NULL, &err);
     case 4: {
         unsigned s = draw(h, SNAPSHOTS);
 

@@ -1,6 +1,7 @@
 /* call.c - what handlers of commands have in common; see redis/call.h. */
 #include "server/redis/call.h"
 
+#include "server/reads.h"
 #include "server/redis/redis.h"
 
 #include "base/error.h"
@@ -23,10 +24,15 @@ void call_select(struct call *k, uint8_t database)
 /* Handlers ask in the order of their keys, most of them once. */
 static enum quern_code take_fetched(struct call *k, struct quern_slice key)
 {
-    for (size_t i = 0; i < k->fetched.count; i++) {
-        if (k->fetched.keys[i].data == key.data) {
-            k->value = &k->fetched.values[i];
-            return k->fetched.codes[i];
+    size_t n = k->fetched->count, at = k->fetched_at < n ? k->fetched_at : 0;
+
+    for (size_t tried = 0; tried < n; tried++) {
+        size_t i = at + tried < n ? at + tried : at + tried - n;
+
+        if (k->fetched->keys[i].data == key.data) {
+            k->fetched_at = i + 1;
+            k->value = &k->fetched->values[i];
+            return k->fetched->codes[i];
         }
     }
     return err_set(k->err, QUERN_INVALID, "a key that is no argument");
@@ -37,7 +43,7 @@ enum quern_code call_get(struct call *k, struct quern_slice key)
     struct resp_counters *n = &k->server->resp->counters;
     enum quern_code code = QUERN_NOT_FOUND;
 
-    if (k->fetched.count > 0)
+    if (k->fetched != NULL)
         code = take_fetched(k, key);
     else if (key.len >= 1 && key.len <= QUERN_KEY_BYTES_MAX)
         code = k->update != NULL ? quern_update_get(k->update, key, k->value, k->err)

@@ -8,6 +8,7 @@
  *     READ      the connection's loop     quern_get            in its update
  *               or, where that would wait for the disk, aside from it
  *     WALK      aside from the loops      iterators, counts    after it, aside
+ *               (one that is FAST: on the loop first, as a READ)
  *     UPDATE    whoever leads the commit  quern_update_get     in its update
  *
  * A handler of READ, WALK or UPDATE may run on any thread and must not touch `conn`, which is NULL
@@ -24,6 +25,7 @@
 
 struct conn;
 struct call;
+struct found;
 
 typedef enum quern_code (*command_fn)(struct call *k);
 
@@ -94,13 +96,8 @@ struct call {
     struct quern_value *value; /* what call_get() found */
     struct quern_value *many;  /* MGET_AT_ONCE values that keep their memory, or NULL */
     struct quern_error *err;
-    /* What was read for it already, in order; keys are those of `args`. */
-    struct fetched_keys {
-        const struct quern_slice *keys;
-        struct quern_value *values;
-        const enum quern_code *codes;
-        size_t count;
-    } fetched;
+    size_t fetched_at;            /* behind the one that was asked for last */
+    const struct found *fetched;  /* what was read for it already; keys are those of `args` */
     struct quern_read_opts reads; /* of which database, and may it wait for the disk? */
     bool may_hand_over;           /* a large value may follow the output, uncopied */
     bool sees_all;                /* of a WALK: its client's token reaches all keys */

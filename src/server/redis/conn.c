@@ -16,6 +16,7 @@
 #include "server/redis/handlers.h"
 
 #include "server/conn.h"
+#include "server/reads.h"
 #include "server/redis/reads.h"
 #include "server/observe.h"
 #include "server/say.h"
@@ -235,6 +236,12 @@ static unsigned kind_of(const struct call *k, bool well)
     return measure_kind_of_command(command_number(k->command));
 }
 
+/* One that is most often answered at once. */
+static bool is_quick_walk(const struct command *command)
+{
+    return command->where == WALK && (command->flags & CMD_FAST) != 0;
+}
+
 static void run_here(struct call *k)
 {
     size_t mark = k->out.to->len;
@@ -242,7 +249,7 @@ static void run_here(struct call *k)
 
     /* What MONITOR tells may come between a head and its value, if that is not copied. */
     k->may_hand_over = k->conn->resp->reply == REPLY_ON && k->conn->resp->monitor == NULL;
-    k->reads.cached = command_reads_here(k->command);
+    k->reads.cached = command_reads_here(k->command) || is_quick_walk(k->command);
     err_clear(k->err);
     code = k->command->run(k);
     if (code == QUERN_BUSY && k->reads.cached) {
@@ -353,6 +360,17 @@ static bool may_join(const struct conn *c, const struct call *k, bool is_write, 
     return with_reads ? is_aside && k->command->where == READ : is_write && c->asides == 0;
 }
 
+/* Most clients send the command that they sent before: it is not looked for again. NULL: another. */
+static const struct command *command_again(const struct resp_conn *rc, struct quern_slice name)
+{
+    const struct command *last = atomic_load_explicit(&rc->client.last, memory_order_relaxed);
+
+    return last != NULL && last->parent == NULL && last->subs == NULL &&
+                   resp_same_word(name, last->name)
+               ? last
+               : NULL;
+}
+
 static bool carry_out(struct conn *c)
 {
     struct resp_conn *rc = c->resp;
@@ -371,12 +389,13 @@ static bool carry_out(struct conn *c)
     unsigned batched; /* how many keys it reads in a batch of reads; 0: it takes no part */
     size_t mark = c->out.len;
 
-    resp_request_place(&rc->request, conn_request_bytes(c));
     if (k.argc == 0) {
         end_request(c, mark, true);
         return true;
     }
-    k.command = command_find(k.args, k.argc, &unknown_sub);
+    k.command = command_again(rc, k.args[0]);
+    if (k.command == NULL)
+        k.command = command_find(k.args, k.argc, &unknown_sub);
     http = is_http(&rc->request);
     well = !http && is_well(&k);
     is_write = well && !draining && k.command->where == UPDATE && !rc->transaction.open;
@@ -384,7 +403,7 @@ static bool carry_out(struct conn *c)
                (k.command->where == WALK ||
                 (k.command->where == READ && (c->asides > 0 || k.command->flags & CMD_LABOUR)));
     rc->put_back = false;
-    batched = well && !draining && !rc->transaction.open && !is_aside ? reads_suit(&k) : 0;
+    batched = well && !draining && !rc->transaction.open && !is_aside ? read_suits(&k) : 0;
     if (c->gathered > 0 && (batched == 0 || c->loop->access != NULL)) {
         reads_run(c->loop); /* nothing overtakes them */
         if (rc->put_back)
@@ -420,10 +439,10 @@ static bool carry_out(struct conn *c)
             monitors_tell(&k);
         if (is_write)
             resp_begin_write(&k);
-        else if (is_aside)
+        else if (is_aside && !is_quick_walk(k.command))
             resp_begin_aside(&k);
         else if (batched > 0)
-            reads_take(&k, batched);
+            read_later(&k, batched);
         else
             run_here(&k);
     }
@@ -465,24 +484,36 @@ static bool refuse(struct conn *c, const char *words)
     return true;
 }
 
+static bool refuse_bytes(struct conn *c)
+{
+    char bad[160];
+
+    (void)snprintf(bad, sizeof(bad), "ERR %s", c->resp->request.bad);
+    return refuse(c, bad);
+}
+
+static struct resp_limits limits_of(struct conn *c)
+{
+    uint64_t value_max = c->loop->server->options->value_bytes_max, all = 2 * value_max;
+
+    return (struct resp_limits){value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
+                                all > REQUEST_BYTES_MIN ? all : REQUEST_BYTES_MIN,
+                                c->loop->access != NULL && guard_is_stranger(c)};
+}
+
 bool resp_step(struct conn *c)
 {
     struct resp_conn *rc = c->resp;
-    uint64_t value_max = c->loop->server->options->value_bytes_max;
-    struct resp_limits limits = {value_max > QUERN_KEY_BYTES_MAX ? value_max : QUERN_KEY_BYTES_MAX,
-                                 2 * value_max, false};
-    char bad[160];
+    struct resp_limits limits;
 
-    if (rc->parsed)
+    if (rc->parsed) {
+        resp_request_place(&rc->request, conn_request_bytes(c));
         return carry_out(c);
-    if (conn_arrived(c) == 0) {
-        rc->more = false;
-        return false;
     }
-    limits.stranger = c->loop->access != NULL && guard_is_stranger(c);
     rc->more = false;
-    if (limits.request_bytes_max < REQUEST_BYTES_MIN)
-        limits.request_bytes_max = REQUEST_BYTES_MIN;
+    if (conn_arrived(c) == 0)
+        return false;
+    limits = limits_of(c);
     switch (resp_request_read(&rc->request, &limits, conn_request_bytes(c), conn_arrived(c))) {
     case RESP_DONE:
         rc->parsed = true;
@@ -496,7 +527,6 @@ bool resp_step(struct conn *c)
         conn_cut(c);
         return false;
     default:
-        (void)snprintf(bad, sizeof(bad), "ERR %s", rc->request.bad);
-        return refuse(c, bad);
+        return refuse_bytes(c);
     }
 }

@@ -81,7 +81,7 @@ static bool tells_nothing(const struct call *k)
     static const char *const names[] = {"del",     "expire",    "expireat", "flushall",
                                         "flushdb", "mset",      "msetnx",   "persist",
                                         "pexpire", "pexpireat", "psetex",   "quern.delrange",
-                                        "setex",   "setnx",     "unlink"};
+                                        "setex",   "setnx",     "swapdb",   "unlink"};
 
     if (k->command->parent != NULL)
         return false;

@@ -168,7 +168,7 @@ static void section_keyspace(struct page *p)
     if (!p->k->sees_all)
         return; /* how many there are of all is not his to know */
     for (uint8_t db = 0; db < DATABASES; db++) {
-        if (resp_count_keys(p->k->server, db, true, &n, &ignored) == QUERN_OK && n.keys > 0)
+        if (resp_count_keys(p->k->server, db, &n, &ignored) == QUERN_OK && n.keys > 0)
             line(p, "db%u:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=%" PRIu64, db, n.keys,
                  n.expires, n.ttl_ms);
     }

@@ -202,10 +202,24 @@ enum quern_code cmd_flushdb(struct call *k)
     return flush(k, k->reads.database, k->reads.database);
 }
 
-/* Databases cannot change places: every key would have to be written anew. */
+/* What is no number at all is told before what is none of a database. */
 enum quern_code cmd_swapdb(struct call *k)
 {
-    return call_error(k, "ERR SWAPDB is not supported by this server");
+    static const char *const invalid[] = {"ERR invalid first DB index",
+                                          "ERR invalid second DB index"};
+    uint8_t db[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        int64_t n;
+
+        if (!resp_integer(k->args[1 + i], &n) || n < INT32_MIN || n > INT32_MAX)
+            return call_error(k, invalid[i]);
+    }
+    if (!database_of(k->args[1], &db[0]) || !database_of(k->args[2], &db[1]))
+        return call_error(k, "ERR DB index is out of range");
+    if (quern_batch_swap_databases(k->batch, db[0], db[1], k->err))
+        return k->err->code;
+    return call_ok(k);
 }
 
 /* ------------------------------------------------------------------ OBJECT, MEMORY -- */

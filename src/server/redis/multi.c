@@ -129,7 +129,9 @@ static enum quern_code look_at_watched(struct call *k, const struct transaction 
         code = quern_update_get(k->update, w->key, k->value, k->err);
         if (code != QUERN_OK && code != QUERN_NOT_FOUND)
             return code;
-        *conflict = (code == QUERN_OK) != w->there || (w->there && k->value->seq != w->seq);
+        /* Where databases have changed places, a key of the same write may be of the other one. */
+        *conflict = (code == QUERN_OK) != w->there || (w->there && k->value->seq != w->seq) ||
+                    (w->there && quern_update_moved(k->update, w->database) > w->seen);
     }
     return QUERN_OK;
 }
@@ -351,6 +353,7 @@ void transaction_take_watched(struct conn *c, struct transaction *from)
 
 static enum quern_code note_key(struct call *k, struct transaction *t, struct quern_slice key)
 {
+    quern_seq seen = quern_visible_seq(k->server->db);
     enum quern_code code = call_get(k, key);
     struct watched *w;
 
@@ -362,8 +365,8 @@ static enum quern_code note_key(struct call *k, struct transaction *t, struct qu
     if (w == NULL)
         return err_memory(k->err, "a watched key");
     memcpy(w + 1, key.data, key.len);
-    *w = (struct watched){
-        t->watched, k->reads.database, code == QUERN_OK, k->value->seq, {w + 1, key.len}};
+    *w = (struct watched){t->watched, k->reads.database, code == QUERN_OK, k->value->seq,
+                          seen,       {w + 1, key.len}};
     t->watched = w;
     t->watched_count++;
     t->bytes += sizeof(*w) + key.len;

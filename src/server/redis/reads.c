@@ -1,58 +1,21 @@
 /* reads.c - see redis/reads.h.
  *
- *     GET a | GET b, GET c | MGET d e | EXISTS f       what four connections sent, in one turn
- *          a b c d e f  --> one quern_multi_get(), in memory alone: the cache misses overlap
+ *     GET a, GET b, MGET c d      with what other connections ask for: one batched get
  *     each handler runs, and call_get() finds its values fetched
  *
- * Arguments are not copied: nothing is read from a socket before the batch has run. Those of a typed
- * line stand elsewhere, and the next line would overwrite them: such a command runs alone. What is not
- * in memory, and what is longer than VALUE_BYTES_MAX, is BUSY: then the connection is put back to
- * where that command begins, and what it sent behind it is parsed once more. */
+ * The arguments of a typed line stand where the next line would overwrite them: such a command runs
+ * alone. Where something is not told, the connection is put back to where that command begins, and
+ * what it sent behind it is parsed once more. */
 #include "server/redis/reads.h"
 
 #include "server/conn.h"
 #include "server/loop.h"
+#include "server/reads.h"
 #include "server/redis/redis.h"
 
-#include "base/alloc.h"
 #include "base/error.h"
 
-#define READS_MAX 256u
-#define KEYS_MAX 256u
 #define KEYS_EACH_MAX 64u
-#define ARGS_MAX 1024u
-#define VALUE_BYTES_MAX 4096u /* what values keep as their memory, times KEYS_MAX */
-
-struct read {
-    struct conn *conn;
-    const struct command *command;
-    size_t in_at; /* where it begins in its connection's input */
-    struct asked asked;
-    unsigned first_arg, argc, first_key, key_count;
-};
-
-struct reads {
-    unsigned count, arg_count, key_count;
-    uint8_t database; /* of all of them: what is for another one runs alone */
-    struct read each[READS_MAX];
-    struct quern_slice args[ARGS_MAX], keys[KEYS_MAX];
-    struct quern_value values[KEYS_MAX];
-    enum quern_code codes[KEYS_MAX];
-};
-
-struct reads *reads_new(void)
-{
-    return NEW(struct reads);
-}
-
-void reads_free(struct reads *reads)
-{
-    if (reads == NULL)
-        return;
-    for (unsigned i = 0; i < KEYS_MAX; i++)
-        quern_value_done(&reads->values[i]);
-    alloc_free(reads);
-}
 
 /* How many keys; 0: it is not for the batch. */
 static unsigned keys_of(const struct call *k)
@@ -69,83 +32,18 @@ static unsigned keys_of(const struct call *k)
     return (unsigned)(last - first + 1);
 }
 
-unsigned reads_suit(const struct call *k)
+unsigned read_suits(const struct call *k)
 {
-    const struct resp_conn *rc = k->conn->resp;
-    const struct reads *r = k->conn->loop->reads;
+    const struct conn *c = k->conn;
+    const struct resp_conn *rc = c->resp;
     unsigned n;
 
-    if (k->command->where != READ || k->conn->ops != NULL || rc->alone || rc->request.is_inline ||
-        rc->reply != REPLY_ON || rc->monitor != NULL)
+    if (k->command->where != READ || c->ops != NULL || rc->alone || rc->request.is_inline ||
+        rc->reply != REPLY_ON || rc->monitor != NULL ||
+        (conn_arrived(c) == rc->request.bytes && !reads_have_company(c)))
         return 0;
     n = keys_of(k);
-    return (r->count == 0 || r->database == k->reads.database) && r->count < READS_MAX &&
-                   r->key_count + n <= KEYS_MAX && r->arg_count + k->argc <= ARGS_MAX
-               ? n
-               : 0;
-}
-
-void reads_take(struct call *k, unsigned n)
-{
-    struct conn *c = k->conn;
-    struct reads *r = c->loop->reads;
-
-    r->database = k->reads.database;
-    r->each[r->count++] = (struct read){.conn = c,
-                                        .command = k->command,
-                                        .in_at = c->in_at,
-                                        .asked = c->resp->asked,
-                                        .first_arg = r->arg_count,
-                                        .argc = (unsigned)k->argc,
-                                        .first_key = r->key_count,
-                                        .key_count = n};
-    memcpy(&r->args[r->arg_count], k->args, k->argc * sizeof(*k->args));
-    memcpy(&r->keys[r->key_count], &k->args[k->command->first_key], n * sizeof(*k->args));
-    r->arg_count += (unsigned)k->argc;
-    r->key_count += n;
-    c->gathered++;
-    k->later = true;
-}
-
-static void answer(struct reads *r, const struct read *read)
-{
-    struct conn *c = read->conn;
-    size_t mark = c->out.len;
-    struct quern_error err;
-    struct call k = {.server = c->loop->server,
-                     .conn = c,
-                     .command = read->command,
-                     .args = &r->args[read->first_arg],
-                     .argc = read->argc,
-                     .out = {&c->out, c->resp->proto, false},
-                     .value = &c->loop->value,
-                     .fetched = {&r->keys[read->first_key], &r->values[read->first_key],
-                                 &r->codes[read->first_key], read->key_count},
-                     .err = &err};
-    enum quern_code code;
-
-    err_clear(&err);
-    code = k.command->run(&k);
-    if (code != QUERN_OK)
-        reply_failure(&k.out, code, &err);
-    if (k.out.failed)
-        conn_cut(c);
-    if (c->loop->measure.handed_count == HANDED_MAX)
-        measure_handed(&c->loop->measure);
-    c->resp->answered = k.args;
-    c->resp->answered_count = k.argc;
-    resp_count(c, &read->asked, mark, code != QUERN_OK ? OUTCOME_FAILED : OUTCOME_OK);
-    c->resp->answered = NULL;
-}
-
-/* Failures of single keys are rare: whoever meets one asks alone, and hears the story. */
-static bool is_told(const struct reads *r, const struct read *read)
-{
-    for (unsigned i = read->first_key; i < read->first_key + read->key_count; i++) {
-        if (r->codes[i] != QUERN_OK && r->codes[i] != QUERN_NOT_FOUND)
-            return false;
-    }
-    return true;
+    return n > 0 && reads_have_room(c->loop, k->reads.database, k->argc, n) ? n : 0;
 }
 
 static void put_back(const struct read *read)
@@ -154,7 +52,7 @@ static void put_back(const struct read *read)
     struct resp_conn *rc = c->resp;
 
     if (!rc->put_back) {
-        c->in_at = read->in_at;
+        c->in_at = read->resp.in_at;
         resp_request_next(&rc->request);
         rc->parsed = rc->more = false;
         rc->alone = rc->put_back = true;
@@ -163,29 +61,47 @@ static void put_back(const struct read *read)
     atomic_fetch_sub_explicit(&c->loop->server->counters.requests, 1, memory_order_relaxed);
 }
 
-void reads_run(struct loop *loop)
+static void answer(struct read *read, const struct found *found)
 {
-    struct reads *r = loop->reads;
-    struct quern_read_opts opts = {
-        .cached = true, .bytes_max = VALUE_BYTES_MAX, .database = r->database};
-    struct quern_error ignored;
+    struct conn *c = read->conn;
+    size_t mark = c->out.len;
+    struct quern_error err;
+    struct call k = {.server = c->loop->server,
+                     .conn = c,
+                     .command = read->resp.command,
+                     .args = read->args,
+                     .argc = read->argc,
+                     .out = {&c->out, c->resp->proto, false},
+                     .value = &c->loop->value,
+                     .fetched = found,
+                     .err = &err};
+    enum quern_code code;
 
-    if (r->count == 0)
+    if (c->resp->put_back || !found_all(found)) {
+        put_back(read);
         return;
-    for (unsigned i = 0; i < r->key_count; i++)
-        r->codes[i] = QUERN_BUSY; /* should the call fail as a whole */
-    IGNORE(quern_multi_get(loop->server->db, r->keys, r->key_count, &opts, r->values, r->codes,
-                           &ignored));
-    for (unsigned i = 0; i < r->count; i++) {
-        const struct read *read = &r->each[i];
-
-        read->conn->gathered--;
-        if (read->conn->closing)
-            continue;
-        if (!read->conn->resp->put_back && is_told(r, read))
-            answer(r, read);
-        else
-            put_back(read);
     }
-    r->count = r->arg_count = r->key_count = 0;
+    err_clear(&err);
+    code = k.command->run(&k);
+    if (code != QUERN_OK)
+        reply_failure(&k.out, code, &err);
+    if (k.out.failed)
+        conn_cut(c);
+    c->resp->answered = k.args;
+    c->resp->answered_count = k.argc;
+    resp_count(c, &read->resp.asked, mark, code != QUERN_OK ? OUTCOME_FAILED : OUTCOME_OK);
+    c->resp->answered = NULL;
+}
+
+void read_later(struct call *k, unsigned n)
+{
+    struct conn *c = k->conn;
+    struct read *read =
+        reads_take(c, k->reads.database, k->args, k->argc, (size_t)k->command->first_key, n);
+
+    read->answer = answer;
+    read->resp.command = k->command;
+    read->resp.in_at = c->in_at;
+    read->resp.asked = c->resp->asked;
+    k->later = true;
 }

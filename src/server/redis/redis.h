@@ -65,17 +65,17 @@ struct resp_shared {
     struct mutex mu;
     struct client *clients; /* guarded by mu; in order of arrival */
     struct client *last_client;
-    uint32_t client_count;               /* guarded by mu */
-    uint64_t last_id;                    /* guarded by mu */
-    struct key_count counted[DATABASES]; /* guarded by mu */
-    uint64_t asked_ms, asked_count;      /* guarded by mu; commands when INFO last took a rate */
-    uint64_t per_second;                 /* guarded by mu; and that rate */
-    struct cursors *cursors;             /* locks itself */
-    struct refused *refused;             /* locks itself */
-    _Atomic uint64_t paused_until_ms;    /* on the monotonic clock; 0: nothing is paused */
-    _Atomic bool paused_all;             /* reads too */
-    _Atomic uint32_t paused_count;       /* connections with a command that waits for its end */
-    _Atomic uint32_t monitor_count;      /* connections that asked for MONITOR */
+    uint32_t client_count;                  /* guarded by mu */
+    uint64_t last_id;                       /* guarded by mu */
+    struct key_count counted[2][DATABASES]; /* guarded by mu; [1]: those that expire too */
+    uint64_t asked_ms, asked_count;         /* guarded by mu; commands when INFO last took a rate */
+    uint64_t per_second;                    /* guarded by mu; and that rate */
+    struct cursors *cursors;                /* locks itself */
+    struct refused *refused;                /* locks itself */
+    _Atomic uint64_t paused_until_ms;       /* on the monotonic clock; 0: nothing is paused */
+    _Atomic bool paused_all;                /* reads too */
+    _Atomic uint32_t paused_count;          /* connections with a command that waits for its end */
+    _Atomic uint32_t monitor_count;         /* connections that asked for MONITOR */
     struct mutex monitor_mu;
     struct monitor *monitors; /* guarded by monitor_mu */
     _Atomic uint64_t
@@ -106,6 +106,7 @@ struct watched {
     uint8_t database;
     bool there;
     quern_seq seq;
+    quern_seq seen; /* it was read behind this write at least */
     struct quern_slice key;
 };
 
@@ -225,8 +226,9 @@ void refused_free(struct refused *refused); /* NULL is fine */
 void refused_note(struct call *k, enum refusal_reason reason, struct quern_slice object,
                   struct quern_slice user);
 
-/* How many keys a database has, counted now unless counting takes long and was done lately. */
-MUST_USE enum quern_code resp_count_keys(struct server *server, uint8_t database, bool may_be_old,
+/* How many keys a database has and how many of them expire, as of a second ago; or longer, where
+ * counting takes long and was done lately. */
+MUST_USE enum quern_code resp_count_keys(struct server *server, uint8_t database,
                                          struct key_count *out, struct quern_error *err);
 
 /* What a command came to since CONFIG RESETSTAT, by its number; false: nothing. */

@@ -1,7 +1,8 @@
 /* scan.c - commands that walk over keys. Keys are in order, so a pattern that begins with plain
  * letters only costs the keys that begin so.
  *
- * A walk holds its loop; SCAN bounds that by COUNT, at most 65536 keys looked at or 1 MiB of reply. */
+ * DBSIZE walks only where the number of keys is not kept (quern_count()).
+ * A walk in a transaction holds its loop; SCAN bounds that by COUNT, at most 65536 keys looked at or 1 MiB of reply. */
 #include "server/redis/handlers.h"
 
 #include "server/conn.h"
@@ -229,52 +230,69 @@ static enum quern_code walk_all(struct server *server, uint8_t database, struct 
     return code;
 }
 
-/* The store knows numbers of keys, where nothing is in memory and nothing expires. */
-static enum quern_code count_all(struct server *server, uint8_t database, struct key_count *out,
-                                 struct quern_error *err)
+/* The store knows numbers of keys, and not how many of them expire. */
+static enum quern_code count_all(struct server *server, uint8_t database, bool expiries,
+                                 struct key_count *out, struct quern_error *err)
 {
     struct quern_read_opts opts = {.database = database};
     struct quern_stats stats;
 
     *out = (struct key_count){0};
     quern_stats(server->db, &stats);
-    if (stats.memdb_entries == 0 && stats.table_expiring == 0)
+    if (!expiries || (stats.memdb_expiring == 0 && stats.table_expiring == 0))
         return quern_count(server->db, NULL, &opts, &out->keys, err);
     return walk_all(server, database, out, err);
 }
 
-enum quern_code resp_count_keys(struct server *server, uint8_t database, bool may_be_old,
-                                struct key_count *out, struct quern_error *err)
+/* Counted now unless counting takes long and was done lately. */
+static enum quern_code count_lately(struct server *server, uint8_t database, bool expiries,
+                                    int64_t age_max, struct key_count *out, struct quern_error *err)
 {
     struct resp_shared *shared = server->resp;
-    int64_t began = now_us(), age_max = may_be_old ? 1000000 : 0;
+    int64_t began = now_us();
     bool known;
     enum quern_code code;
 
     mutex_lock(&shared->mu);
-    *out = shared->counted[database];
+    *out = shared->counted[expiries][database];
     mutex_unlock(&shared->mu);
     if (out->took_us > COUNT_SHORT_US && COUNT_SHARE * out->took_us > age_max)
         age_max = COUNT_SHARE * out->took_us;
     known = out->at_us != 0 && began - out->at_us < age_max;
     if (known)
         return QUERN_OK;
-    code = count_all(server, database, out, err);
+    code = count_all(server, database, expiries, out, err);
     if (code != QUERN_OK)
         return code;
     out->at_us = now_us();
     out->took_us = out->at_us - began;
     mutex_lock(&shared->mu);
-    shared->counted[database] = *out;
+    shared->counted[expiries][database] = *out;
     mutex_unlock(&shared->mu);
     return QUERN_OK;
 }
 
+enum quern_code resp_count_keys(struct server *server, uint8_t database, struct key_count *out,
+                                struct quern_error *err)
+{
+    return count_lately(server, database, true, 1000000, out, err);
+}
+
+/* On the loop what is at hand is said, or BUSY; elsewhere a walk is the last thing to do. */
 enum quern_code cmd_dbsize(struct call *k)
 {
+    uint64_t keys[DATABASES];
     struct key_count n;
-    enum quern_code code = resp_count_keys(k->server, k->reads.database, false, &n, k->err);
+    enum quern_code code;
 
+    if (k->reads.cached) {
+        code = quern_count(k->server->db, NULL, &k->reads, &n.keys, k->err);
+    } else {
+        code = quern_live_keys(k->server->db, false, keys, k->err);
+        n.keys = keys[k->reads.database];
+        if (code == QUERN_OK && n.keys == QUERN_KEYS_UNKNOWN)
+            code = count_lately(k->server, k->reads.database, false, 0, &n, k->err);
+    }
     return code != QUERN_OK ? code : call_int(k, (int64_t)n.keys);
 }
 

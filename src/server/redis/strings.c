@@ -47,7 +47,7 @@ enum quern_code cmd_strlen(struct call *k)
 
 static bool reads_through_multi_get(const struct call *k)
 {
-    return k->update == NULL && k->argc > 2 && k->fetched.count == 0;
+    return k->update == NULL && k->argc > 2 && k->fetched == NULL;
 }
 
 /* MGET outside a transaction, by tens: as of one moment each, and their cache misses overlap. */

@@ -1,5 +1,6 @@
 /* about.c - what the server says of itself: alive, ready, which version, which routes, how it fares. */
 #include "server/loop.h"
+#include "server/rest/live.h"
 #include "server/rest/reply.h"
 #include "server/rest/route.h"
 #include "server/tls.h"
@@ -105,7 +106,28 @@ static uint64_t loop_allocations(const struct server *server)
     return sum;
 }
 
-void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
+/* {"0":17,"3":1}: what takes a walk to find out stays out. */
+static enum quern_code add_live_keys(struct buf *out, const uint64_t keys[QUERN_DATABASES],
+                                     struct quern_error *err)
+{
+    const char *between = "{";
+    char text[48];
+
+    for (unsigned d = 0; d < QUERN_DATABASES; d++) {
+        if (keys[d] == QUERN_KEYS_UNKNOWN)
+            continue;
+        if (buf_append(
+                out, text,
+                (size_t)snprintf(text, sizeof(text), "%s\"%u\":%" PRIu64, between, d, keys[d]),
+                err))
+            return err->code;
+        between = ",";
+    }
+    return *between == '{' ? buf_append(out, "{}", 2, err) : buf_append(out, "}", 1, err);
+}
+
+static void write_stats(struct conn *c, struct manner manner, unsigned form,
+                        const uint64_t keys[QUERN_DATABASES])
 {
     struct server *server = c->loop->server;
     struct counters *n = &server->counters;
@@ -115,28 +137,31 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
     char *store;
     int len;
 
-    (void)body;
+    (void)form;
     quern_stats(server->db, &now);
     store = quern_stats_json(&now);
-    len = snprintf(text, sizeof(text),
-                   "{\"server\":{\"version\":\"%s\",\"uptime_ms\":%" PRIu64 ",\"loops\":%u,"
-                   "\"connections\":%" PRIu32 ",\"connections_max\":%" PRIu32
-                   ",\"connections_total\":%" PRIu64 ",\"connections_refused\":%" PRIu64
-                   ",\"timeouts\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"sets\":%" PRIu64
-                   ",\"set_bytes\":%" PRIu64 ",\"gets\":%" PRIu64 ",\"gets_found\":%" PRIu64
-                   ",\"deletes\":%" PRIu64 ",\"deletes_found\":%" PRIu64
-                   ",\"writes_in_flight\":%" PRIu64 ",\"snapshots\":%u"
-                   ",\"replies_2xx\":%" PRIu64 ",\"replies_4xx\":%" PRIu64
-                   ",\"replies_5xx\":%" PRIu64 ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64
-                   ",\"loop_allocations\":%" PRIu64 "},\"store\":",
-                   quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
-                   server->connections, server->options->connections_max, n->connections_total,
-                   n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
-                   n->gets_found, n->deletes, n->deletes_found, server->writes,
-                   snapshots_count(&server->snapshots), n->replies_ok, n->replies_refused,
-                   n->replies_failed, n->bytes_in, n->bytes_out, loop_allocations(server));
+    len = snprintf(
+        text, sizeof(text),
+        "{\"server\":{\"version\":\"%s\",\"uptime_ms\":%" PRIu64 ",\"loops\":%u,"
+        "\"connections\":%" PRIu32 ",\"connections_max\":%" PRIu32 ",\"connections_total\":%" PRIu64
+        ",\"connections_refused\":%" PRIu64 ",\"timeouts\":%" PRIu64 ",\"requests\":%" PRIu64
+        ",\"sets\":%" PRIu64 ",\"set_bytes\":%" PRIu64 ",\"gets\":%" PRIu64
+        ",\"gets_found\":%" PRIu64 ",\"read_batches\":%" PRIu64 ",\"reads_in_batches\":%" PRIu64
+        ",\"deletes\":%" PRIu64 ",\"deletes_found\":%" PRIu64 ",\"writes_in_flight\":%" PRIu64
+        ",\"snapshots\":%u"
+        ",\"replies_2xx\":%" PRIu64 ",\"replies_4xx\":%" PRIu64 ",\"replies_5xx\":%" PRIu64
+        ",\"bytes_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"loop_allocations\":%" PRIu64
+        "},\"live_keys\":",
+        quern_version(), uv_hrtime() / 1000000 - server->started_ms, server->loop_count,
+        server->connections, server->options->connections_max, n->connections_total,
+        n->connections_refused, n->timeouts, n->requests, n->sets, n->set_bytes, n->gets,
+        n->gets_found, n->read_batches, n->reads_in_batches, n->deletes, n->deletes_found,
+        server->writes, snapshots_count(&server->snapshots), n->replies_ok, n->replies_refused,
+        n->replies_failed, n->bytes_in, n->bytes_out, loop_allocations(server));
     buf_clear(&c->loop->text);
     if (store == NULL || buf_append(&c->loop->text, text, (size_t)len, &err) ||
+        add_live_keys(&c->loop->text, keys, &err) ||
+        buf_append(&c->loop->text, ",\"store\":", 9, &err) ||
         buf_append(&c->loop->text, store, strlen(store), &err) ||
         buf_append(&c->loop->text, "}\n", 2, &err))
         conn_cut(c);
@@ -144,6 +169,12 @@ void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
         reply_with(c, manner, 200, "application/json", buf_slice(&c->loop->text),
                    "Cache-Control: no-store\r\n");
     free(store);
+}
+
+void about_stats(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    (void)body;
+    live_reply(c, manner, 0, write_stats);
 }
 
 void about_tls(struct conn *c, struct manner manner, struct quern_slice body)

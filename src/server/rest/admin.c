@@ -201,6 +201,8 @@ void admin_job(struct conn *c, struct manner manner, struct quern_slice body)
     if (!read_wait(c, &wait) || !reach_of(c, &reach))
         return;
     wish.prefix = buf_slice(&reach.prefix);
+    wish.database = reach.database;
+    wish.in_part = wish.prefix.len != 0 || params_given(&c->params, PARAM_DB);
     if (wait)
         ask_and_wait(c, manner, &wish);
     else if (jobs_ask(&c->loop->server->jobs, &wish, NULL, &id, &err) == QUERN_OK)

@@ -18,8 +18,10 @@
 
 struct job {
     struct job *next;
-    uint64_t id; /* constant, as are kind, prefix and dir */
+    uint64_t id; /* constant, as are kind, what part of the store, and dir */
     enum job_kind kind;
+    bool in_part;
+    uint8_t database;
     struct buf prefix;
     char dir[PATH_BYTES];
 
@@ -89,6 +91,10 @@ static enum quern_code compact(struct quern *db, struct job *job, struct quern_e
 {
     struct buf after OWNED_BUF = {0};
     struct quern_range range = {{NULL, 0}, {NULL, 0}};
+    struct quern_compact_opts opts = {.range = job->in_part ? &range : NULL,
+                                      .database = job->database,
+                                      .on_progress = on_progress,
+                                      .on_progress_arg = job};
     struct quern_stats stats;
 
     if (prefix_narrow(buf_slice(&job->prefix), &range.start, &range.end, &after, err) ||
@@ -96,7 +102,7 @@ static enum quern_code compact(struct quern *db, struct job *job, struct quern_e
         return err->code;
     quern_stats(db, &stats);
     job->bytes_before = stats.table_bytes;
-    if (quern_compact(db, &range, on_progress, job, err))
+    if (quern_compact(db, &opts, err))
         return err->code;
     quern_stats(db, &stats);
     job->bytes_after = stats.table_bytes;
@@ -282,6 +288,8 @@ static struct job *job_new(struct jobs *jobs, const struct job_wish *wish)
     job->jobs = jobs;
     job->kind = wish->kind;
     job->queued_ms = when_now();
+    job->in_part = wish->in_part;
+    job->database = wish->database;
     if (buf_append(&job->prefix, wish->prefix.data, wish->prefix.len, &err)) {
         job_free(job);
         return NULL;
@@ -332,6 +340,15 @@ MUST_USE static enum quern_code add(struct buf *out, const char *text, struct qu
 }
 
 /* `,"started_at":"..."`, or nothing for 0. */
+MUST_USE static enum quern_code add_database(struct buf *out, uint8_t database,
+                                             struct quern_error *err)
+{
+    char text[16];
+
+    (void)snprintf(text, sizeof(text), ",\"db\":%u", database);
+    return add(out, text, err);
+}
+
 MUST_USE static enum quern_code add_moment(struct buf *out, const char *name, uint64_t ms,
                                            struct quern_error *err)
 {
@@ -401,6 +418,7 @@ static enum quern_code text_locked(struct jobs *jobs, const struct job *job, str
     if (add(out, text, err) || add_moment(out, "queued_at", job->queued_ms, err) ||
         add_moment(out, "started_at", job->started_ms, err) ||
         add_moment(out, "ended_at", job->ended_ms, err) ||
+        (job->in_part && add_database(out, job->database, err)) ||
         (job->prefix.len > 0 &&
          (add(out, ",", err) || http_json_bytes(out, "prefix", buf_slice(&job->prefix), err))) ||
         (job->state == JOB_DONE && add_result(out, job, err)) ||

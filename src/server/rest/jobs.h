@@ -59,7 +59,9 @@ const char *jobs_working(struct jobs *jobs);
 /* What to do. */
 struct job_wish {
     enum job_kind kind;
-    struct quern_slice prefix; /* of COMPACT: of these keys only; copied */
+    bool in_part;              /* of COMPACT: of one database only, */
+    uint8_t database;          /* this one, */
+    struct quern_slice prefix; /* and of keys that begin so; copied */
     const char *dir;           /* of CHECKPOINT: where, a path; copied */
 };
 /* Queue it; *id is its number. `waiter`, if not NULL, is finished (write_finish) when it has ended,

@@ -11,6 +11,7 @@
 #include "server/rest/item.h"
 #include "server/pool.h"
 #include "server/rest/reach.h"
+#include "server/rest/read.h"
 #include "server/rest/reply.h"
 #include "server/rest/route.h"
 #include "server/rest/verb.h"
@@ -250,31 +251,25 @@ static void reply_meta(struct conn *c, struct manner manner)
     pool_put_value(c->loop);
 }
 
-void kv_get(struct conn *c, struct manner manner, struct quern_slice body)
+static void kv_got(struct conn *c, struct manner manner, enum quern_code code,
+                   const struct quern_error *err)
 {
-    struct loop *loop = c->loop;
-    struct held_snapshot *held = NULL;
-    struct quern_error err;
-    enum quern_code code;
-
-    (void)body;
-    /* What was fetched is as of the snapshot, though that may have ended since. */
-    if (!take_key(c) || (!c->fetched.here && !reach_snapshot(c, &held)))
+    if (!reply_read(c, manner, code, err))
         return;
-    err_clear(&err);
-    code = read_value(c, manner, buf_slice(&loop->key), held, &err);
-    if (code == QUERN_BUSY)
-        return;
-    count(&loop->server->counters.gets, 1);
-    count(&loop->server->counters.gets_found, code == QUERN_OK);
-    if (code == QUERN_NOT_FOUND)
-        refuse(c, 404, "key_not_found", "key not found");
-    else if (code != QUERN_OK)
-        reply_store_error(c, manner, code, &err);
-    else if (params_given(&c->params, PARAM_META))
+    if (params_given(&c->params, PARAM_META))
         reply_meta(c, manner);
     else
         reply_value(c, manner, "application/octet-stream");
+}
+
+void kv_get(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    struct held_snapshot *held = NULL;
+
+    (void)body;
+    /* What was fetched is as of the snapshot, though that may have ended since. */
+    if (take_key(c) && (c->fetched.here || reach_snapshot(c, &held)))
+        read_value(c, manner, buf_slice(&c->loop->key), held, kv_got);
 }
 
 /* A verb for the key of the request, with the body as its value; NULL: refused, or cut. */

@@ -6,6 +6,7 @@
  * all, and a test compares. Routes and commands appear once they have been asked for. */
 #include "server/loop.h"
 #include "server/intake.h"
+#include "server/rest/live.h"
 #include "server/rest/reply.h"
 #include "server/redis/redis.h"
 #include "server/rest/route.h"
@@ -319,6 +320,20 @@ static void memory(struct page *p)
             s->disk_read_bytes);
 }
 
+/* What takes a walk to find out stays out. */
+static void live_keys(struct page *p, const uint64_t keys[QUERN_DATABASES])
+{
+    family(p, GAUGE, "quern_live_keys",
+           "Keys that live, by database; of those alone of which it is known without a walk.");
+    for (unsigned d = 0; d < QUERN_DATABASES; d++) {
+        char database[12];
+
+        (void)snprintf(database, sizeof(database), "%u", d);
+        if (keys[d] != QUERN_KEYS_UNKNOWN)
+            labelled(p, "db", database, keys[d]);
+    }
+}
+
 static void disk(struct page *p)
 {
     const struct quern_stats *s = &p->stats;
@@ -400,15 +415,12 @@ static void work(struct page *p)
                          (double)s->user_bytes);
 }
 
-void metrics_get(struct conn *c, struct manner manner, struct quern_slice body)
+static void write_page(struct conn *c, struct manner manner, unsigned open_metrics,
+                       const uint64_t keys[QUERN_DATABASES])
 {
-    static const char open_metrics[] = "application/openmetrics-text";
-    struct page p = {.server = c->loop->server, .text = &c->loop->text};
+    struct page p = {
+        .server = c->loop->server, .text = &c->loop->text, .open_metrics = open_metrics != 0};
 
-    (void)body;
-    if (http_has(&c->request, HTTP_ACCEPT))
-        p.open_metrics = http_prefers(
-            http_bytes(conn_request_bytes(c), c->request.field[HTTP_ACCEPT]), open_metrics, "");
     buf_clear(p.text);
     quern_stats(p.server->db, &p.stats);
     process(&p);
@@ -416,6 +428,7 @@ void metrics_get(struct conn *c, struct manner manner, struct quern_slice body)
     requests(&p);
     state(&p);
     memory(&p);
+    live_keys(&p, keys);
     disk(&p);
     work(&p);
     if (p.open_metrics)
@@ -427,4 +440,15 @@ void metrics_get(struct conn *c, struct manner manner, struct quern_slice body)
                    p.open_metrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                                   : "text/plain; version=0.0.4; charset=utf-8",
                    buf_slice(p.text), "Cache-Control: no-store\r\n");
+}
+
+void metrics_get(struct conn *c, struct manner manner, struct quern_slice body)
+{
+    static const char open_metrics[] = "application/openmetrics-text";
+    bool open = http_has(&c->request, HTTP_ACCEPT) &&
+                http_prefers(http_bytes(conn_request_bytes(c), c->request.field[HTTP_ACCEPT]),
+                             open_metrics, "");
+
+    (void)body;
+    live_reply(c, manner, open, write_page);
 }

@@ -29,7 +29,7 @@ static void name_request(const struct conn *c, char to[HTTP_REQUEST_ID_BYTES_MAX
 {
     const struct http_request *r = &c->request;
     struct quern_slice theirs = {"", 0};
-    size_t n = sizeof(c->loop->server->run) - 1;
+    size_t n;
 
     if (http_has(r, HTTP_REQUEST_ID))
         theirs = http_bytes(conn_request_bytes(c), r->field[HTTP_REQUEST_ID]);
@@ -38,9 +38,8 @@ static void name_request(const struct conn *c, char to[HTTP_REQUEST_ID_BYTES_MAX
         to[theirs.len] = '\0';
         return;
     }
-    memcpy(to, c->loop->server->run, n);
-    n += http_decimal(to + n, c->loop->number);
-    to[n++] = '-';
+    n = c->loop->id_bytes;
+    memcpy(to, c->loop->id_begins, n);
     n += http_decimal(to + n, ++c->loop->ids);
     to[n] = '\0';
 }

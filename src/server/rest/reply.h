@@ -35,6 +35,10 @@ void reply_written(struct conn *c, struct manner manner, quern_seq seq, const ch
  * answered: 304, 412, or 400. value.c. */
 bool conditions_answered(struct conn *c, struct manner manner);
 
+/* A read is over: count it, and answer where there is no value. True: there is one. value.c. */
+bool reply_read(struct conn *c, struct manner manner, enum quern_code code,
+                const struct quern_error *err);
+
 /* The value in loop->value, or what of it the conditions and the range of the request at hand ask
  * for; a large one is taken from there. `type` NULL: text if its bytes are. value.c. */
 void reply_value(struct conn *c, struct manner manner, const char *type);

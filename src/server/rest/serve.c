@@ -17,6 +17,7 @@
 #include "server/rest/conditions.h"
 #include "server/rest/lifetime.h"
 #include "server/rest/reach.h"
+#include "server/rest/read.h"
 #include "server/rest/reply.h"
 #include "server/rest/route.h"
 #include "server/rest/verb.h"
@@ -141,28 +142,18 @@ static void set(struct conn *c, struct manner manner, struct quern_slice body)
         buf_done(&c->loop->text);
 }
 
+static void got(struct conn *c, struct manner manner, enum quern_code code,
+                const struct quern_error *err)
+{
+    if (reply_read(c, manner, code, err))
+        reply_value(c, manner, NULL);
+}
+
 static void get(struct conn *c, struct manner manner, struct quern_slice body)
 {
-    struct loop *loop = c->loop;
-    struct quern_error err;
-    enum quern_code code;
-
     (void)body;
-    if (!decode_key(c, conn_request_bytes(c), c->params.each[PARAM_KEY], false))
-        return;
-    err_clear(&err);
-    code = read_value(c, manner, buf_slice(&loop->key), NULL, &err);
-    if (code == QUERN_BUSY)
-        return;
-    count(&loop->server->counters.gets, 1);
-    if (code == QUERN_NOT_FOUND) {
-        refuse(c, 404, "key_not_found", "key not found");
-    } else if (code != QUERN_OK) {
-        reply_store_error(c, manner, code, &err);
-    } else {
-        count(&loop->server->counters.gets_found, 1);
-        reply_value(c, manner, NULL);
-    }
+    if (decode_key(c, conn_request_bytes(c), c->params.each[PARAM_KEY], false))
+        read_value(c, manner, buf_slice(&c->loop->key), NULL, got);
 }
 
 static void del(struct conn *c, struct manner manner, struct quern_slice body)
@@ -365,7 +356,8 @@ static const struct route routes[] = {
     {"/v1/snapshots/", HTTP_DELETE, "Allow: DELETE, OPTIONS\r\n", 0, snapshot_end, NULL,
      ROUTE_BELOW | ROUTE_READS | ROUTE_NO_KEYS},
     {"/v1/admin/flush", HTTP_POST, JOB, admin_job, admin_check_job, 0},
-    {"/v1/admin/compact", HTTP_POST, JOB | PARAM_BIT(PARAM_PREFIX), admin_job, admin_check_job, 0},
+    {"/v1/admin/compact", HTTP_POST, JOB | PARAM_BIT(PARAM_PREFIX) | PARAM_BIT(PARAM_DB), admin_job,
+     admin_check_job, 0},
     {"/v1/admin/verify", HTTP_POST, JOB, admin_job, admin_check_job, 0},
     {"/v1/admin/checkpoint", HTTP_POST, "Allow: POST, OPTIONS\r\n", PARAM_BIT(PARAM_DIR),
      admin_checkpoint, admin_check_job, 0},
@@ -457,10 +449,15 @@ static bool is_at(const struct route *route, struct quern_slice path)
            memcmp(path.data, route->path, n) == 0;
 }
 
-/* The route of a path and method; with another method one of the path, or NULL. */
-static const struct route *route_of(struct quern_slice path, enum http_method method)
+/* The route of a path and method; with another method one of the path, or NULL. `last`: that of the
+ * request before, or NULL, which it mostly is again. */
+static const struct route *route_of(struct quern_slice path, enum http_method method,
+                                    const struct route *last)
 {
     const struct route *other = NULL;
+
+    if (last != NULL && last->methods & method && is_at(last, path))
+        return last;
 
     for (unsigned i = 0; i < ARRAY_LEN(routes); i++) {
         if (!is_at(&routes[i], path))
@@ -470,6 +467,19 @@ static const struct route *route_of(struct quern_slice path, enum http_method me
         other = &routes[i];
     }
     return other;
+}
+
+/* Do we go by this name? A connection mostly asks for the name that it asked for before, and what
+ * our names are does not change while we run. */
+static bool is_ours(struct conn *c, struct quern_slice host)
+{
+    if (host.len > 0 && host.len == c->host_bytes && memcmp(host.data, c->host, host.len) == 0)
+        return true;
+    if (!hosts_known(&c->loop->server->hosts, host))
+        return false;
+    c->host_bytes = host.len <= sizeof(c->host) ? (uint8_t)host.len : 0;
+    memcpy(c->host, host.data, c->host_bytes);
+    return true;
 }
 
 /* False: refused. */
@@ -501,11 +511,10 @@ void serve_begin(struct conn *c)
     enum site site;
     struct http_bad bad;
 
-    c->route = route_of(path, r->method);
+    c->route = route_of(path, r->method, c->route);
     c->body_max = IDLE_BODY_BYTES_MAX;
     c->passes_body = false;
-    if ((r->minor == 1 || http_has(r, HTTP_HOST)) &&
-        !hosts_known(&server->hosts, http_bytes(base, r->host))) {
+    if ((r->minor == 1 || http_has(r, HTTP_HOST)) && !is_ours(c, http_bytes(base, r->host))) {
         refuse(c, 421, "host_not_allowed",
                "this server does not go by that name; ask for localhost, or start it with "
                "--allowed-host NAME");
@@ -583,6 +592,13 @@ static void reply_options(struct conn *c, struct manner manner)
     reply_with(c, manner, 204, NULL, (struct quern_slice){NULL, 0}, extra);
 }
 
+static void end_request(struct conn *c, struct manner manner)
+{
+    if (c->refusal.bad.status != 0)
+        reply_error(c, manner, &c->refusal.bad, c->refusal.extra);
+    count(&c->loop->server->counters.requests, 1);
+}
+
 bool serve_request(struct conn *c, struct quern_slice body)
 {
     struct manner manner = manner_of(c);
@@ -597,13 +613,19 @@ bool serve_request(struct conn *c, struct quern_slice body)
             c->route->carry_out(c, manner, body);
         if (c->refusal.bad.status != 0 && c->ops != NULL)
             return false;
-        if (c->asides != 0 && c->ops->is_read && c->ops->answer == NULL)
-            return false; /* what it asks for is fetched */
+        if (read_waits(c))
+            return false;
     }
-    if (c->refusal.bad.status != 0)
-        reply_error(c, manner, &c->refusal.bad, c->refusal.extra);
-    count(&c->loop->server->counters.requests, 1);
+    end_request(c, manner);
     return true;
+}
+
+void serve_found(struct conn *c, struct manner manner, read_then then, enum quern_code code,
+                 const struct quern_error *err)
+{
+    then(c, manner, code, err);
+    end_request(c, manner);
+    conn_pass_on(c);
 }
 
 /* A client of the Redis protocol that came to the wrong port reads no HTTP. */

@@ -7,6 +7,7 @@
 #include "server/rest/conditions.h"
 #include "server/rest/lifetime.h"
 #include "server/rest/reply.h"
+#include "server/rest/route.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -110,6 +111,21 @@ bool conditions_answered(struct conn *c, struct manner manner)
     default:
         return false;
     }
+}
+
+bool reply_read(struct conn *c, struct manner manner, enum quern_code code,
+                const struct quern_error *err)
+{
+    struct counters *n = &c->loop->server->counters;
+
+    count(&n->gets, 1);
+    if (code == QUERN_OK)
+        count(&n->gets_found, 1);
+    else if (code == QUERN_NOT_FOUND)
+        refuse(c, 404, "key_not_found", "key not found");
+    else
+        reply_store_error(c, manner, code, err);
+    return code == QUERN_OK;
 }
 
 void reply_value(struct conn *c, struct manner manner, const char *type)

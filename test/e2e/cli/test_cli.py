@@ -287,7 +287,7 @@ def a_dump_carries_databases_and_load_restores_them(store):
     equal(store.good("get", "x", "--database", "5", place=third), b"fifteen")
     store.good("del", "k", "--database", "3")
     equal(store.good("count"), b"1\n")
-    for words in (["get", "k", "--database", "16"], ["compact", "--database", "1"]):
+    for words in (["get", "k", "--database", "16"], ["stats", "--database", "1"]):
         equal(store.run(*words)[0], 2)
 
 
@@ -416,6 +416,18 @@ def repair_of_what_is_no_store_makes_none(store):
     equal(code, 3)
     contains(err, "no store")
     assert not os.path.exists(os.path.join(store.base, "new"))
+
+
+@test
+def compact_merges_a_database_alone(store):
+    for database in ("2", "5", "5"):  # each a table of its own
+        store.good("set", "k", "v", "--database", database)
+    entries = lambda: json.loads(store.good("stats", "--json"))["table_entries"]
+    for words in (["--database", "2"], ["--database", "5", "--prefix", "x"]):
+        store.good("compact", *words)
+        equal(entries(), 3)
+    store.good("compact", "--database", "5")
+    equal(entries(), 2)
 
 
 @test
