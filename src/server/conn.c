@@ -243,6 +243,10 @@ void conn_pass_on(struct conn *c)
 {
     c->in_at += c->used;
     c->used = 0;
+    if (UNLIKELY(c->fetched.here)) { /* it was refused meanwhile: nobody else is to get that */
+        quern_value_done(&c->fetched.value);
+        c->fetched.here = false;
+    }
     pool_give_back(&c->body);
     memset(&c->request, 0, sizeof(c->request));
     c->phase = CONN_HEAD;

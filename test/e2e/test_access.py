@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 
-from quernd import BINARY, Refused, Resp, Server, Wire, command, curl, equal, main, quote, test, until
+from quernd import BINARY, Refused, Resp, Server, SickDisk, Wire, answered, command, curl, equal, main, quote, request, test, until
 
 QUERN = os.environ.get("QUERN", "")
 DENIED = Refused("NOPERM this user has no permissions to access one of the keys used as arguments")
@@ -616,6 +616,30 @@ def users_are_changed_until_the_file_is_read_again():
         until(lambda: third.call("AUTH", t.of["reader"]) == "OK", "as the file says")
         equal(len(r.call("ACL", "USERS")), 5)
         equal(third.call("ACL", "SETUSER", "reader", "+@all"), refused_command("acl|setuser"))
+
+
+@test
+def what_was_read_for_a_token_that_is_gone_meanwhile_is_given_to_nobody():
+    with directory() as d, SickDisk() as disk:
+        t, data = Tokens(d), os.path.join(d, "data")
+        t.make("one", "read", "--prefix", "secret")
+        t.make("two", "read,write")
+        ask = lambda w, name, method, target: w.ask(method, target, fields=t.field(name))
+        with Server("--token-file", t.path, data=data) as s, s.connect() as w:
+            for key in ("secret", "open"):
+                equal(ask(w, "two", "POST", f"/set?key={key}&value={key}").status, 200)
+        with Server("--token-file", t.path, "--loops", "1", data=data, env=disk.env) as s, s.connect() as w, s.connect() as other:
+            disk.order("hold-reads")
+            try:
+                w.send(request("GET", "/get?key=secret", fields=t.field("one")))
+                equal(answered(w, 0.05), False)
+                equal(quern("token", "revoke", t.path, "one")[0], 0)
+                s.process.send_signal(signal.SIGHUP)
+                until(lambda: ask(other, "one", "GET", "/version").status == 401, "it is gone")
+            finally:
+                disk.revoke("hold-reads")
+            equal(w.read().status, 401)
+            equal([ask(w, "two", "GET", f"/get?key={key}").body for key in ("open", "secret", "open")], [b"open", b"secret", b"open"])
 
 
 @test
