@@ -121,7 +121,7 @@ static void look_closer(struct live *l, const struct moment *m, enum live_how ho
     bool nothing;
 
     look_around(l, m, look, &nothing);
-    if (nothing && !live_is_known(n)) {
+    if (nothing && !live_is_known(n) && how != LIVE_ALL) { /* who verifies changes nothing */
         live_forget(l, n);
         n->known = true;
     }

@@ -258,8 +258,14 @@ static void start_main_loop(struct house *h)
     (void)uv_timer_init(&h->uv, &h->look);
 }
 
+/* All is closed and in a moment the process ends with its status: a signal that still comes must not
+ * end it with another. No other thread takes signals. */
 static void end_main_loop(struct house *h)
 {
+    sigset_t all;
+
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, NULL);
     uv_close((uv_handle_t *)&h->stop_asked, NULL);
     uv_close((uv_handle_t *)&h->term, NULL);
     uv_close((uv_handle_t *)&h->interrupt, NULL);

@@ -142,6 +142,15 @@ def the_drain_has_a_limit_and_a_second_signal_skips_it():
                 equal(y.get("half").status, 404)
 
 
+@test
+def who_says_stop_until_it_has_ended_changes_nothing_about_how():
+    for _ in range(10):
+        with Server() as s:
+            while s.process.poll() is None:
+                s.process.send_signal(signal.SIGTERM)
+            equal(s.process.wait(0), 0)
+
+
 def load(port, stop, notes, number):
     """SETs in flight on one connection until it breaks. notes: key -> [[value, acknowledged], ...]"""
     rng = random.Random(number)
