@@ -15,13 +15,19 @@
 #include "base/error.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static const char log_name[] = "access-log";
+
+static void keep_log_name(struct config *config, const struct server_options *o)
+{
+    mutex_lock(&config->mu);
+    (void)snprintf(config->log_named, sizeof(config->log_named), "%s", o->access_log);
+    mutex_unlock(&config->mu);
+}
 
 void config_init(struct config *config, struct server_options *options, int argc, char **argv)
 {
@@ -30,6 +36,7 @@ void config_init(struct config *config, struct server_options *options, int argc
     config->argv = argv;
     config->connections_most = options->connections_max;
     mutex_init(&config->mu);
+    keep_log_name(config, options);
 }
 
 void config_done(struct config *config)
@@ -82,38 +89,16 @@ enum quern_code config_open_log(struct server *server, struct quern_error *err)
     return err->code;
 }
 
-/* The directory of a file that is not there yet. False: there is none. */
-static bool real_directory(const char *path, char to[PATH_MAX])
+/* A file is named by the sources alone: whoever may change options is not to write where he likes. */
+static bool may_be_log(struct config *config, const struct config_wish *wish)
 {
-    const char *name = strrchr(path, '/');
-    size_t len = name != NULL ? (size_t)(name - path) + 1 : 0;
-    char directory[PATH_MAX] = ".";
+    bool named;
 
-    if (len >= sizeof(directory))
-        return false;
-    if (len > 0) {
-        memcpy(directory, path, len);
-        directory[len] = '\0';
-    }
-    return realpath(directory, to) != NULL;
-}
-
-/* Whoever may change options is not to write into the store, whatever links lead there. */
-static bool is_in_store(const struct server *server, const char *path)
-{
-    char store[PATH_MAX], there[PATH_MAX];
-    size_t len;
-
-    if (realpath(path, there) == NULL) {
-        if (readlink(path, there, sizeof(there)) >= 0)
-            return true; /* a link to where nothing is, which may be there */
-        if (!real_directory(path, there))
-            return false;
-    }
-    if (realpath(server->options->data, store) == NULL)
-        return true;
-    len = strlen(store);
-    return strncmp(there, store, len) == 0 && (there[len] == '\0' || there[len] == '/');
+    mutex_lock(&config->mu);
+    named = strcmp(wish->text, config->log_named) == 0;
+    mutex_unlock(&config->mu);
+    return named || wish->source != FROM_CHANGE || strcmp(wish->text, "off") == 0 ||
+           strcmp(wish->text, "-") == 0;
 }
 
 /* ------------------------------------------------------------------ one change -- */
@@ -202,10 +187,11 @@ enum config_answer config_change(struct server *server, const struct config_wish
             log = &wishes[i];
     }
     err_clear(&err);
-    if (log != NULL && is_in_store(server, log->text)) {
+    if (log != NULL && !may_be_log(config, log)) {
         trouble->which = (size_t)(log - wishes);
-        answer = refuse(trouble, CONFIG_WRONG,
-                        "%s must not lead into the store's directory, or nowhere", log_name);
+        answer =
+            refuse(trouble, CONFIG_WRONG,
+                   "%s must be off, - or the file that the server's own sources name", log_name);
     } else if (log != NULL && sink_place_open(log->text, STDOUT_FILENO, &place, &err)) {
         answer = CONFIG_WRONG;
     }
@@ -262,6 +248,7 @@ void config_reload(struct server *server)
         options_done(&fresh);
         return;
     }
+    keep_log_name(config, &fresh);
     for (unsigned i = 0; i < option_row_count; i++) {
         const struct option_given *given = &fresh.given[i];
         struct config_wish wish = {option_rows[i].name, given->text, given->source, given->line,

@@ -17,6 +17,7 @@ struct config {
     int argc;
     char **argv;
     uint32_t connections_most; /* of those that files may be open for */
+    char log_named[4096];      /* the access log of the sources, guarded by mu */
     struct mutex mu;           /* held from the look at a change to its end */
 };
 
