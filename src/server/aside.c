@@ -267,13 +267,15 @@ static void then_op(struct task *task)
     struct conn *c = op->conn;
 
     c->asides--;
+    op->task.reads.count = 0; /* what it said holds for one step */
     loop_mark(c->loop, c);
     op->then(op);
 }
 
 void aside_expect(struct write_op *op, const struct quern_slice *keys, size_t n, uint8_t database)
 {
-    op->task.reads = (struct reads_ahead){keys, n < KEYS_MAX ? n : KEYS_MAX, database};
+    if (n <= KEYS_MAX) /* else others of its bundle would wait for it */
+        op->task.reads = (struct reads_ahead){keys, n, database};
 }
 
 void aside_submit(struct write_op *op, void (*work)(struct write_op *op),

@@ -54,7 +54,7 @@ MUST_USE bool aside_hand_over(struct loop *loop);
 void aside_init_loop(struct loop *loop);
 
 /* Before the next one: `work` will read these keys, which are the op's. It is then carried out together with
- * others of which that is known, whose reads wait for the disk at the same time. */
+ * others of which that is known, whose reads wait for the disk at the same time; not if there are many. */
 void aside_expect(struct write_op *op, const struct quern_slice *keys, size_t n, uint8_t database);
 /* aside_run() for an op: carry `work` out elsewhere, then `then` here. */
 void aside_submit(struct write_op *op, void (*work)(struct write_op *op),

@@ -16,10 +16,18 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static const char log_name[] = "access-log";
+
+static void keep_log_name(struct config *config, const struct server_options *o)
+{
+    mutex_lock(&config->mu);
+    (void)snprintf(config->log_named, sizeof(config->log_named), "%s", o->access_log);
+    mutex_unlock(&config->mu);
+}
 
 void config_init(struct config *config, struct server_options *options, int argc, char **argv)
 {
@@ -28,6 +36,7 @@ void config_init(struct config *config, struct server_options *options, int argc
     config->argv = argv;
     config->connections_most = options->connections_max;
     mutex_init(&config->mu);
+    keep_log_name(config, options);
 }
 
 void config_done(struct config *config)
@@ -80,6 +89,18 @@ enum quern_code config_open_log(struct server *server, struct quern_error *err)
     return err->code;
 }
 
+/* A file is named by the sources alone: whoever may change options is not to write where he likes. */
+static bool may_be_log(struct config *config, const struct config_wish *wish)
+{
+    bool named;
+
+    mutex_lock(&config->mu);
+    named = strcmp(wish->text, config->log_named) == 0;
+    mutex_unlock(&config->mu);
+    return named || wish->source != FROM_CHANGE || strcmp(wish->text, "off") == 0 ||
+           strcmp(wish->text, "-") == 0;
+}
+
 /* ------------------------------------------------------------------ one change -- */
 
 /* `scratch` tries the value out. */
@@ -96,7 +117,9 @@ static enum config_answer judge(const struct config *config, const struct config
     }
     if (!row->changes)
         return refuse(trouble, CONFIG_FIXED, "%s changes with a restart only", row->name);
-    wanted = option_take(scratch, row, wish->text, wish->source, wish->line);
+    wanted = wish->bare && row->kind == OPTION_TEXT
+                 ? row->wanted /* {"access-log":false} means no file of that name */
+                 : option_take(scratch, row, wish->text, wish->source, wish->line);
     if (wanted != NULL)
         return refuse(trouble, CONFIG_WRONG, "%s must be %s", row->name, wanted);
     if (scratch->connections_max > config->connections_most)
@@ -164,8 +187,14 @@ enum config_answer config_change(struct server *server, const struct config_wish
             log = &wishes[i];
     }
     err_clear(&err);
-    if (log != NULL && sink_place_open(log->text, STDOUT_FILENO, &place, &err))
+    if (log != NULL && !may_be_log(config, log)) {
+        trouble->which = (size_t)(log - wishes);
+        answer =
+            refuse(trouble, CONFIG_WRONG,
+                   "%s must be off, - or the file that the server's own sources name", log_name);
+    } else if (log != NULL && sink_place_open(log->text, STDOUT_FILENO, &place, &err)) {
         answer = CONFIG_WRONG;
+    }
     mutex_lock(&config->mu);
     if (answer == CONFIG_DONE && log != NULL && turn_log_locked(server, place, &err))
         answer = CONFIG_WRONG;
@@ -219,9 +248,11 @@ void config_reload(struct server *server)
         options_done(&fresh);
         return;
     }
+    keep_log_name(config, &fresh);
     for (unsigned i = 0; i < option_row_count; i++) {
         const struct option_given *given = &fresh.given[i];
-        struct config_wish wish = {option_rows[i].name, given->text, given->source, given->line};
+        struct config_wish wish = {option_rows[i].name, given->text, given->source, given->line,
+                                   false};
 
         if (!differs(config, &fresh, i))
             continue;

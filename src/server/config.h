@@ -17,6 +17,7 @@ struct config {
     int argc;
     char **argv;
     uint32_t connections_most; /* of those that files may be open for */
+    char log_named[4096];      /* the access log of the sources, guarded by mu */
     struct mutex mu;           /* held from the look at a change to its end */
 };
 
@@ -24,6 +25,7 @@ struct config_wish {
     const char *name, *text;
     enum option_source source;
     unsigned line; /* in the file */
+    bool bare;     /* a number or a truth value, where text could stand too */
 };
 
 enum config_answer {

@@ -243,6 +243,10 @@ void conn_pass_on(struct conn *c)
 {
     c->in_at += c->used;
     c->used = 0;
+    if (UNLIKELY(c->fetched.here)) { /* it was refused meanwhile: nobody else is to get that */
+        quern_value_done(&c->fetched.value);
+        c->fetched.here = false;
+    }
     pool_give_back(&c->body);
     memset(&c->request, 0, sizeof(c->request));
     c->phase = CONN_HEAD;
@@ -284,8 +288,6 @@ static bool pass_body(struct conn *c)
         conn_cut(c);
         return false;
     }
-    if (intake_is_too_much(c))
-        import_give_up(c->import);
     while (at < conn_arrived(c) && import_has_room(c->import)) {
         if (!next_piece(c, &at, &piece)) {
             import_close(c);
@@ -301,6 +303,8 @@ static bool pass_body(struct conn *c)
         memmove(conn_request_bytes(c) + head, conn_request_bytes(c) + at, conn_arrived(c) - at);
         c->in.len -= at - head;
     }
+    if (intake_is_too_much(c))
+        import_give_up(c->import);
     if (!import_turn(c))
         return false;
     import_answer(c);
@@ -308,21 +312,26 @@ static bool pass_body(struct conn *c)
     return true;
 }
 
+static bool has_whole_body(struct conn *c)
+{
+    if (conn_arrived(c) - c->request.head_bytes < c->request.content_length)
+        return false;
+    c->used = c->request.head_bytes + (size_t)c->request.content_length;
+    c->phase = CONN_READY;
+    return true;
+}
+
+/* One that is here whole is carried out, however much there is: then there is less. */
 static bool read_body(struct conn *c)
 {
     send_continue(c);
     if (c->passes_body)
         return pass_body(c);
-    if (intake_is_too_much(c)) {
-        refuse_for_others(c);
+    if (c->request.chunked ? read_chunks(c) : has_whole_body(c))
         return true;
-    }
-    if (c->request.chunked)
-        return read_chunks(c);
-    if (conn_arrived(c) - c->request.head_bytes < c->request.content_length)
+    if (c->closing || !intake_is_too_much(c))
         return false;
-    c->used = c->request.head_bytes + (size_t)c->request.content_length;
-    c->phase = CONN_READY;
+    refuse_for_others(c);
     return true;
 }
 
@@ -655,6 +664,19 @@ static void too_slow(struct conn *c, const char *detail)
     loop_mark(c->loop, c);
 }
 
+/* It holds what others need, and does not get on. */
+static void give_way(struct conn *c)
+{
+    count(&c->loop->server->counters.timeouts, 1);
+    if (c->phase != CONN_BODY) {
+        conn_cut(c);
+        return;
+    }
+    import_close(c);
+    refuse_for_others(c);
+    loop_mark(c->loop, c);
+}
+
 void conn_check_time(struct conn *c)
 {
     uint64_t now = c->loop->clock_ms;
@@ -677,7 +699,9 @@ void conn_check_time(struct conn *c)
             return;
         }
     }
-    if (c->tls != NULL && tls_is_late(c)) {
+    if (intake_is_hoarded(c, c->wait != WAIT_OTHERS || output_is_full(c))) {
+        give_way(c);
+    } else if (c->tls != NULL && tls_is_late(c)) {
         count(&c->loop->server->counters.timeouts, 1);
         conn_cut(c);
     } else if (c->lingering) {

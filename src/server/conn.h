@@ -147,8 +147,11 @@ struct conn {
     uint64_t opened_at, wait_since, progress_at; /* by the loop's clock_ms */
     uint64_t body_bytes;                         /* arrived since the head */
     uint64_t intake;                             /* what it holds, as counted: intake.h */
-    size_t words_told;                           /* of the shutdown */
-    bool passes_body;                            /* that of the request at hand goes to `import` */
+    struct held {                                /* the same over some time: intake_is_hoarded() */
+        uint64_t since, bytes, refusals;
+    } held;
+    size_t words_told; /* of the shutdown */
+    bool passes_body;  /* that of the request at hand goes to `import` */
     bool reading, writing, eof, last, lingering, watching, chunked_words, continued, closing,
         closed;
 };

@@ -73,11 +73,16 @@ void guard_reload(struct guard *g)
 {
     struct quern_error err;
     struct access *now;
+    enum quern_code code;
 
     if (g->path == NULL)
         return;
     (void)access_stamp_now(g->path, &g->stamp);
-    if (load(g, &g->stamp, &err) != QUERN_OK) {
+    mutex_lock(
+        &g->changing); /* or ACL SETUSER would publish what was before, with one user changed */
+    code = load(g, &g->stamp, &err);
+    mutex_unlock(&g->changing);
+    if (code != QUERN_OK) {
         say_event(SAY_ERROR, "tokens", "%s; those from before stay", err.text);
         return;
     }

@@ -6,6 +6,7 @@
 
 #define FREE_BYTES 65536u
 #define BYTES_MIN (UINT64_C(32) << 20)
+#define HELD_PER_MOVED 8u /* of what it holds a client sends such a part in --header-timeout */
 
 static uint64_t more(uint64_t a, uint64_t b)
 {
@@ -55,26 +56,50 @@ static uint64_t taken(const struct server *server)
     return atomic_load_explicit(&server->intake, memory_order_relaxed);
 }
 
+static bool is_refused(const struct conn *c, uint64_t all)
+{
+    struct server *server = c->loop->server;
+
+    if (all <= intake_bytes_max(server))
+        return false;
+    count(&server->intake_refusals, 1);
+    return true;
+}
+
 bool intake_is_too_much(const struct conn *c)
 {
-    const struct server *server = c->loop->server;
     uint64_t all;
 
     if (LIKELY(c->intake == 0))
         return false;
-    all = taken(server);
-    return all > c->intake && all > intake_bytes_max(server);
+    all = taken(c->loop->server);
+    return all > c->intake && is_refused(c, all);
 }
 
 bool intake_would_be_too_much(const struct conn *c, uint64_t length)
 {
-    const struct server *server = c->loop->server;
     uint64_t all;
 
     if (LIKELY(length <= FREE_BYTES))
         return false;
-    all = taken(server) - c->intake;
-    return all > 0 && all + length > intake_bytes_max(server);
+    all = taken(c->loop->server) - c->intake;
+    return all > 0 && is_refused(c, all + length);
+}
+
+bool intake_is_hoarded(struct conn *c, bool by_client)
+{
+    const struct server *server = c->loop->server;
+    uint64_t refusals = atomic_load_explicit(&server->intake_refusals, memory_order_relaxed);
+    uint64_t now = c->loop->clock_ms, came = c->heard.bytes - c->held.bytes;
+    bool hoarded = false;
+
+    if (by_client && c->intake > 0) {
+        if (now - c->held.since <= server->options->header_ms)
+            return false;
+        hoarded = refusals != c->held.refusals && came < c->intake / HELD_PER_MOVED;
+    }
+    c->held = (struct held){now, c->heard.bytes, refusals};
+    return hoarded;
 }
 
 unsigned intake_pressure(const struct server *server)

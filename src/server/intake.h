@@ -7,6 +7,9 @@
  * others get on; to wait for them instead could mean that all wait. One that holds everything alone
  * goes on, within its own bounds.
  *
+ * Nobody keeps others out by holding still: where somebody was told to come again, a connection of
+ * which next to nothing came meanwhile is ended.
+ *
  * All of it on the connection's loop. */
 #ifndef SERVER_INTAKE_H
 #define SERVER_INTAKE_H
@@ -23,6 +26,10 @@ void intake_forget(struct conn *c); /* it is closed */
 bool intake_is_too_much(const struct conn *c);
 /* Would a body of that length be too much? */
 bool intake_would_be_too_much(const struct conn *c, uint64_t length);
+
+/* At every tick: has it held much for as long as a head may take, and moved little, while others were
+ * turned away? by_client: it is the client that is waited for. */
+bool intake_is_hoarded(struct conn *c, bool by_client);
 
 /* 0 to 100. */
 unsigned intake_pressure(const struct server *server);

@@ -82,10 +82,11 @@ struct server {
     _Atomic uint32_t watchers;    /* of them, those that only wait for the words of a shutdown */
     _Atomic uint64_t write_bytes; /* keys and values of them */
     _Atomic uint64_t intake;      /* intake.h */
-    _Atomic uint64_t writes;      /* handed to the store, not completed */
-    _Atomic uint64_t tasks;       /* aside, or on their way back: aside.h */
-    _Atomic uint32_t outflows;    /* long replies under way */
-    _Atomic bool draining;        /* set once: no new request is begun */
+    _Atomic uint64_t intake_refusals;
+    _Atomic uint64_t writes;   /* handed to the store, not completed */
+    _Atomic uint64_t tasks;    /* aside, or on their way back: aside.h */
+    _Atomic uint32_t outflows; /* long replies under way */
+    _Atomic bool draining;     /* set once: no new request is begun */
     struct counters counters;
 };
 

@@ -29,8 +29,9 @@ struct sink {
     struct cond ended;     /* from it */
     struct buf filling;    /* guarded by mu; never above SINK_BYTES_MAX */
     bool reopen, stopping; /* guarded by mu */
-    bool moving;           /* guarded by mu: to `next` */
+    bool moving; /* guarded by mu: to `next`, with what `filling` has from `moved_at` on */
     struct sink_place next;
+    size_t moved_at;
     bool has_ended;       /* guarded by mu */
     _Atomic bool give_up; /* what is being written is not waited for any more */
     struct buf writing;   /* the writer's */
@@ -56,10 +57,10 @@ static int open_file(const char *path)
 /* Write some of it, when that is possible. A descriptor of somebody else's may be one that waits: of
  * a pipe that says it is ready this much is taken at once. False: errno says why it cannot be
  * written at all. */
-static bool write_some(struct sink *s, size_t *at)
+static bool write_some(struct sink *s, size_t *at, size_t end)
 {
     struct pollfd ready = {.fd = s->place.fd, .events = POLLOUT};
-    size_t most = s->place.path != NULL ? SINK_BYTES_MAX : PIPE_BUF, len = s->writing.len - *at;
+    size_t most = s->place.path != NULL ? SINK_BYTES_MAX : PIPE_BUF, len = end - *at;
     ssize_t n;
 
     if (poll(&ready, 1, TURN_MS) == 0)
@@ -71,23 +72,22 @@ static bool write_some(struct sink *s, size_t *at)
     return true;
 }
 
-static void write_all(struct sink *s)
+/* To where the sink is now. */
+static void write_part(struct sink *s, size_t at, size_t end)
 {
-    size_t at = s->place.fd < 0 ? s->writing.len : 0;
-
-    while (at < s->writing.len && !atomic_load(&s->give_up)) {
-        if (write_some(s, &at))
+    if (s->place.fd < 0)
+        return;
+    while (at < end && !atomic_load(&s->give_up)) {
+        if (write_some(s, &at, end))
             continue;
         if (!s->failing)
             say_event(SAY_ERROR, "log", "the %s cannot be written: %s", s->name, strerror(errno));
         s->failing = true;
-        atomic_fetch_add(&s->dropped, lines_of(s->writing.data + at, s->writing.len - at));
+        atomic_fetch_add(&s->dropped, lines_of(s->writing.data + at, end - at));
         s->told = atomic_load(&s->dropped);
-        at = s->writing.len + 1;
+        return;
     }
-    if (at == s->writing.len)
-        s->failing = false;
-    buf_clear(&s->writing);
+    s->failing = false;
 }
 
 static void tell_dropped(struct sink *s)
@@ -135,6 +135,7 @@ static void *writer(void *arg)
         struct buf full = s->filling;
         struct sink_place next = s->next;
         bool reopen = s->reopen, moving = s->moving;
+        size_t here = moving ? s->moved_at : full.len;
 
         if (full.len == 0 && !reopen && !moving) {
             if (s->stopping)
@@ -146,11 +147,14 @@ static void *writer(void *arg)
         s->writing = full;
         s->reopen = s->moving = false;
         mutex_unlock(&s->mu);
-        write_all(s);
-        if (moving)
+        write_part(s, 0, here);
+        if (moving) {
             move(s, next);
-        else if (reopen)
+            write_part(s, here, full.len);
+        } else if (reopen) {
             open_anew(s);
+        }
+        buf_clear(&s->writing);
         tell_dropped(s);
         mutex_lock(&s->mu);
     }
@@ -206,6 +210,8 @@ void sink_move(struct sink *s, struct sink_place place)
     mutex_lock(&s->mu);
     if (s->moving)
         sink_place_close(&s->next);
+    else
+        s->moved_at = s->filling.len;
     s->next = place;
     s->moving = true;
     cond_signal(&s->news);

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 
-from quernd import BINARY, Refused, Resp, Server, Wire, command, curl, equal, main, quote, test, until
+from quernd import BINARY, Refused, Resp, Server, SickDisk, Wire, answered, command, curl, equal, main, quote, request, test, until
 
 QUERN = os.environ.get("QUERN", "")
 DENIED = Refused("NOPERM this user has no permissions to access one of the keys used as arguments")
@@ -633,6 +633,30 @@ def users_are_changed_until_the_file_is_read_again():
 
 
 @test
+def what_was_read_for_a_token_that_is_gone_meanwhile_is_given_to_nobody():
+    with directory() as d, SickDisk() as disk:
+        t, data = Tokens(d), os.path.join(d, "data")
+        t.make("one", "read", "--prefix", "secret")
+        t.make("two", "read,write")
+        ask = lambda w, name, method, target: w.ask(method, target, fields=t.field(name))
+        with Server("--token-file", t.path, data=data) as s, s.connect() as w:
+            for key in ("secret", "open"):
+                equal(ask(w, "two", "POST", f"/set?key={key}&value={key}").status, 200)
+        with Server("--token-file", t.path, "--loops", "1", data=data, env=disk.env) as s, s.connect() as w, s.connect() as other:
+            disk.order("hold-reads")
+            try:
+                w.send(request("GET", "/get?key=secret", fields=t.field("one")))
+                equal(answered(w, 0.05), False)
+                equal(quern("token", "revoke", t.path, "one")[0], 0)
+                s.process.send_signal(signal.SIGHUP)
+                until(lambda: ask(other, "one", "GET", "/version").status == 401, "it is gone")
+            finally:
+                disk.revoke("hold-reads")
+            equal(w.read().status, 401)
+            equal([ask(w, "two", "GET", f"/get?key={key}").body for key in ("open", "secret", "open")], [b"open", b"secret", b"open"])
+
+
+@test
 def acl_tells_who_was_refused_and_who_would_be():
     with guarded("--loops", "2") as (s, t), s.resp() as r, s.resp() as app:
         equal([r.call("AUTH", "all", t.of["all"]), app.call("AUTH", "app", "wrong" * 8), app.call("AUTH", "app", t.of["app"])],
@@ -652,6 +676,10 @@ def acl_tells_who_was_refused_and_who_would_be():
                      (1, b"key", b"multi", b"b", b"app"), (2, b"key", b"toplevel", b"other", b"app"),
                      (1, b"auth", b"toplevel", b"AUTH", b"app")])
         equal([r.call("ACL", "LOG", "RESET"), r.call("ACL", "LOG")], ["OK", []])
+        app.send(b"".join(command("SET", "app/a", "x") + command("GET", "other") for _ in range(50)))
+        equal([app.answer() for _ in range(100)], ["OK", DENIED] * 50)
+        equal(r.call("ACL", "LOG")[0][1], 50, "what waits for the writes before it is refused once")
+        equal(r.call("ACL", "LOG", "RESET"), "OK")
         for user, words, wanted in (
                 ("app", "GET app/a", "OK"), ("app", "SET app/a x", "OK"), ("reader", "GET a", "OK"), ("app", "AUTH x", "OK"),
                 ("app", "MGET app/a b app/c", b"This user has no permissions to access the 'b' key"),

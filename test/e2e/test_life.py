@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 
-from quernd import Server, Wire, curl, equal, is_watched, main, request, test, until
+from quernd import Server, Wire, command, curl, equal, is_watched, main, request, test, until
 
 LEVELS = ("always", "interval:20", "os")
 
@@ -526,6 +526,87 @@ def requests_of_the_redis_protocol_together_are_bounded():
         equal(waiting[0].answer(), "OK")
         for w in wires:
             w.socket.close()
+
+
+BOUND = 32 << 20  # of SMALL
+HOLDS_STILL = {  # each kind of it nearly all that all may hold: how many do so, and what each sends
+    "bodies": (False, 9, [request("PUT", "/v1/kv/k", fields=[("Content-Length", 4 << 20)]), PART]),
+    "bodies of unknown length": (False, 9, [request("PUT", "/v1/kv/k", fields=[("Transfer-Encoding", "chunked")]), b"%x\r\n" % len(PART), PART]),
+    "lines of imports": (False, 9, [request("POST", "/v1/import", fields=[("Transfer-Encoding", "chunked")]), b"%x\r\n" % len(PART), PART]),
+    "requests": (True, 9, [b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$%d\r\n" % (4 << 20), PART]),
+    "a transaction": (True, 1, [command("MULTI")] + [command("SET", "k", PART)] * 9),
+    "watched keys": (True, 1, [command("WATCH", b"%04d" % n + b"x" * 60000) for n in range(540)]),
+}
+
+
+@test
+def what_a_client_holds_still_is_given_up_when_others_need_it():
+    for what, (redis, n, parts) in HOLDS_STILL.items():
+        with Server(*SMALL, "--header-timeout", "500ms") as s, s.connect() as w:
+            wires = [s.resp(60) if redis else s.connect(60) for _ in range(n)]
+            for one in wires:
+                pour(one, *parts)
+            until(lambda: figure(w, "quern_intake_bytes") > BOUND - (4 << 20), what)
+            time.sleep(1.5)  # nobody is in need of it
+            assert figure(w, "quern_intake_bytes") > BOUND - (4 << 20), what
+            until(lambda: is_taken(s), what)
+            for one in wires:
+                one.socket.close()
+
+
+def is_taken(s):
+    with s.connect() as w:
+        status = outcome(lambda: w.ask("PUT", "/v1/kv/other", b"x" * (4 << 20)).status)
+        assert status in (201, 204, 503, None), status
+        return status in (201, 204)
+
+
+@test
+def what_is_watched_is_bounded_over_all_clients():
+    with Server(*SMALL) as s, s.connect() as w:
+        wires, told = [s.resp(60) for _ in range(16)], []
+        for n in range(64):  # 3.8 MB each
+            for r in wires:
+                told.append(r.call("WATCH", b"%04d" % n + b"x" * 60000))
+        assert told[0] == "OK" and any(str(t).startswith("TRYAGAIN ") for t in told), set(map(str, told))
+        assert figure(w, "quern_intake_bytes") <= BOUND + (1 << 20)
+        for r in wires:
+            r.socket.close()
+
+
+@test
+def a_transaction_that_is_too_much_gives_up_at_once_what_it_has():
+    with Server(*SMALL) as s, s.connect() as w, s.resp(60) as a, s.resp(60) as b:
+        for r, most in ((a, 20), (b, 100)):
+            equal(r.call("MULTI"), "OK")
+            replies = [r.call("SET", "k", b"x" * (1 << 20)) for _ in range(most)]
+        assert replies[0] == "QUEUED" and any(str(r).startswith("TRYAGAIN ") for r in replies), set(map(str, replies))
+        until(lambda: figure(w, "quern_intake_bytes") < 30 << 20, "the other one's is left")
+        assert str(b.call("EXEC")).startswith("EXECABORT"), "all of it or nothing"
+        equal((a.call("SET", "j", "1"), a.call("EXEC")), ("QUEUED", ["OK"] * 21))
+
+
+@test
+def what_has_arrived_whole_is_carried_out_however_much_there_is():
+    whole = [(request("PUT", "/v1/kv/k", fields=[("Content-Length", len(PART) + 2000)]) + PART, b"x" * 2000, 201),
+             (request("PUT", "/v1/kv/k", fields=[("Transfer-Encoding", "chunked")]) + b"%x\r\n" % (len(PART) + 2000) + PART, b"x" * 2000 + b"\r\n0\r\n\r\n", 201),
+             (request("POST", "/v1/import", fields=[("Transfer-Encoding", "chunked")]) + b"%x\r\n" % (len(PART) + 2020) + b'{"key":"k","value":"' + PART[1:], b"x" * 1999 + b'"}\r\n0\r\n\r\n', 200)]
+    for begin, rest, status in whole:
+        with Server(*SMALL) as s, s.connect() as w, s.connect() as filler, s.connect(60) as one:
+            others = [s.connect(60) for _ in range(7)]
+            one.send(begin)
+            for o in others:
+                pour(o, request("PUT", "/v1/kv/o", fields=[("Content-Length", 4 << 20)]), PART)
+            filler.send(request("PUT", "/v1/kv/f", fields=[("Transfer-Encoding", "chunked")]) + b"%x\r\n" % len(PART) + PART + b"\r\n")
+            until(lambda: figure(w, "quern_intake_bytes") >= 9 * len(PART), "all that was sent is there")
+            left = BOUND - figure(w, "quern_intake_bytes") - 1000
+            others.append(s.connect(60))
+            others[-1].send(request("PUT", "/v1/kv/f", fields=[("Transfer-Encoding", "chunked")]) + b"%x\r\n" % left + b"x" * left)
+            until(lambda: figure(w, "quern_intake_bytes") >= BOUND - 1000, "there is room for little")
+            one.send(rest)
+            equal(one.read().status, status)
+            for o in others:
+                o.socket.close()
 
 
 @test

@@ -250,6 +250,34 @@ def reads_of_one_wake_up_are_all_begun_before_the_first_is_waited_for():
 
 
 @test
+def commands_that_walk_over_all_keys_do_not_keep_a_read_from_the_disk():
+    with SickDisk() as disk:
+        data = os.path.join(disk.dir, "data")
+        with Server(data=data) as s, s.resp() as r:
+            for n in range(40):
+                equal(r.call("SET", f"k{n:03}", os.urandom(5000)), "OK")  # a block each
+        for text in (command("KEYS", "*"), command("MULTI") + command("KEYS", "*") + command("EXEC")):
+            with Server("--loops", "1", data=data, env=disk.env) as s, s.resp() as r:
+                equal(len(r.call("GET", "k039")), 5000)  # brings the table's index into memory
+                wires = [s.resp() for _ in range(40)]
+                begun = disk.reads_begun()
+                disk.order("hold-reads")
+                try:
+                    for one in wires:
+                        one.send(text)
+                    with s.connect() as w:
+                        until(lambda: stats_of(w)["server"]["connections"] == 42, "they are there")
+                    r.send(command("GET", "k020") + command("GET", "k021"))
+                    until(lambda: disk.reads_begun() == begun + 2, "both are begun")
+                finally:
+                    disk.revoke("hold-reads")
+                equal([len(r.answer()), len(r.answer())], [5000, 5000])
+                for one in wires:
+                    one.answer()
+                    one.socket.close()
+
+
+@test
 def a_connection_that_ends_while_it_waits_for_the_disk_is_forgotten():
     with ColdDisk() as disk:
         for text in (command("GET", "k001"), command("INCR", "k002"), command("KEYS", "*")):

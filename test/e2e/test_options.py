@@ -2,6 +2,7 @@
 """test_options.py - flags, environment and file say the same things by one table, and whoever has the
 last word is told."""
 
+import contextlib
 import json
 import os
 import re
@@ -225,6 +226,70 @@ def all_of_a_change_is_done_or_none_of_it():
         equal(options_of(patch(w))["slow-log"]["value"], "10ms")
 
 
+class LogMoves:
+    """A server whose configuration file names its access log; `to` names another, by SIGHUP."""
+
+    def __enter__(self):
+        self.made = tempfile.TemporaryDirectory(prefix="quern-e2e-")
+        self.dir = self.made.name
+        self.path = os.path.join(self.dir, "quernd.conf")
+        self.name("off")
+        self.server = Server("--config", self.path, data=os.path.join(self.dir, "data"))
+        self.server.__enter__()
+        return self
+
+    def __exit__(self, *what):
+        self.server.__exit__(*what)
+        self.made.cleanup()
+
+    def name(self, log):
+        with open(self.path, "w", encoding="ascii") as f:
+            f.write(f"access-log = {log}\n")
+
+    def to(self, w, log):
+        self.name(log)
+        self.server.process.send_signal(signal.SIGHUP)
+        until(lambda: value_of(w, "access-log") == log, "the file was read again")
+
+
+@test
+def what_is_asked_for_after_a_change_stands_in_the_new_access_log_though_the_old_one_is_stuck():
+    with LogMoves() as moves, moves.server.connect() as w:
+        pipe, new = os.path.join(moves.dir, "pipe"), os.path.join(moves.dir, "new")
+        os.mkfifo(pipe)
+        end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(end, b"x" * 4096)
+        moves.to(w, pipe)
+        for _ in range(3):
+            w.get("k")
+        moves.to(w, new)
+        for _ in range(10):
+            w.get("k")
+        taken = b""
+        while taken.count(b"route=/get") < 3:
+            with contextlib.suppress(BlockingIOError):
+                taken += os.read(end, 65536)
+        until(lambda: open(new, encoding="ascii").read().count("route=/get") == 10, "the new one has them")
+        equal(taken.count(b"route=/get"), 3)
+        os.close(end)
+
+
+@test
+def a_client_turns_the_access_log_on_and_off_and_names_no_file():
+    with tempfile.TemporaryDirectory(prefix="quern-e2e-") as d:
+        mine = os.path.join(d, "mine")
+        with Server("--access-log", mine, data=os.path.join(d, "data")) as s, s.connect() as w:
+            before = sorted(os.listdir(d))
+            for value in (False, True, 5, os.path.join(s.data, "new"), os.path.join(d, "new"), "new", os.path.join(d, "data", "..", "mine")):
+                equal(is_problem(patch(w, access_log=value, slow_log="1ms"), 422, "bad_option")["option"], "access-log", value)
+            equal((sorted(os.listdir(d)), value_of(w, "access-log"), value_of(w, "slow-log")), (before, mine, "10ms"))
+            for value in ("off", "-", mine):
+                options_of(patch(w, access_log=value))
+                equal(value_of(w, "access-log"), value)
+
+
 @test
 def a_change_is_heeded_at_once_and_seen_by_both_doors():
     with Server("--log-level", "warning") as s, s.connect() as w, s.resp() as r:
@@ -246,20 +311,20 @@ def a_change_is_heeded_at_once_and_seen_by_both_doors():
 
 @test
 def an_access_log_is_begun_moved_and_ended_while_it_runs():
-    with tempfile.TemporaryDirectory(prefix="quern-e2e-") as d, Server() as s, s.connect() as w:
-        one, two = os.path.join(d, "one"), os.path.join(d, "two")
+    with LogMoves() as moves, moves.server.connect() as w:
+        one, two = os.path.join(moves.dir, "one"), os.path.join(moves.dir, "two")
         lines = lambda path: open(path, encoding="ascii").read().count("route=/get")
         w.get("k")
         for path in (one, two, one):
             before = lines(path) if os.path.exists(path) else 0
-            options_of(patch(w, access_log=path))
+            moves.to(w, path)
             for _ in range(10):
                 w.get("k")
             until(lambda: lines(path) == before + 10, path)
         options_of(patch(w, access_log="off"))
         for _ in range(10):
             w.get("k")
-        options_of(patch(w, access_log=two))
+        moves.to(w, two)
         w.get("k")
         until(lambda: lines(two) == 11, "after it was off")
         equal((lines(one), lines(two)), (20, 11))

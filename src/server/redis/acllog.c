@@ -120,9 +120,12 @@ void refused_note(struct call *k, enum refusal_reason reason, struct quern_slice
                   struct quern_slice user)
 {
     struct refused *r = k->server->resp->refused;
-    struct entry *e = NEW(struct entry), *same;
+    struct entry *e, *same;
     struct resp_out client = {NULL, 2, false};
 
+    if (k->conn->ops != NULL) /* it waits for those before it, and is judged again in its turn */
+        return;
+    e = NEW(struct entry);
     if (e == NULL)
         return; /* the refusal itself is what matters */
     e->count = 1;

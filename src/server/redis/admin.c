@@ -279,7 +279,8 @@ static bool change(struct call *k)
         if (setting->option == NULL || !resp_integer(k->args[i + 1], &n))
             continue;
         option_text(setting, n, texts[count]);
-        wishes[count] = (struct config_wish){setting->option, texts[count], FROM_CHANGE, 0};
+        wishes[count] = (struct config_wish){
+            .name = setting->option, .text = texts[count], .source = FROM_CHANGE};
         count++;
     }
     return config_change(k->server, wishes, count, &trouble) == CONFIG_DONE ||

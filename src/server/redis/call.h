@@ -53,7 +53,8 @@ enum {
     CMD_AT_ONCE = 1 << 16, /* carried out, not queued, inside MULTI */
     CMD_ALONE = 1 << 17,   /* not inside MULTI, though Redis would */
     CMD_LABOUR =
-        1 << 18, /* of a READ: what it does with the values takes long, so it does it aside */
+        1
+        << 18, /* takes long, so that it waits behind those that do not; of a READ: aside anyway */
 };
 
 enum group {

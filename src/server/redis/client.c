@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NAME_BYTES_MAX 4096u
 #define REDIS_VERSION "7.2.4" /* what clients decide by; valkey says the same */
 
 /* ------------------------------------------------------------------ PING to SELECT -- */
@@ -85,12 +86,22 @@ void client_note_user(struct call *k)
     mutex_unlock(&k->server->resp->mu);
 }
 
+/* Of a length that CLIENT LIST and ACL LOG may show of everybody. `what`: it is told of so. */
+static bool text_is_well(struct call *k, struct quern_slice text, const char *what)
+{
+    if (text.len > NAME_BYTES_MAX)
+        resp_put_error(&k->out, "ERR %s cannot be longer than %u bytes.", what, NAME_BYTES_MAX);
+    else if (!is_plain(text))
+        resp_put_error(&k->out, "ERR %s cannot contain spaces, newlines or special characters.",
+                       what);
+    else
+        return true;
+    return false;
+}
+
 static bool name_is_well(struct call *k, struct quern_slice name)
 {
-    if (is_plain(name))
-        return true;
-    (void)call_error(k, "ERR Client names cannot contain spaces, newlines or special characters.");
-    return false;
+    return text_is_well(k, name, "Client names");
 }
 
 static void set_proto(struct call *k, int proto)
@@ -212,11 +223,8 @@ enum quern_code cmd_client_setinfo(struct call *k)
     if (!is_name && !call_arg_is(k, 2, "LIB-VER")) {
         return call_about(k, "ERR Unrecognized option '", k->args[2], "'");
     }
-    if (!is_plain(k->args[3])) {
-        resp_put_error(&k->out, "ERR %s cannot contain spaces, newlines or special characters.",
-                       is_name ? "lib-name" : "lib-ver");
+    if (!text_is_well(k, k->args[3], is_name ? "lib-name" : "lib-ver"))
         return QUERN_OK;
-    }
     if (set_text(k, is_name ? &client->lib_name : &client->lib_version, k->args[3]))
         return k->err->code;
     return call_ok(k);

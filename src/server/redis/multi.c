@@ -74,6 +74,18 @@ void transaction_clear(struct transaction *t)
     drop_commands(t);
 }
 
+static const char too_much_arrives[] = "TRYAGAIN too much is arriving already, retry in 1000 ms";
+
+/* It stays open, for EXEC to say that nothing came of it. */
+static void give_up(struct conn *c)
+{
+    struct transaction *t = &c->resp->transaction;
+
+    transaction_clear(t);
+    t->open = t->refused = true;
+    atomic_store_explicit(&c->resp->client.watches, false, memory_order_relaxed);
+}
+
 enum quern_code transaction_add(struct call *k)
 {
     struct transaction *t = &k->conn->resp->transaction;
@@ -88,8 +100,8 @@ enum quern_code transaction_add(struct call *k)
         return call_error(k, "ERR the transaction is too large");
     }
     if (intake_is_too_much(k->conn)) {
-        t->refused = true;
-        return call_error(k, "TRYAGAIN too much is arriving already, retry in 1000 ms");
+        give_up(k->conn);
+        return call_error(k, too_much_arrives);
     }
     q = queued_new(k, t->database);
     if (q == NULL) {
@@ -219,6 +231,15 @@ bool transaction_has(const struct transaction *t, enum where where)
 {
     for (const struct queued *q = t->first; q != NULL; q = q->next) {
         if (q->command->where == where)
+            return true;
+    }
+    return false;
+}
+
+bool transaction_has_labour(const struct transaction *t)
+{
+    for (const struct queued *q = t->first; q != NULL; q = q->next) {
+        if (q->command->where == WALK && q->command->flags & CMD_LABOUR)
             return true;
     }
     return false;
@@ -363,6 +384,8 @@ enum quern_code cmd_watch(struct call *k)
         return call_error(k, "ERR WATCH inside MULTI is not allowed");
     if (t->watched_count > TRANSACTION_COUNT_MAX || t->bytes > TRANSACTION_BYTES_MAX)
         return call_error(k, "ERR too many keys are watched");
+    if (k->conn != NULL && intake_is_too_much(k->conn))
+        return call_error(k, too_much_arrives);
     for (size_t i = 1; i < k->argc && code == QUERN_OK; i++)
         code = note_key(k, &noted, k->args[i]);
     if (code != QUERN_OK) {

@@ -190,6 +190,8 @@ enum quern_code transaction_run(struct call *k, struct resp_call *rc);
 void transaction_walk(struct call *k, struct resp_call *rc);
 void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *out);
 bool transaction_has(const struct transaction *t, enum where where);
+/* Does it walk over more than a little? */
+bool transaction_has_labour(const struct transaction *t);
 void transaction_abandon(struct conn *c); /* it is closed, and nothing is watched */
 /* What a WATCH aside has noted is the connection's from now on. */
 void transaction_take_watched(struct conn *c, struct transaction *from);

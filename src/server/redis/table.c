@@ -256,7 +256,7 @@ const struct command commands[] = {
      "Add to a number with a point", UPDATE, 0, cmd_incrbyfloat, NULL, 0, NULL},
     {"info", -1, CMD_LOADING | CMD_STALE, 0, 0, 0, GROUP_SERVER, "1.0.0", "How the server is", WALK,
      0, cmd_info, NULL, 0, NULL},
-    {"keys", 2, CMD_READONLY, 0, 0, 0, GROUP_GENERIC, "1.0.0",
+    {"keys", 2, CMD_READONLY | CMD_LABOUR, 0, 0, 0, GROUP_GENERIC, "1.0.0",
      "The keys that match a pattern, in order", WALK, 0, cmd_keys, NULL, 0, NULL},
     {"lastsave", 1, CMD_LOADING | CMD_STALE | CMD_FAST, 0, 0, 0, GROUP_SERVER, "1.0.0",
      "When a write was last made durable", HERE, 0, cmd_lastsave, NULL, 0, NULL},

@@ -277,7 +277,8 @@ void resp_begin_aside(struct call *k)
     op->call->sees_all = guard_sees_all(k->conn);
     if (!keep_command(k, op))
         return;
-    if (k->command->where == READ && !(k->command->flags & CMD_LABOUR)) /* that goes alone */
+    op->task.takes_long = k->command->flags & CMD_LABOUR;
+    if (k->command->where == READ && !op->task.takes_long) /* that goes alone */
         expect_keys(op, op->call->command);
     aside_submit(op, work_command, then_reply);
 }
@@ -293,10 +294,12 @@ static void work_walks(struct write_op *op)
 
 static void walk_aside(struct write_op *op)
 {
-    if (op->call->conflict)
+    if (op->call->conflict) {
         write_finish(op, QUERN_OK);
-    else
-        aside_submit(op, work_walks, then_reply);
+        return;
+    }
+    op->task.takes_long = transaction_has_labour(&op->call->transaction);
+    aside_submit(op, work_walks, then_reply);
 }
 
 bool resp_begin_exec(struct call *k)

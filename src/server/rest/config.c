@@ -80,7 +80,8 @@ static bool read_wishes(struct patch *p)
 
         if (text == NULL)
             return false;
-        p->wishes[p->count++] = (struct config_wish){name, text, FROM_CHANGE, 0};
+        p->wishes[p->count++] = (struct config_wish){
+            .name = name, .text = text, .source = FROM_CHANGE, .bare = !json_is_string(value)};
     }
     return true;
 }

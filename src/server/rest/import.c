@@ -265,7 +265,7 @@ size_t import_bytes(const struct import *im)
 
 void import_give_up(struct import *im)
 {
-    if (im->busy)
+    if (im->busy || im->done || im->ended) /* it has all, and needs no more room */
         return;
     im->failed = im->done = true;
     IGNORE(err_set(&im->err, QUERN_BUSY, "too much is arriving already"));
