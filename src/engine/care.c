@@ -157,14 +157,20 @@ static enum quern_code verify_manifest(struct quern *db, struct verify *v,
 static bool is_live(void *arg, uint64_t segment_no)
 {
     struct quern *db = arg;
-    struct manifest_remains m;
-    struct quern_error err;
-    bool live;
+    bool live = true, whole = false;
 
-    if (manifest_salvage(db->dir, NULL, NULL, &m, &err))
-        return true;
-    live = !m.whole || segment_no >= m.state.log_first;
-    manifest_remains_done(&m);
+    for (int look = 0; look < LOOKS && !whole; look++) {
+        struct manifest_remains m;
+        struct quern_error err;
+
+        if (look > 0)
+            thread_sleep_ns(LOOK_AGAIN_NS);
+        if (manifest_salvage(db->dir, NULL, NULL, &m, &err))
+            return true;
+        whole = m.whole;
+        live = !whole || segment_no >= m.state.log_first;
+        manifest_remains_done(&m);
+    }
     return live;
 }
 

@@ -31,20 +31,23 @@ static enum quern_code list_mems_locked(struct quern *db, struct moment *m, stru
     return QUERN_OK;
 }
 
-/* Under one lock, under which all of it is published. */
+/* Under one lock, under which all of it is published but the number: that comes first, since what is
+ * written after it may make a MemDB one that is not empty. */
 static enum quern_code moment_of(struct quern *db, struct pin *pin, bool all, struct moment *m,
                                  struct quern_error *err)
 {
     enum quern_code code;
 
     mutex_lock(&db->mu);
+    pin_add_locked(db, pin, NULL);
+    if (all)
+        pin->time_ms = 0;
     code = list_mems_locked(db, m, err);
     if (code == QUERN_OK) {
         m->view = atomic_load_explicit(&db->view, memory_order_relaxed);
         view_ref(m->view);
-        pin_add_locked(db, pin, NULL);
-        if (all)
-            pin->time_ms = 0;
+    } else {
+        pin_remove_locked(pin);
     }
     mutex_unlock(&db->mu);
     return code;
