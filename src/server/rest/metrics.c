@@ -324,7 +324,8 @@ static void memory(struct page *p)
 static void live_keys(struct page *p, const uint64_t keys[QUERN_DATABASES])
 {
     family(p, GAUGE, "quern_live_keys",
-           "Keys that live, by database; of those alone of which it is known without a walk.");
+           "Keys that live, by database; of those alone of which it is known without a walk; "
+           "none for a token that is limited to prefixes.");
     for (unsigned d = 0; d < QUERN_DATABASES; d++) {
         char database[12];
 
