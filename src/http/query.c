@@ -14,6 +14,8 @@ static size_t decode(struct quern_slice from, void *to, uint8_t plus)
     uint8_t *out = to;
     size_t n = 0;
 
+    if (from.len == 0)
+        return 0;
     if (memchr(s, '%', from.len) == NULL && (plus == '+' || memchr(s, '+', from.len) == NULL)) {
         memmove(to, s, from.len); /* it stands for itself, as most do */
         return from.len;
