@@ -5,6 +5,7 @@ Each test starts its own quernd on a free port of 127.0.0.1 and ends it by its p
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -369,6 +370,13 @@ def until(condition, what, limit=120):
         if time.monotonic() > end:
             raise AssertionError(f"not after {limit} s: {what}")
         time.sleep(0.01)
+
+
+def seeded():
+    """What a random test draws from; TEST_SEED=n draws the same again."""
+    seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
+    print(f"# TEST_SEED={seed}")
+    return random.Random(seed)
 
 
 class Skip(Exception):

@@ -2,10 +2,8 @@
 """Databases 0 to 15 over the Redis protocol, and their flushing: as in a real redis-server, and whole
 after a crash."""
 
-import os
-import random
 
-from quernd import Refused, Resp, Server, command, equal, main, test, until
+from quernd import Refused, Resp, Server, command, equal, main, seeded, test, until
 from real_redis import RealRedis, same
 
 
@@ -30,9 +28,7 @@ def some_words(rng):
 
 @test
 def random_commands_over_databases_have_the_same_bytes_as_in_redis():
-    seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
-    rng = random.Random(seed)
-    print(f"# TEST_SEED={seed}")
+    rng = seeded()
     with RealRedis() as real, Server("--durability", "os") as s, Resp(real.port) as theirs, s.resp() as ours:
         said, queues = [], False
         for _ in range(8000):

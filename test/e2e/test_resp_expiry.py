@@ -2,12 +2,10 @@
 """Expiry over the Redis protocol: the same commands sent to a real redis-server have the same replies,
 and what has expired is gone for every door, after a restart too."""
 
-import os
-import random
 import re
 import time
 
-from quernd import Refused, Resp, Server, command, equal, main, test, until
+from quernd import Refused, Resp, Server, command, equal, main, seeded, test, until
 from real_redis import RealRedis, same
 
 FAR = 4102444800  # the year 2100, in seconds
@@ -93,9 +91,7 @@ class Words:
 
 @test
 def random_commands_have_the_same_bytes_as_in_redis():
-    seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
-    print(f"# TEST_SEED={seed}")
-    words = Words(random.Random(seed))
+    words = Words(seeded())
     with RealRedis() as real, Server("--durability", "os") as s, Resp(real.port) as theirs, s.resp() as ours:
         said = []
         for _ in range(8000):

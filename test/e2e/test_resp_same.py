@@ -3,10 +3,9 @@
 What differs knowingly stands in docs/resp.md, and in the functions here that pass over it."""
 
 import os
-import random
 import time
 
-from quernd import Refused, Resp, Server, command, equal, main, test
+from quernd import Refused, Resp, Server, command, equal, main, seeded, test
 from real_redis import RealRedis, same
 
 
@@ -65,9 +64,7 @@ def some_words(rng):
 
 @test
 def the_same_commands_have_the_same_bytes_as_in_redis():
-    seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
-    rng = random.Random(seed)
-    print(f"# TEST_SEED={seed}")
+    rng = seeded()
     with RealRedis() as real, Server("--durability", "os", "--slow-log", "1440m") as s, \
             Resp(real.port) as theirs, s.resp() as ours:
         said, queues = [], False
@@ -132,9 +129,7 @@ def dump_and_restore_carry_values_to_redis_and_back():
 
 @test
 def what_two_values_have_in_common_has_the_same_bytes_as_in_redis():
-    seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
-    rng = random.Random(seed)
-    print(f"# TEST_SEED={seed}")
+    rng = seeded()
     with RealRedis() as real, Server("--durability", "os") as s, Resp(real.port) as theirs, s.resp() as ours:
         for proto in ("2", "3"):
             for r in (theirs, ours):
@@ -268,9 +263,7 @@ def near(want, got):
 
 @test
 def any_command_with_any_arguments_has_the_same_bytes_as_in_redis():
-    seed = int(os.environ.get("TEST_SEED", random.randrange(1 << 32)))
-    rng = random.Random(seed)
-    print(f"# TEST_SEED={seed}")
+    rng = seeded()
     with RealRedis() as real, Server("--durability", "os", "--slow-log", "1440m") as s, \
             Resp(real.port) as theirs, s.resp() as ours:
         names = []

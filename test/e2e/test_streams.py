@@ -8,8 +8,8 @@ import socket
 import subprocess
 import tempfile
 
-from quernd import Server, equal, is_watched, main, quote, request, test, until
-from v1 import LINES, bytes_of, figures, fill, get, is_problem, lines_of, list_all, put, seeded
+from quernd import Server, equal, is_watched, main, quote, request, seeded, test, until
+from v1 import LINES, bytes_of, figures, fill, get, is_problem, lines_of, list_all, put
 
 # ---------------------------------------------------------------- export
 

@@ -4,15 +4,14 @@ describes them."""
 
 import base64
 import json
-import os
 import random
 import re
 import threading
 import time
 from urllib.parse import urlencode
 
-from quernd import Server, curl, equal, main, quote, request, test, until
-from v1 import b64u, batch, bytes_of, get, is_problem, lines_of, list_all, moment, put, seeded, together
+from quernd import Server, curl, equal, main, quote, request, seeded, test, until
+from v1 import b64u, batch, bytes_of, get, is_problem, lines_of, list_all, moment, put, together
 
 # ---------------------------------------------------------------- conditions, ranges, ids
 

@@ -3,8 +3,6 @@
 import base64
 import datetime
 import json
-import os
-import random
 import threading
 
 from quernd import equal, quote
@@ -14,12 +12,6 @@ LINES = [("Accept", "application/x-ndjson")]
 
 def b64u(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def seeded():
-    seed = int.from_bytes(os.urandom(4), "little")
-    print(f"# seed {seed}")
-    return random.Random(seed)
 
 
 def is_problem(r, status, code):
