@@ -33,6 +33,11 @@ struct unsealed {
 MUST_USE enum quern_code unseal_check(const uint8_t *sealed, size_t len, uint64_t checksum,
                                       uint64_t unique_id, uint64_t offset, struct unsealed *u,
                                       struct quern_error *err);
+/* The same of a block that is never compressed (all but data blocks): its *raw_len bytes begin at
+ * `sealed`. Errors: as above; CORRUPT too when it says that it is compressed. */
+MUST_USE enum quern_code unseal_plain(const uint8_t *sealed, size_t len, uint64_t checksum,
+                                      uint64_t unique_id, uint64_t offset, size_t *raw_len,
+                                      struct quern_error *err);
 /* Plain form of a checked block into `to`, which has u->raw_len bytes of room. Errors: CORRUPT,
  * NO_MEMORY. */
 MUST_USE enum quern_code unseal_expand(const uint8_t *sealed, const struct unsealed *u, uint8_t *to,

@@ -100,6 +100,21 @@ enum quern_code unseal_check(const uint8_t *sealed, size_t len, uint64_t checksu
     return QUERN_OK;
 }
 
+enum quern_code unseal_plain(const uint8_t *sealed, size_t len, uint64_t checksum,
+                             uint64_t unique_id, uint64_t offset, size_t *raw_len,
+                             struct quern_error *err)
+{
+    struct unsealed u = {0};
+
+    if (unseal_check(sealed, len, checksum, unique_id, offset, &u, err))
+        return err->code;
+    if (u.codec != SST_PLAIN)
+        return err_set(err, QUERN_CORRUPT, "block at %" PRIu64 ": compressed, which it never is",
+                       offset);
+    *raw_len = u.raw_len;
+    return QUERN_OK;
+}
+
 enum quern_code unseal_expand(const uint8_t *sealed, const struct unsealed *u, uint8_t *to,
                               struct quern_error *err)
 {

@@ -37,14 +37,12 @@ static enum quern_code check_meta(const struct table_meta *want, const struct ta
 
 /* Read a sealed block that the footer names to `bytes`, and check it. */
 static enum quern_code read_span(struct sst *t, const struct span *span, uint8_t *bytes,
-                                 struct unsealed *u, struct quern_error *err)
+                                 size_t *raw_len, struct quern_error *err)
 {
     if (os_file_read(t->file, bytes, (size_t)span->bytes, span->at, err) ||
-        unseal_check(bytes, (size_t)span->bytes, span->checksum, t->footer.unique_id, span->at, u,
-                     err))
+        unseal_plain(bytes, (size_t)span->bytes, span->checksum, t->footer.unique_id, span->at,
+                     raw_len, err))
         return err->code;
-    if (u->codec != SST_PLAIN)
-        return err_set(err, QUERN_UNSUPPORTED, "block at %" PRIu64 ": compressed", span->at);
     cache_count_read(t->cache, span->bytes);
     return QUERN_OK;
 }
@@ -73,13 +71,13 @@ static enum quern_code read_properties(struct sst *t, const struct table_meta *m
 {
     uint8_t *bytes OWNED(alloc_free) = alloc_bytes((size_t)t->footer.properties.bytes);
     struct properties p;
-    struct unsealed u;
+    size_t raw_len;
     enum quern_code code;
 
     if (bytes == NULL)
         return err_memory(err, "a table's properties");
-    if (read_span(t, &t->footer.properties, bytes, &u, err) ||
-        properties_get(bytes, u.raw_len, &p, err))
+    if (read_span(t, &t->footer.properties, bytes, &raw_len, err) ||
+        properties_get(bytes, raw_len, &p, err))
         return err->code;
     code = check_meta(meta, &p.meta, err);
     if (code == QUERN_OK && p.codec > SST_ZSTD)
@@ -218,15 +216,15 @@ static enum quern_code load_index(struct sst *t, uint8_t *raw, struct frame **ou
                                   struct quern_error *err)
 {
     struct frame *f;
-    struct unsealed u;
+    size_t raw_len;
     struct index_size size;
 
-    if (read_span(t, &t->footer.index, raw, &u, err) ||
-        index_check(raw, u.raw_len, t->block_count, t->footer.filter.at, t->meta.entry_count, &size,
+    if (read_span(t, &t->footer.index, raw, &raw_len, err) ||
+        index_check(raw, raw_len, t->block_count, t->footer.filter.at, t->meta.entry_count, &size,
                     err) ||
         frame_new(t->cache, FRAME_INDEX, size.memory_bytes, &f, err))
         return err->code;
-    (void)index_build(frame_lines(f), raw, u.raw_len, &size);
+    (void)index_build(frame_lines(f), raw, raw_len, &size);
     *out = frame_publish(&t->index, f);
     return QUERN_OK;
 }
@@ -301,16 +299,13 @@ enum quern_code table_load_filter(struct sst *t, struct frame **out, struct quer
     const struct span *span = &t->footer.filter;
     struct frame *f OWNED(frame_drop) = NULL;
     struct filter filter;
-    struct unsealed u;
+    size_t raw_len;
 
     if (frame_new(t->cache, FRAME_FILTER, (size_t)span->bytes, &f, err) ||
-        os_file_read(t->file, frame_lines(f), (size_t)span->bytes, span->at, err) ||
-        unseal_check(frame_lines(f), (size_t)span->bytes, span->checksum, t->footer.unique_id,
-                     span->at, &u, err))
+        read_span(t, span, frame_lines(f), &raw_len, err))
         return err->code;
-    if (u.codec != SST_PLAIN || !filter_view(&filter, frame_lines(f), u.raw_len))
+    if (!filter_view(&filter, frame_lines(f), raw_len))
         return err_set(err, QUERN_CORRUPT, "filter at %" PRIu64 ": out of shape", span->at);
-    cache_count_read(t->cache, span->bytes);
     *out = frame_publish(&t->filter, GIVE(f));
     return QUERN_OK;
 }

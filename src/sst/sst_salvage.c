@@ -84,17 +84,16 @@ static enum quern_code add_place(struct salvage *s, const struct place *p, struc
 
 /* A sealed block that the footer names, checked; *out is the caller's. */
 static enum quern_code read_span(struct salvage *s, const struct span *span, uint8_t **out,
-                                 struct unsealed *u, struct quern_error *err)
+                                 size_t *raw_len, struct quern_error *err)
 {
     uint8_t *bytes OWNED(alloc_free) = alloc_bytes((size_t)span->bytes);
 
     if (bytes == NULL)
         return err_memory(err, "salvage");
     if (os_file_read(s->file, bytes, (size_t)span->bytes, span->at, err) ||
-        unseal_check(bytes, (size_t)span->bytes, span->checksum, s->unique_id, span->at, u, err))
+        unseal_plain(bytes, (size_t)span->bytes, span->checksum, s->unique_id, span->at, raw_len,
+                     err))
         return err->code;
-    if (u->codec != SST_PLAIN)
-        return err_set(err, QUERN_CORRUPT, "block at %" PRIu64 ": compressed", span->at);
     *out = GIVE(bytes);
     return QUERN_OK;
 }
@@ -119,13 +118,13 @@ static enum quern_code read_places(struct salvage *s, struct quern_error *err)
 {
     const uint8_t *at, *end;
     struct index_row row;
-    struct unsealed u;
+    size_t raw_len;
     struct place p = {0};
 
-    if (read_span(s, &s->footer.index, &s->index, &u, err))
+    if (read_span(s, &s->footer.index, &s->index, &raw_len, err))
         return err->code;
     at = s->index + INDEX_HEAD_BYTES;
-    end = s->index + u.raw_len;
+    end = s->index + raw_len;
     while (at < end && (at = index_row_get(at, end, &row)) != NULL &&
            row.bytes <= s->footer.filter.at - p.at) {
         p.bytes = row.bytes;
@@ -150,9 +149,9 @@ static enum quern_code look_at_rest(struct salvage *s, struct quern_error *err)
 
     for (size_t i = 0; i < ARRAY_LEN(spans); i++) {
         uint8_t *bytes OWNED(alloc_free) = NULL;
-        struct unsealed u;
+        size_t raw_len;
 
-        if (spans[i]->bytes == 0 || read_span(s, spans[i], &bytes, &u, err) == QUERN_OK)
+        if (spans[i]->bytes == 0 || read_span(s, spans[i], &bytes, &raw_len, err) == QUERN_OK)
             continue;
         if (!is_damage(err->code))
             return err->code;

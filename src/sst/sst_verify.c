@@ -66,7 +66,7 @@ static struct quern_slice largest(const struct verify *v)
 
 /* Read the sealed bytes of `span` into *out, the caller's, and check them. */
 static enum quern_code read_sealed(struct verify *v, const struct span *span, uint8_t **out,
-                                   struct unsealed *u, struct quern_error *err)
+                                   size_t *raw_len, struct quern_error *err)
 {
     uint8_t *bytes OWNED(alloc_free) = alloc_bytes((size_t)span->bytes);
 
@@ -75,8 +75,8 @@ static enum quern_code read_sealed(struct verify *v, const struct span *span, ui
     if (os_file_read(v->t->file, bytes, (size_t)span->bytes, span->at, err))
         return err->code;
     v->bytes_read += span->bytes;
-    if (unseal_check(bytes, (size_t)span->bytes, span->checksum, v->t->footer.unique_id, span->at,
-                     u, err))
+    if (unseal_plain(bytes, (size_t)span->bytes, span->checksum, v->t->footer.unique_id, span->at,
+                     raw_len, err))
         return err->code;
     *out = GIVE(bytes);
     return QUERN_OK;
@@ -235,7 +235,7 @@ static enum quern_code verify_footer(struct verify *v, struct quern_error *err)
     uint64_t file_bytes = 0, at = v->t->meta.file_bytes - FOOTER_BYTES;
     struct properties p;
     struct footer f;
-    struct unsealed u;
+    size_t raw_len;
 
     if (os_file_size(v->t->file, &file_bytes, err))
         return err->code;
@@ -248,7 +248,7 @@ static enum quern_code verify_footer(struct verify *v, struct quern_error *err)
         return err->code;
     if (f.checksum != v->t->meta.file_hash)
         return err_set(err, QUERN_CORRUPT, "file holds other content than was recorded");
-    if (read_sealed(v, &f.properties, &raw, &u, err) || properties_get(raw, u.raw_len, &p, err))
+    if (read_sealed(v, &f.properties, &raw, &raw_len, err) || properties_get(raw, raw_len, &p, err))
         return err->code;
     table_meta_done(&p.meta);
     return QUERN_OK;
@@ -256,13 +256,13 @@ static enum quern_code verify_footer(struct verify *v, struct quern_error *err)
 
 static enum quern_code verify_filter(struct verify *v, uint8_t **bytes, struct quern_error *err)
 {
-    struct unsealed u;
+    size_t raw_len;
 
     if (!table_has_filter(v->t))
         return QUERN_OK;
-    if (read_sealed(v, &v->t->footer.filter, bytes, &u, err))
+    if (read_sealed(v, &v->t->footer.filter, bytes, &raw_len, err))
         return err->code;
-    v->has_filter = filter_view(&v->filter, *bytes, u.raw_len);
+    v->has_filter = filter_view(&v->filter, *bytes, raw_len);
     if (v->has_filter && v->warm != SST_COLD && !table_keep_filter(v->t, *bytes))
         v->warm = SST_COLD;
     return v->has_filter ? QUERN_OK : err_set(err, QUERN_CORRUPT, "filter out of shape");
@@ -271,16 +271,14 @@ static enum quern_code verify_filter(struct verify *v, uint8_t **bytes, struct q
 static enum quern_code verify_index(struct verify *v, uint8_t **bytes, size_t *len,
                                     struct quern_error *err)
 {
-    struct unsealed u;
     struct index_size size;
 
-    if (read_sealed(v, &v->t->footer.index, bytes, &u, err))
+    if (read_sealed(v, &v->t->footer.index, bytes, len, err))
         return err->code;
-    *len = u.raw_len;
-    if (index_check(*bytes, u.raw_len, v->t->block_count, v->t->footer.filter.at,
-                    v->t->meta.entry_count, &size, err))
+    if (index_check(*bytes, *len, v->t->block_count, v->t->footer.filter.at, v->t->meta.entry_count,
+                    &size, err))
         return err->code;
-    if (v->warm != SST_COLD && !table_keep_index(v->t, *bytes, u.raw_len, &size))
+    if (v->warm != SST_COLD && !table_keep_index(v->t, *bytes, *len, &size))
         v->warm = SST_COLD;
     return QUERN_OK;
 }
