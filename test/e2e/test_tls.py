@@ -43,6 +43,7 @@ def fails(s, tls, resp=False):
 @test
 def both_doors_speak_tls_to_the_clients_that_people_use():
     with Authority() as ca, Server(*options(ca.issue("s"))) as s:
+        assert f"stop with: kill {s.process.pid}\n" in s.stdout(), "curl would need the CA"
         u = f"https://localhost:{s.port}"
         equal(curl("--cacert", ca.pem, "-X", "POST", f"{u}/set?key=k&value=v"), (200, b"OK\n"))
         equal(curl("--cacert", ca.pem, f"{u}/get?key=k"), (200, b"v"))
