@@ -574,7 +574,8 @@ struct quern_verify_report {
     uint64_t tables, bytes, entries, damages;
 };
 /* Read every byte of every table and check every checksum, order, count and hash; and CURRENT, the
- * manifest and the live log segments as they are on disk. The store goes on working meanwhile.
+ * manifest and the live log segments as they are on disk; and walk the databases whose number of keys
+ * is kept (quern_count()). The store goes on working meanwhile.
  *   returns  OK when all is sound, CORRUPT with the first damage otherwise; *report may be NULL
  *   source   src/engine/care.c */
 QUERN_API QUERN_CHECK enum quern_code quern_verify(struct quern *db,

@@ -3,7 +3,6 @@
 #include "engine/remains_priv.h"
 #include "engine/scan_priv.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 /* Close the MemDB, so that the worker has all that was acknowledged so far, and hand it the
@@ -197,20 +196,14 @@ static enum quern_code verify_count(struct quern *db, uint8_t database, struct v
     struct live_look look;
     uint64_t keys = 0;
     enum quern_code code = QUERN_OK;
-    char what[128];
 
     if (live_look(db, database, LIVE_ALL, &look, err))
         return err->code;
     if (look.known)
         code = count_walk(db, &look, &keys, err);
     if (code == QUERN_OK && look.known && (uint64_t)look.keys != keys &&
-        live_learn(db, &look, keys)) {
-        (void)snprintf(what, sizeof(what),
-                       "the number of keys kept of database %u is %" PRId64 "; there are %" PRIu64,
-                       database, look.keys, keys);
-        findings_add(&v->findings, "MANIFEST", 0, (struct quern_slice){0}, (struct quern_slice){0},
-                     what, false);
-    }
+        live_learn(db, &look, keys))
+        findings_add_count(&v->findings, database, (uint64_t)look.keys, keys);
     live_end(db, &look);
     return code;
 }

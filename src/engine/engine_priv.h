@@ -16,7 +16,7 @@
  *   care.c      what a user may ask of the worker: flush, compact, checkpoint, verify
  *   pressure.c  how writers are slowed when the worker is behind
  *   scrub.c     tables read through in idle moments
- *   remains.c   verifies a store that is not open
+ *   remains.c, remains_count.c   verify a store that is not open
  *   repair.c    copies what is sound of it into a new one
  *
  * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O; that of

@@ -608,6 +608,7 @@ def users_are_changed_until_the_file_is_read_again():
                 (("nopass", "~*", "+@all"), "Syntax error"), (("+get",), "Syntax error"),
                 (("~a*b*",), "Syntax error"), (("~[a]*",), "Syntax error"), (("~*", "~a*"), "Syntax error"),
                 (("%R~a*",), "Syntax error"), (("#00",), "Syntax error"), (("&x",), "Syntax error"),
+                (("on", b"#" + 64 * b"\0", "~*", "+@read"), "Syntax error"),
                 (("on", ">" + t.of["app"], "~*", "+@all"), "another name has the same token")]:
             reply = r.call("ACL", "SETUSER", "new", *rules)
             assert isinstance(reply, Refused) and why in str(reply), (rules, reply)

@@ -513,6 +513,50 @@ TEST(verify_reports_a_wrong_number_and_makes_it_new)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+TEST(a_check_of_a_closed_store_reports_a_wrong_number)
+{
+    static const char *texts[] = {
+        "MANIFEST: at 0: the number of keys kept of database 9 is 4; there are 1",
+        "MANIFEST: at 0: the number of keys kept of database 0 is 123; there are 120",
+    };
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_verify_report report;
+    struct quern *db;
+
+    sim_set_wall_ms(sim, 1000);
+    db = asked_store(sim);
+    CHECK(is(db, 3, 0));
+    CHECK(is(db, 4, 0));
+    CHECK_OK(world_fill(db, 0, 100, 1, &err), &err);
+    CHECK_OK(put_until(db, 0, 1000, 2000), &err);
+    CHECK_OK(put_until(db, 3, 1, 0), &err);
+    CHECK_OK(put_until(db, 4, 1, 0), &err);
+    CHECK_OK(quern_swap_databases(db, 3, 9, NULL, &err),
+             &err); /* by its number as the user knows it */
+    CHECK_OK(quern_flush(db, &err), &err);
+    CHECK_OK(world_fill(db, 50, 120, 2, &err), &err); /* more than one run, and some of all kinds */
+    CHECK_OK(drop_all(db, 4), &err);
+    CHECK_OK(quern_delete(db, world_key(60), NULL, &err), &err);
+    sim_set_wall_ms(sim, 3000);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(engine_check_files(sim_os(sim), WORLD_PATH, NULL, &report, &err), &err);
+    for (unsigned wrong = 0; wrong < 2; wrong++) {
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        mutex_lock(&db->live.mu);
+        db->live.flushed[wrong == 0 ? 3 : 0].keys += 3;
+        mutex_unlock(&db->live.mu);
+        CHECK_OK(quern_close(db, &err), &err);
+        CHECK_CODE(engine_check_files(sim_os(sim), WORLD_PATH, NULL, &report, &err), QUERN_CORRUPT);
+        CHECK_EQ(report.damages, wrong + 1);
+        CHECK(strstr(err.text, texts[wrong]));
+    }
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_CODE(quern_verify(db, NULL, &report, &err), QUERN_CORRUPT); /* and is mended */
+    CHECK_EQ(report.damages, 2);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(engine_check_files(sim_os(sim), WORLD_PATH, NULL, &report, &err), &err);
+}
+
 /* The name of the only table, cold: the store is opened anew. */
 static bool one_cold_table(struct sim *sim, struct quern **db, char name[OS_NAME_BYTES_MAX])
 {
