@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/when.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -283,9 +284,12 @@ enum cli_exit remote_exchange(struct remote *r, const char *method, const struct
 enum quern_code remote_prepare_put(struct remote *r, struct quern_slice key,
                                    struct quern_slice value, uint64_t expires_ms)
 {
-    char moment[WHEN_BYTES + 1];
+    char moment[WHEN_BYTES + 1], ttl[48] = "";
+    size_t ttl_len = 0;
 
-    if (remote_url(r, "/set", key) ||
+    if (r->args->ttl_ms != 0) /* from now on by the server's clock */
+        ttl_len = (size_t)snprintf(ttl, sizeof(ttl), "&ttl=%" PRIu64 "ms", r->args->ttl_ms);
+    if (remote_url(r, "/set", key) || buf_append(&r->url, ttl, ttl_len, &r->err) ||
         (r->args->sync && buf_append(&r->url, "&sync=1", 7, &r->err)) ||
         /* An empty body is no value for the server: an empty value is said so. */
         (value.len == 0 && buf_append(&r->url, "&value=", 7, &r->err)))

@@ -264,6 +264,31 @@ def a_dump_carries_expiries(store):
     equal(store.good("dump", place=other), dump)
 
 
+def expires_in(store, *place):
+    """For how many ms the one key lives, or None: for ever."""
+    entry = json.loads(store.good("dump", place=place or None).splitlines()[0])
+    return entry["expires_ms"] - time.time() * 1000 if "expires_ms" in entry else None
+
+
+def lives_as_long_as_was_said(store, *place):
+    hour = 3600 * 1000
+    store.good("set", "k", "v", "--ttl", "2h", place=place or None)
+    assert hour < expires_in(store, *place) <= 2 * hour, expires_in(store, *place)
+    store.good("set", "k", "", "--ttl=1d", place=place or None)
+    assert 23 * hour < expires_in(store, *place) <= 24 * hour, expires_in(store, *place)
+    store.good("set", "k", "v", place=place or None)
+    equal(expires_in(store, *place), None)
+    store.good("set", "k", "v", "--ttl", "1ms", place=place or None)
+    deadline = time.monotonic() + 120
+    while store.run("get", "k", place=place or None)[0] != 1:
+        assert time.monotonic() < deadline, "it lives on"
+
+
+@test
+def a_value_set_with_a_ttl_lives_as_long_as_was_said(store):
+    lives_as_long_as_was_said(store)
+
+
 @test
 def a_dump_carries_databases_and_load_restores_them(store):
     store.good("set", "k", "zero")
@@ -717,6 +742,12 @@ def expiries_are_loaded_into_a_server_and_dumped_from_it(store):
         store.good("load", "--no-end", stdin=lines + b'{"key":"c","value":"over","expires_ms":1}\n', place=url)
         equal(store.good("dump", place=url).splitlines(True)[:2], lines.splitlines(True))
     equal(store.good("dump").splitlines(True)[:2], lines.splitlines(True))
+
+
+@needs_server
+def a_value_set_over_http_with_a_ttl_lives_as_long_as_was_said(store):
+    with Server(store) as server:
+        lives_as_long_as_was_said(store, "--url", server.url)
 
 
 @needs_server
