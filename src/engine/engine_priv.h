@@ -7,6 +7,7 @@
  *   inner.h     keys as they are inside: a database's number before the user's
  *   cuts.c      range deletes, which are no entries
  *   databases.c databases that change places    live.c, live_ask.c  how many keys live, kept
+ *   living.c    the same by the clock
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
  *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content
@@ -16,7 +17,7 @@
  *   care.c      what a user may ask of the worker: flush, compact, checkpoint, verify
  *   pressure.c  how writers are slowed when the worker is behind
  *   scrub.c     tables read through in idle moments
- *   remains.c   verifies a store that is not open
+ *   remains.c, remains_count.c   verify a store that is not open
  *   repair.c    copies what is sound of it into a new one
  *
  * Locks, in the order in which they may be taken: queue_mu, then mu. Neither is held across I/O; that of

@@ -69,9 +69,12 @@ static enum quern_code fill_options(struct quern *db, const struct quern_options
     if (o->log_segment_bytes < 64 * 1024)
         return err_set(err, QUERN_INVALID, "log_segment_bytes is %" PRIu64 "; at least 64 KiB",
                        o->log_segment_bytes);
-    if ((unsigned)o->compression > QUERN_COMPRESS_ZSTD ||
-        (unsigned)o->recover > QUERN_RECOVER_POINT_IN_TIME)
-        return err_set(err, QUERN_INVALID, "an option has a value that does not exist");
+    if ((unsigned)o->compression > QUERN_COMPRESS_ZSTD)
+        return err_set(err, QUERN_INVALID, "compression is %u; 0 to %u are possible",
+                       (unsigned)o->compression, (unsigned)QUERN_COMPRESS_ZSTD);
+    if ((unsigned)o->recover > QUERN_RECOVER_POINT_IN_TIME)
+        return err_set(err, QUERN_INVALID, "recover is %u; 0 to %u are possible",
+                       (unsigned)o->recover, (unsigned)QUERN_RECOVER_POINT_IN_TIME);
     db->compact_config = (struct compact_config){
         .tier_runs = o->tier_runs,
         .table_bytes = o->table_bytes,
@@ -335,6 +338,21 @@ static enum quern_code settle_log(struct quern *db, struct quern_error *err)
     return QUERN_OK;
 }
 
+/* Close the MemDB. Where one before it waits on a disk that was full, that is tried first: there may be
+ * room by now. */
+static enum quern_code seal_last(struct quern *db, struct quern_error *err)
+{
+    struct request flush = {.kind = REQUEST_FLUSH, .err = err};
+    enum quern_code code = engine_seal(db, 0, true, err);
+
+    if (code == QUERN_NO_SPACE) {
+        code = engine_ask(db, &flush);
+        if (code == QUERN_OK)
+            code = engine_seal(db, 0, true, err);
+    }
+    return code;
+}
+
 /* Everything into tables. A store into which nothing was written is left as it is. */
 static enum quern_code settle(struct quern *db, struct quern_error *err)
 {
@@ -343,7 +361,7 @@ static enum quern_code settle(struct quern *db, struct quern_error *err)
 
     if (engine_refusal(db, err))
         return err->code;
-    if (engine_seal(db, 0, true, err))
+    if (seal_last(db, err))
         return err->code;
     /* The worker is not woken for nothing; without a log, recovery has still to be finished. */
     if ((engine_sealed_count(db) != 0 || engine_wal(db) == NULL) && engine_ask(db, &flush))

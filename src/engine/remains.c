@@ -2,7 +2,8 @@
  *
  *     quern_check
  *       remains_open      lock, if there is one; CURRENT, manifest; which files there are
- *       check_tables      every table that is named: open, then sst_verify; others by salvage
+ *       check_tables      every table that is named: open, then sst_verify; others by salvage;
+ *                         then what they hold against the numbers of keys (remains_count.c)
  *       check_log         replay says whether it is sound; if not, every damaged place is told
  *
  * Nothing is written, and one damage does not hide the next: a store that cannot be opened is
@@ -13,7 +14,6 @@
 #include "base/error.h"
 #include "engine/inner.h"
 #include "iter/iter.h"
-#include "sst/sst.h"
 #include "wal/wal.h"
 
 #include <inttypes.h>
@@ -298,7 +298,7 @@ static enum quern_code check_tables(struct remains *r, struct findings *f,
         if (remains_known(r, no) == NULL && check_unknown(r->dir, no, f, report, err))
             return err->code;
     }
-    return QUERN_OK;
+    return remains_check_counts(r, cache, f, err);
 }
 
 /* ---- the log ---- */

@@ -4,6 +4,7 @@
 #define ENGINE_REMAINS_PRIV_H
 
 #include "manifest/manifest.h"
+#include "sst/sst.h"
 
 #include <quern/quern.h>
 
@@ -18,6 +19,8 @@ struct findings {
 void findings_add(struct findings *f, const char *file, uint64_t offset,
                   struct quern_slice first_key, struct quern_slice last_key, const char *what,
                   bool lost);
+/* So many keys are kept of the database, the user's, and there are as many. */
+void findings_add_count(struct findings *f, uint8_t database, uint64_t kept, uint64_t there);
 
 struct remains {
     struct os_dir *dir;
@@ -36,6 +39,11 @@ uint64_t numbers_at(const struct buf *numbers, size_t i);
 bool numbers_have(const struct buf *numbers, uint64_t no); /* of a sorted list */
 /* The table that the manifest knows under this number, or NULL. */
 const struct manifest_table *remains_known(const struct remains *r, uint64_t table_no);
+
+/* The numbers of keys that the manifest keeps, if any, against the tables that it names; in
+ * remains_count.c. Errors: IO, CORRUPT, NO_MEMORY. */
+MUST_USE enum quern_code remains_check_counts(const struct remains *r, struct sst_cache *cache,
+                                              struct findings *f, struct quern_error *err);
 
 /* Segments first..last of a log, as the manifest names them. */
 struct log_row {

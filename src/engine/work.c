@@ -137,13 +137,18 @@ static void finish_request(struct quern *db, struct request *r)
     mutex_unlock(&db->mu);
 }
 
-/* Nothing can be flushed now: those who wait for it are told why. */
-static void refuse_requests(struct quern *db, const struct quern_error *why)
+/* Nothing could be flushed: those who wait for it are told why, up to the `last` of them (NULL: there is
+ * none). */
+static void refuse_requests(struct quern *db, const struct request *last,
+                            const struct quern_error *why)
 {
+    bool more = last != NULL;
+
     mutex_lock(&db->mu);
-    while (db->requests != NULL) {
+    while (more) {
         struct request *r = db->requests;
 
+        more = r != last;
         db->requests = r->next;
         *r->err = *why;
         r->code = why->code;
@@ -232,15 +237,26 @@ static bool is_idle(struct quern *db)
     return idle;
 }
 
-/* What to do now; false: nothing, sleep. */
+static struct request *last_request_locked(struct quern *db)
+{
+    struct request *last = db->requests;
+
+    while (last != NULL && last->next != NULL)
+        last = last->next;
+    return last;
+}
+
+/* What to do now; false: nothing, sleep. A flush that fails is the answer to those who asked before it
+ * began. For others it is tried again: there may be room by now. */
 static bool work_once(struct quern *db, enum compact_urge urge)
 {
-    struct request *request = NULL;
+    struct request *request = NULL, *last;
     struct quern_error err;
     bool flush;
 
     mutex_lock(&db->mu);
     flush = db->sealed_count != 0 || db->unfinished;
+    last = last_request_locked(db);
     if (!flush && db->requests != NULL) { /* under one lock: who asks has sealed before */
         request = db->requests;
         db->requests = request->next;
@@ -248,12 +264,12 @@ static bool work_once(struct quern *db, enum compact_urge urge)
     mutex_unlock(&db->mu);
     if (flush) {
         if (atomic_load(&db->failed) && engine_refusal(db, &err)) {
-            refuse_requests(db, &err);
+            refuse_requests(db, last, &err);
             return false;
         }
         if ((db->unfinished ? recover_resume : work_flush_oldest)(db, &err) == QUERN_OK)
             return true;
-        refuse_requests(db, &err);
+        refuse_requests(db, last, &err);
         return false;
     }
     if (request != NULL) {

@@ -1,14 +1,10 @@
-/* conn.c - the life of a connection.
+/* conn.c - the life of a connection: its socket, its turns, its end.
  *
- *      +-------------------------- keep-alive -------------------------------+
- *      v                                                                     |
- *     HEAD --whole head--> BODY --whole body--> READY --carried out----------+
- *      |  '--no body-------------------------->  ^  '--last reply--> linger --> closed
- *      |  '--not to be done, no body ------------'
- *      +--malformed, too large, too slow--> REFUSED --answered-----> linger
+ *     conn_open -> bytes arrive (on_read) -> conn_run: step ... step -> flush -> bytes arrive ...
+ *                                             |  the last reply is given
+ *                                             '--> linger --> conn_cut --> on_closed
  *
- * That is HTTP; the Redis protocol has its own steps (redis/conn.c), and all that follows is the
- * same.
+ * What a step does is the protocol's: rest/conn.c for HTTP, redis/conn.c for the Redis protocol.
  *
  * Replies leave in the order of the requests. Writes are handed to the store and stand in `ops`
  * until they complete; further writes may follow them at once, while any other request waits until
@@ -29,16 +25,19 @@
 #include "server/conn.h"
 
 #include "server/intake.h"
-#include "server/rest/import.h"
 #include "server/rest/bounds.h"
+#include "server/rest/conn.h"
+#include "server/rest/import.h"
 #include "server/rest/outflow.h"
 #include "server/pool.h"
 #include "server/redis/redis.h"
 #include "server/rest/serve.h"
+#include "server/rest/shutdown.h"
 #include "server/tls.h"
 
 #include "base/error.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -46,8 +45,6 @@
 #define IN_BYTES_WAITING_MAX 65536u
 #define IN_BYTES_PASSED_MAX 262144u
 #define OUT_BYTES_MAX (1u << 20)
-#define OPS_MAX 1024u
-#define OPS_BYTES_MAX (1u << 20)
 #define LINGER_MS 2000u
 #define LINGER_DRAIN_MS 200u
 
@@ -99,6 +96,19 @@ void conn_cut(struct conn *c)
         return;
     c->closing = true;
     uv_close((uv_handle_t *)&c->tcp, on_closed);
+}
+
+bool conn_peer(struct conn *c, char *to, size_t room)
+{
+    struct sockaddr_storage peer;
+    int len = sizeof(peer);
+
+    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&peer, &len) != 0) {
+        (void)snprintf(to, room, "a client that is gone");
+        return false;
+    }
+    address_name((struct sockaddr *)&peer, to, room);
+    return address_is_loopback((struct sockaddr *)&peer);
 }
 
 /* ------------------------------------------------------------------ input -- */
@@ -170,254 +180,21 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *room)
     loop_mark(c->loop, c);
 }
 
-static void refuse(struct conn *c, struct http_bad bad)
-{
-    c->refusal = (struct refusal){bad, NULL};
-    c->phase = CONN_REFUSED;
-}
-
-static void refuse_large(struct conn *c)
-{
-    refuse(c, (struct http_bad){413, "value_too_large",
-                                "the body is larger than this server takes (--max-value)"});
-}
-
-/* Others have sent so much that there is no room for this body, or for more of it. */
-static void refuse_for_others(struct conn *c)
-{
-    refuse(c,
-           (struct http_bad){503, "busy", "too much is arriving already; try again in a moment"});
-    c->refusal.extra = "Retry-After: 1\r\n";
-}
-
-/* The client waits to hear whether it may send the body. */
-static void send_continue(struct conn *c)
-{
-    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct quern_error err;
-
-    if (!c->request.expect_continue || c->continued || c->ops != NULL)
-        return;
-    c->continued = true;
-    if (conn_arrived(c) <= c->request.head_bytes &&
-        buf_append(&c->out, interim, sizeof(interim) - 1, &err) != QUERN_OK)
-        conn_cut(c);
-}
-
-/* Decode what has arrived of a chunked body. */
-static bool read_chunks(struct conn *c)
-{
-    struct quern_error err;
-
-    while (c->used < conn_arrived(c)) {
-        struct quern_slice piece;
-        size_t n;
-        enum http_verdict verdict = http_chunked_read(&c->chunked, conn_request_bytes(c) + c->used,
-                                                      conn_arrived(c) - c->used, &n, &piece);
-
-        c->used += n;
-        if (verdict == HTTP_BAD) {
-            refuse(c, c->chunked.bad);
-            return true;
-        }
-        if (c->chunked.left > c->body_max ||
-            c->body.len + piece.len > c->body_max - c->chunked.left) {
-            refuse_large(c);
-            return true;
-        }
-        if (buf_append(&c->body, piece.data, piece.len, &err) != QUERN_OK) {
-            conn_cut(c);
-            return false;
-        }
-        if (verdict == HTTP_DONE) {
-            c->phase = CONN_READY;
-            return true;
-        }
-    }
-    c->in.len = c->in_at + c->request.head_bytes; /* the framing was read; only the head stays */
-    c->used = c->request.head_bytes;
-    return false;
-}
-
-void conn_pass_on(struct conn *c)
-{
-    c->in_at += c->used;
-    c->used = 0;
-    if (UNLIKELY(c->fetched.here)) { /* it was refused meanwhile: nobody else is to get that */
-        quern_value_done(&c->fetched.value);
-        c->fetched.here = false;
-    }
-    pool_give_back(&c->body);
-    memset(&c->request, 0, sizeof(c->request));
-    c->phase = CONN_HEAD;
-}
-
-/* The next bytes of a body that is taken as it comes, from `at` on; false: the framing is bad. */
-static bool next_piece(struct conn *c, size_t *at, struct quern_slice *piece)
-{
-    size_t n = conn_arrived(c) - *at;
-    enum http_verdict verdict;
-
-    if (!c->request.chunked) {
-        n = n < c->body_left ? n : (size_t)c->body_left;
-        *piece = (struct quern_slice){conn_request_bytes(c) + *at, n};
-        c->body_left -= n;
-        if (c->body_left == 0)
-            import_end(c->import);
-    } else {
-        verdict = http_chunked_read(&c->chunked, conn_request_bytes(c) + *at, n, &n, piece);
-        if (verdict == HTTP_BAD)
-            return false;
-        if (verdict == HTTP_DONE)
-            import_end(c->import);
-    }
-    *at += n;
-    return true;
-}
-
-/* A body that is taken as it comes: hand on what has arrived, as far as there is room. What was
- * handed on leaves the buffer; the head stays in it until the reply. */
-static bool pass_body(struct conn *c)
-{
-    size_t head = c->request.head_bytes, at = head;
-    struct quern_slice piece;
-
-    if (c->ops != NULL)
-        return false;
-    if (c->import == NULL && !import_begin(c)) {
-        conn_cut(c);
-        return false;
-    }
-    while (at < conn_arrived(c) && import_has_room(c->import)) {
-        if (!next_piece(c, &at, &piece)) {
-            import_close(c);
-            refuse(c, c->chunked.bad);
-            return true;
-        }
-        if (!import_take(c->import, piece)) {
-            conn_cut(c);
-            return false;
-        }
-    }
-    if (at > head) {
-        memmove(conn_request_bytes(c) + head, conn_request_bytes(c) + at, conn_arrived(c) - at);
-        c->in.len -= at - head;
-    }
-    if (intake_is_too_much(c))
-        import_give_up(c->import);
-    if (!import_turn(c))
-        return false;
-    import_answer(c);
-    conn_pass_on(c);
-    return true;
-}
-
-static bool has_whole_body(struct conn *c)
-{
-    if (conn_arrived(c) - c->request.head_bytes < c->request.content_length)
-        return false;
-    c->used = c->request.head_bytes + (size_t)c->request.content_length;
-    c->phase = CONN_READY;
-    return true;
-}
-
-/* One that is here whole is carried out, however much there is: then there is less. */
-static bool read_body(struct conn *c)
-{
-    send_continue(c);
-    if (c->passes_body)
-        return pass_body(c);
-    if (c->request.chunked ? read_chunks(c) : has_whole_body(c))
-        return true;
-    if (c->closing || !intake_is_too_much(c))
-        return false;
-    refuse_for_others(c);
-    return true;
-}
-
-static bool read_head(struct conn *c)
-{
-    struct http_request *r = &c->request;
-
-    if (conn_arrived(c) == 0)
-        return false;
-    switch (http_request_read(r, conn_request_bytes(c), conn_arrived(c))) {
-    case HTTP_MORE:
-        return false;
-    case HTTP_BAD:
-        refuse(c, r->bad);
-        return true;
-    default:
-        break;
-    }
-    c->used = r->head_bytes;
-    c->body_bytes = 0;
-    c->body_left = r->content_length;
-    c->continued = false;
-    buf_clear(&c->body);
-    memset(&c->chunked, 0, sizeof(c->chunked));
-    c->refusal.bad.status = 0;
-    serve_begin(c);
-    if (!r->chunked && r->content_length == 0) {
-        c->phase = CONN_READY; /* a refusal is answered in its turn, and the connection stays */
-    } else if (c->refusal.bad.status != 0) {
-        c->phase = CONN_REFUSED; /* the body is not wanted: answer and close */
-    } else if (r->content_length > c->body_max) {
-        refuse_large(c);
-    } else if (!c->passes_body && intake_would_be_too_much(c, r->content_length)) {
-        refuse_for_others(c);
-    } else {
-        c->phase = CONN_BODY;
-    }
-    return true;
-}
-
-bool conn_may_add(const struct conn *c, uint64_t bytes)
-{
-    return c->op_count < OPS_MAX && c->op_bytes + bytes <= OPS_BYTES_MAX;
-}
-
-static bool carry_out(struct conn *c)
-{
-    struct quern_slice body = buf_slice(&c->body);
-
-    if (c->ops != NULL &&
-        (!serve_may_join(c) || !conn_may_add(c, c->request.content_length + c->body.len)))
-        return false;
-    if (!c->request.chunked)
-        body = (struct quern_slice){conn_request_bytes(c) + c->request.head_bytes,
-                                    (size_t)c->request.content_length};
-    if (!serve_request(c, body))
-        return false;
-    conn_pass_on(c);
-    return true;
-}
+/* ------------------------------------------------------------------ its turns -- */
 
 static bool output_is_full(const struct conn *c)
 {
     return c->big.len > 0 || c->out.len + (c->writing ? c->sending.len : 0) >= OUT_BYTES_MAX;
 }
 
-/* One step of the drawing above; false when it must wait. */
+/* One step with what has arrived; false when it must wait. */
 static bool step(struct conn *c)
 {
     if (c->last || c->closing || c->watching || c->outflow != NULL || output_is_full(c))
         return false;
-    if (c->resp != NULL)
-        return resp_step(c);
-    switch (c->phase) {
-    case CONN_HEAD:
-        return read_head(c);
-    case CONN_BODY:
-        return read_body(c);
-    case CONN_READY:
-        return c->gathered == 0 && carry_out(c);
-    default:
-        if (c->ops != NULL)
-            return false;
-        serve_refusal(c);
-        return true;
-    }
+    if (c->phase == CONN_HEAD && conn_arrived(c) == 0) /* between requests, of either protocol */
+        return false;
+    return c->resp != NULL ? resp_step(c) : rest_step(c);
 }
 
 /* Answer the writes that completed, in order. */
@@ -634,7 +411,7 @@ void conn_run(struct conn *c)
             return;
         }
         if (c->watching && !c->last)
-            serve_words(c);
+            shutdown_words(c);
         ended = c->outflow != NULL && outflow_give(c);
         was_full = output_is_full(c);
         flush(c);
@@ -660,7 +437,7 @@ static void too_slow(struct conn *c, const char *detail)
         conn_cut(c); /* there is no reply that such a client would wait for */
         return;
     }
-    refuse(c, (struct http_bad){408, "request_timeout", detail});
+    rest_refuse(c, (struct http_bad){408, "request_timeout", detail});
     loop_mark(c->loop, c);
 }
 
@@ -673,7 +450,7 @@ static void give_way(struct conn *c)
         return;
     }
     import_close(c);
-    refuse_for_others(c);
+    rest_refuse_for_others(c);
     loop_mark(c->loop, c);
 }
 

@@ -1,7 +1,7 @@
 /* conn.h - one connection: bytes in, requests carried out in order, replies out.
  *
  * What is common to both protocols is here and in conn.c; `resp` is what the Redis protocol needs
- * beside it, and NULL for HTTP. All of it belongs to its loop's thread. */
+ * beside it (redis/conn.c), and NULL for HTTP (rest/conn.c). All of it belongs to its loop's thread. */
 #ifndef SERVER_CONN_H
 #define SERVER_CONN_H
 
@@ -65,7 +65,7 @@ struct write_op {
     void *about; /* what `answer` needs */
 };
 
-/* What a connection is about; see the drawing in conn.c. */
+/* What a connection is about; see the drawing in rest/conn.c. */
 enum conn_phase {
     CONN_HEAD,
     CONN_BODY,
@@ -169,12 +169,17 @@ bool conn_is_busy(const struct conn *c);
 void conn_cut(struct conn *c);        /* close at once; what was not sent is lost */
 void conn_check_time(struct conn *c); /* at every tick of the loop: has it waited too long? */
 
-/* The request at hand, of HTTP, is answered, or its writes are under way: the next one begins behind
- * it. */
-void conn_pass_on(struct conn *c);
+/* "127.0.0.1:51234"; whether that is this machine. */
+bool conn_peer(struct conn *c, char *to, size_t room);
+
+#define OPS_MAX 1024u
+#define OPS_BYTES_MAX (1u << 20)
 
 /* May a write of so many bytes join those under way? */
-bool conn_may_add(const struct conn *c, uint64_t bytes);
+static inline bool conn_may_add(const struct conn *c, uint64_t bytes)
+{
+    return c->op_count < OPS_MAX && c->op_bytes + bytes <= OPS_BYTES_MAX;
+}
 
 /* Room for bytes of the client's behind conn->in; of length 0: no memory. */
 uv_buf_t conn_room(struct conn *c);

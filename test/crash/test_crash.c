@@ -7,10 +7,13 @@
  *     durable <= p <= issued     power cut: all that a returned sync, flush or close covers
  *     acked   <= p <= issued     kill -9: all that was acknowledged
  *
- * Being exactly one of those states means: nothing lost, no hole, every batch whole. Then the store
- * must verify, take writes, and bear a second crash at any point of its recovery. The worker thread
- * makes the number of operations vary between runs; a crash point that is never reached is a run
- * without a crash, and the checks hold for it as well.
+ * Being exactly one of those states means: nothing lost, no hole, every batch whole, every value with
+ * its revision and its expiry. The clock goes on while the store is down and while it is looked at:
+ * what has expired by then is gone, and the rest is there. Then the store must verify, take writes,
+ * and bear a second crash at any point of its recovery; and once all has expired that ever does, a
+ * compaction must leave nothing of it. The worker thread makes the number of operations vary
+ * between runs; a crash point that is never reached is a run without a crash, and the checks hold for
+ * it as well.
  *
  *     CRASH_FULL=1     every point instead of a sample
  *     CRASH_POINTS=n   the size of the sample, for each history
@@ -27,14 +30,15 @@
 #include <string.h>
 
 #define MANIFEST_EDITS 260
-#define SAMPLE_POINTS 64 /* of one history, when not all are wanted */
+#define SAMPLE_POINTS 56 /* of one history, when not all are wanted */
 
 /* ---- the states a history goes through ---- */
 
 struct history {
     const char *steps;
     unsigned writes;
-    struct cell state[HISTORY_WRITES_MAX][HISTORY_KEYS]; /* after the first p writes */
+    struct contents state[HISTORY_WRITES_MAX + 1]; /* after the first p writes */
+    bool expires;
     struct quern_options options;
     bool mapping, direct;
     uint64_t first_cut, last_cut; /* only these changes are cut; 0: all */
@@ -47,11 +51,12 @@ static void history_init(struct history *h, const char *steps)
     h->mapping = h->direct = true;
     h->options = history_options();
     for (const char *s = steps; *s != '\0'; s++) {
+        h->expires |= strchr("eEiI", *s) != NULL;
         if (!history_is_write(*s))
             continue;
         h->writes++;
-        memcpy(h->state[h->writes], h->state[h->writes - 1], sizeof(h->state[0]));
-        history_apply(*s, h->writes, h->state[h->writes]);
+        h->state[h->writes] = h->state[h->writes - 1];
+        (void)history_apply(*s, h->writes, &h->state[h->writes]);
     }
 }
 
@@ -62,19 +67,37 @@ struct trial {
     struct sim *sim;
     struct quern *db;
     uint64_t seed, cut; /* for messages */
+    unsigned tick;      /* where the clock stands */
     const char *mode;
     unsigned issued, acked, durable; /* numbers of writes */
     unsigned copied;                 /* what the checkpoint shows; 0: none was finished */
+    bool failed;                     /* and it has been said how */
 };
 
-static void fail(const struct trial *r, const char *what, const char *why)
+static void fail(struct trial *r, const char *what, const char *why)
 {
+    r->failed = true;
     tap_fail(
         __FILE__, __LINE__,
         "%s: %s\n#   history %.100s, power cut at change %llu, %s; issued %u, acknowledged %u, "
-        "durable %u",
+        "durable %u; at tick %u",
         what, why, r->h->steps, (unsigned long long)r->cut, r->mode, r->issued, r->acked,
-        r->durable);
+        r->durable, r->tick);
+}
+
+static void set_clock(struct trial *r, struct sim *sim, unsigned tick)
+{
+    r->tick = tick;
+    sim_set_wall_ms(sim, HISTORY_BEGAN_MS + tick);
+}
+
+/* A step that is a write has the next number and its moment. CONFLICT: refused as it had to be. */
+static enum quern_code do_step(struct trial *r, char step, struct quern_error *err)
+{
+    if (history_is_write(step))
+        set_clock(r, r->sim, ++r->issued);
+    return history_step(&r->db, sim_os(r->sim), &r->h->options, step, r->issued,
+                        &r->h->state[r->acked], err);
 }
 
 /* Run the history until it ends or the power goes. What returned before the power went counts. */
@@ -82,17 +105,22 @@ static void run_history(struct trial *r)
 {
     struct quern_error err = {0};
     uint64_t keys[QUERN_DATABASES];
-    enum quern_code code = engine_open(sim_os(r->sim), HISTORY_PATH, &r->h->options, &r->db, &err);
+    enum quern_code code;
 
+    set_clock(r, r->sim, 0);
+    code = engine_open(sim_os(r->sim), HISTORY_PATH, &r->h->options, &r->db, &err);
     if (code == QUERN_OK) /* from now on the number of keys is kept */
         IGNORE(quern_live_keys(r->db, false, keys, &err));
     for (const char *s = r->h->steps; code == QUERN_OK && *s != '\0'; s++) {
-        code = history_step(&r->db, sim_os(r->sim), &r->h->options, *s,
-                            history_is_write(*s) ? ++r->issued : r->issued, &err);
-        if (sim_is_off(r->sim) || code != QUERN_OK)
+        code = do_step(r, *s, &err);
+        if (sim_is_off(r->sim) || (code != QUERN_OK && code != QUERN_CONFLICT))
             break;
         if (history_is_write(*s))
             r->acked = r->issued;
+        if (code == QUERN_CONFLICT) { /* and synced nothing */
+            code = QUERN_OK;
+            continue;
+        }
         if ((!history_is_write(*s) && strchr("xX", *s) == NULL) || history_is_synced(*s))
             r->durable = r->acked;
         if (*s == 'k')
@@ -114,23 +142,29 @@ static void run_history(struct trial *r)
 
 /* ---- looking at what is left ---- */
 
-/* The contents are those after p writes, low <= p <= high: then *p tells which. */
-static bool is_prefix(struct trial *r, struct quern *db, unsigned low, unsigned high, unsigned *p)
+/* The contents are those after p writes, low <= p <= high, and `more` that left nothing behind: then
+ * *p tells which. */
+static bool is_prefix(struct trial *r, struct quern *db, unsigned low, unsigned high, unsigned more,
+                      unsigned *p)
 {
-    struct cell state[HISTORY_KEYS];
+    struct contents seen, want;
     char text[200];
-    int at = 0;
+    int at;
 
-    if (history_read(db, state, text) != QUERN_OK || text[0] != '\0') {
+    if (history_read(db, &seen, text) != QUERN_OK || text[0] != '\0') {
         fail(r, "the store cannot be read", text);
         return false;
     }
-    for (*p = low; *p <= high; (*p)++)
-        if (history_same(state, r->h->state[*p]))
+    for (*p = low; *p <= high; (*p)++) {
+        history_at(&r->h->state[*p], r->tick, &want);
+        if (seen.seq == want.seq + more && history_same(&seen, &want))
             return true;
+    }
+    at = snprintf(text, sizeof(text), " %u of %u;", (unsigned)seen.seq, (unsigned)want.seq + more);
     for (unsigned k = 0; k < HISTORY_KEYS; k++)
-        at += snprintf(text + at, sizeof(text) - (size_t)at, " %u", state[k].n);
-    fail(r, "the contents are no prefix of what was written; writes by key:", text);
+        at += snprintf(text + at, sizeof(text) - (size_t)at, " %u", seen.cell[k].n);
+    fail(r,
+         "the contents are no prefix of what was written; last number, and writes by key:", text);
     return false;
 }
 
@@ -168,7 +202,24 @@ static bool goes_on(struct trial *r, struct quern *db)
  * no older value before a newer one. */
 static bool merges_on(struct trial *r, struct quern *db, unsigned p)
 {
-    return goes_on(r, db) && goes_on(r, db) && goes_on(r, db) && is_prefix(r, db, p, p, &p);
+    return goes_on(r, db) && goes_on(r, db) && goes_on(r, db) && is_prefix(r, db, p, p, 6, &p);
+}
+
+/* Some of what is there expires before the eyes of the open store, and then all that ever does. */
+static bool expires_on(struct trial *r, struct sim *sim, struct quern *db, unsigned p)
+{
+    struct quern_error err = {0};
+
+    set_clock(r, sim, r->tick + 3);
+    if (!is_prefix(r, db, p, p, 6, &p))
+        return false;
+    set_clock(r, sim, HISTORY_ENDED);
+    if (!is_prefix(r, db, p, p, 6, &p))
+        return false;
+    if (history_clears_up(db, &err) == QUERN_OK)
+        return is_prefix(r, db, p, p, 6, &p);
+    fail(r, "what has expired is not cleared up", err.text);
+    return false;
 }
 
 /* A finished checkpoint holds what it held, whatever became of its origin. */
@@ -182,7 +233,7 @@ static bool check_copy(struct trial *r, struct sim *sim)
         return true;
     if (!open_after(r, sim, HISTORY_COPY, &db))
         return false;
-    fine = is_prefix(r, db, r->copied, r->copied, &p);
+    fine = is_prefix(r, db, r->copied, r->copied, 0, &p);
     return close_after(r, db) && fine;
 }
 
@@ -201,13 +252,14 @@ static bool check_second_crash(struct trial *r, struct sim *disk, uint64_t k,
     bool fine = true;
 
     history_tried();
+    set_clock(r, first, r->issued + (unsigned)(k % 4));
     if (k % 3 == 0)
         sim_free_space(first, k % 5 * 8192);
     sim_crash_at_of(first, SIM_CHANGES, k);
     if (engine_open(sim_os(first), HISTORY_PATH, &r->h->options, &db, &err) == QUERN_OK) {
         sim_crash_at(first, 0); /* not while we read */
         if (!sim_is_off(first)) {
-            fine = is_prefix(r, db, low, high, &p);
+            fine = is_prefix(r, db, low, high, 0, &p);
             low = high = p;
         }
         (void)quern_close(db, &err);
@@ -219,9 +271,10 @@ static bool check_second_crash(struct trial *r, struct sim *disk, uint64_t k,
         return false;
     second = sim_crash(first, r->seed + k, mode);
     sim_free_space(second, UINT64_MAX);
+    set_clock(r, second, r->tick + (unsigned)(k % 3));
     if (!open_after(r, second, HISTORY_PATH, &db))
         return false;
-    fine = is_prefix(r, db, low, high, &p) && goes_on(r, db);
+    fine = is_prefix(r, db, low, high, 0, &p) && goes_on(r, db);
     return close_after(r, db) && fine;
 }
 
@@ -241,10 +294,12 @@ static bool check_crash(struct trial *r, enum sim_crash_mode mode, uint64_t rand
     { /* one undisturbed recovery, on a copy, so that the disk stays as the crash left it */
         struct sim *calm OWNED(sim_free) = sim_crash(disk, r->seed, SIM_KEEP_ALL);
 
+        set_clock(r, calm, r->issued + (unsigned)(random % 4));
         if (!open_after(r, calm, HISTORY_PATH, &db))
             return false;
         changes = sim_op_count_of(calm, SIM_CHANGES);
-        fine = is_prefix(r, db, low, r->issued, &p) && merges_on(r, db, p);
+        fine = is_prefix(r, db, low, r->issued, 0, &p) && merges_on(r, db, p) &&
+               (!r->h->expires || expires_on(r, calm, db, p));
         fine = close_after(r, db) && fine && check_copy(r, calm);
         if (!fine)
             return false;
@@ -265,7 +320,7 @@ static bool run_cut(const struct history *h, uint64_t seed, uint64_t cut, bool f
 {
     struct sim *sim OWNED(sim_free) = sim_new(seed + cut);
     struct trial r = {.h = h, .sim = sim, .seed = seed, .cut = cut, .mode = "no crash yet"};
-    bool fine = true;
+    bool fine;
 
     sim_set_mapping(sim, h->mapping);
     sim_set_direct(sim, h->direct);
@@ -273,6 +328,7 @@ static bool run_cut(const struct history *h, uint64_t seed, uint64_t cut, bool f
     run_history(&r);
     *ended = !sim_is_off(sim);
     *changes = sim_op_count_of(sim, SIM_CHANGES);
+    fine = !r.failed;
     for (int mode = SIM_DROP_ALL; fine && mode <= SIM_RANDOM; mode++)
         fine = check_crash(&r, (enum sim_crash_mode)mode,
                            (seed ^ cut * UINT64_C(0x9E3779B97F4A7C15)) >> 20, full);
@@ -362,9 +418,19 @@ TEST(a_crash_around_range_deletes_loses_nothing_and_brings_nothing_back)
     enumerate_word(HISTORY_CUTS);
 }
 
-TEST(a_crash_around_databases_that_change_places_leaves_all_in_one_of_both)
+TEST(a_crash_around_databases_that_change_places_or_are_emptied_leaves_all_or_nothing)
 {
-    enumerate_word(HISTORY_SWAPS);
+    enumerate_word(HISTORY_DATABASES);
+}
+
+TEST(a_crash_among_entries_that_expire_keeps_each_until_its_time_and_not_longer)
+{
+    enumerate_word(HISTORY_EXPIRIES);
+}
+
+TEST(a_crash_around_writes_that_depend_on_what_is_there_leaves_them_whole_or_absent)
+{
+    enumerate_word(HISTORY_CONDITIONS);
 }
 
 /* Snapshots make merges keep dead entries; when they are gone an idle store rewrites the tables. */
@@ -387,12 +453,13 @@ static uint64_t when_the_manifest_is_new(const struct history *h)
     uint64_t at = 0;
     unsigned n = 0;
 
+    sim_set_wall_ms(sim, HISTORY_BEGAN_MS);
     if (!EXPECT(engine_open(sim_os(sim), HISTORY_PATH, &h->options, &db, &err) == QUERN_OK))
         return 0;
     sim_fail(sim, &(struct sim_fault){.ops = SIM_CREATE, .name = "MANIFEST-*", .delay_us = 1});
     for (const char *s = h->steps; *s != '\0' && at == 0; s++) {
         n += history_is_write(*s);
-        if (!EXPECT(history_step(&db, sim_os(sim), &h->options, *s, n, &err) == QUERN_OK))
+        if (!EXPECT(history_step(&db, sim_os(sim), &h->options, *s, n, h->state, &err) == QUERN_OK))
             break;
         at = sim_fault_hits(sim) != 0 ? sim_op_count_of(sim, SIM_CHANGES) : 0;
     }

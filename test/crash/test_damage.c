@@ -45,7 +45,7 @@
 
 #define SHARES 6
 #define BYTES_MAX (UINT64_C(4) << 20) /* a MemDB of a repair is mapped, not on the heap */
-#define SECONDS_MAX 60
+#define SECONDS_MAX 600               /* a hang; the machine may be busy */
 #define GROUPS_AT 8192u
 
 /* ---- the heap is watched: the linker sends these calls here ---- */
@@ -573,6 +573,7 @@ struct share {
     uint64_t turn; /* counts what could be tried; every SHARES-th is ours, or an n-th of these */
     uint64_t part; /* n */
     bool full;
+    bool *border; /* of the file that is under hand, for each byte */
 };
 
 static bool mine(struct share *h)
@@ -582,22 +583,26 @@ static bool mine(struct share *h)
     return turn % SHARES == h->index && (turn / SHARES + h->seed) % h->part == 0;
 }
 
-/* Places where something begins or ends, and so every byte around is looked at. */
-static bool is_border(const struct store *s, const struct file *f, uint64_t at)
+/* Marks the places of a file where something begins or ends, and so every byte around is looked at. */
+static void mark_borders(const struct store *s, const struct file *f, bool *border)
 {
+    bool is_record = is_manifest(f->name), is_sorted = is_table(f->name);
+
+    if (f->len == 0)
+        return;
     if (strcmp(f->name, "CURRENT") == 0)
-        return true;
-    if (is_hollow(f->name))
-        return at == 0;
-    if (is_manifest(f->name))
-        return at % RECORD_PAGE_BYTES < 4 || at + 2 > f->len;
-    if (is_table(f->name))
-        return f->len - at <= 136 && at % 8 == 0;
+        memset(border, true, f->len);
+    else if (is_hollow(f->name))
+        border[0] = true;
+    else if (is_record || is_sorted)
+        for (uint64_t at = 0; at < f->len; at++)
+            border[at] = is_record ? at % RECORD_PAGE_BYTES < 4 || at + 2 > f->len
+                                   : f->len - at <= 136 && at % 8 == 0;
+    else
+        border[0] = border[f->len - 1] = true;
     for (size_t i = 0; i < s->told_count; i++)
-        if (strcmp(s->told[i].name, f->name) == 0 &&
-            (at == s->told[i].at || at == s->told[i].at + s->told[i].bytes - 1))
-            return true;
-    return at == 0 || at + 1 == f->len;
+        if (strcmp(s->told[i].name, f->name) == 0)
+            border[s->told[i].at] = border[s->told[i].at + s->told[i].bytes - 1] = true;
 }
 
 /* How far the next sampled byte is. */
@@ -618,7 +623,7 @@ static bool share_flips(struct share *h, const struct file *f)
     uint64_t stride = stride_of(h, f);
 
     for (uint64_t at = 0; at < f->len; at++) {
-        if ((at + h->seed) % stride != 0 && !is_border(h->s, f, at))
+        if ((at + h->seed) % stride != 0 && !h->border[at])
             continue;
         for (size_t i = 0; i < (h->full ? 3 : 1); i++)
             if (mine(h) && !try_flip(h->s, h->tally, f->name, at, patterns[(at / 3 + i) % 4]))
@@ -632,7 +637,7 @@ static bool share_cuts(struct share *h, const struct file *f)
     uint64_t stride = 3 * stride_of(h, f);
 
     for (uint64_t at = 0; at < f->len; at++) {
-        if (!h->full && (at + h->seed) % stride != 0 && !is_border(h->s, f, at))
+        if (!h->full && (at + h->seed) % stride != 0 && !h->border[at])
             continue;
         if (mine(h) && !try_cut(h->s, h->tally, f->name, at))
             return false;
@@ -692,7 +697,12 @@ static bool run_share(struct share *h, enum ending ending)
     for (size_t i = 0; fine && i < store.now.count; i++) {
         const struct file *f = &store.now.file[i];
 
-        fine = share_flips(h, f) && share_cuts(h, f) && share_others(h, f, &foreign.now);
+        h->border = calloc(f->len + 1, sizeof(bool));
+        fine = EXPECT(h->border != NULL);
+        if (fine)
+            mark_borders(&store, f, h->border);
+        fine = fine && share_flips(h, f) && share_cuts(h, f) && share_others(h, f, &foreign.now);
+        free(h->border);
     }
     store_free(&foreign);
     store_free(&store);

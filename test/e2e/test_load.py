@@ -4,12 +4,13 @@
 Nothing here measures speed. That nobody waits for the disk but who asked for what is there is shown
 with a disk that does not answer at all (sick_disk.so), and one loop for everybody."""
 
+import contextlib
 import json
 import os
 import resource
 import socket
 
-from quernd import Server, SickDisk, answered, command, equal, is_watched, main, request, test, until
+from quernd import Refused, Server, SickDisk, answered, command, equal, is_watched, main, request, test, until
 
 KEYS = 64
 LARGE = os.urandom(1 << 20)  # more than a cache of so little memory keeps
@@ -143,25 +144,50 @@ def what_was_watched_aside_counts_as_what_was_watched_on_the_loop():
             equal(r.call("GET", "there"), b"1" if written else b"mine", key)
 
 
+@contextlib.contextmanager
+def no_thread_is_free(disk):
+    """One get more than the threads beside the loops take at a time, 32 of them 32 each."""
+    wires = [disk.server.resp() for _ in range(33)]
+    for wire in wires:
+        for n in range(32):
+            wire.write("GET", f"k{n:03}")
+    everybody_else_is_served(disk.server, 0)
+    yield
+    for wire in wires:
+        for n in range(32):
+            equal(wire.answer(), str(n).encode())
+        wire.socket.close()
+
+
 @test
 def a_command_that_computes_long_does_so_aside():
     with ColdDisk() as disk, disk.server.resp() as r:
         equal(r.call("MSET", "one", "abcd", "two", "xbdy"), "OK")
-        # One more than the threads beside the loops take at a time, 32 of them 32 each.
-        wires = [disk.server.resp() for _ in range(33)]
-        for wire in wires:
-            for n in range(32):
-                wire.write("GET", f"k{n:03}")
-        everybody_else_is_served(disk.server, 0)
-        r.write("LCS", "one", "two")
-        everybody_else_is_served(disk.server, 1)
-        equal(answered(r, 0.05), False)
-        disk.revoke("hold-reads")
-        equal(r.answer(), b"bd")
-        for wire in wires:
-            for n in range(32):
-                equal(wire.answer(), str(n).encode())
-            wire.socket.close()
+        with no_thread_is_free(disk):
+            r.write("LCS", "one", "two")
+            everybody_else_is_served(disk.server, 1)
+            equal(answered(r, 0.05), False)
+            disk.revoke("hold-reads")
+            equal(r.answer(), b"bd")
+
+
+@test
+def a_transaction_computes_long_behind_its_commit_on_what_it_has_read():
+    with ColdDisk() as disk, disk.server.resp() as r, disk.server.resp() as other:
+        equal(r.call("MSET", "one", "abcd", "two", "xbdy"), "OK")
+        with no_thread_is_free(disk):
+            words = [("SET", "one", "ab"), ("LCS", "one", "two"), ("GET", "one"), ("SET", "two", "a"),
+                     ("LCS", "one", "two", "IDX"), ("LCS", "one", "two", "NOPE"), ("LCS", "two", "one"), ("SET", "one", "last")]
+            for arguments in (("MULTI",), *words, ("EXEC",), ("GET", "two")):
+                r.write(*arguments)
+            for want in ["OK", *["QUEUED"] * len(words)]:
+                equal(r.answer(), want)
+            until(lambda: other.call("GET", "one") == b"last", "written")  # whole; its reply is not there
+            equal(other.call("MSET", "one", "x", "two", "y"), "OK")
+            equal(answered(r, 0.05), False)
+            disk.revoke("hold-reads")
+            equal(r.answer(), ["OK", b"b", b"ab", "OK", [b"matches", [[[0, 0], [0, 0]]], b"len", 1], Refused("ERR syntax error"), b"a", "OK"])
+            equal(r.answer(), b"y")
 
 
 @test

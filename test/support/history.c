@@ -1,20 +1,15 @@
-/* history.c - histories in words; see history.h. */
-#include "history.h"
+/* history.c - histories in words, see history.h: what their writes do, and doing it. */
+#include "history_priv.h"
 
 #include "base/error.h"
-#include "child.h"
 #include "engine/engine_priv.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define OPS_MAX 6
-#define VALUE_MAX 40000
-#define HALF (HISTORY_KEYS / 2)
+#define PART HISTORY_PART
 
 struct quern_options history_options(void)
 {
@@ -30,13 +25,22 @@ struct quern_options history_options(void)
 
 /* ---- what a write does ---- */
 
+struct op {
+    enum { PUT, DELETE, CUT, SWAP } what;
+    unsigned key,
+        end; /* a cut is of the keys from `key` on below `end`; a swap of their databases */
+    size_t len;
+    unsigned until;
+};
+
 struct write {
     unsigned count;
-    struct {
-        unsigned key, end; /* with an end: all keys from `key` on below it are gone */
-        bool gone, swap;
-        size_t len;
-    } op[OPS_MAX];
+    struct op op[OPS_MAX];
+    /* What it depends on: two checks, or an update that gives up where there is no such key. */
+    enum { ON_NOTHING, ON_CHECKS, ON_AN_UPDATE } depends;
+    enum quern_require what;
+    unsigned key, other; /* the check of `other` holds, and comes first in every second write */
+    bool wrong;          /* it asks for a revision that never was, or was before */
 };
 
 static unsigned mix(unsigned a, unsigned b)
@@ -49,115 +53,228 @@ static unsigned mix(unsigned a, unsigned b)
 
 bool history_is_write(char step)
 {
-    return strchr("pPbBdDgGLwW", step) != NULL;
+    return strchr("pPbBdDeEiIgGoOLwW", step) != NULL;
 }
 
 bool history_is_synced(char step)
 {
-    return strchr("PBDGW", step) != NULL;
+    return strchr("PBDEIGOW", step) != NULL;
+}
+
+static unsigned end_of_part(unsigned key)
+{
+    return (key / PART + 1) * PART;
+}
+
+static struct op put_of(unsigned n, unsigned i, unsigned key)
+{
+    return (struct op){.key = key, .len = 12 + mix(n, i) % 300};
 }
 
 /* Where the middle one of three operations is the range delete, the others are puts inside of it. */
 static struct write range_delete_of(unsigned n)
 {
-    unsigned from = mix(n, 1) % HISTORY_KEYS, to = from + 1 + mix(n, 2) % 8;
-    unsigned last = from < HALF ? HALF : HISTORY_KEYS;
+    unsigned from = mix(n, 1) % HISTORY_KEYS, to = from + 1 + mix(n, 2) % PART;
     struct write w = {.count = n % 2 == 0 ? 1 : 3};
 
-    to = to < last ? to : last;
+    to = to < end_of_part(from) ? to : end_of_part(from);
+    for (unsigned i = 0; i < w.count; i++)
+        w.op[i] = put_of(n, i, from + (n + i) % (to - from));
+    w.op[w.count / 2] = (struct op){.what = CUT, .key = from, .end = to};
+    return w;
+}
+
+/* Of three operations: all databases; or one, between two puts of one of its keys. */
+static struct write emptying_of(unsigned n)
+{
+    unsigned key = mix(n, 1) % HISTORY_KEYS;
+    struct write w = {.count = n % 3 == 0 ? 1 : 3};
+
     for (unsigned i = 0; i < w.count; i++) {
-        w.op[i].key = from + (n + i) % (to - from);
-        w.op[i].len = 12 + mix(n, i) % 300;
+        unsigned any = n % 3 == 2 ? i * PART : key;
+
+        w.op[i] = put_of(n, i, key);
+        if (n % 3 == 2 || i == w.count / 2)
+            w.op[i] =
+                (struct op){.what = CUT, .key = end_of_part(any) - PART, .end = end_of_part(any)};
     }
-    w.op[w.count / 2].key = from;
-    w.op[w.count / 2].end = to;
-    w.op[w.count / 2].gone = true;
     return w;
 }
 
 /* Where it is the middle one of three, both puts are under one key of one name. */
 static struct write swap_of(unsigned n)
 {
+    unsigned a = mix(n, 3) % HISTORY_PARTS,
+             b = (a + 1 + mix(n, 4) % (HISTORY_PARTS - 1)) % HISTORY_PARTS;
     struct write w = {.count = n % 2 == 0 ? 1 : 3};
 
+    for (unsigned i = 0; i < w.count; i++)
+        w.op[i] = put_of(n, i, mix(n, 1) % HISTORY_KEYS);
+    w.op[w.count / 2] = (struct op){.what = SWAP, .key = a * PART, .end = b * PART};
+    return w;
+}
+
+/* Mostly soon, at times at once, at the end, or never. */
+static unsigned until_of(unsigned n, unsigned i)
+{
+    unsigned r = mix(n, i + 40) % 14;
+
+    return r < 10 ? n + r : r < 12 ? HISTORY_ENDED - r : 0;
+}
+
+static struct write batch_of(unsigned n, unsigned count, bool expires)
+{
+    struct write w = {.count = count};
+
     for (unsigned i = 0; i < w.count; i++) {
-        w.op[i].key = mix(n, 1) % HISTORY_KEYS;
-        w.op[i].len = 12 + mix(n, i) % 300;
+        unsigned r = mix(n, i + 1);
+
+        w.op[i].key = r % HISTORY_KEYS;
+        w.op[i].what = w.count > 1 && r / HISTORY_KEYS % 4 == 0 ? DELETE : PUT;
+        w.op[i].len = 12 + r / HISTORY_KEYS % (r % 7 == 0 ? 3000 : 300);
+        w.op[i].until = expires ? until_of(n, i) : 0;
     }
-    w.op[w.count / 2].swap = true;
+    return w;
+}
+
+/* On a key of one of the writes before, which may be there, have expired, or be gone. */
+static struct write depending_of(unsigned n)
+{
+    struct write w = batch_of(n, 2 + mix(n, 0) % (OPS_MAX - 1), true);
+    unsigned kind = (n + n / 6) % 6, earlier = n - mix(n, 22) % (n < 9 ? n : 9);
+
+    w.depends = kind < 4 ? ON_CHECKS : ON_AN_UPDATE;
+    w.what = kind == 0   ? QUERN_REQUIRE_ABSENT
+             : kind == 1 ? QUERN_REQUIRE_PRESENT
+                         : QUERN_REQUIRE_REVISION;
+    w.wrong = kind == 3;
+    w.key = mix(earlier, 1) % HISTORY_KEYS;
+    w.other = mix(n, 23) % HISTORY_KEYS;
     return w;
 }
 
 static struct write write_of(char step, unsigned n)
 {
-    struct write w = {.count = step == 'b' || step == 'B' ? 2 + mix(n, 0) % (OPS_MAX - 1) : 1};
+    struct write w;
 
-    if (step == 'g' || step == 'G')
+    switch (step) {
+    case 'g':
+    case 'G':
         return range_delete_of(n);
-    if (step == 'w' || step == 'W')
+    case 'o':
+    case 'O':
+        return emptying_of(n);
+    case 'w':
+    case 'W':
         return swap_of(n);
-    for (unsigned i = 0; i < w.count; i++) {
-        unsigned r = mix(n, i + 1);
-
-        w.op[i].key = r % HISTORY_KEYS;
-        w.op[i].gone = step == 'd' || step == 'D' || (w.count > 1 && r / HISTORY_KEYS % 4 == 0);
-        w.op[i].len = step == 'L' ? VALUE_MAX : 12 + r / HISTORY_KEYS % (r % 7 == 0 ? 3000 : 300);
+    case 'i':
+    case 'I':
+        return depending_of(n);
+    case 'b':
+    case 'B':
+        return batch_of(n, 2 + mix(n, 0) % (OPS_MAX - 1), false);
+    case 'e':
+    case 'E':
+        return batch_of(n, 1 + mix(n, 0) % OPS_MAX, true);
+    default:
+        w = batch_of(n, 1, false);
+        if (step == 'd' || step == 'D')
+            w.op[0].what = DELETE;
+        if (step == 'L')
+            w.op[0].len = HISTORY_VALUE_MAX;
+        return w;
     }
-    return w;
 }
 
-static void swap_halves(struct cell state[HISTORY_KEYS])
+/* ---- and to what ---- */
+
+static bool lives(const struct cell *c, unsigned tick)
 {
-    for (unsigned k = 0; k < HALF; k++) {
-        struct cell was = state[k];
+    return c->n != 0 && (c->until == 0 || tick < c->until);
+}
 
-        state[k] = state[HALF + k];
-        state[HALF + k] = was;
+/* Is it written, with `before` there? */
+static bool holds(const struct write *w, unsigned n, const struct contents *before)
+{
+    bool there = lives(&before->cell[w->key], n);
+
+    return w->depends == ON_NOTHING ||
+           (w->depends == ON_CHECKS && w->what == QUERN_REQUIRE_ABSENT ? !there
+                                                                       : there && !w->wrong);
+}
+
+static void swap_parts(struct contents *c, unsigned a, unsigned b)
+{
+    for (unsigned k = 0; k < PART; k++) {
+        struct cell was = c->cell[a + k];
+
+        c->cell[a + k] = c->cell[b + k];
+        c->cell[b + k] = was;
     }
 }
 
-void history_apply(char step, unsigned n, struct cell state[HISTORY_KEYS])
+bool history_apply(char step, unsigned n, struct contents *c)
 {
     struct write w = write_of(step, n);
 
+    if (!holds(&w, n, c))
+        return false;
+    c->seq++;
     for (unsigned i = 0; i < w.count; i++) {
-        if (w.op[i].swap) {
-            swap_halves(state);
-            continue;
-        }
-        state[w.op[i].key] = w.op[i].gone ? (struct cell){0, 0} : (struct cell){n, w.op[i].len};
-        for (unsigned k = w.op[i].key; k < w.op[i].end; k++)
-            state[k] = (struct cell){0, 0};
+        const struct op *op = &w.op[i];
+
+        if (op->what == SWAP)
+            swap_parts(c, op->key, op->end);
+        else if (op->what == PUT)
+            c->cell[op->key] = (struct cell){n, op->len, op->until, c->seq};
+        else
+            for (unsigned k = op->key; k < (op->what == CUT ? op->end : op->key + 1); k++)
+                c->cell[k] = (struct cell){0};
     }
+    return true;
 }
 
-bool history_same(const struct cell a[HISTORY_KEYS], const struct cell b[HISTORY_KEYS])
+void history_at(const struct contents *c, unsigned tick, struct contents *out)
+{
+    *out = *c;
+    for (unsigned k = 0; k < HISTORY_KEYS; k++)
+        if (!lives(&c->cell[k], tick))
+            out->cell[k] = (struct cell){0};
+}
+
+bool history_same_cell(const struct cell *a, const struct cell *b)
+{
+    return a->n == b->n && a->len == b->len && a->until == b->until && a->seq == b->seq;
+}
+
+bool history_same(const struct contents *a, const struct contents *b)
 {
     for (unsigned k = 0; k < HISTORY_KEYS; k++)
-        if (a[k].n != b[k].n || a[k].len != b[k].len)
+        if (!history_same_cell(&a->cell[k], &b->cell[k]))
             return false;
     return true;
 }
 
-static struct quern_slice key_of(unsigned key)
+struct quern_slice history_key(unsigned key)
 {
-    static char names[HALF][40];
-    unsigned name = key % HALF;
+    static char names[PART][40];
+    unsigned name = key % PART;
 
     (void)snprintf(names[name], sizeof(names[name]), "key-%02u%.*s", name, (int)(name % 5) * 5,
                    "........................");
     return QUERN_STR(names[name]);
 }
 
-static uint8_t database_of(unsigned key)
+uint8_t history_database(unsigned key)
 {
-    return key < HALF ? 0 : 1;
+    static const uint8_t database[HISTORY_PARTS] = {0, 1, QUERN_DATABASES - 1};
+
+    return database[key / PART];
 }
 
-/* The value of write n under a key: its number, then bytes that follow from both. */
-static struct quern_slice value_of(uint8_t *room, unsigned n, unsigned key, size_t len)
+struct quern_slice history_value(uint8_t *room, unsigned n, unsigned key, size_t len)
 {
-    key %= HALF;
+    key %= PART;
     (void)snprintf((char *)room, 12, "%010u:", n);
     for (size_t i = 11; i < len; i++)
         room[i] = (uint8_t)(n * 31 + key * 7 + i * (1 + n % 3));
@@ -166,54 +283,165 @@ static struct quern_slice value_of(uint8_t *room, unsigned n, unsigned key, size
 
 /* ---- doing it ---- */
 
-static struct quern_range range_of(unsigned from, unsigned to)
+static struct quern_range range_of(const struct op *op)
 {
-    struct quern_range range = {key_of(from), {NULL, 0}};
+    struct quern_range range = {{NULL, 0}, {NULL, 0}};
 
-    if (to % HALF != 0)
-        range.end = key_of(to);
+    if (op->key % PART != 0)
+        range.start = history_key(op->key);
+    if (op->end % PART != 0)
+        range.end = history_key(op->end);
     return range;
 }
 
-static enum quern_code do_write(struct quern *db, char step, unsigned n, struct quern_error *err)
+static uint64_t expires_ms(const struct op *op)
 {
-    static uint8_t room[VALUE_MAX];
-    struct write w = write_of(step, n);
-    struct quern_write_opts opts = {.sync = history_is_synced(step),
-                                    .database = database_of(w.op[0].key)};
-    struct quern_batch *batch;
+    return op->until != 0 ? HISTORY_BEGAN_MS + op->until : 0;
+}
+
+static enum quern_code add_op(struct quern_batch *batch, const struct op *op, unsigned n,
+                              struct quern_error *err)
+{
+    static uint8_t room[HISTORY_VALUE_MAX];
+    struct quern_range range = range_of(op);
+
+    if (op->what == SWAP)
+        return quern_batch_swap_databases(batch, history_database(op->key),
+                                          history_database(op->end), err);
+    quern_batch_select(batch, history_database(op->key));
+    if (op->what == CUT)
+        return quern_batch_delete_range(batch, &range, err);
+    if (op->what == DELETE)
+        return quern_batch_delete(batch, history_key(op->key), err);
+    return quern_batch_put_until(batch, history_key(op->key),
+                                 history_value(room, n, op->key, op->len), expires_ms(op), err);
+}
+
+static enum quern_code fill_batch(struct quern_batch *batch, const struct write *w, unsigned n,
+                                  struct quern_error *err)
+{
     enum quern_code code = QUERN_OK;
 
-    if (w.count == 1 && w.op[0].swap)
-        return quern_swap_databases(db, 0, 1, &opts, err);
-    if (w.count == 1 && w.op[0].end != 0) {
-        struct quern_range range = range_of(w.op[0].key, w.op[0].end);
+    for (unsigned i = 0; code == QUERN_OK && i < w->count; i++)
+        code = add_op(batch, &w->op[i], n, err);
+    return code;
+}
 
-        return quern_delete_range(db, &range, &opts, err);
+/* By the call that is for one operation alone. */
+static enum quern_code do_single(struct quern *db, const struct op *op, unsigned n,
+                                 struct quern_write_opts *opts, struct quern_error *err)
+{
+    static uint8_t room[HISTORY_VALUE_MAX];
+    struct quern_range range = range_of(op);
+
+    opts->database = history_database(op->key);
+    opts->expires_ms = expires_ms(op);
+    switch (op->what) {
+    case SWAP:
+        return quern_swap_databases(db, opts->database, history_database(op->end), opts, err);
+    case CUT:
+        return quern_delete_range(db, &range, opts, err);
+    case DELETE:
+        return quern_delete(db, history_key(op->key), opts, err);
+    default:
+        return quern_put(db, history_key(op->key), history_value(room, n, op->key, op->len), opts,
+                         err);
     }
-    if (w.count == 1 && w.op[0].gone)
-        return quern_delete(db, key_of(w.op[0].key), &opts, err);
+}
+
+/* ---- writes that depend on something ---- */
+
+static enum quern_code add_check(struct quern_batch *batch, enum quern_require what, unsigned key,
+                                 quern_seq revision, struct quern_error *err)
+{
+    quern_batch_select(batch, history_database(key));
+    return quern_batch_require(batch, what, history_key(key), revision, err);
+}
+
+static enum quern_code add_checks(struct quern_batch *batch, const struct write *w, unsigned n,
+                                  const struct contents *before, struct quern_error *err)
+{
+    enum quern_require there =
+        lives(&before->cell[w->other], n) ? QUERN_REQUIRE_PRESENT : QUERN_REQUIRE_ABSENT;
+    quern_seq revision = before->cell[w->key].seq - w->wrong;
+    enum quern_code code = QUERN_OK;
+
+    if (n % 2 == 0)
+        code = add_check(batch, there, w->other, 0, err);
+    if (code == QUERN_OK)
+        code = add_check(batch, w->what, w->key, revision, err);
+    if (code == QUERN_OK && n % 2 != 0)
+        code = add_check(batch, there, w->other, 0, err);
+    return code;
+}
+
+struct update {
+    const struct write *w;
+    unsigned n;
+    const struct contents *before;
+};
+
+/* What it reads must be what is there. It gives up with a filled batch. */
+static enum quern_code as_update(void *arg, struct quern_update *u, struct quern_error *err)
+{
+    const struct update *x = arg;
+    const struct cell *want = &x->before->cell[x->w->key];
+    struct quern_value value = {0};
+    bool there = lives(want, x->n), right;
+    enum quern_code code;
+
+    quern_batch_select(quern_update_batch(u), history_database(x->w->key));
+    code = quern_update_get(u, history_key(x->w->key), &value, err);
+    right = there ? value.seq == want->seq && value.len == want->len : value.len == 0;
+    quern_value_done(&value);
+    if (code != QUERN_OK && code != QUERN_NOT_FOUND)
+        return code;
+    if ((code == QUERN_OK) != there || !right)
+        return err_set(err, QUERN_INVALID, "an update reads what is not there");
+    code = fill_batch(quern_update_batch(u), x->w, x->n, err);
+    return code == QUERN_OK && !there ? err_set(err, QUERN_CONFLICT, "no such key") : code;
+}
+
+static enum quern_code as_expected(const struct write *w, unsigned n, const struct contents *before,
+                                   enum quern_code code, struct quern_error *err)
+{
+    bool want = holds(w, n, before);
+
+    if (code == QUERN_OK && !want)
+        return err_set(err, QUERN_INVALID, "what does not hold was written");
+    if (code == QUERN_CONFLICT && want)
+        return err_set(err, QUERN_INVALID, "what holds was refused");
+    if (code == QUERN_CONFLICT && w->depends == ON_CHECKS && err->check != (n % 2 == 0))
+        return err_set(err, QUERN_INVALID, "the check that holds was blamed");
+    return code;
+}
+
+static enum quern_code do_write(struct quern *db, char step, unsigned n,
+                                const struct contents *before, struct quern_error *err)
+{
+    struct write w = write_of(step, n);
+    struct update update = {&w, n, before};
+    struct quern_write_opts opts = {.sync = history_is_synced(step)};
+    struct quern_batch *batch;
+    enum quern_code code;
+
+    if (w.depends == ON_AN_UPDATE)
+        return as_expected(&w, n, before, quern_update(db, as_update, &update, &opts, err), err);
     if (w.count == 1)
-        return quern_put(db, key_of(w.op[0].key), value_of(room, n, w.op[0].key, w.op[0].len),
-                         &opts, err);
+        return do_single(db, &w.op[0], n, &opts, err);
     batch = quern_batch_new();
     if (batch == NULL)
         return err_memory(err, "a batch");
-    for (unsigned i = 0; code == QUERN_OK && i < w.count; i++) {
-        struct quern_range range = range_of(w.op[i].key, w.op[i].end);
-
-        quern_batch_select(batch, database_of(w.op[i].key));
-        code = w.op[i].swap       ? quern_batch_swap_databases(batch, 0, 1, err)
-               : w.op[i].end != 0 ? quern_batch_delete_range(batch, &range, err)
-               : w.op[i].gone     ? quern_batch_delete(batch, key_of(w.op[i].key), err)
-                                  : quern_batch_put(batch, key_of(w.op[i].key),
-                                                    value_of(room, n, w.op[i].key, w.op[i].len), err);
-    }
+    code = w.depends == ON_CHECKS ? add_checks(batch, &w, n, before, err) : QUERN_OK;
     if (code == QUERN_OK)
-        code = quern_write(db, batch, &opts, err);
+        code = fill_batch(batch, &w, n, err);
+    if (code == QUERN_OK)
+        code = as_expected(&w, n, before, quern_write(db, batch, &opts, err), err);
     quern_batch_free(batch);
     return code;
 }
+
+/* ---- steps ---- */
 
 static struct quern_snapshot *held; /* one word at a time */
 
@@ -224,7 +452,8 @@ void history_let_go(void)
 }
 
 enum quern_code history_step(struct quern **db, struct os *os, const struct quern_options *options,
-                             char step, unsigned n, struct quern_error *err)
+                             char step, unsigned n, const struct contents *before,
+                             struct quern_error *err)
 {
     enum quern_code code;
 
@@ -241,8 +470,8 @@ enum quern_code history_step(struct quern **db, struct os *os, const struct quer
         return quern_compact(
             *db,
             &(struct quern_compact_opts){
-                .range = &(struct quern_range){key_of(n % HISTORY_KEYS), {NULL, 0}},
-                .database = database_of(n % HISTORY_KEYS)},
+                .range = &(struct quern_range){history_key(n % HISTORY_KEYS), {NULL, 0}},
+                .database = history_database(n % HISTORY_KEYS)},
             err);
     case 'x':
         history_let_go();
@@ -256,182 +485,6 @@ enum quern_code history_step(struct quern **db, struct os *os, const struct quer
         *db = NULL;
         return code == QUERN_OK ? engine_open(os, HISTORY_PATH, options, db, err) : code;
     default:
-        return do_write(*db, step, n, err);
+        return do_write(*db, step, n, before, err);
     }
-}
-
-/* ---- looking at it ---- */
-
-static bool value_is_whole(struct quern_slice value, unsigned key, struct cell *out)
-{
-    static uint8_t room[VALUE_MAX];
-    char digits[12];
-
-    if (value.len < 11 || value.len > VALUE_MAX)
-        return false;
-    memcpy(digits, value.data, 11);
-    digits[11] = '\0';
-    out->n = (unsigned)strtoul(digits, NULL, 10);
-    out->len = value.len;
-    return memcmp(value_of(room, out->n, key, value.len).data, value.data, value.len) == 0;
-}
-
-/* The scan must show the keys that point reads show, in order, the unreadable ones apart. */
-static enum quern_code compare_scan(struct quern *db, uint8_t database,
-                                    const struct cell state[HALF], char wrong[200])
-{
-    struct quern_iter_opts opts = {.database = database};
-    struct quern_iter *it = NULL;
-    struct quern_error err = {0};
-    unsigned k = 0;
-    bool more;
-
-    if (quern_iter_new(db, &opts, &it, &err))
-        return err.code;
-    for (more = quern_iter_first(it); more; more = quern_iter_next(it), k++) {
-        struct quern_slice key = quern_iter_key(it);
-        struct cell seen = {0};
-
-        while (k < HALF &&
-               (key_of(k).len != key.len || memcmp(key_of(k).data, key.data, key.len) != 0))
-            if (state[k++].n != 0)
-                break; /* shown by a point read and passed over here */
-        if (k == HALF || key_of(k).len != key.len ||
-            memcmp(key_of(k).data, key.data, key.len) != 0 ||
-            !value_is_whole(quern_iter_value(it), k, &seen) ||
-            (state[k].n != HISTORY_UNREADABLE &&
-             (seen.n != state[k].n || seen.len != state[k].len))) {
-            (void)snprintf(wrong, 200, "a scan does not agree with point reads at %.*s",
-                           (int)key.len, (const char *)key.data);
-            break;
-        }
-    }
-    (void)quern_iter_error(it, &err);
-    for (; err.code == QUERN_OK && wrong[0] == '\0' && k < HALF; k++)
-        if (state[k].n != 0 && state[k].n != HISTORY_UNREADABLE)
-            (void)snprintf(wrong, 200, "a scan ended before key %u, which a point read shows", k);
-    quern_iter_free(it);
-    return err.code;
-}
-
-/* The number of keys that is kept, where it is known, and what a count says. */
-static enum quern_code compare_count(struct quern *db, const struct cell state[HISTORY_KEYS],
-                                     char wrong[200])
-{
-    uint64_t keys[QUERN_DATABASES], want[2] = {0}, count = 0;
-    struct quern_error err = {0};
-
-    for (unsigned k = 0; k < HISTORY_KEYS; k++) {
-        if (state[k].n == HISTORY_UNREADABLE)
-            return QUERN_OK;
-        want[database_of(k)] += state[k].n != 0;
-    }
-    if (quern_live_keys(db, false, keys, &err))
-        return err.code;
-    for (uint8_t d = 0; d < 2; d++) {
-        struct quern_read_opts opts = {.database = d};
-
-        if (quern_count(db, NULL, &opts, &count, &err))
-            return err.code;
-        if (count != want[d] || (keys[d] != QUERN_KEYS_UNKNOWN && keys[d] != want[d]))
-            (void)snprintf(
-                wrong, 200, "of database %u %llu keys are counted and %lld kept; there are %llu", d,
-                (unsigned long long)count, (long long)keys[d], (unsigned long long)want[d]);
-    }
-    return QUERN_OK;
-}
-
-enum quern_code history_read(struct quern *db, struct cell state[HISTORY_KEYS], char wrong[200])
-{
-    struct quern_value value = {0};
-    struct quern_error err = {0};
-    enum quern_code first = QUERN_OK, code;
-
-    wrong[0] = '\0';
-    memset(state, 0, HISTORY_KEYS * sizeof(*state));
-    for (unsigned k = 0; k < HISTORY_KEYS && wrong[0] == '\0'; k++) {
-        struct quern_read_opts opts = {.database = database_of(k)};
-
-        code = quern_get(db, key_of(k), &opts, &value, &err);
-        if (code == QUERN_OK &&
-            !value_is_whole((struct quern_slice){value.data, value.len}, k, &state[k]))
-            (void)snprintf(wrong, 200, "key %u has wrong bytes", k);
-        if (code == QUERN_OK || code == QUERN_NOT_FOUND)
-            continue;
-        state[k].n = HISTORY_UNREADABLE;
-        first = first != QUERN_OK ? first : code;
-    }
-    quern_value_done(&value);
-    if (wrong[0] != '\0')
-        return QUERN_OK;
-    code = compare_scan(db, 0, state, wrong);
-    if (code == QUERN_OK && wrong[0] == '\0')
-        code = compare_scan(db, 1, state + HALF, wrong);
-    if (code == QUERN_OK && wrong[0] == '\0')
-        code = compare_count(db, state, wrong);
-    return first != QUERN_OK ? first : code;
-}
-
-enum quern_code history_goes_on(struct quern *db, struct quern_error *err)
-{
-    struct quern_write_opts sync = {.sync = true};
-    enum quern_code code = quern_verify(db, NULL, NULL, err);
-
-    if (code == QUERN_OK)
-        code = quern_put(db, QUERN_STR("zz-after"), QUERN_STR("1"), NULL, err);
-    if (code == QUERN_OK)
-        code = quern_delete(db, QUERN_STR("zz-after"), &sync, err);
-    return code == QUERN_OK ? quern_flush(db, err) : code;
-}
-
-/* ---- side by side ---- */
-
-static uint64_t *tried; /* in memory that all share; made before the first fork */
-
-static uint64_t *tried_at(void)
-{
-    if (tried == NULL)
-        tried =
-            mmap(NULL, sizeof(*tried), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (tried == MAP_FAILED)
-        abort();
-    return tried;
-}
-
-void history_tried(void)
-{
-    __atomic_fetch_add(tried_at(), 1, __ATOMIC_RELAXED);
-}
-
-uint64_t history_count(void)
-{
-    return __atomic_load_n(tried_at(), __ATOMIC_RELAXED);
-}
-
-bool history_in_shares(bool (*body)(void *arg, unsigned share), void *arg)
-{
-    pid_t child[HISTORY_SHARES];
-    bool fine = true;
-
-    (void)tried_at();
-    (void)fflush(stdout);
-    for (unsigned i = 0; i < HISTORY_SHARES; i++) {
-        child[i] = fork();
-        if (child[i] == 0)
-            child_leaves(body(arg, i));
-        fine = fine && child[i] > 0;
-    }
-    for (unsigned i = 0; i < HISTORY_SHARES; i++) {
-        int status = 0;
-
-        fine = child[i] > 0 && waitpid(child[i], &status, 0) == child[i] && status == 0 && fine;
-    }
-    return fine;
-}
-
-uint64_t history_env(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-
-    return text != NULL && *text != '\0' ? strtoull(text, NULL, 10) : otherwise;
 }

@@ -104,6 +104,7 @@ TEST(options_out_of_shape_are_refused)
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         CHECK_CODE(world_open(sim, &bad[i], &db, &err), QUERN_INVALID);
+    CHECK(strstr(err.text, "recover is 7") != NULL); /* of the last, as an example */
     CHECK(db == NULL);
     CHECK_CODE(quern_open("", NULL, &db, &err), QUERN_INVALID);
     CHECK_CODE(quern_open(NULL, NULL, &db, &err), QUERN_INVALID);
@@ -718,6 +719,7 @@ TEST(a_cached_read_never_reads_the_disk_and_says_when_it_would_have_to)
     struct quern_stats before, after;
     struct quern *db;
     uint64_t reads;
+    int busy;
 
     options.memory_bytes = 64 << 20;
     options.memdb_bytes = options.table_bytes = 4 << 20; /* one table, and so nothing to merge */
@@ -733,6 +735,12 @@ TEST(a_cached_read_never_reads_the_disk_and_says_when_it_would_have_to)
     CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads);
     quern_stats(db, &after);
     CHECK_EQ(after.gets, before.gets); /* nothing was told, so nothing is counted */
+    /* Index, filter and one block are there, of the other blocks none. */
+    CHECK_OK(world_get(db, 0, 1, &err), &err);
+    reads = sim_op_count_of(sim, SIM_READ);
+    busy = read_cached(db);
+    CHECK(busy > 0 && busy < 2 * CACHED_KEYS);
+    CHECK_EQ(sim_op_count_of(sim, SIM_READ), reads);
     CHECK_OK(world_check(db, 0, CACHED_KEYS, 1, &err), &err);
     reads = sim_op_count_of(sim, SIM_READ);
     CHECK_EQ(read_cached(db), 0);

@@ -360,6 +360,64 @@ TEST(a_store_closed_on_a_full_disk_has_all_in_its_log)
     CHECK_OK(quern_close(db, &err), &err);
 }
 
+/* The worker, having met a full disk, goes on when somebody has asked for a flush: too late for the one
+ * that has failed. */
+struct met_full {
+    struct quern *db; /* set before anything is flushed */
+    atomic_bool met;
+};
+
+static bool is_asked(struct quern *db)
+{
+    bool asked;
+
+    mutex_lock(&db->mu);
+    asked = db->requests != NULL || db->stop;
+    mutex_unlock(&db->mu);
+    return asked;
+}
+
+static void wait_until_asked(void *arg, const struct quern_event *event)
+{
+    struct met_full *m = arg;
+
+    if (event->kind != QUERN_EVENT_NO_SPACE)
+        return;
+    atomic_store(&m->met, true);
+    while (!is_asked(m->db))
+        nap_ms(1);
+}
+
+/* One MemDB waits, or as many as can: then the close must wait before it has closed its own. */
+TEST(a_close_is_not_refused_for_a_flush_that_failed_before_there_was_room)
+{
+    for (unsigned all = 0; all < 2; all++) {
+        struct sim *sim = sim_new(1);
+        struct quern_options options = world_options();
+        struct met_full m = {.db = NULL};
+        unsigned acked = 0;
+
+        options.on_event = wait_until_asked;
+        options.on_event_arg = &m;
+        CHECK_OK(world_open(sim, &options, &m.db, &err), &err);
+        sim_fail(sim, &(struct sim_fault){.ops = SIM_WRITE, .name = "*.sst*", .sys_errno = ENOSPC});
+        while (all ? world_put(m.db, acked, 1, false, &err) == QUERN_OK
+                   : engine_sealed_count(m.db) == 0) {
+            if (!all)
+                CHECK_OK(world_put(m.db, acked, 1, false, &err), &err);
+            acked++;
+        }
+        while (!atomic_load(&m.met))
+            nap_ms(1);
+        CHECK_OK(quern_close(m.db, &err), &err);
+        CHECK_EQ(sim_fault_hits(sim), 1);
+        CHECK_OK(world_open(sim, NULL, &m.db, &err), &err);
+        CHECK_OK(world_check(m.db, 0, acked, 1, &err), &err);
+        CHECK_OK(quern_close(m.db, &err), &err);
+        sim_free(sim);
+    }
+}
+
 /* ---- tables cannot be written ---- */
 
 TEST(a_write_error_in_a_flush_refuses_writes_and_loses_nothing)

@@ -363,9 +363,7 @@ enum quern_code cmd_lastsave(struct call *k)
 enum quern_code cmd_shutdown(struct call *k)
 {
     struct conn *c = k->conn;
-    struct sockaddr_storage peer;
-    char by[128];
-    int len = sizeof(peer);
+    char peer[64], by[128];
 
     for (size_t i = 1; i < k->argc; i++) {
         if (call_arg_is(k, i, "ABORT"))
@@ -376,8 +374,7 @@ enum quern_code cmd_shutdown(struct call *k)
             return call_syntax_error(k);
     }
     /* Where there are tokens, one with scope admin was shown. */
-    if (c->user == NULL && (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&peer, &len) != 0 ||
-                            !address_is_loopback((struct sockaddr *)&peer)))
+    if (!conn_peer(c, peer, sizeof(peer)) && c->user == NULL)
         return call_error(k, "NOPERM only a client on the same machine may shut the server down");
     (void)snprintf(by, sizeof(by), "%s (SHUTDOWN)", c->resp->client.peer);
     c->watching = true;

@@ -11,6 +11,9 @@
  *               (one that is FAST: on the loop first, as a READ)
  *     UPDATE    whoever leads the commit  quern_update_get     in its update
  *
+ * LCS takes too long for an update: in a transaction it reads there, is `unfinished`, and goes on as a
+ * WALK does.
+ *
  * A handler of READ, WALK or UPDATE may run on any thread and must not touch `conn`, which is NULL
  * then. What a READ has begun on the loop is forgotten when a read is BUSY. A blind
  * one reads nothing: it fills a batch on the loop, and the commit leader has nothing to run. */
@@ -103,7 +106,9 @@ struct call {
     bool sees_all;                /* of a WALK: its client's token reaches all keys */
     struct transaction *noted;    /* of a WATCH aside: takes what it notes */
     bool later;                   /* the reply comes when a write completes */
-    bool failed;                  /* the store could not: the reply is its failure */
+    bool unfinished; /* in a transaction: it is to be called again behind the commit, aside, */
+    struct quern_slice left; /* with what it has replied so far, which is gone when it replies */
+    bool failed;             /* the store could not: the reply is its failure */
     uint64_t puts, put_bytes, deletes;
 };
 
@@ -164,7 +169,7 @@ MUST_USE enum quern_code call_put_until(struct call *k, struct quern_slice key,
 MUST_USE enum quern_code call_delete(struct call *k, struct quern_slice key);
 
 MUST_USE enum quern_code call_delete_range(struct call *k, const struct quern_range *range);
-int64_t call_now_ms(void); /* since 1970 */
+int64_t call_now_ms(const struct call *k); /* quern_time_ms(): what expires is judged by it */
 
 /* The argument as an integer; false: replied that it is none. */
 MUST_USE bool call_integer(struct call *k, size_t arg, int64_t *out);

@@ -511,8 +511,6 @@ bool resp_step(struct conn *c)
         return carry_out(c);
     }
     rc->more = false;
-    if (conn_arrived(c) == 0)
-        return false;
     limits = limits_of(c);
     switch (resp_request_read(&rc->request, &limits, conn_request_bytes(c), conn_arrived(c))) {
     case RESP_DONE:

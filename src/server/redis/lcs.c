@@ -5,10 +5,14 @@
  *
  * From [a][b] back to the origin each diagonal step is a letter; steps in a row are a range. Of two
  * ways the one that Redis goes is taken. The table has four bytes for each pair of letters, and may be
- * as large as a value: 16 million pairs, which takes some 50 ms of a loop. */
+ * as large as a value: 16 million pairs, which takes some 50 ms.
+ *
+ * No writer waits for that. Inside a transaction both values are read, as of that moment, and left where
+ * the reply is to stand; they are compared behind the commit, aside (transaction_walk()). */
 #include "server/redis/handlers.h"
 
 #include "base/alloc.h"
+#include "base/codec.h"
 #include "base/error.h"
 
 struct lcs {
@@ -132,6 +136,29 @@ static void reply(struct call *k, struct lcs *l)
     k->out.failed |= ranges.failed || letters.failed;
 }
 
+#define LENGTH_BYTES 8u /* of the first value, before the two */
+
+static enum quern_code leave(struct call *k, const struct lcs *l)
+{
+    uint8_t length[LENGTH_BYTES];
+
+    put_u64le(length, l->a.len);
+    resp_put_raw(&k->out, length, sizeof(length));
+    resp_put_raw(&k->out, l->a.data, l->a.len);
+    resp_put_raw(&k->out, l->b.data, l->b.len);
+    k->unfinished = true;
+    return QUERN_OK;
+}
+
+static void take_left(const struct call *k, struct lcs *l)
+{
+    const uint8_t *at = k->left.data;
+
+    l->a = (struct quern_slice){at + LENGTH_BYTES, (size_t)get_u64le(at)};
+    l->b =
+        (struct quern_slice){at + LENGTH_BYTES + l->a.len, k->left.len - LENGTH_BYTES - l->a.len};
+}
+
 static enum quern_code compare(struct call *k, struct lcs *l)
 {
     uint64_t places = (uint64_t)(l->a.len + 1) * (l->b.len + 1);
@@ -141,6 +168,8 @@ static enum quern_code compare(struct call *k, struct lcs *l)
     if (places > k->server->options->value_bytes_max / sizeof(*l->table))
         return call_error(k, "ERR Insufficient memory, transient memory for LCS exceeds "
                              "proto-max-bulk-len");
+    if (k->update != NULL)
+        return leave(k, l);
     l->table = alloc_array((size_t)places, sizeof(*l->table));
     if (l->table == NULL)
         return call_error(k, "ERR Insufficient memory, failed allocating transient memory for LCS");
@@ -158,6 +187,10 @@ enum quern_code cmd_lcs(struct call *k)
     struct lcs l = {.shortest = 0};
     enum quern_code code;
 
+    if (k->left.len > 0) {
+        take_left(k, &l);
+        return compare(k, &l);
+    }
     k->value = &first;
     code = call_get(k, k->args[1]);
     if (code == QUERN_OK)

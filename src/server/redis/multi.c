@@ -7,7 +7,8 @@
  *
  * Commands that concern no key cannot run inside an update. When it has completed, those that walk
  * (KEYS, SCAN, DBSIZE, INFO) run aside and then the others (PING) on the connection's loop, and their
- * replies are put in their places: so SCAN sees the transaction, and whatever others wrote behind it. */
+ * replies are put in their places: so SCAN sees the transaction, and whatever others wrote behind it. What
+ * would make all writers wait for long (LCS) reads inside and goes on aside with what it has read. */
 #include "server/redis/handlers.h"
 
 #include "server/conn.h"
@@ -147,8 +148,10 @@ static enum quern_code run_queued(struct call *k, struct resp_call *rc, struct q
     k->argc = q->argc;
     call_select(k, q->database);
     q->reply_at = rc->reply.len;
+    k->unfinished = false;
     code = q->command->run(k);
     q->reply_len = rc->reply.len - q->reply_at;
+    q->unfinished = k->unfinished;
     return code;
 }
 
@@ -176,9 +179,12 @@ void transaction_walk(struct call *k, struct resp_call *rc)
     for (struct queued *q = rc->transaction.first; q != NULL; q = q->next) {
         enum quern_code code = QUERN_OK;
 
-        if (q->command->where != WALK)
+        if (q->command->where != WALK && !q->unfinished)
             continue;
         err_clear(k->err);
+        k->left = (struct quern_slice){NULL, 0};
+        if (q->unfinished)
+            k->left = (struct quern_slice){rc->reply.data + q->reply_at, q->reply_len};
         code = run_queued(k, rc, q);
         if (code == QUERN_OK && rc->reply.len > REPLY_BYTES_MAX)
             code = err_set(k->err, QUERN_INVALID, too_much);
@@ -239,7 +245,7 @@ bool transaction_has(const struct transaction *t, enum where where)
 bool transaction_has_labour(const struct transaction *t)
 {
     for (const struct queued *q = t->first; q != NULL; q = q->next) {
-        if (q->command->where == WALK && q->command->flags & CMD_LABOUR)
+        if (q->command->flags & CMD_LABOUR)
             return true;
     }
     return false;

@@ -1,6 +1,6 @@
 /* redis.h - the Redis protocol's door: what a connection, the loops and main() need of it.
  *
- *     conn.c    bytes in and out, who waits for what; the same for both doors
+ *     ../conn.c       bytes in and out, who waits for what; the same for both doors
  *       | resp_step()                          ^ resp_completed()
  *       v                                      |
  *     redis/conn.c    a request -> its row in the table -> on this loop, or as a write
@@ -96,6 +96,7 @@ struct queued {
     const struct command *command;
     size_t argc, bytes;
     uint8_t database;
+    bool unfinished;            /* its update has left what it is to go on with aside: call.h */
     size_t reply_at, reply_len; /* where its reply stands among those of the transaction */
     struct quern_slice args[];
 };
@@ -158,7 +159,7 @@ MUST_USE bool resp_open(struct conn *c); /* false: no memory */
 void resp_closed(struct conn *c);        /* it is no client any more */
 void resp_done(struct conn *c);          /* free what it has */
 
-/* Carry out the next request; false: nothing can be done now. */
+/* Carry out the next request, of which something has arrived; false: nothing can be done now. */
 bool resp_step(struct conn *c);
 void resp_completed(struct write_op *op);
 /* The reply to a request stands in the output from `mark` on: count it. */
@@ -184,13 +185,13 @@ bool resp_begin_save(struct call *k, bool silent);
 
 struct queued *queued_new(const struct call *k, uint8_t database);
 void transaction_clear(struct transaction *t);
-/* The commands of a transaction: those that run in its update, inside that; those that walk, aside,
- * behind it; the others, and the reply to the whole, on the loop. */
+/* The commands of a transaction: those that run in its update, inside that; those that walk or were not
+ * finished, aside, behind it; the others, and the reply to the whole, on the loop. */
 enum quern_code transaction_run(struct call *k, struct resp_call *rc);
 void transaction_walk(struct call *k, struct resp_call *rc);
 void transaction_reply(struct conn *c, struct resp_call *rc, struct resp_out *out);
 bool transaction_has(const struct transaction *t, enum where where);
-/* Does it walk over more than a little? */
+/* Is there one that takes long? */
 bool transaction_has_labour(const struct transaction *t);
 void transaction_abandon(struct conn *c); /* it is closed, and nothing is watched */
 /* What a WATCH aside has noted is the connection's from now on. */

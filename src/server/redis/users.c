@@ -27,8 +27,10 @@ struct draft {
 
 static bool is_hex(struct quern_slice s)
 {
+    const char *c = s.data;
+
     for (size_t i = 0; i < s.len; i++) {
-        if (strchr("0123456789abcdef", ((const char *)s.data)[i]) == NULL)
+        if (c[i] == '\0' || strchr("0123456789abcdef", c[i]) == NULL) /* which finds a zero, too */
             return false;
     }
     return true;

@@ -320,7 +320,7 @@ bool resp_begin_exec(struct call *k)
     if (t->first == NULL)
         t->last = &t->first;
     c->resp->transaction = (struct transaction){.last = &c->resp->transaction.first};
-    if (transaction_has(t, WALK)) {
+    if (transaction_has(t, WALK) || transaction_has_labour(t)) {
         op->alone = true;
         op->after = walk_aside;
     }

@@ -13,7 +13,6 @@
 #include "server/rest/reach.h"
 #include "server/rest/reply.h"
 #include "server/rest/route.h"
-#include "server/rest/serve.h"
 #include "server/rest/verb.h"
 #include "server/writes.h"
 
@@ -368,7 +367,7 @@ static void add_client(struct round *r, struct conn *c)
 {
     char peer[64], text[320];
 
-    (void)serve_peer(c, peer, sizeof(peer));
+    (void)conn_peer(c, peer, sizeof(peer));
     (void)snprintf(text, sizeof(text),
                    "%s{\"peer\":\"%s\",\"protocol\":\"%s\",\"loop\":%u,\"age_ms\":%" PRIu64
                    ",\"writes\":%u,\"input_bytes\":%zu,\"output_bytes\":%zu,\"streaming\":%s}",

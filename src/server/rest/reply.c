@@ -5,7 +5,7 @@
 #include "server/rest/conditions.h"
 #include "server/rest/lifetime.h"
 #include "server/observe.h"
-#include "server/rest/serve.h"
+#include "server/rest/route.h"
 #include "server/writes.h"
 
 #include "base/error.h"
@@ -74,7 +74,7 @@ struct manner manner_of(struct conn *c)
         if (http_is_trace(trace))
             m.trace = trace.data;
     }
-    measure_begin(&c->loop->measure, &m.asked, &c->heard, conn_arrived(c) - c->used, serve_kind(c),
+    measure_begin(&c->loop->measure, &m.asked, &c->heard, conn_arrived(c) - c->used, route_kind(c),
                   c->used != 0 ? c->used : conn_arrived(c));
     return m;
 }

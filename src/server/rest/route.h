@@ -1,8 +1,10 @@
-/* route.h - what a route is, and the functions behind those that are not in serve.c. */
+/* route.h - what a route is, and the functions behind the rows of routes.c. */
 #ifndef SERVER_ROUTE_H
 #define SERVER_ROUTE_H
 
 #include "server/conn.h"
+
+#include <string.h>
 
 struct route {
     const char *path;
@@ -44,12 +46,35 @@ static inline bool has_body(const struct conn *c)
     return c->request.chunked || http_has(&c->request, HTTP_CONTENT_LENGTH);
 }
 
-/* serve.c: the paths that there are, as JSON, each with its methods. */
+/* Is this the path of the route? */
+static inline bool route_is_at(const struct route *route, struct quern_slice path)
+{
+    size_t n = strlen(route->path);
+
+    return path.len >= n && (path.len == n || route->traits & ROUTE_BELOW) &&
+           memcmp(path.data, route->path, n) == 0;
+}
+
+/* routes.c. The route of a path and method; with another method one of the path, or NULL. */
+const struct route *route_of(struct quern_slice path, enum http_method method);
+/* The paths that there are, as JSON, each with its methods. */
 MUST_USE enum quern_code routes_text(struct buf *out, struct quern_error *err);
 /* Routes are numbered from 0; `route_name`: "GET /v1/kv/{key}", or "other" for the number behind the
- * last, which stands for requests without a route. serve.c. */
+ * last, which stands for requests without a route. */
 unsigned route_count(void);
 void route_name(unsigned number, char *to, size_t room);
+/* Which of the kinds of measure.h the request at hand is. */
+unsigned route_kind(const struct conn *c);
+
+/* plain.c */
+#define FORM_PARAMS                                                                                \
+    (PARAM_BIT(PARAM_KEY) | PARAM_BIT(PARAM_VALUE) | PARAM_BIT(PARAM_SYNC) |                       \
+     PARAM_BIT(PARAM_TTL) | PARAM_BIT(PARAM_EXPIRES_AT)) /* of a form; /set takes them as well */
+void plain_check(struct conn *c);
+void plain_set(struct conn *c, struct manner manner, struct quern_slice body);
+void plain_get(struct conn *c, struct manner manner, struct quern_slice body);
+void plain_del(struct conn *c, struct manner manner, struct quern_slice body);
+void plain_completed(struct write_op *op); /* answer a write of theirs */
 
 /* kv.c */
 void kv_check(struct conn *c);
@@ -113,5 +138,8 @@ void config_patch(struct conn *c, struct manner manner, struct quern_slice body)
 
 /* metrics.c */
 void metrics_get(struct conn *c, struct manner manner, struct quern_slice body);
+
+/* shutdown.c */
+void shutdown_ask(struct conn *c, struct manner manner, struct quern_slice body);
 
 #endif

@@ -1,4 +1,4 @@
-/* serve.h - from a request to its reply: the routes of quernd. */
+/* serve.h - from a request to its reply. */
 #ifndef SERVER_SERVE_H
 #define SERVER_SERVE_H
 
@@ -20,14 +20,8 @@ bool serve_request(struct conn *c, struct quern_slice body);
 void serve_found(struct conn *c, struct manner manner, read_then then, enum quern_code code,
                  const struct quern_error *err);
 
-/* Which of the kinds of measure.h the request at hand is. */
-unsigned serve_kind(const struct conn *c);
-
 void serve_refusal(struct conn *c); /* answer `refusal`, and let the connection end */
 void serve_completed(
     struct write_op *op); /* answer a write that has finished, unless nobody listens */
-/* "127.0.0.1:51234"; whether that is this machine. */
-bool serve_peer(struct conn *c, char *to, size_t room);
-void serve_words(struct conn *c); /* pass on what was said of the shutdown */
 
 #endif
