@@ -354,6 +354,11 @@ QUERN_API quern_seq quern_snapshot_seq(const struct quern_snapshot *s);
 /* The number of the last write that reads see. Any thread; costs nothing. */
 QUERN_API quern_seq quern_visible_seq(const struct quern *db);
 
+/* The present by which reads judge expiries, in milliseconds since 1970: what is to live for a while
+ * from now on is put until then and that while. By the machine's clock, which may have been set back,
+ * it may have expired already. Any thread, and inside an update too. */
+QUERN_API uint64_t quern_time_ms(struct quern *db);
+
 /* A value that was read: the caller's, reusable. Begin with zeros; each read replaces what was
  * there and keeps the memory; quern_value_done() gives the memory back. Values of many MiB are read
  * from disk straight into it, without a further copy. */
@@ -445,9 +450,11 @@ QUERN_API uint64_t quern_iter_expires_ms(const struct quern_iter *it); /* 0: nev
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
 /* How many keys of a database live in `range` (NULL: all), exactly. Of a whole database the number is
- * kept once somebody has asked: then what was written since is counted, and nothing else. It is not known
- * after a range delete, or where something has expired and not gone yet. Else uses the tables' running
- * counts where it can, and walks the range where it cannot.
+ * kept once somebody has asked: then what was written since is counted, and what has expired since taken
+ * away, and nothing else. It is not known after a range delete; where something expires that lay too far ahead
+ * (the memory for it, a 64th of memory_bytes, is 17 minutes at 256 MiB); and where something has
+ * expired in a store that was just opened. Then, and of ranges, it uses the tables' running counts where
+ * it can, and walks where it cannot.
  *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database); BUSY with opts->cached alone: it is not at hand,
  *            ask again without it
  *   source   src/engine/count.c */

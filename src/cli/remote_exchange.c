@@ -218,6 +218,10 @@ static enum cli_exit exchange_failed(struct remote *r, CURLcode code)
         fprintf(stderr, "quern: is a quernd running, and on that %s?\n",
                 r->base == r->args->url ? "port" : "socket");
         return EXIT_NO_STORE;
+    case CURLE_PEER_FAILED_VERIFICATION:
+        fprintf(stderr, "quern: is its certificate of a CA that --cacert names, or this system "
+                        "trusts, and made for that name?\n");
+        return EXIT_REFUSED;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
         return EXIT_NO_STORE;
@@ -263,7 +267,11 @@ enum cli_exit remote_judge(struct remote *r, CURLcode code)
         line++;
     (void)err_set(&r->err, QUERN_IO, "the server answered %ld: %.*s", status, (int)line,
                   r->body.len != 0 ? (const char *)r->body.data : "");
-    return cli_fail(&r->err, false);
+    (void)cli_fail(&r->err, false);
+    if (status == 401)
+        fprintf(stderr, "quern: a token is shown with --token-file FILE, or QUERN_TOKEN in the "
+                        "environment\n");
+    return EXIT_REFUSED;
 }
 
 enum cli_exit remote_exchange(struct remote *r, const char *method, const struct quern_slice *body)

@@ -209,7 +209,7 @@ static enum quern_code walk_all(struct server *server, uint8_t database, struct 
 {
     struct quern_iter_opts opts = {.bulk = true, .database = database};
     struct quern_iter *it = NULL;
-    uint64_t now = (uint64_t)call_now_ms();
+    uint64_t now = quern_time_ms(server->db);
     double ttl = 0;
     enum quern_code code = quern_iter_new(server->db, &opts, &it, err);
 

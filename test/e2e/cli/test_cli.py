@@ -832,6 +832,10 @@ def verbs_that_need_the_directory_say_so(store):
         code, _, err = store.run("checkpoint", "c", place=["--url", server.url])
         equal(code, 2)
         contains(err, "--db")
+        contains(err, "/v1/admin/checkpoint?dir=NAME")
+        code, _, err = store.run("repair", "a", "b", place=[], env={"QUERN_URL": server.url})
+        equal(code, 2)
+        contains(err, "leave out --url, or QUERN_URL")
 
 
 def main():
