@@ -354,6 +354,11 @@ QUERN_API quern_seq quern_snapshot_seq(const struct quern_snapshot *s);
 /* The number of the last write that reads see. Any thread; costs nothing. */
 QUERN_API quern_seq quern_visible_seq(const struct quern *db);
 
+/* The present by which reads judge expiries, in milliseconds since 1970: what is to live for a while
+ * from now on is put until then and that while. By the machine's clock, which may have been set back,
+ * it may have expired already. Any thread, and inside an update too. */
+QUERN_API uint64_t quern_time_ms(struct quern *db);
+
 /* A value that was read: the caller's, reusable. Begin with zeros; each read replaces what was
  * there and keeps the memory; quern_value_done() gives the memory back. Values of many MiB are read
  * from disk straight into it, without a further copy. */

@@ -234,6 +234,7 @@ def an_unreadable_directory_is_exit_7():
         code = other.process.wait(10)
         assert code in (5, 7), code
         assert other.stderr().startswith("quernd: "), other.stderr()
+        assert "Not a directory; choose another with --data DIR" in other.stderr(), other.stderr()
         other.forget()
         path = os.path.join(s.own_dir, "no", "where")
         other = Server(data=path)
@@ -611,7 +612,7 @@ def what_has_arrived_whole_is_carried_out_however_much_there_is():
 
 @test
 def an_idle_connection_keeps_nothing_of_a_large_request():
-    with Server(*SMALL) as s:
+    with Server(*SMALL, "--idle-timeout", "60m") as s:  # the last waits until all others had their turn
         wires = [s.connect(60) for _ in range(40)]
         for w in wires[:5]:
             equal(w.put("k", b"x" * (4 << 20)).status, 200)
