@@ -354,6 +354,11 @@ QUERN_API quern_seq quern_snapshot_seq(const struct quern_snapshot *s);
 /* The number of the last write that reads see. Any thread; costs nothing. */
 QUERN_API quern_seq quern_visible_seq(const struct quern *db);
 
+/* The present by which reads judge expiries, in milliseconds since 1970: what is to live for a while
+ * from now on is put until then and that while. By the machine's clock, which may have been set back,
+ * it may have expired already. Any thread, and inside an update too. */
+QUERN_API uint64_t quern_time_ms(struct quern *db);
+
 /* A value that was read: the caller's, reusable. Begin with zeros; each read replaces what was
  * there and keeps the memory; quern_value_done() gives the memory back. Values of many MiB are read
  * from disk straight into it, without a further copy. */
@@ -445,9 +450,11 @@ QUERN_API uint64_t quern_iter_expires_ms(const struct quern_iter *it); /* 0: nev
 QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct quern_error *err);
 
 /* How many keys of a database live in `range` (NULL: all), exactly. Of a whole database the number is
- * kept once somebody has asked: then what was written since is counted, and nothing else. It is not known
- * after a range delete, or where something has expired and not gone yet. Else uses the tables' running
- * counts where it can, and walks the range where it cannot.
+ * kept once somebody has asked: then what was written since is counted, and what has expired since taken
+ * away, and nothing else. It is not known after a range delete; where something expires that lay too far ahead
+ * (the memory for it, a 64th of memory_bytes, is 17 minutes at 256 MiB); and where something has
+ * expired in a store that was just opened. Then, and of ranges, it uses the tables' running counts where
+ * it can, and walks where it cannot.
  *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database); BUSY with opts->cached alone: it is not at hand,
  *            ask again without it
  *   source   src/engine/count.c */
@@ -455,7 +462,20 @@ QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct
                                                   const struct quern_read_opts *opts,
                                                   uint64_t *count, struct quern_error *err);
 
-/* The same of all databases at once, as far as it takes no walk; QUERN_KEYS_UNKNOWN where it would.
+/* The same of a whole database, and how many of its keys expire. Kept in memory alone: the first to ask
+ * after an open walks, where any key expires.
+ *   errors   as quern_count()
+ *   source   src/engine/count.c */
+struct quern_living {
+    uint64_t keys;
+    uint64_t expiring; /* those that will at some time */
+    uint64_t ttl_ms;   /* how long these live on, on average; 0: there are none */
+};
+QUERN_API QUERN_CHECK enum quern_code quern_count_living(struct quern *db, uint8_t database,
+                                                         bool cached, struct quern_living *out,
+                                                         struct quern_error *err);
+
+/* How many keys live in all databases, as far as it takes no walk; QUERN_KEYS_UNKNOWN where it would.
  *   errors   CORRUPT, IO, NO_MEMORY; BUSY with `cached` alone: more was written since somebody asked
  *            than is counted in a millisecond or two, or something would have to be read
  *   source   src/engine/live_ask.c */

@@ -37,7 +37,7 @@ static enum quern_code judge(const char *path, const struct stat *st, struct que
     if ((st->st_mode & (S_IRWXO | S_IWGRP)) != 0)
         return err_set(err, QUERN_DENIED,
                        "%s can be read by everybody or changed by its group (mode %04o); do: "
-                       "chmod 0600 %s",
+                       "chmod g-w,o= %s",
                        path, st->st_mode & 07777u, path);
     if (st->st_size > (off_t)ACCESS_FILE_BYTES_MAX)
         return err_set(err, QUERN_INVALID, "%s is over 1 MiB", path);
@@ -109,7 +109,7 @@ int access_lock(const char *path, struct quern_error *err)
         return -1;
     fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || flock(fd, LOCK_EX) != 0) {
-        (void)err_sys(err, errno, "lock %s", directory);
+        (void)err_sys(err, errno, fd < 0 ? "open %s" : "lock %s", directory);
         if (fd >= 0)
             (void)close(fd);
         return -1;

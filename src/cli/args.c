@@ -11,6 +11,7 @@
 #include "base/entry.h"
 #include "base/error.h"
 #include "base/near.h"
+#include "base/when.h"
 
 #include <string.h>
 
@@ -61,6 +62,7 @@ enum option {
     OPT_ALL,
     OPT_SCOPES,
     OPT_EXPIRES,
+    OPT_TTL,
     OPT_TOKEN_FILE,
     OPTION_COUNT
 };
@@ -96,6 +98,7 @@ static const struct {
     [OPT_ALL] = {"all", '\0', false, VERB_DEL},
     [OPT_SCOPES] = {"scopes", '\0', true, VERB_TOKEN},
     [OPT_EXPIRES] = {"expires", '\0', true, VERB_TOKEN},
+    [OPT_TTL] = {"ttl", '\0', true, VERB_SET},
     [OPT_TOKEN_FILE] = {"token-file", '\0', true, VERBS_OVER_HTTP},
 };
 
@@ -415,6 +418,13 @@ bool args_parse(int argc, char **argv, const struct cli_environment *environment
     if (seen.given[OPT_LIMIT] && !decimal_parse(seen.value[OPT_LIMIT], &args->limit)) {
         (void)err_set(err, QUERN_INVALID, "--limit wants a number, not \"%.40s\"",
                       seen.value[OPT_LIMIT]);
+        return false;
+    }
+    if (seen.given[OPT_TTL] &&
+        (!span_read(QUERN_STR(seen.value[OPT_TTL]), &args->ttl_ms) || args->ttl_ms == 0)) {
+        (void)err_set(err, QUERN_INVALID,
+                      "--ttl wants 90, 90s, 1500ms, 15m, 12h or 30d, not \"%.40s\"",
+                      seen.value[OPT_TTL]);
         return false;
     }
     if (args->help)

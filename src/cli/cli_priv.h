@@ -58,6 +58,7 @@ struct cli_args {
         key; /* the first word of get, set and del, from hex if asked; del: empty for a range */
     struct quern_slice prefix, start, end;
     uint64_t limit;               /* UINT64_MAX: none */
+    uint64_t ttl_ms;              /* of set: how long the value lives; 0: for ever */
     const char *scopes, *expires; /* of token create; NULL: not given */
     const char *token_file;       /* for a server; NULL: */
     const char *token;            /* this, of the environment; NULL: none */

@@ -83,6 +83,7 @@ static const char set_help[] =
     "\n"
     "    --sync              return when it survives loss of power; a directory is in any case\n"
     "                        synced before the command ends, a server follows its own level\n"
+    "    --ttl TIME          it expires after that: 90, 90s, 1500ms, 15m, 12h, 30d (never)\n"
     "    --hex               KEY is written in hex: 00ff\n"
     "\n"
     "    quern set photo @photo.jpg\n";

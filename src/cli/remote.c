@@ -111,9 +111,16 @@ static enum cli_exit run_verb(struct remote *r)
         return remote_job(r, "/v1/admin/compact");
     case VERB_VERIFY:
         return remote_job(r, "/v1/admin/verify");
+    case VERB_CHECKPOINT:
+        (void)err_set(
+            &r->err, QUERN_INVALID,
+            "checkpoint works on a directory (--db DIR) that no server has open; a server "
+            "makes one itself: curl -X POST 'URL/v1/admin/checkpoint?dir=NAME'");
+        return cli_fail(&r->err, false);
     default:
         (void)err_set(&r->err, QUERN_INVALID,
-                      "%s needs the directory for now: stop the server and use --db DIR",
+                      "%s works on the directories that it names: leave out --url, or QUERN_URL in "
+                      "the environment",
                       verb_name(r->args->verb));
         return cli_fail(&r->err, false);
     }

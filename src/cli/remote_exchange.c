@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/when.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -217,6 +218,10 @@ static enum cli_exit exchange_failed(struct remote *r, CURLcode code)
         fprintf(stderr, "quern: is a quernd running, and on that %s?\n",
                 r->base == r->args->url ? "port" : "socket");
         return EXIT_NO_STORE;
+    case CURLE_PEER_FAILED_VERIFICATION:
+        fprintf(stderr, "quern: is its certificate of a CA that --cacert names, or this system "
+                        "trusts, and made for that name?\n");
+        return EXIT_REFUSED;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
         return EXIT_NO_STORE;
@@ -262,7 +267,11 @@ enum cli_exit remote_judge(struct remote *r, CURLcode code)
         line++;
     (void)err_set(&r->err, QUERN_IO, "the server answered %ld: %.*s", status, (int)line,
                   r->body.len != 0 ? (const char *)r->body.data : "");
-    return cli_fail(&r->err, false);
+    (void)cli_fail(&r->err, false);
+    if (status == 401)
+        fprintf(stderr, "quern: a token is shown with --token-file FILE, or QUERN_TOKEN in the "
+                        "environment\n");
+    return EXIT_REFUSED;
 }
 
 enum cli_exit remote_exchange(struct remote *r, const char *method, const struct quern_slice *body)
@@ -275,9 +284,12 @@ enum cli_exit remote_exchange(struct remote *r, const char *method, const struct
 enum quern_code remote_prepare_put(struct remote *r, struct quern_slice key,
                                    struct quern_slice value, uint64_t expires_ms)
 {
-    char moment[WHEN_BYTES + 1];
+    char moment[WHEN_BYTES + 1], ttl[48] = "";
+    size_t ttl_len = 0;
 
-    if (remote_url(r, "/set", key) ||
+    if (r->args->ttl_ms != 0) /* from now on by the server's clock */
+        ttl_len = (size_t)snprintf(ttl, sizeof(ttl), "&ttl=%" PRIu64 "ms", r->args->ttl_ms);
+    if (remote_url(r, "/set", key) || buf_append(&r->url, ttl, ttl_len, &r->err) ||
         (r->args->sync && buf_append(&r->url, "&sync=1", 7, &r->err)) ||
         /* An empty body is no value for the server: an empty value is said so. */
         (value.len == 0 && buf_append(&r->url, "&value=", 7, &r->err)))

@@ -189,21 +189,28 @@ static enum quern_code verify_files(struct quern *db, struct verify *v, struct q
     return code;
 }
 
-/* The number of keys that is kept of a database, if any is, against a walk; a wrong one is mended. */
+/* What is kept of the number of keys of a database, if anything is, against a walk; what is wrong is
+ * mended. */
 static enum quern_code verify_count(struct quern *db, uint8_t database, struct verify *v,
                                     struct quern_error *err)
 {
     struct live_look look;
     uint64_t keys = 0;
     enum quern_code code = QUERN_OK;
+    bool wrong, late;
 
     if (live_look(db, database, LIVE_ALL, &look, err))
         return err->code;
-    if (look.known)
+    if (look.known || look.by_clock)
         code = count_walk(db, &look, &keys, err);
-    if (code == QUERN_OK && look.known && (uint64_t)look.keys != keys &&
-        live_learn(db, &look, keys))
-        findings_add_count(&v->findings, database, (uint64_t)look.keys, keys);
+    wrong = look.known && (uint64_t)look.keys != keys;
+    late = look.by_clock && look.living != (uint64_t)look.walked.keys;
+    if (code == QUERN_OK && (wrong || late) && live_learn(db, &look, keys)) {
+        if (wrong)
+            findings_add_count(&v->findings, database, (uint64_t)look.keys, keys);
+        else
+            findings_add_count(&v->findings, database, look.living, (uint64_t)look.walked.keys);
+    }
     live_end(db, &look);
     return code;
 }

@@ -1,7 +1,6 @@
 /* count.c - how many keys live in a range, exactly.
  *
- * Of a whole database the number is kept (live.c), and is the answer while nothing of it has expired that
- * has not gone yet. Else, where a single run holds all there is in the range, and its tables have one living version of
+ * Of a whole database the number is kept (live.c). Where it is not known and in ranges, where a single run holds all there is in the range, and its tables have one living version of
  * each key, none of which has expired, the difference of two ranks is the answer: the index knows
  * running counts. That goes for what lies between cuts too, and for what came after them. Otherwise
  * the range is walked, without looking at values. */
@@ -154,13 +153,37 @@ static enum quern_code count_between(struct quern *db, const struct quern_iter_o
     return count_range(it, 0, count, err);
 }
 
-enum quern_code count_walk(struct quern *db, const struct live_look *look, uint64_t *count,
+/* Key by key, since each says when it expires. */
+static enum quern_code walk_by_clock(struct quern *db, const struct quern_iter_opts *how,
+                                     struct living *living, uint64_t *count,
+                                     struct quern_error *err)
+{
+    struct quern_iter *it OWNED(quern_iter_free) = NULL;
+
+    if (quern_iter_new(db, how, &it, err))
+        return err->code;
+    *count = 0;
+    for (bool more = quern_iter_first(it); more; more = quern_iter_next(it)) {
+        ++*count;
+        living_add(living, quern_iter_expires_ms(it), 1);
+    }
+    return quern_iter_error(it, err);
+}
+
+enum quern_code count_walk(struct quern *db, struct live_look *look, uint64_t *count,
                            struct quern_error *err)
 {
     const struct quern_iter_opts how = {
         .snapshot = &look->at, .bulk = true, .database = look->database};
 
-    return count_between(db, &how, count, err);
+    living_done(&look->walked);
+    living_begin(&look->walked, 0, look->now_ms, db->live.reach_ms);
+    if (look->expires_ms != UINT64_MAX)
+        return walk_by_clock(db, &how, &look->walked, count, err);
+    if (count_between(db, &how, count, err))
+        return err->code;
+    look->walked.keys = (int64_t)*count;
+    return QUERN_OK;
 }
 
 static enum quern_code count_database(struct quern *db, const struct quern_read_opts *opts,
@@ -171,14 +194,39 @@ static enum quern_code count_database(struct quern *db, const struct quern_read_
 
     if (live_look(db, opts->database, opts->cached ? LIVE_CACHED : LIVE_WHOLLY, &look, err))
         return err->code;
-    if (look.known && !look.expired)
-        *count = (uint64_t)look.keys;
+    if (look.told)
+        *count = look.living;
     else if (opts->cached)
         code = err_set(err, QUERN_BUSY, "the number of keys is not known without a walk");
     else
         code = count_walk(db, &look, count, err);
-    if (code == QUERN_OK && !look.known && !look.expired)
+    if (code == QUERN_OK && look.walks)
         (void)live_learn(db, &look, *count);
+    live_end(db, &look);
+    return code;
+}
+
+enum quern_code quern_count_living(struct quern *db, uint8_t database, bool cached,
+                                   struct quern_living *out, struct quern_error *err)
+{
+    struct quern_error local;
+    struct live_look look;
+    enum quern_code code = QUERN_OK;
+
+    err = ERR_OR(err, local);
+    if (engine_check(db, err) || check_database(database, err) ||
+        live_look(db, database, cached ? LIVE_CACHED : LIVE_BY_CLOCK, &look, err))
+        return err->code;
+    *out = (struct quern_living){look.living, look.expiring, look.ttl_ms};
+    if (look.walks) {
+        code = count_walk(db, &look, &out->keys, err);
+        out->expiring = (uint64_t)look.walked.expiring;
+        out->ttl_ms = living_ttl_ms(&look.walked);
+    } else if (!look.by_clock) {
+        code = err_set(err, QUERN_BUSY, "the number of keys is not known without a walk");
+    }
+    if (code == QUERN_OK && look.walks)
+        (void)live_learn(db, &look, out->keys);
     live_end(db, &look);
     return code;
 }

@@ -163,6 +163,11 @@ uint64_t engine_time_ms(struct quern *db)
     return latest;
 }
 
+uint64_t quern_time_ms(struct quern *db)
+{
+    return engine_time_ms(db);
+}
+
 /* ---- counters ---- */
 
 struct counters *engine_counters(struct quern *db)

@@ -7,6 +7,7 @@
  *   inner.h     keys as they are inside: a database's number before the user's
  *   cuts.c      range deletes, which are no entries
  *   databases.c databases that change places    live.c, live_ask.c  how many keys live, kept
+ *   living.c    the same by the clock
  *   spans.c     ranges known to be empty, for scans
  *   pins.c      snapshots, and which old numbers are still looked at
  *   open.c      open, close    files.c  what is in the directory    recover.c  the log's content

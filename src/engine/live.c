@@ -19,7 +19,13 @@
  *     not known  a walk           known, if nothing of this happened meanwhile
  *
  * An entry of a database of which the number is not known is passed over, unless a walk is on its way
- * (`walkers`), whose result has to be carried from the walk's moment to the present. */
+ * (`walkers`), whose result has to be carried from the walk's moment to the present.
+ *
+ * The clock of a database (living.h) is told the same of each entry, and when what comes and goes expires.
+ * There is one, at the last entry that is counted: entries are counted in the order in which they were
+ * written, whoever does it. That a merge makes tombstones of what has expired is nothing to it. A put on
+ * such a key does not find it below, and so does not take it away; its time does, which has come before
+ * anybody asks: the horizon of a merge is not later than the time of who sees what it made. */
 #include "engine/live_priv.h"
 
 #include "base/hash.h"
@@ -28,6 +34,7 @@
 #define FLUSH_ENTRIES_PER_READ 32
 #define FLUSH_READS_MIN 1024
 #define SECTION_ENTRIES 64
+#define CLOCK_PART 64 /* a clock may have such a part of the store's memory */
 
 /* ---- life ---- */
 
@@ -39,6 +46,8 @@ void live_init(struct live *l)
 void live_done(struct live *l)
 {
     alloc_free(l->parts);
+    for (size_t d = 0; d < QUERN_DATABASES; d++)
+        living_done(&l->clock[d].at);
     mutex_done(&l->mu);
 }
 
@@ -49,6 +58,7 @@ void live_open(struct quern *db)
     for (size_t d = 0; d < QUERN_DATABASES; d++)
         db->live.flushed[d] =
             (struct live_count){(int64_t)state->live[d] - 1, 0, state->live[d] != 0};
+    db->live.reach_ms = db->options.memory_bytes / CLOCK_PART / sizeof(int32_t);
 }
 
 /* ---- numbers ---- */
@@ -64,10 +74,31 @@ bool live_is_known(const struct live_count *n)
            n->keys >= 0; /* less than nothing is damage: it is walked, and learnt anew */
 }
 
+void live_clock_forget(struct live_clock *clock)
+{
+    living_done(&clock->at);
+    clock->state = CLOCK_UNKNOWN;
+    clock->epoch++;
+}
+
+void live_clock_begin(const struct live *l, struct live_clock *clock, int64_t keys, uint64_t now_ms)
+{
+    living_done(&clock->at);
+    living_begin(&clock->at, keys, now_ms, l->reach_ms);
+    clock->state = CLOCK_KNOWN;
+}
+
+/* Less than nothing is damage: it is walked, and learnt anew. */
+void live_clock_pass(struct live_clock *clock, uint64_t now_ms)
+{
+    if (clock->state == CLOCK_KNOWN && (!living_pass(&clock->at, now_ms) || clock->at.keys < 0))
+        live_clock_forget(clock);
+}
+
 /* Does it matter what an entry of the database does to it? */
 static bool is_wanted(const struct live *l, const struct live_count *n, size_t database)
 {
-    return n->known || l->walkers[database] != 0;
+    return n->known || l->walkers[database] != 0 || l->clock[database].state != CLOCK_UNKNOWN;
 }
 
 struct live_count *live_last_counts(struct live *l)
@@ -144,15 +175,23 @@ static enum quern_code look_below(struct counting *c, struct sst_lookup *l, stru
     return QUERN_OK;
 }
 
+/* What an entry stands before. */
+struct before {
+    bool found, put;
+    quern_seq seq;
+    uint64_t expires_ms;
+};
+
 /* Under RCU. */
-static enum quern_code lived_below(struct counting *c, const struct entry *e, bool *lived,
-                                   struct quern_error *err)
+static enum quern_code find_below(struct counting *c, const struct entry *e, struct before *out,
+                                  struct quern_error *err)
 {
     struct sst_lookup l = {.key = e->key, .hash = hash_key(e->key), .seq = e->seq};
     enum quern_code code = look_below(c, &l, err);
 
-    *lived = code == QUERN_OK && l.found && l.entry.kind == ENTRY_PUT &&
-             newest_cut(c, e->key, e->seq) <= l.entry.seq;
+    *out = (struct before){.found = code == QUERN_OK && l.found};
+    if (out->found)
+        *out = (struct before){true, l.entry.kind == ENTRY_PUT, l.entry.seq, l.entry.expires_ms};
     if (l.owned != NULL)
         alloc_free(l.owned);
     return code;
@@ -165,6 +204,7 @@ static enum quern_code count_entry(struct counting *c, struct live_part *p,
 {
     uint8_t d = inner_database(w->at.key);
     struct live_count *n = &p->count[d];
+    struct before before = {w->over, w->over_kind == ENTRY_PUT, w->over_seq, w->over_expires_ms};
     bool lived;
 
     if (w->at.seq < p->from[d])
@@ -174,11 +214,16 @@ static enum quern_code count_entry(struct counting *c, struct live_part *p,
         p->expires[d] = w->at.expires_ms;
     if (!is_wanted(c->live, n, d))
         return QUERN_OK;
-    if (w->over)
-        lived = w->over_kind == ENTRY_PUT && newest_cut(c, w->at.key, w->at.seq) <= w->over_seq;
-    else if (lived_below(c, &w->at, &lived, err))
+    if (!w->over && find_below(c, &w->at, &before, err))
         return err->code;
+    lived = before.found && before.put && newest_cut(c, w->at.key, w->at.seq) <= before.seq;
     n->keys += (w->at.kind == ENTRY_PUT) - (int)lived;
+    if (c->live->clock[d].state == CLOCK_UNKNOWN)
+        return QUERN_OK;
+    if (w->at.kind == ENTRY_PUT)
+        living_add(&c->live->clock[d].at, w->at.expires_ms, 1);
+    if (lived)
+        living_add(&c->live->clock[d].at, before.expires_ms, -1);
     return QUERN_OK;
 }
 
@@ -219,9 +264,11 @@ static void apply_cuts(struct counting *c, struct live_part *p)
         if (newest <= p->cuts_seq)
             continue;
         live_forget(c->live, &p->count[d]);
+        live_clock_forget(&c->live->clock[d]);
         p->count[d].known = whole;
         if (!whole)
             continue;
+        live_clock_begin(c->live, &c->live->clock[d], 0, c->now_ms);
         p->from[d] = newest;
         p->seen[d] = false;
         p->expires[d] = UINT64_MAX;
@@ -272,6 +319,7 @@ static void give_up(struct live *l, struct live_part *p)
     p->cuts_seq = UINT64_MAX;
     for (size_t d = 0; d < QUERN_DATABASES; d++) {
         live_forget(l, &p->count[d]);
+        live_clock_forget(&l->clock[d]);
         p->seen[d] = true;
         p->expires[d] = 0;
     }
@@ -296,6 +344,8 @@ void live_flush(struct quern *db, const struct memdb *memdb)
 
     mem_info(memdb->mem, &info);
     mutex_lock(&l->mu);
+    for (size_t d = 0; d < QUERN_DATABASES; d++) /* nobody may have asked for long */
+        live_clock_pass(&l->clock[d], engine_time_ms(db));
     if (any_wanted(l) && (p = live_find_part(l, memdb->mem)) == NULL)
         p = live_add_part(l, memdb->mem, &err); /* without memory there is none, and that says it */
     if (p != NULL) {
@@ -304,6 +354,7 @@ void live_flush(struct quern *db, const struct memdb *memdb)
                              .mems = memdb,
                              .count = 1,
                              .seq = memdb_seq_max(memdb),
+                             .now_ms = engine_time_ms(db),
                              .entries_left = UINT64_MAX,
                              .reads_left =
                                  FLUSH_READS_MIN + info.entry_count / FLUSH_ENTRIES_PER_READ};
@@ -364,6 +415,8 @@ void live_flushed(struct quern *db, const struct mem *mem)
         memmove(l->parts, l->parts + 1, --l->count * sizeof(*l->parts));
     } else { /* it has no part; one that somebody began since it left the list lacks its entries */
         forget_locked(l, UINT32_MAX);
+        for (size_t d = 0; d < QUERN_DATABASES; d++)
+            live_clock_forget(&l->clock[d]);
     }
     mutex_unlock(&l->mu);
 }

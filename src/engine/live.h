@@ -2,8 +2,9 @@
  *
  * Counted are keys whose newest version is a put, expired or not: only writes change that. The number as
  * of flushed_seq is in the manifest; what came after is counted from the MemDBs, each of which has its
- * entries in the order in which they were written. Counts go by the databases inside, which keep theirs when
- * a user's change places. docs/decisions/0031 has the why.
+ * entries in the order in which they were written. Where something has expired, the answer is another
+ * number, in memory alone, of those that live by the clock (living.h): at the last entry counted. Counts go by
+ * the databases inside, which keep theirs when a user's change places. docs/decisions/0031 has the why.
  *
  * Threads: any; it locks itself. `mu` is taken before the store's, and held across the reads that counting
  * needs, so nobody who leads takes it. */
@@ -11,6 +12,7 @@
 #define ENGINE_LIVE_H
 
 #include "base/thread.h"
+#include "engine/living.h"
 #include "engine/pins.h"
 #include "mem/mem.h"
 
@@ -36,6 +38,17 @@ struct live_part {
     bool seen[QUERN_DATABASES];        /* it has entries of the database */
 };
 
+/* Of one database, by the clock. */
+struct live_clock {
+    enum {
+        CLOCK_UNKNOWN,
+        CLOCK_LEARNS, /* a walk is on its way, and `at` has what came since its moment */
+        CLOCK_KNOWN,
+    } state;
+    uint64_t epoch; /* another one each time that it becomes unknown */
+    struct living at;
+};
+
 struct live {
     struct mutex mu;
     struct live_count flushed[QUERN_DATABASES]; /* as of flushed_seq */
@@ -43,6 +56,8 @@ struct live {
     size_t count;
     uint64_t epochs; /* the last one given */
     unsigned walkers[QUERN_DATABASES];
+    struct live_clock clock[QUERN_DATABASES];
+    uint64_t reach_ms; /* of each clock */
 };
 
 void live_init(struct live *l);
@@ -54,23 +69,32 @@ struct live_look {
     struct quern_snapshot at;
     uint8_t database; /* the user's */
     uint8_t inside;   /* at that moment */
-    bool known;       /* `keys` live, but for those that have expired */
-    bool expired;     /* something may have, by the time of `at` */
-    bool walks;       /* a walk is to follow: what is written meanwhile is counted on */
+    uint64_t now_ms;
+    uint64_t expires_ms; /* nothing does before; UINT64_MAX: nothing does */
+    bool known;          /* `keys` live, but for those that have expired */
     int64_t keys;
     uint64_t epoch;
+    bool told; /* `living` do, by now_ms */
+    uint64_t living;
+    bool by_clock; /* since the clock says so; then too: */
+    uint64_t expiring, ttl_ms;
+    uint64_t clock_epoch; /* of a walk that is to tell it: `leads` */
+    bool leads;
+    bool walks; /* a walk is to follow: what is written meanwhile is counted on */
+    bool whole; /* it sees what has expired as well */
+    struct living walked;
 };
 enum live_how {
     LIVE_CACHED, /* no reads, and no more work than a few ms: else BUSY */
     LIVE_WHOLLY,
-    LIVE_ALL, /* the same, and nothing is taken for expired */
+    LIVE_BY_CLOCK, /* the same, and a walk follows where the clock does not say it */
+    LIVE_ALL,      /* the same, and nothing is taken for expired */
 };
 /* Bring the number up to date. *look is live_end()'s if OK. Errors: BUSY (LIVE_CACHED alone), IO,
  * CORRUPT, NO_MEMORY. */
 MUST_USE enum quern_code live_look(struct quern *db, uint8_t database, enum live_how how,
                                    struct live_look *look, struct quern_error *err);
-/* A walk has found so many, of those that nobody takes for expired. False: what the look saw counts for
- * nothing any more. */
+/* A walk has found so many (count_walk()). False: that says nothing new of what is kept. */
 bool live_learn(struct quern *db, const struct live_look *look, uint64_t keys);
 void live_end(struct quern *db, struct live_look *look);
 

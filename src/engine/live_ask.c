@@ -33,13 +33,15 @@ static enum quern_code list_mems_locked(struct quern *db, struct moment *m, stru
 
 /* Under one lock, under which all of it is published but the number: that comes first, since what is
  * written after it may make a MemDB one that is not empty. */
-static enum quern_code moment_of(struct quern *db, struct pin *pin, bool all, struct moment *m,
-                                 struct quern_error *err)
+static enum quern_code moment_of(struct quern *db, struct live_look *look, bool all,
+                                 struct moment *m, struct quern_error *err)
 {
+    struct pin *pin = &look->at.pin;
     enum quern_code code;
 
     mutex_lock(&db->mu);
     pin_add_locked(db, pin, NULL);
+    look->now_ms = pin->time_ms;
     if (all)
         pin->time_ms = 0;
     code = list_mems_locked(db, m, err);
@@ -60,12 +62,13 @@ static void moment_done(struct moment *m)
 }
 
 static enum quern_code count_all(struct quern *db, const struct moment *m, quern_seq seq,
-                                 bool cached, struct quern_error *err)
+                                 uint64_t now_ms, bool cached, struct quern_error *err)
 {
     struct counting c = {.live = &db->live,
                          .version = m->view->version,
                          .mems = m->mems,
                          .seq = seq,
+                         .now_ms = now_ms,
                          .entries_left = cached ? CACHED_ENTRIES : UINT64_MAX,
                          .reads_left = cached ? 0 : UINT64_MAX};
 
@@ -92,7 +95,7 @@ static void tables_of(const struct run *run, uint8_t database, size_t *from, siz
         ++*to;
 }
 
-/* Is there nothing, and may something have expired? */
+/* Is there nothing, and when does the first expire? */
 static void look_around(const struct live *l, const struct moment *m, struct live_look *look,
                         bool *nothing)
 {
@@ -100,10 +103,11 @@ static void look_around(const struct live *l, const struct moment *m, struct liv
     size_t from, to;
 
     *nothing = true;
-    look->expired = false;
+    look->expires_ms = UINT64_MAX;
     for (size_t i = l->count; i-- > 0;) {
         *nothing &= !l->parts[i].seen[look->inside];
-        look->expired |= l->parts[i].expires[look->inside] <= look->at.pin.time_ms;
+        if (l->parts[i].expires[look->inside] < look->expires_ms)
+            look->expires_ms = l->parts[i].expires[look->inside];
         if (l->parts[i].from[look->inside] != 0)
             return; /* what is older is gone */
     }
@@ -112,8 +116,42 @@ static void look_around(const struct live *l, const struct moment *m, struct liv
             uint64_t expires = sst_meta(version->runs[r].tables[from]->sst)->expires_min_ms;
 
             *nothing = false;
-            look->expired |= expires != 0 && expires <= look->at.pin.time_ms;
+            if (expires != 0 && expires < look->expires_ms)
+                look->expires_ms = expires;
         }
+}
+
+/* What follows from what is known. */
+static void conclude(struct live *l, struct live_count *n, const struct live_look *look,
+                     bool nothing)
+{
+    struct live_clock *clock = &l->clock[look->inside];
+
+    if (nothing && !live_is_known(n)) {
+        live_forget(l, n);
+        n->known = true;
+    }
+    if (clock->state == CLOCK_UNKNOWN && live_is_known(n) && look->expires_ms == UINT64_MAX)
+        live_clock_begin(l, clock, n->keys, look->now_ms);
+    if (clock->state == CLOCK_KNOWN && !live_is_known(n) && look->expires_ms > look->now_ms) {
+        live_forget(l, n); /* nothing is left that the clock does not count */
+        n->keys = clock->at.keys;
+        n->known = true;
+    }
+}
+
+/* What the walk passes over is not to be learnt from; what is written meanwhile is. */
+static void begin_walk(struct live *l, struct live_count *n, struct live_look *look)
+{
+    struct live_clock *clock = &l->clock[look->inside];
+
+    if (!live_is_known(n) && l->walkers[look->inside] == 0)
+        live_forget(l, n);
+    l->walkers[look->inside]++;
+    if (look->leads) {
+        live_clock_begin(l, clock, 0, look->now_ms);
+        clock->state = CLOCK_LEARNS;
+    }
 }
 
 /* With LIVE_CACHED no walk will follow. */
@@ -121,25 +159,33 @@ static void look_closer(struct live *l, const struct moment *m, enum live_how ho
                         struct live_look *look)
 {
     struct live_count *n = &live_last_counts(l)[look->inside];
+    struct live_clock *clock = &l->clock[look->inside];
     bool nothing;
 
     look_around(l, m, look, &nothing);
-    if (nothing && !live_is_known(n) && how != LIVE_ALL) { /* who verifies changes nothing */
-        live_forget(l, n);
-        n->known = true;
-    }
-    look->walks = how == LIVE_ALL || (how == LIVE_WHOLLY && (!live_is_known(n) || look->expired));
-    if (look->walks && !live_is_known(n) && l->walkers[look->inside] == 0)
-        live_forget(l, n); /* what was passed over is not to be learnt from */
-    l->walkers[look->inside] += look->walks;
+    live_clock_pass(clock, look->now_ms);
+    if (how != LIVE_ALL) /* who verifies changes nothing */
+        conclude(l, n, look, nothing);
+    look->by_clock = clock->state == CLOCK_KNOWN;
+    look->told = look->by_clock || (live_is_known(n) && look->expires_ms > look->now_ms);
+    look->living = (uint64_t)(look->by_clock ? clock->at.keys : n->keys);
+    look->expiring = (uint64_t)clock->at.expiring;
+    look->ttl_ms = look->by_clock ? living_ttl_ms(&clock->at) : 0;
+    look->whole = how == LIVE_ALL || look->expires_ms > look->now_ms;
+    look->walks = how == LIVE_ALL || (how == LIVE_WHOLLY && !look->told) ||
+                  (how == LIVE_BY_CLOCK && !look->by_clock);
+    look->leads = look->walks && how != LIVE_ALL && clock->state == CLOCK_UNKNOWN;
+    if (look->walks)
+        begin_walk(l, n, look);
     look->known = live_is_known(n);
     look->keys = n->keys;
     look->epoch = n->epoch;
+    look->clock_epoch = clock->epoch;
 }
 
 /* All is counted up to the moment; its pin is the caller's if OK. Holds l->mu then. */
-static enum quern_code begin(struct quern *db, enum live_how how, struct pin *pin, struct moment *m,
-                             struct quern_error *err)
+static enum quern_code begin(struct quern *db, enum live_how how, struct live_look *look,
+                             struct moment *m, struct quern_error *err)
 {
     enum quern_code code;
 
@@ -148,10 +194,11 @@ static enum quern_code begin(struct quern *db, enum live_how how, struct pin *pi
         mutex_lock(&db->live.mu);
     else if (!mutex_try(&db->live.mu))
         return err_set(err, QUERN_BUSY, "somebody else is counting");
-    code = moment_of(db, pin, how == LIVE_ALL, m, err);
-    if (code == QUERN_OK && count_all(db, m, pin->seq, how == LIVE_CACHED, err)) {
+    code = moment_of(db, look, how == LIVE_ALL, m, err);
+    if (code == QUERN_OK &&
+        count_all(db, m, look->at.pin.seq, look->now_ms, how == LIVE_CACHED, err)) {
         code = err->code;
-        pin_remove(db, pin);
+        pin_remove(db, &look->at.pin);
     }
     if (code != QUERN_OK) {
         mutex_unlock(&db->live.mu);
@@ -167,7 +214,7 @@ enum quern_code live_look(struct quern *db, uint8_t database, enum live_how how,
     struct moment m;
 
     *look = (struct live_look){.at.db = db, .database = database};
-    if (begin(db, how, &look->at.pin, &m, err))
+    if (begin(db, how, look, &m, err))
         return err->code;
     look->inside = db_map_get(look->at.pin.map, database);
     look_closer(&db->live, &m, how, look);
@@ -184,13 +231,12 @@ enum quern_code quern_live_keys(struct quern *db, bool cached, uint64_t keys[QUE
     struct moment m;
 
     err = ERR_OR(err, local);
-    if (engine_check(db, err) ||
-        begin(db, cached ? LIVE_CACHED : LIVE_WHOLLY, &look.at.pin, &m, err))
+    if (engine_check(db, err) || begin(db, cached ? LIVE_CACHED : LIVE_WHOLLY, &look, &m, err))
         return err->code;
     for (uint8_t d = 0; d < QUERN_DATABASES; d++) {
         look.inside = db_map_get(look.at.pin.map, d);
         look_closer(&db->live, &m, LIVE_CACHED, &look);
-        keys[d] = look.known && !look.expired ? (uint64_t)look.keys : QUERN_KEYS_UNKNOWN;
+        keys[d] = look.told ? look.living : QUERN_KEYS_UNKNOWN;
     }
     mutex_unlock(&db->live.mu);
     moment_done(&m);
@@ -207,26 +253,49 @@ static bool learn(struct live_count *n, const struct live_look *look, uint64_t k
     return true;
 }
 
+/* The clock has what came since the walk's moment, or stands where it stood then. */
+static bool learn_by_clock(struct live_clock *clock, const struct live_look *look)
+{
+    if (clock->epoch != look->clock_epoch)
+        return false;
+    if (look->leads) {
+        living_join(&clock->at, &look->walked);
+        clock->state = CLOCK_KNOWN;
+        return true;
+    }
+    if (!look->by_clock || (uint64_t)look->walked.keys == look->living)
+        return false;
+    live_clock_forget(clock);
+    return true;
+}
+
 bool live_learn(struct quern *db, const struct live_look *look, uint64_t keys)
 {
     struct live *l = &db->live;
-
     bool learnt;
 
     mutex_lock(&l->mu);
-    learnt = learn(&l->flushed[look->inside], look, keys);
-    for (size_t i = 0; i < l->count; i++)
-        learnt |= learn(&l->parts[i].count[look->inside], look, keys);
+    learnt = learn_by_clock(&l->clock[look->inside], look);
+    if (look->whole && !(look->known && (uint64_t)look->keys == keys)) {
+        learnt |= learn(&l->flushed[look->inside], look, keys);
+        for (size_t i = 0; i < l->count; i++)
+            learnt |= learn(&l->parts[i].count[look->inside], look, keys);
+    }
     mutex_unlock(&l->mu);
     return learnt;
 }
 
 void live_end(struct quern *db, struct live_look *look)
 {
+    struct live_clock *clock = &db->live.clock[look->inside];
+
     if (look->walks) {
         mutex_lock(&db->live.mu);
         db->live.walkers[look->inside]--;
+        if (look->leads && clock->state == CLOCK_LEARNS && clock->epoch == look->clock_epoch)
+            live_clock_forget(clock);
         mutex_unlock(&db->live.mu);
     }
+    living_done(&look->walked);
     pin_remove(db, &look->at.pin);
 }

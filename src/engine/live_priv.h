@@ -12,11 +12,17 @@ struct counting {
     const struct memdb *mems; /* oldest first */
     size_t count;
     quern_seq seq;
+    uint64_t now_ms;
     uint64_t entries_left, reads_left; /* more is BUSY; UINT64_MAX: no matter how many */
 };
 
 void live_forget(struct live *l, struct live_count *n);
 bool live_is_known(const struct live_count *n);
+void live_clock_forget(struct live_clock *clock);
+void live_clock_pass(struct live_clock *clock, uint64_t now_ms);
+/* So many live now, and none of them expires. */
+void live_clock_begin(const struct live *l, struct live_clock *clock, int64_t keys,
+                      uint64_t now_ms);
 struct live_count *live_last_counts(struct live *l);
 struct live_part *live_find_part(struct live *l, const struct mem *mem); /* NULL: there is none */
 /* After all there are. NULL: no memory. */

@@ -69,9 +69,12 @@ static enum quern_code fill_options(struct quern *db, const struct quern_options
     if (o->log_segment_bytes < 64 * 1024)
         return err_set(err, QUERN_INVALID, "log_segment_bytes is %" PRIu64 "; at least 64 KiB",
                        o->log_segment_bytes);
-    if ((unsigned)o->compression > QUERN_COMPRESS_ZSTD ||
-        (unsigned)o->recover > QUERN_RECOVER_POINT_IN_TIME)
-        return err_set(err, QUERN_INVALID, "an option has a value that does not exist");
+    if ((unsigned)o->compression > QUERN_COMPRESS_ZSTD)
+        return err_set(err, QUERN_INVALID, "compression is %u; 0 to %u are possible",
+                       (unsigned)o->compression, (unsigned)QUERN_COMPRESS_ZSTD);
+    if ((unsigned)o->recover > QUERN_RECOVER_POINT_IN_TIME)
+        return err_set(err, QUERN_INVALID, "recover is %u; 0 to %u are possible",
+                       (unsigned)o->recover, (unsigned)QUERN_RECOVER_POINT_IN_TIME);
     db->compact_config = (struct compact_config){
         .tier_runs = o->tier_runs,
         .table_bytes = o->table_bytes,

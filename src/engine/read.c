@@ -259,8 +259,6 @@ enum quern_code engine_revision(struct quern *db, uint8_t database, struct quern
     return code;
 }
 
-/* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
- * was true at one moment, and it is to be asked again with a pin. */
 /* What the filters of tables said during a lookup, for so many like it. */
 static void count_filters(struct counters *counters, const struct sst_lookup *l, uint64_t times)
 {
@@ -276,6 +274,8 @@ static void count_filters(struct counters *counters, const struct sst_lookup *l,
         atomic_fetch_add_explicit(&counters->filter_false, in_vain * times, memory_order_relaxed);
 }
 
+/* quern_get() as `at` sees it. NULL: the present; then, if *torn is set, no answer was found that
+ * was true at one moment, and it is to be asked again with a pin. */
 __attribute__((always_inline)) static inline enum quern_code
 get_at(struct quern *db, uint8_t database, struct inner_key *key, const struct pin *at, bool cached,
        struct quern_value *value, bool *torn, struct quern_error *err)

@@ -37,8 +37,8 @@ MUST_USE enum quern_code iter_bound(struct quern_iter *it, struct quern_slice up
                                     struct quern_error *err);
 
 /* ---- count.c ---- */
-/* Keys of a database as a look sees them, without what is kept of their number. */
-MUST_USE enum quern_code count_walk(struct quern *db, const struct live_look *look, uint64_t *count,
+/* Keys of a database as a look sees them, without what is kept of their number; and look->walked. */
+MUST_USE enum quern_code count_walk(struct quern *db, struct live_look *look, uint64_t *count,
                                     struct quern_error *err);
 
 #endif

@@ -5,7 +5,7 @@
  *    room in the MemDB (engine_seal)      may wait for the worker
  *    pressure_wait                        the smooth slow-down
  *    wal_append                           once for the group; with a sync if one asks
- *    mem_apply                            batch by batch
+ *    mem_apply_cut                        batch by batch
  *    change_publish                       a view, where the group changes more than entries
  *    spans_applied                        what scans remember as empty is cut off
  *    visible_seq = last                   release: readers see the whole group

@@ -161,6 +161,20 @@ struct quern_slice http_host_name(struct quern_slice authority)
     return (struct quern_slice){s, len};
 }
 
+bool http_is_host_name(struct quern_slice s)
+{
+    const uint8_t *c = s.data;
+
+    for (size_t i = 0; i < s.len; i++) {
+        if (!char_is(c[i], CHAR_HOST))
+            return false;
+    }
+    if (s.len == 0 || http_host_name(s).len != s.len)
+        return false;
+    return c[0] != '[' ? memchr(c, ']', s.len) == NULL
+                       : memchr(c, ']', s.len) == c + s.len - 1 && s.len > 2;
+}
+
 bool http_origin_is(struct quern_slice origin, const char *scheme, struct quern_slice host)
 {
     size_t n = strlen(scheme);

@@ -170,6 +170,10 @@ bool http_media_is(struct quern_slice content_type, const char *type);
 /* "localhost:8080" -> "localhost", "[::1]:80" -> "[::1]"; what has neither shape stays as it is. */
 struct quern_slice http_host_name(struct quern_slice authority);
 
+/* May this be the host of a Host field: a name, an IPv4 address, or one of IPv6 in brackets, without a
+ * port? */
+bool http_is_host_name(struct quern_slice s);
+
 /* Does the Origin value name the same origin as scheme ("http") + `://` + host? */
 bool http_origin_is(struct quern_slice origin, const char *scheme, struct quern_slice host);
 

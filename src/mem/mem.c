@@ -331,6 +331,7 @@ uint64_t mem_written_bytes(const struct mem *m)
 bool mem_written(const struct mem *m, uint64_t *at, quern_seq seq, struct mem_written *out)
 {
     const struct mem_entry *e;
+    struct entry over;
 
     if (*at >= mem_written_bytes(m))
         return false;
@@ -343,8 +344,10 @@ bool mem_written(const struct mem *m, uint64_t *at, quern_seq seq, struct mem_wr
     out->over = e->older != 0;
     if (out->over) {
         e = mem_entry(m, e->older);
-        out->over_seq = e->seq;
-        out->over_kind = mem_entry_kind(e);
+        mem_entry_read(e, &over);
+        out->over_seq = over.seq;
+        out->over_expires_ms = over.expires_ms;
+        out->over_kind = over.kind;
     }
     return true;
 }

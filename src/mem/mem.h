@@ -81,6 +81,7 @@ struct mem_written {
     struct entry at;
     bool over; /* there was a version of the key here already, with these: */
     quern_seq over_seq;
+    uint64_t over_expires_ms;
     enum entry_kind over_kind;
 };
 /* The entry at `*at` (0: the first), which moves on to the next; false: there is none of a number up to

@@ -289,18 +289,19 @@ uint16_t listeners_port(const struct listeners *l, enum door door)
     return 0;
 }
 
-void listeners_say_how_to_stop(const struct listeners *l, char *to, size_t room)
+bool listeners_say_how_to_stop(const struct listeners *l, char *to, size_t room)
 {
     for (unsigned i = 0; i < l->count; i++) {
-        if (l->each[i].door != DOOR_HTTP)
+        if (l->each[i].door != DOOR_HTTP || !address_is_loopback(&l->each[i].address.any))
             continue;
         if (is_unix(&l->each[i]))
             (void)snprintf(to, room, "curl --unix-socket %s http://localhost/shutdown",
                            l->each[i].address.path.sun_path);
         else
             (void)snprintf(to, room, "curl %s/shutdown", l->each[i].url);
-        return;
+        return true;
     }
+    return false;
 }
 
 /* One connection too many is told so, as far as that can be done without waiting. */

@@ -55,8 +55,8 @@ uint16_t listeners_port(const struct listeners *l, enum door door);
 /* Accept from now on, on the main loop. */
 void listeners_start(struct listeners *l, struct server *server, uv_loop_t *uv);
 
-/* "curl http://127.0.0.1:8080/shutdown" */
-void listeners_say_how_to_stop(const struct listeners *l, char *to, size_t room);
+/* "curl http://127.0.0.1:8080/shutdown". False: there is no address from where that is taken. */
+bool listeners_say_how_to_stop(const struct listeners *l, char *to, size_t room);
 
 /* Close the sockets. Handles are closed on the loop's next turn. */
 void listeners_close(struct listeners *l);

@@ -92,9 +92,9 @@ static int open_store(struct server *server)
     case QUERN_DENIED:
         complain("%s; choose another directory with --data DIR, or run as its owner", err.text);
         return EXIT_OPEN;
-    case QUERN_NO_STORE: /* a missing store is made; so it is the directory above */
-        complain("%s; make the directory above it first, or choose another with --data DIR",
-                 err.text);
+    case QUERN_NO_STORE: /* a missing store is made; so it is the directory above, or a file */
+        complain("%s; %schoose another with --data DIR", err.text,
+                 err.sys_errno == ENOENT ? "make the directory above it first, or " : "");
         return EXIT_OPEN;
     case QUERN_NO_SPACE:
         complain("%s; free some space on that disk and start again", err.text);
@@ -109,12 +109,14 @@ static void say_access(const struct house *h)
 {
     const struct server_options *o = h->server.options;
 
+    if (o->tls_client_ca != NULL)
+        say("access: at ports with a certificate of a CA in %s", o->tls_client_ca);
     if (o->token_file != NULL)
         say("access: with a token, of the %zu in %s", access_count(h->server.guard.now),
             o->token_file);
-    else if (o->insecure_no_auth)
+    else if (o->insecure_no_auth && o->tls_client_ca == NULL)
         say("WARNING: no access control: whoever reaches the addresses below can do everything");
-    else
+    else if (o->tls_client_ca == NULL)
         say("access: without a token, for whoever is on this machine");
 }
 
@@ -146,7 +148,10 @@ static void banner(struct house *h)
     say_access(h);
     for (unsigned i = 0; i < h->listeners.count; i++)
         say("listening: %s", h->listeners.each[i].url);
-    listeners_say_how_to_stop(&h->listeners, path, sizeof(path));
+    /* Where curl would need a token or certificates, a signal does the same. */
+    if (o->token_file != NULL || o->tls_cert != NULL ||
+        !listeners_say_how_to_stop(&h->listeners, path, sizeof(path)))
+        (void)snprintf(path, sizeof(path), "kill %d", (int)getpid());
     say("ready; stop with: %s", path);
 }
 

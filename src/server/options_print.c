@@ -80,19 +80,40 @@ void options_print_help(void)
     (void)printf("\n%s", help_ends);
 }
 
-/* The help of a row as the cell of a table: lines that are set in stand each for itself. */
+/* A line of a help, with the default put in. */
+static void print_line(const struct option_row *row, const char *c, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (c[i] == '{') {
+            (void)fputs(row->initial, stdout);
+            i++;
+        } else {
+            (void)putchar(c[i]);
+        }
+    }
+}
+
+/* The help of a row as the cell of a table. Lines that are set in begin with a word that they explain,
+ * and stand each for itself; what is set in further goes on with the line before. */
 static void print_cell(const struct option_row *row)
 {
-    for (const char *c = row->help; *c != '\0'; c++) {
-        if (c[0] == '{' && c[1] == '}') {
-            (void)fputs(row->initial, stdout);
-            c++;
-        } else if (*c == '\n' || *c == ' ') {
-            (void)fputs(c[0] == '\n' && c[1] == ' ' ? "<br>" : " ", stdout);
-            c += strspn(c + 1, " ");
-        } else {
-            (void)putchar(*c);
+    bool listed = false;
+
+    for (const char *line = row->help; *line != '\0';) {
+        size_t len = strcspn(line, "\n"), in = strspn(line, " ");
+        bool word = in == 2, begins = word || (listed && in == 0);
+
+        if (line != row->help)
+            (void)fputs(begins ? "<br>" : " ", stdout);
+        listed = word || (listed && in > 0);
+        if (word) {
+            size_t end = in + strcspn(line + in, " ");
+
+            (void)printf("`%.*s`: ", (int)(end - in), line + in);
+            in = end + strspn(line + end, " ");
         }
+        print_line(row, line + in, len - in);
+        line += len + (line[len] == '\n');
     }
 }
 

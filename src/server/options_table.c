@@ -15,10 +15,16 @@
 
 #define AT(field) .at = offsetof(struct server_options, field)
 #define TIME_WANTED "a time with its unit, as 500ms or 60s"
+#define TIME_ABOVE_0_WANTED "a time of 1ms or more with its unit, as 500ms or 60s"
 
 static bool is_origin(const char *text)
 {
     return http_is_origin(QUERN_STR(text));
+}
+
+static bool is_host_name(const char *text)
+{
+    return http_is_host_name(QUERN_STR(text));
 }
 
 const struct option_row option_rows[] = {
@@ -63,7 +69,7 @@ const struct option_row option_rows[] = {
      .min = 1,
      .max = UINT32_MAX,
      .initial = "60s",
-     .wanted = TIME_WANTED,
+     .wanted = TIME_ABOVE_0_WANTED,
      .help = "the oldest unflushed write becomes a table after this ({})"},
     {.name = "compact-interval",
      .value = "TIME",
@@ -73,7 +79,7 @@ const struct option_row option_rows[] = {
      .min = 1,
      .max = UINT32_MAX,
      .initial = "10s",
-     .wanted = TIME_WANTED,
+     .wanted = TIME_ABOVE_0_WANTED,
      .help = "how often to look for compaction work when idle ({})"},
     {.name = "recover",
      .value = "MODE",
@@ -205,7 +211,9 @@ const struct option_row option_rows[] = {
      .group = GROUP_ACCESS,
      AT(hosts),
      .max = HOSTS_MAX,
-     .wanted = "given at most 16 times",
+     .fits = is_host_name,
+     .wanted =
+         "names without scheme and port, as kv.example, 192.0.2.1 or [2001:db8::1], 16 at most",
      .help = "a further name that requests may carry as Host; may be repeated\n"
              "(localhost, 127.0.0.1, [::1] and the addresses listened on)"},
     {.name = "cors-origin",
@@ -258,7 +266,7 @@ const struct option_row option_rows[] = {
      .words = "text|logfmt|json",
      .initial = "text",
      .wanted = "text, logfmt or json",
-     .help = "of all that is said on stdout and stderr ({})"},
+     .help = "of all that is said on stdout and stderr: text, logfmt or json ({})"},
     {.name = "log-level",
      .value = "SEVERITY",
      .kind = OPTION_CHOICE,
@@ -268,7 +276,7 @@ const struct option_row option_rows[] = {
      .initial = "info",
      .wanted = "debug, info, warning or error",
      .changes = true,
-     .help = "events below it are not told ({})"},
+     .help = "events below it are not told: debug, info, warning or error ({})"},
     {.name = "access-log",
      .value = "FILE",
      .kind = OPTION_TEXT,

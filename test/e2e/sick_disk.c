@@ -7,6 +7,7 @@
  *     hold-reads  whatever reads a table waits for this file to go
  *     full   whatever is written, but zeros, fails with ENOSPC, and has written nothing
  *     no-loop     an event loop that reads a table ends the server
+ *     back   no disk, but near it: the machine's clock is an hour behind
  * Each read of a table that is begun ahead of time adds a byte to the file `begun`.
  * Writes to a descriptor that syncs by itself (O_DSYNC) are syncs too. */
 #include <dlfcn.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SHOWN __attribute__((visibility("default")))
@@ -99,6 +101,17 @@ SHOWN int posix_fadvise64(int fd, off64_t at, off64_t len, int advice)
         }
     }
     return real(fd, at, len, advice);
+}
+
+SHOWN int clock_gettime(clockid_t which, struct timespec *to)
+{
+    int (*real)(clockid_t, struct timespec *) =
+        (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int rc = real(which, to);
+
+    if ((which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE) && ordered("back"))
+        to->tv_sec -= 3600;
+    return rc;
 }
 
 SHOWN int fdatasync(int fd)

@@ -335,7 +335,7 @@ def a_token_file_that_others_may_read_is_not_taken():
                                   capture_output=True, text=True, timeout=60)
             equal(done.returncode, status, oct(mode))
             if status:
-                assert "chmod 0600" in done.stderr, done.stderr
+                assert "chmod g-w,o= " + t.path in done.stderr, done.stderr
         os.mkfifo(os.path.join(d, "pipe"), 0o600)
         for path in (os.path.join(d, "pipe"), d, os.path.join(d, "missing")):
             equal(subprocess.run([BINARY, "--token-file", path, "--check-config"], check=False,
@@ -349,13 +349,16 @@ def beyond_loopback_takes_tokens():
         equal(ask(s, "GET", "/stats").status, 401)
     with Server() as s:
         assert "access: without a token, for whoever is on this machine" in s.stdout()
+        assert f"stop with: curl http://127.0.0.1:{s.port}/shutdown\n" in s.stdout(), s.stdout()
     with Server("--listen", "0.0.0.0", "--insecure-no-auth") as s:
         assert "WARNING: no access control" in s.stdout()
+        assert f"stop with: kill {s.process.pid}\n" in s.stdout(), "not from another address than loopback"
 
 
 @test
 def with_tokens_only_an_admin_shuts_down():
     with guarded() as (s, t):
+        assert f"stop with: kill {s.process.pid}\n" in s.stdout(), "curl would need a token"
         equal(ask(s, "GET", "/shutdown").status, 401, "though it comes from this machine")
         for name in ("reader", "writer", "app"):
             equal(ask(s, "GET", "/shutdown", None, t.field(name)).status, 403, name)
@@ -773,6 +776,7 @@ def the_command_shows_its_token():
         status, _, err = quern("get", "app/k", env={"QUERN_URL": s.url})
         equal(status, 4)
         assert "401" in err and "asks for a token" in err, err
+        assert "--token-file" in err and "QUERN_TOKEN" in err, err
         path = os.path.join(d, "token")
         with open(path, "w", encoding="utf-8") as f:
             f.write(t.of["app"] + "\n")

@@ -381,6 +381,27 @@ def memory_may_be_a_share_of_what_there_is_and_what_it_comes_to_is_told():
 
 
 @test
+def a_name_that_no_host_field_can_have_is_refused():
+    for name in ("kv.example", "192.0.2.1", "[2001:db8::1]"):
+        equal(run("--allowed-host", name, "--check-config")[0], 0, name)
+    for name in ("kv.example:8080", "https://kv.example", "kv.example/", "2001:db8::1", "a b", "*"):
+        status, _, err = run("--allowed-host", name, "--check-config")
+        equal(status, 2, name)
+        assert "without scheme and port" in err, err
+
+
+@test
+def the_help_names_the_words_that_an_option_takes():
+    _, text, _ = run("--help")
+    rows = re.split(r"^  --", text, flags=re.M)[1:]
+    for name, words in (("durability", "always interval:MS os"), ("recover", "tail strict point-in-time"),
+                        ("log-format", "text logfmt json"), ("log-level", "debug info warning error")):
+        row = next(r for r in rows if r.startswith(name + " "))
+        for word in words.split():
+            assert re.search(rf"\b{word}\b", row), (word, row)
+
+
+@test
 def the_page_on_operations_has_the_table_of_options():
     printed = run("--print-options")[1]
     with open(OPERATIONS, encoding="utf-8") as f:

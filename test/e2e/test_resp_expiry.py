@@ -5,8 +5,9 @@ and what has expired is gone for every door, after a restart too."""
 import re
 import time
 
-from quernd import Refused, Resp, Server, command, equal, main, seeded, test, until
+from quernd import Refused, Resp, Server, SickDisk, command, equal, main, seeded, test, until
 from real_redis import RealRedis, same
+from v1 import batch, get, put
 
 FAR = 4102444800  # the year 2100, in seconds
 NEAR_S, NEAR_MS = 900, 900000  # by so much may two servers differ that were asked one after the other
@@ -229,6 +230,23 @@ def kill_9_keeps_when_keys_expire():
         time.sleep(0.01)
         with Server(data=first.data) as again, again.resp() as r:
             equal([r.call("PEXPIRETIME", k) for k in "abcd"], [moment, -2, moment, -2])
+
+
+@test
+def what_is_to_live_for_a_while_does_though_the_clock_of_the_machine_was_set_back():
+    with SickDisk() as machine, Server(env=machine.env) as s, s.resp() as r, s.connect() as w:
+        equal([r.call("SET", "dump", "1", "EX", 1000), r.call("GET", "dump")], ["OK", b"1"])
+        machine.order("back")
+        equal([r.call("SET", "lock", "1", "NX", "EX", 1000), r.call("SET", "lock", "2", "NX", "EX", 1000)], ["OK", None])
+        equal(r.call("MSET", *(word for key in "efg" for word in (key, "1"))), "OK")
+        equal([r.call("EXPIRE", "e", 1000), r.call("PEXPIRE", "f", 1000000), r.call("GETEX", "g", "EX", 1000)], [1, 1, b"1"])
+        equal(r.call("RESTORE", "r", 1000000, r.call("DUMP", "dump")), "OK")
+        equal([put(w, key, b"1", "?ttl=1000s").status for key in "hi"], [201, 201])
+        equal(w.ask("POST", "/v1/kv/i?op=touch&ttl=1000s").status, 200)
+        equal(batch(w, {"op": "put", "key": "j", "value": "1", "ttl": 1000}).status, 200)
+        for key in ["lock", *"efghijr"]:
+            equal([r.call("GET", key), get(w, key).status], [b"1", 200], key)
+            assert 0 < r.call("TTL", key) <= 1000, (key, r.call("TTL", key))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def fails(s, tls, resp=False):
 @test
 def both_doors_speak_tls_to_the_clients_that_people_use():
     with Authority() as ca, Server(*options(ca.issue("s"))) as s:
+        assert f"stop with: kill {s.process.pid}\n" in s.stdout(), "curl would need the CA"
         u = f"https://localhost:{s.port}"
         equal(curl("--cacert", ca.pem, "-X", "POST", f"{u}/set?key=k&value=v"), (200, b"OK\n"))
         equal(curl("--cacert", ca.pem, f"{u}/get?key=k"), (200, b"v"))
@@ -78,7 +79,7 @@ def the_command_speaks_https_to_a_server_whose_ca_it_is_given():
         got = run("--url", u, "--cacert", ca.pem, "get", "k")
         equal((got.returncode, got.stdout), (0, "v"))
         got = run("--url", u, "--cacert", other.pem, "get", "k")
-        assert got.returncode == 4 and "certificate" in got.stderr, got
+        assert got.returncode == 4 and "certificate" in got.stderr and "--cacert" in got.stderr, got
         equal(run("--url", u, "get", "k").returncode, 4)
         got = run("--db", s.data, "--cacert", ca.pem, "get", "k")
         equal(got.returncode, 2, got.stderr)
@@ -159,6 +160,8 @@ def client_certificates_let_the_server_listen_beyond_this_machine_and_tls_alone_
         everywhere = ("--listen", "0.0.0.0")
         with Server(*options(own, "--tls-client-ca", ca.pem, *everywhere)) as s:
             equal(told(s, ca.client(*mine))["enabled"], True)
+            assert f"access: at ports with a certificate of a CA in {ca.pem}\n" in s.stdout(), s.stdout()
+            assert "without a token" not in s.stdout() and "kill" in s.stdout(), s.stdout()
         with Server(*options(own, *everywhere)) as s:
             equal(s.process.wait(30), 1)
             s.wanted_end = 1

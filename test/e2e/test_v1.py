@@ -352,6 +352,17 @@ def durability_is_chosen_and_told():
 
 
 @test
+def a_parameter_that_is_wrong_is_named():
+    with Server() as s, s.connect() as w:
+        for target, words in (("/v1/keys?limit=1&db=1&db=1", b"the parameter db is given twice"),
+                              ("/get?key=a&key=a", b"the parameter key is given twice"),
+                              ("/v1/keys?limit", b"the parameter limit has no =")):
+            r = w.ask("GET", target)
+            equal(r.status, 400, target)
+            assert words in r.body, (target, r.body)
+
+
+@test
 def what_is_not_understood_is_refused_and_nothing_done():
     with Server() as s, s.connect() as w:
         put(w, "k", b"v")

@@ -67,31 +67,34 @@ static void remove_copies(const char *dir)
 
 /* ---- what a kill left in the air ---- */
 
-static bool fits(struct expected *x, struct quern *db, uint32_t key, uint32_t old, uint32_t fresh,
-                 bool *is_old, bool *is_fresh)
+bool fits(struct expected *x, struct quern *db, const uint8_t place[DATABASES], uint32_t key,
+          uint32_t old, uint32_t fresh, bool *is_old, bool *is_fresh)
 {
+    struct quern_read_opts opts = {.database = place[key / database_keys(x)]};
     struct quern_value value = {0};
     struct quern_error err = {0};
+    struct moment at = {wall_ms(), 0};
     char room[16];
-    enum quern_code code = quern_get(db, key_text(room, key), NULL, &value, &err);
-    struct quern_slice bytes = {value.data, value.len};
+    enum quern_code code = quern_get(db, key_text(x, room, key), &opts, &value, &err);
     uint32_t version = 0;
-    bool fine;
+    bool ok;
 
+    at.to = wall_ms();
     if (code != QUERN_OK && code != QUERN_NOT_FOUND)
         return failed(x, "after a kill: %s", err.text);
-    fine = shows(x, key, code == QUERN_OK ? &bytes : NULL, old, fresh, "after a kill");
-    if (fine && code == QUERN_OK)
-        memcpy(&version, bytes.data, 4);
-    *is_old &= code == QUERN_OK ? version == old : is_gone(key, old);
-    *is_fresh &= code == QUERN_OK ? version == fresh : is_gone(key, fresh);
+    ok = shows(x, key, code == QUERN_OK ? &value : NULL, old, fresh, at, "after a kill");
+    if (ok && code == QUERN_OK)
+        memcpy(&version, value.data, 4);
+    *is_old &= code == QUERN_OK ? version == old : lives(x, key, old, at) != LIFE_YES;
+    *is_fresh &= code == QUERN_OK ? version == fresh : lives(x, key, fresh, at) != LIFE_YES;
     quern_value_done(&value);
-    return fine;
+    return ok;
 }
 
 /* The write that this thread had under way is there as a whole or not at all; if it had been
  * acknowledged it is there. From now on the expectation is exact. */
-static bool settle(struct expected *x, struct quern *db, uint32_t thread, bool look_only)
+static bool settle(struct expected *x, struct quern *db, uint32_t thread,
+                   const uint8_t place[DATABASES], bool look_only)
 {
     struct intent *in = &x->intent[thread];
     uint32_t state = atomic_load(&in->state);
@@ -100,7 +103,7 @@ static bool settle(struct expected *x, struct quern *db, uint32_t thread, bool l
     if (state == INTENT_NONE)
         return true;
     for (uint32_t i = 0; i < in->count; i++)
-        if (!fits(x, db, in->key[i], in->version[i] - 1, in->version[i], &old, &fresh))
+        if (!fits(x, db, place, in->key[i], in->old[i], in->version[i], &old, &fresh))
             return false;
     if (!old && !fresh)
         return failed(x,
@@ -113,8 +116,8 @@ static bool settle(struct expected *x, struct quern *db, uint32_t thread, bool l
     for (uint32_t i = 0; i < in->count && !look_only; i++) {
         struct cell *c = &x->cell[in->key[i]];
 
-        atomic_store(&c->now, fresh ? in->version[i] : in->version[i] - 1);
-        atomic_store(&c->next, fresh ? in->version[i] : in->version[i] - 1);
+        atomic_store(&c->now, fresh ? in->version[i] : in->old[i]);
+        atomic_store(&c->next, fresh ? in->version[i] : in->old[i]);
     }
     if (!look_only)
         atomic_store(&in->state, INTENT_NONE);
@@ -123,21 +126,24 @@ static bool settle(struct expected *x, struct quern *db, uint32_t thread, bool l
 
 static bool recovered(struct expected *x, struct quern *db, const struct plan *plan)
 {
-    uint32_t *low = calloc(x->keys, sizeof(*low)), *high = calloc(x->keys, sizeof(*high));
-    bool fine = low != NULL && high != NULL;
+    struct stretch all = {.count = x->keys};
+    bool ok;
 
-    for (uint32_t t = 0; fine && t < x->threads; t++)
-        fine = settle(x, db, t, plan->look_only);
-    for (uint32_t k = 0; fine && k < x->keys; k++) {
-        low[k] = lowest(x, k);
-        high[k] = highest(x, k);
+    all.low = calloc(x->keys, sizeof(*all.low));
+    all.high = calloc(x->keys, sizeof(*all.high));
+    ok = all.low != NULL && all.high != NULL && whole_settle(x, db, all.place, plan->look_only);
+    for (uint32_t t = 0; ok && t < x->threads; t++)
+        ok = settle(x, db, t, all.place, plan->look_only);
+    for (uint32_t k = 0; ok && k < x->keys; k++) {
+        all.low[k] = lowest(x, k);
+        all.high[k] = highest(x, k);
     }
     /* Point reads and cursors go different ways, so one of each. */
-    fine = fine && verify_all(x, db, plan->seed & 0x11, low, high) &&
-           verify_all(x, db, (plan->seed & 1) | 2, low, high);
-    free(low);
-    free(high);
-    return fine;
+    ok = ok && verify_all(x, db, plan->seed & 0x11, &all) &&
+         verify_all(x, db, (plan->seed & 1) | 2, &all);
+    free(all.low);
+    free(all.high);
+    return ok;
 }
 
 /* ---- threads ---- */

@@ -7,9 +7,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define MAGIC UINT64_C(0x7374726573733031)
+#define MAGIC UINT64_C(0x7374726573733032)
+
+static const uint8_t places[DATABASES] = {0, 1, 7, QUERN_DATABASES - 1};
 
 static size_t file_bytes(uint32_t keys)
 {
@@ -36,6 +39,8 @@ struct expected *expected_open(const char *path, uint32_t keys, uint32_t threads
         x->magic = MAGIC;
         x->keys = keys;
         x->threads = threads;
+        for (unsigned d = 0; d < DATABASES; d++)
+            atomic_store(&x->place[d], places[d]);
     }
     if (x->magic == MAGIC && file_bytes(x->keys) == bytes)
         return x;
@@ -71,19 +76,61 @@ bool is_gone(uint32_t key, uint32_t version)
     return version == 0 || mix(key, version) % 6 == 0;
 }
 
-struct quern_slice key_text(char room[16], uint32_t key)
+bool may_expire(uint32_t key, uint32_t version)
 {
-    return (struct quern_slice){room, (size_t)snprintf(room, 16, "key-%08" PRIu32, key)};
+    return !is_gone(key, version) && mix(key, version ^ 0x5a5a0000u) % 4 == 0;
 }
 
-bool key_number(const struct expected *x, struct quern_slice text, uint32_t *key)
+uint32_t next_gone(uint32_t key, uint32_t version)
+{
+    do
+        version++;
+    while (!is_gone(key, version));
+    return version;
+}
+
+uint64_t wall_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* False: it is not known any more. */
+static bool expires_at(const struct expected *x, uint32_t key, uint32_t version, uint64_t *until)
+{
+    *until = atomic_load(&x->cell[key].until[version % 2]);
+    return atomic_load(&x->cell[key].next) < version + 2;
+}
+
+enum life lives(const struct expected *x, uint32_t key, uint32_t version, struct moment at)
+{
+    uint64_t until;
+
+    if (!may_expire(key, version))
+        return is_gone(key, version) ? LIFE_NO : LIFE_YES;
+    if (!expires_at(x, key, version, &until))
+        return LIFE_UNKNOWN;
+    return until <= at.from ? LIFE_NO : until > at.to ? LIFE_YES : LIFE_UNKNOWN;
+}
+
+struct quern_slice key_text(const struct expected *x, char room[16], uint32_t key)
+{
+    uint32_t name = key % database_keys(x);
+
+    return (struct quern_slice){room, (size_t)snprintf(room, 16, "key-%08" PRIu32, name)};
+}
+
+bool key_number(const struct expected *x, struct quern_slice text, uint32_t any, uint32_t *key)
 {
     char room[16];
+    uint32_t name = 0;
 
-    *key = 0;
     for (size_t i = 4; i < text.len && i < 12; i++)
-        *key = *key * 10 + (uint32_t)(((const uint8_t *)text.data)[i] - '0');
-    return *key < x->keys && key_text(room, *key).len == text.len &&
+        name = name * 10 + (uint32_t)(((const uint8_t *)text.data)[i] - '0');
+    *key = any - any % database_keys(x) + name;
+    return name < database_keys(x) && key_text(x, room, *key).len == text.len &&
            memcmp(room, text.data, text.len) == 0;
 }
 
@@ -106,15 +153,32 @@ struct quern_slice value_of(uint8_t *room, uint32_t key, uint32_t version)
     return (struct quern_slice){room, len};
 }
 
-bool shows(struct expected *x, uint32_t key, const struct quern_slice *value, uint32_t low,
-           uint32_t high, const char *how)
+/* It shows, with that expiry. */
+static bool expires_rightly(struct expected *x, uint32_t key, uint32_t version, uint64_t expires_ms,
+                            struct moment at, const char *how)
+{
+    uint64_t until = 0;
+    bool known = !may_expire(key, version) || expires_at(x, key, version, &until);
+
+    if ((expires_ms != 0) != may_expire(key, version) || (known && expires_ms != until))
+        return failed(x, "%s: version %" PRIu32 " of key %" PRIu32 " expires at %" PRIu64, how,
+                      version, key, expires_ms);
+    return expires_ms == 0 || expires_ms > at.from ||
+           failed(x,
+                  "%s: version %" PRIu32 " of key %" PRIu32 " shows, and expired %" PRIu64
+                  " ms ago",
+                  how, version, key, at.from - expires_ms);
+}
+
+bool shows(struct expected *x, uint32_t key, const struct quern_value *value, uint32_t low,
+           uint32_t high, struct moment at, const char *how)
 {
     uint8_t room[VALUE_BYTES_MAX];
     uint32_t version = 0;
 
     if (value == NULL) {
         for (uint32_t v = low; v <= high; v++)
-            if (is_gone(key, v))
+            if (lives(x, key, v, at) != LIFE_YES)
                 return true;
         return failed(x,
                       "%s: key %" PRIu32 " is not there; expected version %" PRIu32 " to %" PRIu32,
@@ -130,7 +194,7 @@ bool shows(struct expected *x, uint32_t key, const struct quern_slice *value, ui
         return failed(
             x, "%s: key %" PRIu32 " has version %" PRIu32 "; expected %" PRIu32 " to %" PRIu32, how,
             key, version, low, high);
-    return true;
+    return expires_rightly(x, key, version, value->expires_ms, at, how);
 }
 
 /* ---- writes under way ---- */
@@ -140,8 +204,13 @@ void intent_begin(struct expected *x, uint32_t thread)
     struct intent *in = &x->intent[thread];
 
     atomic_store(&in->state, INTENT_BEGUN);
-    for (uint32_t i = 0; i < in->count; i++)
-        atomic_store(&x->cell[in->key[i]].next, in->version[i]);
+    for (uint32_t i = 0; i < in->count; i++) {
+        struct cell *c = &x->cell[in->key[i]];
+
+        atomic_store(&c->next, in->version[i]);
+        if (in->until[i] != 0)
+            atomic_store(&c->until[in->version[i] % 2], in->until[i]);
+    }
 }
 
 void intent_done(struct expected *x, uint32_t thread)

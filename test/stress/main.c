@@ -144,10 +144,12 @@ static int run_all(struct run *r, const char *program)
         say_how_to_repeat(r, program, round);
     (void)printf("# stress: lives %" PRIu64 ", operations %" PRIu64 ", kills %" PRIu64
                  ", crash points %" PRIu64 ", restarts %" PRIu64 ", keys verified %" PRIu64
-                 ", checkpoints %" PRIu64 "\n",
+                 ", checkpoints %" PRIu64 ", writes refused %" PRIu64
+                 ", databases moved or emptied %" PRIu64 "\n",
                  round, atomic_load(&x->tally.operations), r->killed, r->cut,
                  atomic_load(&x->tally.opens), atomic_load(&x->tally.verified),
-                 atomic_load(&x->tally.checkpoints));
+                 atomic_load(&x->tally.checkpoints), atomic_load(&x->tally.refused),
+                 atomic_load(&x->tally.whole));
     if (r->tap)
         (void)printf("%s 1 - what was acknowledged is there after each kill\n1..1\n",
                      fine ? "ok" : "not ok");
@@ -232,8 +234,8 @@ int main(int argc, char **argv)
         return usage();
     if (r.verify != NULL)
         return verify(r.verify);
-    unit = BLOCK_KEYS * r.threads;
-    r.keys = (r.keys + unit - 1) / unit * unit; /* whole blocks for each thread */
+    unit = BLOCK_KEYS * r.threads * DATABASES;
+    r.keys = (r.keys + unit - 1) / unit * unit; /* whole blocks for each thread in each */
     if (r.dir == NULL) {
         (void)snprintf(own, sizeof(own), "%s/quern-stress-XXXXXX",
                        getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");

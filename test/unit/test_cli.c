@@ -34,6 +34,14 @@ TEST(cli_options_stand_before_and_after_the_verb)
     CHECK(args.json && strcmp(args.db, "/srv/db") == 0 && args.url == NULL);
     CHECK_BYTES(args.key, "key1");
     args_done(&args);
+    CHECK(parse(&args, &err, "set", "k", "v", "--ttl", "90s"));
+    CHECK_EQ(args.ttl_ms, 90000);
+    args_done(&args);
+    CHECK(!parse(&args, &err, "set", "k", "v", "--ttl=soon", NULL));
+    CHECK(strstr(err.text, "--ttl wants") != NULL);
+    args_done(&args);
+    CHECK(!parse(&args, &err, "set", "k", "v", "--ttl=0s", NULL));
+    args_done(&args);
     CHECK(parse(&args, &err, "scan", "--db=x", "--prefix=a=b", "--limit", "7"));
     CHECK_EQ(args.limit, 7);
     CHECK_BYTES(args.prefix, "a=b");
@@ -86,6 +94,7 @@ TEST(cli_a_mistyped_word_gets_a_hint)
         {{"get", "a", "--keys-only"}, "get has no option --keys-only"},
         {{"get"}, "get takes KEY"},
         {{"scan", "--limit", "-1"}, "wants a number"},
+        {{"get", "k", "--ttl=1h"}, "no option --ttl"},
         {{"scan", "--limit"}, "needs a value"},
         {{"get", "--json=1", "a"}, "takes no value"},
         {{"get", ""}, "a key has 1 to"},

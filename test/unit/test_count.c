@@ -1,93 +1,11 @@
 /* test_count.c - the number of living keys that is kept: exact after each kind of write, wherever what
  * was written lies; there without a walk, and known again after what made it unknown. */
-#include "engine_world.h"
+#include "count_world.h"
 
 #include "engine/remains_priv.h"
 #include "engine/scan_priv.h"
 
 #include <errno.h>
-
-static struct quern_error err;
-
-#define NOT_KEPT UINT64_MAX
-
-/* As the number is kept: nothing is walked, and no block read. */
-static uint64_t kept(struct quern *db, unsigned database)
-{
-    struct quern_read_opts opts = {.cached = true, .database = (uint8_t)database};
-    uint64_t n = 0;
-    enum quern_code code = quern_count(db, NULL, &opts, &n, &err);
-
-    if (code != QUERN_OK && code != QUERN_BUSY)
-        tap_fail(__FILE__, __LINE__, "%s", err.text);
-    return code == QUERN_OK ? n : NOT_KEPT;
-}
-
-static uint64_t asked(struct quern *db, unsigned database)
-{
-    struct quern_read_opts opts = {.database = (uint8_t)database};
-    uint64_t n = 0;
-
-    if (quern_count(db, NULL, &opts, &n, &err) != QUERN_OK)
-        tap_fail(__FILE__, __LINE__, "%s", err.text);
-    return n;
-}
-
-static uint64_t walked(struct quern *db, unsigned database)
-{
-    struct quern_iter_opts how = {.database = (uint8_t)database};
-    struct quern_iter *it = NULL;
-    uint64_t n = 0;
-
-    if (quern_iter_new(db, &how, &it, &err) != QUERN_OK)
-        return NOT_KEPT - 1;
-    for (bool on = quern_iter_first(it); on; on = quern_iter_next(it))
-        n++;
-    quern_iter_free(it);
-    return n;
-}
-
-/* By every way; what is kept last, since all is counted by then. */
-static bool is(struct quern *db, unsigned database, uint64_t n)
-{
-    uint64_t one = walked(db, database), two = asked(db, database), three = kept(db, database);
-
-    if (one != n || two != n || three != n)
-        tap_note("database %u: %lld walked, %lld asked for, %lld kept", database, (long long)one,
-                 (long long)two, (long long)three);
-    return one == n && two == n && three == n;
-}
-
-static enum quern_code drop_range(struct quern *db, unsigned database, struct quern_slice start,
-                                  struct quern_slice end)
-{
-    struct quern_write_opts opts = {.database = (uint8_t)database};
-    struct quern_range range = {start, end};
-
-    return quern_delete_range(db, &range, &opts, &err);
-}
-
-static enum quern_code drop_all(struct quern *db, unsigned database)
-{
-    return drop_range(db, database, slice_of(NULL, 0), slice_of(NULL, 0));
-}
-
-static enum quern_code put_until(struct quern *db, unsigned database, unsigned n, uint64_t expires)
-{
-    struct quern_write_opts opts = {.expires_ms = expires, .database = (uint8_t)database};
-
-    return quern_put(db, world_key(n), world_value(n, 1), &opts, &err);
-}
-
-/* A store that has been asked already: the number is kept from now on. */
-static struct quern *asked_store(struct sim *sim)
-{
-    struct quern *db = NULL;
-
-    if (world_open(sim, NULL, &db, &err) != QUERN_OK || kept(db, 0) != 0)
-        tap_fail(__FILE__, __LINE__, "a new store is not known to be empty: %s", err.text);
-    return db;
-}
 
 TEST(each_kind_of_write_is_counted_wherever_the_one_before_it_lies)
 {
@@ -289,86 +207,6 @@ TEST(a_range_delete_makes_the_number_unknown_until_a_walk)
     }
 }
 
-TEST(what_has_expired_is_never_counted_and_what_is_known_of_others_stays)
-{
-    for (enum place place = IN_MEMDB; place < PLACES; place++) {
-        struct sim *sim = sim_new(1);
-        struct quern *db;
-
-        sim_set_wall_ms(sim, 1000);
-        db = asked_store(sim);
-        for (unsigned n = 0; n < 10; n++)
-            CHECK_OK(put_until(db, 0, n, n < 4 ? 2000 + n : 0), &err);
-        CHECK_OK(put_until(db, 1, 1, 0), &err);
-        CHECK(is(db, 0, 10));
-        CHECK(is(db, 1, 1));
-        CHECK(world_bring_to(&sim, &db, place));
-        CHECK(is(db, 0, 10));
-        sim_set_wall_ms(sim, 2001);
-        CHECK_EQ(kept(db, 0), NOT_KEPT);
-        CHECK_EQ(asked(db, 0), 8);
-        CHECK_EQ(walked(db, 0), 8);
-        if (place != FLUSHED && place != REOPENED) /* their table may have keys of both */
-            CHECK_EQ(asked(db, 1), 1);
-        sim_set_wall_ms(sim, 5000);
-        CHECK_EQ(asked(db, 0), 6);
-        CHECK_OK(put_until(db, 0, 2, 0), &err); /* in the place of one that has expired */
-        CHECK_EQ(asked(db, 0), 7);
-        CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
-        CHECK_OK(quern_compact(db, NULL, &err), &err); /* they go, and the number with them */
-        CHECK(is(db, 0, 7));
-        CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
-        CHECK_OK(quern_close(db, &err), &err);
-        sim_free(sim);
-    }
-}
-
-TEST(what_had_expired_when_its_database_was_emptied_is_in_nobodys_way)
-{
-    for (enum place place = IN_MEMDB; place <= REOPENED; place++) {
-        struct sim *sim = sim_new(1);
-        struct quern *db;
-
-        sim_set_wall_ms(sim, 1000);
-        db = asked_store(sim);
-        CHECK_OK(put_until(db, 0, 1, 2000), &err);
-        CHECK_OK(put_until(db, 0, 2, 0), &err);
-        CHECK(world_bring_to(&sim, &db, place));
-        CHECK_OK(put_until(db, 0, 3, 2000), &err);
-        sim_set_wall_ms(sim, 3000);
-        CHECK_EQ(kept(db, 0), NOT_KEPT);
-        CHECK_OK(drop_all(db, 0), &err);
-        CHECK_OK(put_until(db, 0, 4, 0), &err);
-        CHECK(is(db, 0, 1));
-        CHECK_OK(put_until(db, 0, 5, 4000), &err);
-        CHECK(is(db, 0, 2));
-        sim_set_wall_ms(sim, 5000);
-        CHECK_EQ(kept(db, 0), NOT_KEPT);
-        CHECK_EQ(asked(db, 0), 1);
-        CHECK_OK(quern_close(db, &err), &err);
-        sim_free(sim);
-    }
-}
-
-TEST(a_table_that_expires_as_a_whole_takes_the_number_with_it)
-{
-    struct sim *sim OWNED(sim_free) = sim_new(1);
-    struct quern *db;
-
-    sim_set_wall_ms(sim, 1000);
-    db = asked_store(sim);
-    CHECK_OK(world_fill(db, 1000, 1010, 1, &err), &err);
-    for (unsigned n = 0; n < 10; n++)
-        CHECK_OK(put_until(db, 0, n, 2000), &err);
-    CHECK_OK(quern_compact(db, NULL, &err), &err);
-    CHECK(is(db, 0, 20));
-    sim_set_wall_ms(sim, 5000);
-    CHECK_OK(quern_compact(db, NULL, &err), &err);
-    CHECK(is(db, 0, 10));
-    CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
-    CHECK_OK(quern_close(db, &err), &err);
-}
-
 TEST(what_is_written_while_a_walk_goes_on_is_counted_onto_its_result)
 {
     struct sim *sim OWNED(sim_free) = sim_new(1);
@@ -498,7 +336,6 @@ TEST(verify_reports_a_wrong_number_and_makes_it_new)
     mutex_lock(&db->live.mu);
     db->live.flushed[0].keys += 3;
     mutex_unlock(&db->live.mu);
-    CHECK_EQ(kept(db, 0), 104);
     sim_set_wall_ms(sim, 3000); /* what has expired since is part of what is kept */
     CHECK_CODE(quern_verify(db, NULL, &report, &err), QUERN_CORRUPT);
     CHECK(strstr(err.text,

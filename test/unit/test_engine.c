@@ -104,6 +104,7 @@ TEST(options_out_of_shape_are_refused)
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         CHECK_CODE(world_open(sim, &bad[i], &db, &err), QUERN_INVALID);
+    CHECK(strstr(err.text, "recover is 7") != NULL); /* of the last, as an example */
     CHECK(db == NULL);
     CHECK_CODE(quern_open("", NULL, &db, &err), QUERN_INVALID);
     CHECK_CODE(quern_open(NULL, NULL, &db, &err), QUERN_INVALID);

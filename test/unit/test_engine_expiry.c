@@ -176,6 +176,7 @@ TEST(a_clock_that_jumps_back_brings_nothing_back)
     CHECK_EQ(seen(db, NULL, 1, 1, AT), 0);
     sim_set_wall_ms(sim, 1000);
     CHECK_EQ(seen(db, NULL, 1, 1, AT), 0);
+    CHECK_EQ(quern_time_ms(db), AT);
     CHECK_OK(put_until(db, 2, 1, AT), &err); /* late, by the store's clock */
     CHECK_EQ(seen(db, NULL, 2, 1, AT), 0);
     CHECK_OK(put_until(db, 3, 1, AT + 1), &err);

@@ -644,6 +644,20 @@ TEST(http_an_origin_is_a_scheme_and_a_host_and_nothing_more)
     CHECK(!http_origin_is(S("http://a:1"), "https", S("a:1")));
 }
 
+TEST(http_a_name_of_a_host_has_neither_scheme_nor_port)
+{
+    static const char *const good[] = {"a",        "kv.example", "KV.example.",
+                                       "10.0.0.1", "[::1]",      "a_b-c"};
+    static const char *const bad[] = {"",       "a:80",     "https://a", "a/",     "a b",
+                                      "u@a",    "[::1]:80", "::1",       "[::1",   "::1]",
+                                      "[::1]x", "[]",       "[a]b]",     "a\r\nb", "gr\xc3\xbcn"};
+
+    for (size_t i = 0; i < ARRAY_LEN(good); i++)
+        CHECK(http_is_host_name(text_of(good[i])));
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK(!http_is_host_name(text_of(bad[i])));
+}
+
 TEST(http_a_coding_is_what_the_client_rates_highest)
 {
     static const struct {

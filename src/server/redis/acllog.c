@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/when.h"
 
 #include <stdio.h>
 
@@ -129,7 +130,7 @@ void refused_note(struct call *k, enum refusal_reason reason, struct quern_slice
     if (e == NULL)
         return; /* the refusal itself is what matters */
     e->count = 1;
-    e->created_ms = e->updated_ms = call_now_ms();
+    e->created_ms = e->updated_ms = (int64_t)when_now();
     e->reason = reason;
     e->in_transaction = k->conn->resp->transaction.open;
     text_set(&e->object, object);
@@ -155,7 +156,7 @@ void refused_note(struct call *k, enum refusal_reason reason, struct quern_slice
 static void put_entry(struct resp_out *out, const struct entry *e)
 {
     static const char *const reasons[] = {"command", "key", "auth"};
-    int64_t age_ms = call_now_ms() - e->created_ms;
+    int64_t age_ms = (int64_t)when_now() - e->created_ms;
     char age[32];
 
     (void)snprintf(age, sizeof(age), "%.17g", (double)(age_ms > 0 ? age_ms : 0) / 1000);

@@ -7,7 +7,6 @@
 #include "base/error.h"
 
 #include <stdio.h>
-#include <time.h>
 
 struct quern_slice call_value(const struct call *k)
 {
@@ -54,18 +53,15 @@ enum quern_code call_get(struct call *k, struct quern_slice key)
     return code;
 }
 
-int64_t call_now_ms(void)
+int64_t call_now_ms(const struct call *k)
 {
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)quern_time_ms(k->server->db);
 }
 
 enum quern_code call_put_until(struct call *k, struct quern_slice key, struct quern_slice value,
                                uint64_t expires_ms)
 {
-    if (expires_ms != 0 && expires_ms <= (uint64_t)call_now_ms())
+    if (expires_ms != 0 && expires_ms <= (uint64_t)call_now_ms(k))
         return call_delete(k, key);
     k->puts++;
     k->put_bytes += key.len + value.len;

@@ -169,7 +169,7 @@ MUST_USE enum quern_code call_put_until(struct call *k, struct quern_slice key,
 MUST_USE enum quern_code call_delete(struct call *k, struct quern_slice key);
 
 MUST_USE enum quern_code call_delete_range(struct call *k, const struct quern_range *range);
-int64_t call_now_ms(void); /* since 1970 */
+int64_t call_now_ms(const struct call *k); /* quern_time_ms(): what expires is judged by it */
 
 /* The argument as an integer; false: replied that it is none. */
 MUST_USE bool call_integer(struct call *k, size_t arg, int64_t *out);

@@ -104,7 +104,7 @@ enum quern_code cmd_restore(struct call *k)
     }
     if (!call_integer(k, 2, &ttl))
         return QUERN_OK;
-    if (ttl < 0 || (ttl > 0 && !o.absolute && __builtin_add_overflow(ttl, call_now_ms(), &ttl)))
+    if (ttl < 0 || (ttl > 0 && !o.absolute && __builtin_add_overflow(ttl, call_now_ms(k), &ttl)))
         return call_error(k, "ERR Invalid TTL value, must be >= 0");
     return take_payload(k, (uint64_t)ttl);
 }

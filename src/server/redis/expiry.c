@@ -61,7 +61,7 @@ static enum quern_code expire(struct call *k, int64_t unit_ms, int64_t from_ms)
     if (code == QUERN_NOT_FOUND ||
         (code == QUERN_OK && !conditions_hold(&c, (int64_t)k->value->expires_ms, at)))
         return call_int(k, 0);
-    if (code == QUERN_OK && at <= call_now_ms())
+    if (code == QUERN_OK && at <= call_now_ms(k))
         code = call_delete(k, k->args[1]);
     else if (code == QUERN_OK)
         code = call_put_until(k, k->args[1], call_value(k), (uint64_t)at);
@@ -70,12 +70,12 @@ static enum quern_code expire(struct call *k, int64_t unit_ms, int64_t from_ms)
 
 enum quern_code cmd_expire(struct call *k)
 {
-    return expire(k, 1000, call_now_ms());
+    return expire(k, 1000, call_now_ms(k));
 }
 
 enum quern_code cmd_pexpire(struct call *k)
 {
-    return expire(k, 1, call_now_ms());
+    return expire(k, 1, call_now_ms(k));
 }
 
 enum quern_code cmd_expireat(struct call *k)
@@ -115,7 +115,7 @@ static enum quern_code tell_expiry(struct call *k, int64_t unit_ms, bool from_no
         return code;
     if (k->value->expires_ms == 0)
         return call_int(k, NEVER);
-    ms = (int64_t)k->value->expires_ms - (from_now ? call_now_ms() : 0);
+    ms = (int64_t)k->value->expires_ms - (from_now ? call_now_ms(k) : 0);
     if (ms < 0)
         ms = 0;
     return call_int(k, ms / unit_ms + (ms % unit_ms >= unit_ms - unit_ms / 2 && unit_ms > 1));

@@ -3,6 +3,7 @@
 #include "server/redis/handlers.h"
 
 #include "base/error.h"
+#include "base/when.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -235,7 +236,7 @@ static void draw(const struct latency_series *s, const char *name, struct resp_o
 {
     struct column columns[LATENCY_SAMPLES];
     uint64_t low = UINT64_MAX, high = 0;
-    int64_t now = call_now_ms() / 1000;
+    int64_t now = (int64_t)(when_now() / 1000);
     char text[160];
     int len;
 

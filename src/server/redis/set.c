@@ -93,7 +93,7 @@ static bool read_time(struct call *k, size_t arg, int64_t unit_ms, bool from_now
     if (!call_integer(k, arg, &ms))
         return false;
     if (ms <= 0 || __builtin_mul_overflow(ms, unit_ms, &ms) ||
-        (from_now && __builtin_add_overflow(ms, call_now_ms(), &ms))) {
+        (from_now && __builtin_add_overflow(ms, call_now_ms(k), &ms))) {
         (void)call_expire_error(k);
         return false;
     }

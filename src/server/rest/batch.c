@@ -116,25 +116,28 @@ static complaint take_check(const json_t *op, struct step *step)
 }
 
 /* "ttl" in seconds or as text, or "expires_at"; *members counts what is there. */
-static complaint take_lifetime(const json_t *op, struct step *step, size_t *members)
+static complaint take_lifetime(const struct verb *v, const json_t *op, struct step *step,
+                               size_t *members)
 {
     const json_t *ttl = json_object_get(op, "ttl"), *at = json_object_get(op, "expires_at");
     const json_t *text = ttl != NULL ? ttl : at;
     struct lifetime lifetime = {0};
     complaint wrong = NULL;
     char seconds[24];
+    uint64_t now;
 
     *members += text != NULL;
     if (ttl != NULL && at != NULL)
         return "a put has ttl or expires_at, or neither";
+    now = text != NULL ? quern_time_ms(v->server->db) : 0;
     if (json_is_integer(ttl)) {
         (void)snprintf(seconds, sizeof(seconds), "%" JSON_INTEGER_FORMAT, json_integer_value(ttl));
-        wrong = lifetime_from_ttl(QUERN_STR(seconds), &lifetime);
+        wrong = lifetime_from_ttl(QUERN_STR(seconds), now, &lifetime);
     } else if (json_is_string(text)) {
         struct quern_slice told = {json_string_value(text), json_string_length(text)};
 
-        wrong = text == ttl ? lifetime_from_ttl(told, &lifetime)
-                            : lifetime_from_moment(told, &lifetime);
+        wrong = text == ttl ? lifetime_from_ttl(told, now, &lifetime)
+                            : lifetime_from_moment(told, now, &lifetime);
     } else if (text != NULL) {
         wrong = "ttl is a number of seconds or a text like 90s, expires_at a text";
     }
@@ -217,7 +220,7 @@ static complaint take_step(struct verb *v, const json_t *op)
         (step.key_len > QUERN_KEY_BYTES_MAX || step.value_len > QUERN_KEY_BYTES_MAX))
         wrong = "a bound is at most 65536 bytes";
     if (wrong == NULL && step.kind == STEP_PUT)
-        wrong = take_lifetime(op, &step, &members);
+        wrong = take_lifetime(v, op, &step, &members);
     if (wrong == NULL && step.kind == STEP_PUT &&
         step.value_len > v->server->options->value_bytes_max)
         wrong = "a value is larger than this server takes (--max-value)";

@@ -237,19 +237,22 @@ static bool carry_out(struct conn *c)
 
 bool rest_step(struct conn *c)
 {
-    bool begun = false;
+    bool went_on = false;
 
     if (c->phase == CONN_HEAD) {
         if (!read_head(c))
             return false;
-        begun = true; /* and mostly it is whole, and carried out at once */
+        went_on = true; /* and mostly all of it is here, and carried out at once */
+    }
+    if (c->phase == CONN_BODY) {
+        if (!read_body(c))
+            return went_on;
+        went_on = true;
     }
     if (c->phase == CONN_READY)
-        return (c->gathered == 0 && carry_out(c)) || begun;
-    if (begun)
+        return (c->gathered == 0 && !c->closing && carry_out(c)) || went_on;
+    if (went_on)
         return true;
-    if (c->phase == CONN_BODY)
-        return read_body(c);
     if (c->ops != NULL)
         return false;
     serve_refusal(c);

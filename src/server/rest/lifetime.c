@@ -4,6 +4,9 @@
  *     ?expires_at=    Quern-Expires-At: 2026-11-22T12:00:00Z       to the millisecond
  *     ?keepttl                                                     that of the value before
  *
+ * From now on is by the store's clock, which judges it: the machine's may have been set back, and by
+ * that the value would have expired before it was put.
+ *
  * One of them, or none: a value that is put without lives for ever. One that is not understood, or
  * that is over already, is refused: to store the value for ever, or not at all, would both be
  * something else than was asked for. */
@@ -21,9 +24,9 @@ static bool bad(struct conn *c, const char *detail)
     return false;
 }
 
-const char *lifetime_from_ttl(struct quern_slice text, struct lifetime *out)
+const char *lifetime_from_ttl(struct quern_slice text, uint64_t now, struct lifetime *out)
 {
-    uint64_t span, now = when_now();
+    uint64_t span;
 
     if (!span_read(text, &span))
         return "ttl must be a number of seconds, or have a unit: 90, 90s, 1500ms, 15m, 12h, 30d";
@@ -35,13 +38,13 @@ const char *lifetime_from_ttl(struct quern_slice text, struct lifetime *out)
     return NULL;
 }
 
-const char *lifetime_from_moment(struct quern_slice text, struct lifetime *out)
+const char *lifetime_from_moment(struct quern_slice text, uint64_t now, struct lifetime *out)
 {
     uint64_t at;
 
     if (!when_read(text, &at))
         return "expires_at must be a moment like 2026-11-22T12:00:00Z (RFC 3339)";
-    if (at <= when_now())
+    if (at <= now)
         return "expires_at lies in the past; to remove a key, delete it";
     *out = (struct lifetime){LIFETIME_UNTIL, at};
     return NULL;
@@ -76,6 +79,7 @@ bool lifetime_read(struct conn *c, const void *base, const struct params *p, str
          keep;
     char text[PARAM_WORD_BYTES];
     const char *wrong = NULL;
+    uint64_t now;
 
     *out = (struct lifetime){LIFETIME_ENDLESS, 0};
     if (!params_flag(base, p->each[PARAM_KEEPTTL], &keep))
@@ -83,11 +87,13 @@ bool lifetime_read(struct conn *c, const void *base, const struct params *p, str
     if (ttl + ttl_field + at + at_field + keep > 1)
         return bad(c, "say once how long the value is to live: by ttl, expires_at, keepttl, "
                       "Quern-TTL or Quern-Expires-At");
+    now = ttl || ttl_field || at || at_field ? quern_time_ms(c->loop->server->db) : 0;
     if (ttl || ttl_field)
-        wrong = lifetime_from_ttl(text_of(c, base, p->each[PARAM_TTL], HTTP_QUERN_TTL, text), out);
+        wrong =
+            lifetime_from_ttl(text_of(c, base, p->each[PARAM_TTL], HTTP_QUERN_TTL, text), now, out);
     else if (at || at_field)
         wrong = lifetime_from_moment(
-            text_of(c, base, p->each[PARAM_EXPIRES_AT], HTTP_QUERN_EXPIRES_AT, text), out);
+            text_of(c, base, p->each[PARAM_EXPIRES_AT], HTTP_QUERN_EXPIRES_AT, text), now, out);
     else if (keep)
         out->kind = LIFETIME_KEEP;
     return wrong == NULL || bad(c, wrong);

@@ -19,12 +19,12 @@ struct lifetime {
 bool lifetime_given(const struct conn *c);
 
 /* Read `ttl`, `expires_at` or `keepttl` of these parameters, or the fields Quern-TTL and
- * Quern-Expires-At of the request at hand; a ttl counts from now. False: refused. */
+ * Quern-Expires-At of the request at hand; a ttl counts from now, by the store's clock. False: refused. */
 bool lifetime_read(struct conn *c, const void *base, const struct params *p, struct lifetime *out);
 
-/* A moment or a span from now that is told in a batch or a line. NULL, or what is wrong. */
-const char *lifetime_from_ttl(struct quern_slice text, struct lifetime *out);
-const char *lifetime_from_moment(struct quern_slice text, struct lifetime *out);
+/* A span from `now`, or a moment behind it, that is told in a batch. NULL, or what is wrong. */
+const char *lifetime_from_ttl(struct quern_slice text, uint64_t now, struct lifetime *out);
+const char *lifetime_from_moment(struct quern_slice text, uint64_t now, struct lifetime *out);
 
 /* When a value with this lifetime expires that replaces one which was to expire at `old_ms`; 0:
  * never. */

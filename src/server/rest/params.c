@@ -19,35 +19,43 @@ static bool bad_escape(struct http_bad *bad)
         "a % in the query must be followed by two hexadecimal digits; write %25 for itself");
 }
 
-static const char *const names[PARAM_KINDS] = {
-    [PARAM_KEY] = "key",
-    [PARAM_VALUE] = "value",
-    [PARAM_SYNC] = "sync",
-    [PARAM_ENC] = "enc",
-    [PARAM_META] = "meta",
-    [PARAM_RETURN] = "return",
-    [PARAM_OP] = "op",
-    [PARAM_BY] = "by",
-    [PARAM_TTL] = "ttl",
-    [PARAM_EXPIRES_AT] = "expires_at",
-    [PARAM_KEEPTTL] = "keepttl",
-    [PARAM_PREFIX] = "prefix",
-    [PARAM_START] = "start",
-    [PARAM_END] = "end",
-    [PARAM_LIMIT] = "limit",
-    [PARAM_CURSOR] = "cursor",
-    [PARAM_REVERSE] = "reverse",
-    [PARAM_DELIMITER] = "delimiter",
-    [PARAM_VALUES] = "values",
-    [PARAM_COUNT] = "count",
-    [PARAM_MAX_SCAN_MS] = "max_scan_ms",
-    [PARAM_VERBOSE] = "verbose",
-    [PARAM_SNAPSHOT] = "snapshot",
-    [PARAM_WAIT] = "wait",
-    [PARAM_DIR] = "dir",
-    [PARAM_ALL] = "all",
-    [PARAM_DRY_RUN] = "dry_run",
-    [PARAM_DB] = "db",
+/* What is wrong is said in constant text, so it is there for each by its name. */
+#define PARAM(name)                                                                                \
+    {                                                                                              \
+        name, "the parameter " name " is given twice",                                             \
+            "the parameter " name " has no =; write " name "= for an empty value"                  \
+    }
+static const struct {
+    const char *name, *twice, *bare;
+} known[PARAM_KINDS] = {
+    [PARAM_KEY] = PARAM("key"),
+    [PARAM_VALUE] = PARAM("value"),
+    [PARAM_SYNC] = PARAM("sync"),
+    [PARAM_ENC] = PARAM("enc"),
+    [PARAM_META] = PARAM("meta"),
+    [PARAM_RETURN] = PARAM("return"),
+    [PARAM_OP] = PARAM("op"),
+    [PARAM_BY] = PARAM("by"),
+    [PARAM_TTL] = PARAM("ttl"),
+    [PARAM_EXPIRES_AT] = PARAM("expires_at"),
+    [PARAM_KEEPTTL] = PARAM("keepttl"),
+    [PARAM_PREFIX] = PARAM("prefix"),
+    [PARAM_START] = PARAM("start"),
+    [PARAM_END] = PARAM("end"),
+    [PARAM_LIMIT] = PARAM("limit"),
+    [PARAM_CURSOR] = PARAM("cursor"),
+    [PARAM_REVERSE] = PARAM("reverse"),
+    [PARAM_DELIMITER] = PARAM("delimiter"),
+    [PARAM_VALUES] = PARAM("values"),
+    [PARAM_COUNT] = PARAM("count"),
+    [PARAM_MAX_SCAN_MS] = PARAM("max_scan_ms"),
+    [PARAM_VERBOSE] = PARAM("verbose"),
+    [PARAM_SNAPSHOT] = PARAM("snapshot"),
+    [PARAM_WAIT] = PARAM("wait"),
+    [PARAM_DIR] = PARAM("dir"),
+    [PARAM_ALL] = PARAM("all"),
+    [PARAM_DRY_RUN] = PARAM("dry_run"),
+    [PARAM_DB] = PARAM("db"),
 };
 
 /* These may stand without a value: ?verbose. */
@@ -59,7 +67,7 @@ static const char *const names[PARAM_KINDS] = {
 static int kind_of(struct quern_slice name, unsigned taken)
 {
     for (int kind = 0; kind < PARAM_KINDS; kind++) {
-        if (taken & PARAM_BIT(kind) && http_same_word(name, names[kind]))
+        if (taken & PARAM_BIT(kind) && http_same_word(name, known[kind].name))
             return kind;
     }
     return -1;
@@ -87,10 +95,9 @@ bool params_read(struct quern_slice query, const void *base, unsigned taken, str
                 "a parameter that this route does not know; write & inside a value as %26");
         p = &out->each[kind];
         if (p->given)
-            return refuse(bad, "duplicate_parameter", "a parameter is given twice");
+            return refuse(bad, "duplicate_parameter", known[kind].twice);
         if (!has_value && !(PARAM_BIT(kind) & FLAGS))
-            return refuse(bad, "missing_parameter",
-                          "a parameter without =; write value= for an empty value");
+            return refuse(bad, "missing_parameter", known[kind].bare);
         p->at = (uint32_t)((const uint8_t *)value.data - (const uint8_t *)base);
         p->len = (uint32_t)value.len;
         p->given = true;

@@ -264,6 +264,31 @@ def a_dump_carries_expiries(store):
     equal(store.good("dump", place=other), dump)
 
 
+def expires_in(store, *place):
+    """For how many ms the one key lives, or None: for ever."""
+    entry = json.loads(store.good("dump", place=place or None).splitlines()[0])
+    return entry["expires_ms"] - time.time() * 1000 if "expires_ms" in entry else None
+
+
+def lives_as_long_as_was_said(store, *place):
+    hour = 3600 * 1000
+    store.good("set", "k", "v", "--ttl", "2h", place=place or None)
+    assert hour < expires_in(store, *place) <= 2 * hour, expires_in(store, *place)
+    store.good("set", "k", "", "--ttl=1d", place=place or None)
+    assert 23 * hour < expires_in(store, *place) <= 24 * hour, expires_in(store, *place)
+    store.good("set", "k", "v", place=place or None)
+    equal(expires_in(store, *place), None)
+    store.good("set", "k", "v", "--ttl", "1ms", place=place or None)
+    deadline = time.monotonic() + 120
+    while store.run("get", "k", place=place or None)[0] != 1:
+        assert time.monotonic() < deadline, "it lives on"
+
+
+@test
+def a_value_set_with_a_ttl_lives_as_long_as_was_said(store):
+    lives_as_long_as_was_said(store)
+
+
 @test
 def a_dump_carries_databases_and_load_restores_them(store):
     store.good("set", "k", "zero")
@@ -720,6 +745,12 @@ def expiries_are_loaded_into_a_server_and_dumped_from_it(store):
 
 
 @needs_server
+def a_value_set_over_http_with_a_ttl_lives_as_long_as_was_said(store):
+    with Server(store) as server:
+        lives_as_long_as_was_said(store, "--url", server.url)
+
+
+@needs_server
 def every_verb_means_the_database_that_it_is_told_over_http(store):
     lines = (b'{"key":"k","value":"zero"}\n{"key":"k","value":"three","database":3}\n'
              b'{"key":"x","value":"1","database":15}\n{"key":"y","value":"2","database":15}\n')
@@ -801,6 +832,10 @@ def verbs_that_need_the_directory_say_so(store):
         code, _, err = store.run("checkpoint", "c", place=["--url", server.url])
         equal(code, 2)
         contains(err, "--db")
+        contains(err, "/v1/admin/checkpoint?dir=NAME")
+        code, _, err = store.run("repair", "a", "b", place=[], env={"QUERN_URL": server.url})
+        equal(code, 2)
+        contains(err, "leave out --url, or QUERN_URL")
 
 
 def main():
