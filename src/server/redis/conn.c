@@ -18,8 +18,8 @@
 #include "server/conn.h"
 #include "server/reads.h"
 #include "server/redis/reads.h"
-#include "server/observe.h"
-#include "server/say.h"
+#include "server/observe/observe.h"
+#include "server/observe/say.h"
 #include "server/intake.h"
 
 #include "base/alloc.h"

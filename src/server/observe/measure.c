@@ -1,5 +1,5 @@
 /* measure.c - counting what requests took, and adding it up. */
-#include "server/measure.h"
+#include "server/observe/measure.h"
 
 #include "server/loop.h"
 #include "server/redis/call.h"

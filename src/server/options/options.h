@@ -2,7 +2,7 @@
  *
  *     default  <  configuration file  <  environment  <  command line
  *
- * One table (options_table.c) makes all of them: the flag --max-value is `max-value` in the file and
+ * One table (table.c) makes all of them: the flag --max-value is `max-value` in the file and
  * QUERN_MAX_VALUE in the environment, with one text, one default and one check. A list of a later
  * source replaces that of an earlier one as a whole. No option is a secret, so that none is ever
  * seen in a list of processes; what is one stands in a file that an option names.

@@ -7,7 +7,7 @@
  *
  * In a container the path is often that outside, and the group's own files lie at the root of what is
  * mounted; so that is looked at in any case. */
-#include "server/machine.h"
+#include "server/observe/machine.h"
 
 #include "base/attr.h"
 

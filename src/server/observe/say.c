@@ -1,8 +1,8 @@
 /* say.c - lines for people, or for programs that read logs. Each is written with one call, so that
  * lines of several threads never mix. */
-#include "server/say.h"
+#include "server/observe/say.h"
 
-#include "server/sink.h"
+#include "server/observe/sink.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

@@ -8,7 +8,7 @@
 #ifndef SERVER_HOSTS_H
 #define SERVER_HOSTS_H
 
-#include "server/options.h"
+#include "server/options/options.h"
 
 #include "http/http.h"
 

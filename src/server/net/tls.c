@@ -14,7 +14,7 @@
  * handshake the 32 KiB of certificates that tls_keys.c allows.
  *
  * A client that does not speak TLS is told so in the words of its protocol. */
-#include "server/tls.h"
+#include "server/net/tls.h"
 
 #include "server/conn.h"
 #include "server/pool.h"

@@ -5,12 +5,12 @@
  *            -> under the lock: all are taken, and told to those who keep a copy
  *
  * Most of them are numbers, which whoever needs one reads from the options each time. */
-#include "server/config.h"
+#include "server/options/config.h"
 
-#include "server/options_priv.h"
-#include "server/say.h"
+#include "server/options/options_priv.h"
+#include "server/observe/say.h"
 #include "server/server.h"
-#include "server/sink.h"
+#include "server/observe/sink.h"
 
 #include "base/error.h"
 

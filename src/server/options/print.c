@@ -1,6 +1,6 @@
-/* options_print.c - the options, told: --help, the page of docs/operations.md, --print-config, and
+/* print.c - the options, told: --help, the page of docs/operations.md, --print-config, and
  * /v1/admin/config. */
-#include "server/options_priv.h"
+#include "server/options/options_priv.h"
 
 #include "base/attr.h"
 #include "base/error.h"

@@ -1,7 +1,7 @@
-/* options_value.c - the value of an option, from text to its field. */
-#include "server/options_priv.h"
+/* value.c - the value of an option, from text to its field. */
+#include "server/options/options_priv.h"
 
-#include "server/machine.h"
+#include "server/observe/machine.h"
 
 #include "base/alloc.h"
 #include "base/attr.h"

@@ -2,13 +2,13 @@
  *
  *     argv --collect--> flags given
  *     defaults -> file (--config of a flag, or QUERN_CONFIG) -> environment -> flags
- *                      each through option_take(): options_value.c
+ *                      each through option_take(): value.c
  *
- *     options_table.c  what options there are       options_file.c   the configuration file
- *     options_value.c  text to value                options_print.c  --help and such */
-#include "server/options_priv.h"
+ *     table.c  what options there are       file.c   the configuration file
+ *     value.c  text to value                print.c  --help and such */
+#include "server/options/options_priv.h"
 
-#include "server/say.h"
+#include "server/observe/say.h"
 
 #include "base/alloc.h"
 #include "base/attr.h"

@@ -3,10 +3,10 @@
  * One thread accepts and deals the sockets round, so that few connections still use every loop;
  * SO_REUSEPORT, the other way, deals by hash, and two servers of one user could share a port
  * without a word. */
-#include "server/listen.h"
+#include "server/net/listen.h"
 
 #include "server/loop.h"
-#include "server/say.h"
+#include "server/observe/say.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* logline.c - puts a line of a log together; see logline.h. */
-#include "server/logline.h"
+#include "server/observe/logline.h"
 
 #include "http/http.h"
 

@@ -1,5 +1,5 @@
 /* hosts.c - the checks of hosts.h. */
-#include "server/hosts.h"
+#include "server/net/hosts.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

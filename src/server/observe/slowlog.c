@@ -1,5 +1,5 @@
 /* slowlog.c - keeping what was slow; see slowlog.h. */
-#include "server/slowlog.h"
+#include "server/observe/slowlog.h"
 
 #include "base/alloc.h"
 

@@ -2,13 +2,13 @@
  *
  * A line of the access log goes into the loop's own buffer, which is given to the writer once a
  * turn: so a turn takes its lock once, however many requests it answers. */
-#include "server/observe.h"
+#include "server/observe/observe.h"
 
-#include "server/logline.h"
+#include "server/observe/logline.h"
 #include "server/rest/params.h"
 #include "server/redis/redis.h"
 #include "server/rest/route.h"
-#include "server/sink.h"
+#include "server/observe/sink.h"
 #include "server/rest/verb.h"
 
 #include "base/error.h"

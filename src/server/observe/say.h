@@ -3,7 +3,7 @@
 #ifndef SERVER_SAY_H
 #define SERVER_SAY_H
 
-#include "server/logline.h"
+#include "server/observe/logline.h"
 
 #include "base/attr.h"
 

@@ -13,9 +13,9 @@
  *
  * What is offered: TLS 1.2 and 1.3; of 1.2 only forward-secret, authenticated suites; neither
  * compression, nor renegotiation, nor early data (it can be replayed, and requests write). */
-#include "server/tls.h"
+#include "server/net/tls.h"
 
-#include "server/say.h"
+#include "server/observe/say.h"
 
 #include "http/http.h"
 

@@ -6,7 +6,7 @@
 #ifndef SERVER_SLOWLOG_H
 #define SERVER_SLOWLOG_H
 
-#include "server/measure.h"
+#include "server/observe/measure.h"
 
 #include "base/thread.h"
 

@@ -2,7 +2,7 @@
 #ifndef SERVER_OPTIONS_PRIV_H
 #define SERVER_OPTIONS_PRIV_H
 
-#include "server/options.h"
+#include "server/options/options.h"
 
 enum option_kind {
     OPTION_TEXT,   /* const char * */

@@ -1,12 +1,12 @@
 /* config.h - the options that change while the server runs.
  *
- * Which they are says their row in options_table.c. Whatever asks for a change, PATCH
+ * Which they are says their row in table.c. Whatever asks for a change, PATCH
  * /v1/admin/config, CONFIG SET of the Redis protocol or SIGHUP, asks config_change(). What is changed
  * lasts as long as the process, or until SIGHUP, which makes it what the sources say. */
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
-#include "server/options.h"
+#include "server/options/options.h"
 
 #include "base/thread.h"
 

@@ -1,9 +1,9 @@
-/* options_table.c - every option there is. To add one: a field in struct server_options, a row here.
+/* table.c - every option there is. To add one: a field in struct server_options, a row here.
  *
  * The flag, the key in the configuration file, the name in the environment, --help, --print-config,
  * the page in docs/operations.md and the checks all follow from the row. Rows of a group stand
  * together, in the order of --help. */
-#include "server/options_priv.h"
+#include "server/options/options_priv.h"
 
 #include "http/http.h"
 

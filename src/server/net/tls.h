@@ -8,7 +8,7 @@
 #ifndef SERVER_TLS_H
 #define SERVER_TLS_H
 
-#include "server/options.h"
+#include "server/options/options.h"
 
 #include "base/buf.h"
 

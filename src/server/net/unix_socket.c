@@ -7,7 +7,7 @@
  * Two servers that start at once would both find the old one dead, and the second remove the first's
  * new one: the lock lets one after the other. It is flock() of the directory itself and so leaves
  * nothing behind. */
-#include "server/unix_socket.h"
+#include "server/net/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* sink.c - two buffers: one is filled by whoever has lines, the other is being written. When the
  * second is empty they change places. */
-#include "server/sink.h"
+#include "server/observe/sink.h"
 
-#include "server/say.h"
+#include "server/observe/say.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"

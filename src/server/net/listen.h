@@ -3,7 +3,7 @@
 #define SERVER_LISTEN_H
 
 #include "server/server.h"
-#include "server/unix_socket.h"
+#include "server/net/unix_socket.h"
 
 #include <netinet/in.h>
 #include <uv.h>

@@ -1,11 +1,11 @@
-/* options_file.c - the configuration file: NAME = VALUE, one a line, comments behind # or ;
+/* file.c - the configuration file: NAME = VALUE, one a line, comments behind # or ;
  *
  * libinih reads it. It takes a line that is too long for its buffer for two, so the lines are dealt
  * to it by a reader of ours, which counts them as well. All that is wrong is said, not just the
  * first. */
-#include "server/options_priv.h"
+#include "server/options/options_priv.h"
 
-#include "server/say.h"
+#include "server/observe/say.h"
 
 #include <errno.h>
 #include <ini.h>
