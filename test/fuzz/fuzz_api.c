@@ -7,7 +7,9 @@
  * A write that was acknowledged is there. One that was refused as NO_SPACE, NO_MEMORY, READ_ONLY or
  * BUSY is not. One that ended as UNKNOWN or IO may be there, whole. After a power cut the store
  * holds all that was durable and a prefix of what followed; after a kill, all. Reads may fail while
- * the disk does; they never answer wrongly. */
+ * the disk does; they never answer wrongly. The clock stands still between steps, and what has
+ * expired by it is nowhere to be seen. A batch whose check does not hold, and an update that gives
+ * up, leave nothing. */
 #include "fuzz.h"
 
 #include "../support/sim.h"
@@ -26,9 +28,11 @@
 #define WRITES_MAX 200u
 #define MAYBES_MAX 4u
 #define STEPS_MAX 120
+#define BEGAN_MS UINT64_C(1700000000000)
 
 struct cell {
     uint32_t number, len; /* of the write it came with; 0: no value */
+    uint64_t expires_ms;  /* 0: never */
 };
 struct state {
     struct cell cell[KEYS];
@@ -52,6 +56,7 @@ struct world {
     struct write writes[WRITES_MAX];
     unsigned count, durable; /* writes since base; those of them that survive a power cut */
     uint32_t number;
+    uint64_t now_ms;
     bool faults; /* the disk may fail right now */
     struct quern_snapshot *snapshot;
     struct state seen; /* what the snapshot shows */
@@ -151,6 +156,15 @@ static struct state state_after(const struct world *w, unsigned n, unsigned mask
     return s;
 }
 
+/* What of it can be seen at that time. */
+static struct state at_time(struct state s, uint64_t now_ms)
+{
+    for (unsigned k = 0; k < KEYS; k++)
+        if (s.cell[k].expires_ms != 0 && s.cell[k].expires_ms <= now_ms)
+            s.cell[k] = (struct cell){.number = 0};
+    return s;
+}
+
 static unsigned maybes(const struct world *w, unsigned n)
 {
     unsigned count = 0;
@@ -175,7 +189,8 @@ static bool found_is(const struct found *f, const struct state *s)
 {
     for (unsigned k = 0; k < KEYS; k++)
         if (!value_is(s->cell[k], k, f->there[k],
-                      (struct quern_slice){f->value[k].data, f->value[k].len}))
+                      (struct quern_slice){f->value[k].data, f->value[k].len}) ||
+            (f->there[k] && f->value[k].expires_ms != s->cell[k].expires_ms))
             return false;
     return true;
 }
@@ -201,15 +216,16 @@ static bool find_all(struct world *w, struct quern *db, const struct quern_snaps
     return true;
 }
 
-/* What is found is the state after n writes, from..to; the smallest such n, or it is wrong. */
+/* What is found is what can be seen of the state after n writes, from..to; that of the smallest such
+ * n, or it is wrong. */
 static struct state must_match(const struct world *w, const struct found *f, unsigned from,
                                unsigned to)
 {
     for (unsigned n = from; n <= to; n++) {
         for (unsigned mask = 0; mask < 1u << maybes(w, n); mask++) {
-            struct state s = state_after(w, n, mask);
+            struct state s = state_after(w, n, mask), seen = at_time(s, w->now_ms);
 
-            if (found_is(f, &s))
+            if (found_is(f, &seen))
                 return s;
         }
     }
@@ -238,11 +254,26 @@ static struct cell new_cell(struct world *w, uint8_t arg)
 {
     static const uint32_t sizes[] = {0, 1, 7, 20, 100, 300, 1000, VALUE_MAX};
 
-    return (struct cell){++w->number, sizes[arg >> 5]};
+    return (struct cell){++w->number, sizes[arg >> 5], 0};
+}
+
+/* From the present, in which it has come already, to a quarter of a second. */
+static uint64_t take_expiry(struct world *w)
+{
+    return w->now_ms + take(w);
+}
+
+/* What of the store can be seen now. False: that is not known. */
+static bool see(const struct world *w, struct state *s)
+{
+    if (maybes(w, w->count) != 0)
+        return false;
+    *s = at_time(state_after(w, w->count, 0), w->now_ms);
+    return true;
 }
 
 /* arg: bits 0-3 key, bit 4 sync, bits 5-7 size */
-static void put(struct world *w, uint8_t arg)
+static void put(struct world *w, uint8_t arg, bool expires)
 {
     static uint8_t room[VALUE_MAX];
     unsigned key = (arg & 15) % WRITTEN;
@@ -252,6 +283,8 @@ static void put(struct world *w, uint8_t arg)
 
     one.op[0].key = (uint8_t)key;
     one.op[0].cell = new_cell(w, arg);
+    if (expires)
+        one.op[0].cell.expires_ms = opts.expires_ms = take_expiry(w);
     remember(w, &one,
              quern_put(w->db, key_of(key), value_of(room, one.op[0].cell, key), &opts, &err),
              opts.sync);
@@ -306,17 +339,56 @@ static enum quern_code write_later(struct quern *db, const struct quern_batch *b
     return code == QUERN_OK ? c.code : code;
 }
 
-/* arg: bits 0-1 how many, bit 2 asynchronously, bit 4 sync; then one byte each: as put(), bit 4 a
- * delete, with bit 7 of up to four keys. Of two on one key the later wins, as in state_after(). */
-static void batch(struct world *w, uint8_t arg)
+/* Add a check of which it is known whether it holds. False: there is none to be had now.
+ * One byte: bits 0-3 key, bits 4-5 what it asks for: absent, present, the revision, another one */
+static bool add_check(struct world *w, struct quern_batch *b, bool *holds)
+{
+    uint8_t arg = take(w);
+    unsigned key = (arg & 15) % WRITTEN, kind = arg >> 4 & 3;
+    struct quern_read_opts opts = {.database = database_of(key)};
+    struct quern_value value = {0};
+    struct quern_error err;
+    struct state now;
+    quern_seq revision = 0;
+    bool there;
+
+    if (!see(w, &now))
+        return false;
+    there = now.cell[key].number != 0;
+    *holds = (kind == 0) != there;
+    if (kind >= 2) {
+        if (!there || quern_get(w->db, key_of(key), &opts, &value, &err) != QUERN_OK)
+            return false;
+        revision = value.seq + (kind - 2);
+        *holds = kind == 2;
+        quern_value_done(&value);
+    }
+    quern_batch_select(b, database_of(key));
+    must(quern_batch_require(b,
+                             kind == 0   ? QUERN_REQUIRE_ABSENT
+                             : kind == 1 ? QUERN_REQUIRE_PRESENT
+                                         : QUERN_REQUIRE_REVISION,
+                             key_of(key), revision, &err) == QUERN_OK);
+    return true;
+}
+
+/* arg: bits 0-1 how many, bit 2 asynchronously, bit 3 what is put expires, bit 4 sync; then one byte
+ * each: as put(), bit 4 a delete, with bit 7 of up to four keys. Of two on one key the later wins, as
+ * in state_after(). */
+static void batch(struct world *w, uint8_t arg, bool checked)
 {
     static uint8_t room[VALUE_MAX];
     struct quern_write_opts opts = {.sync = arg & 16};
     struct quern_batch *b = quern_batch_new();
     struct write one = {.count = 1 + (arg & 3)};
+    uint64_t expires_ms = arg & 8 ? take_expiry(w) : 0;
     struct quern_error err;
+    enum quern_code code;
+    bool holds = true;
 
     must(b != NULL);
+    if (checked && !add_check(w, b, &holds))
+        holds = true;
     for (unsigned i = 0; i < one.count; i++) {
         uint8_t each = take(w);
         unsigned key = (each & 15) % WRITTEN;
@@ -333,13 +405,65 @@ static void batch(struct world *w, uint8_t arg)
             must(quern_batch_delete(b, key_of(key), &err) == QUERN_OK);
         } else {
             one.op[i].cell = new_cell(w, each);
-            must(quern_batch_put(b, key_of(key), value_of(room, one.op[i].cell, key), &err) ==
-                 QUERN_OK);
+            one.op[i].cell.expires_ms = expires_ms;
+            must(quern_batch_put_until(b, key_of(key), value_of(room, one.op[i].cell, key),
+                                       expires_ms, &err) == QUERN_OK);
         }
     }
-    remember(w, &one, arg & 4 ? write_later(w->db, b, &opts) : quern_write(w->db, b, &opts, &err),
-             opts.sync);
+    code = arg & 4 ? write_later(w->db, b, &opts) : quern_write(w->db, b, &opts, &err);
     quern_batch_free(b);
+    must(code == QUERN_CONFLICT ? !holds : code != QUERN_OK || holds);
+    if (code != QUERN_CONFLICT)
+        remember(w, &one, code, opts.sync);
+}
+
+struct change {
+    struct world *w;
+    unsigned key;
+    struct cell cell;
+    bool gives_up; /* when it has filled its batch */
+};
+
+static enum quern_code change_one(void *arg, struct quern_update *u, struct quern_error *err)
+{
+    static uint8_t room[VALUE_MAX];
+    const struct change *c = arg;
+    struct quern_value value = {0};
+    enum quern_code code;
+    struct state now;
+
+    quern_batch_select(quern_update_batch(u), database_of(c->key));
+    code = quern_update_get(u, key_of(c->key), &value, err);
+    if (code != QUERN_OK && code != QUERN_NOT_FOUND)
+        return code;
+    if (see(c->w, &now))
+        must(value_is(now.cell[c->key], c->key, code == QUERN_OK,
+                      (struct quern_slice){value.data, value.len}));
+    quern_value_done(&value);
+    if (quern_batch_put_until(quern_update_batch(u), key_of(c->key),
+                              value_of(room, c->cell, c->key), c->cell.expires_ms, err))
+        return err->code;
+    return c->gives_up ? err_set(err, QUERN_CONFLICT, "given up") : QUERN_OK;
+}
+
+/* arg: bits 0-3 key, bit 4 sync, bits 5-7 size; then one byte: bit 0 gives up, bit 1 expires */
+static void update(struct world *w, uint8_t arg)
+{
+    struct quern_write_opts opts = {.sync = arg & 16};
+    struct change c = {.w = w, .key = (arg & 15) % WRITTEN, .cell = new_cell(w, arg)};
+    struct write one = {.count = 1};
+    uint8_t how = take(w);
+    struct quern_error err;
+    enum quern_code code;
+
+    c.gives_up = how & 1;
+    c.cell.expires_ms = how & 2 ? take_expiry(w) : 0;
+    one.op[0].key = (uint8_t)c.key;
+    one.op[0].cell = c.cell;
+    code = quern_update(w->db, change_one, &c, &opts, &err);
+    must(code == QUERN_CONFLICT ? c.gives_up : code != QUERN_OK || !c.gives_up);
+    if (code != QUERN_CONFLICT)
+        remember(w, &one, code, opts.sync);
 }
 
 /* arg: bit 0 behind a put of the same batch, bit 4 sync, bits 5-7 size */
@@ -437,10 +561,8 @@ static void snapshot(struct world *w)
 
     quern_snapshot_free(w->snapshot);
     w->snapshot = NULL;
-    if (maybes(w, w->count) != 0)
-        return;
-    must(quern_snapshot_new(w->db, &w->snapshot, &err) == QUERN_OK);
-    w->seen = state_after(w, w->count, 0);
+    if (see(w, &w->seen))
+        must(quern_snapshot_new(w->db, &w->snapshot, &err) == QUERN_OK);
 }
 
 /* What succeeds here makes all that was acknowledged durable. */
@@ -476,6 +598,12 @@ static void space(struct world *w, uint8_t arg)
 {
     sim_free_space(w->sim, arg & 1 ? (uint64_t)(arg >> 1) << 12 : UINT64_MAX);
     w->faults |= arg & 1;
+}
+
+static void pass_time(struct world *w, uint64_t ms)
+{
+    w->now_ms += ms;
+    sim_set_wall_ms(w->sim, w->now_ms);
 }
 
 static void heal(struct world *w)
@@ -535,6 +663,7 @@ static void crash(struct world *w, uint8_t arg)
     close_store(w);
     sim_free(w->sim);
     w->sim = after;
+    pass_time(w, arg >> 4);
     open_again(w, mode == SIM_KEEP_ALL ? w->count : w->durable);
 }
 
@@ -546,13 +675,13 @@ static void step(struct world *w)
     switch (what % 16) {
     case 0:
     case 1:
-        put(w, arg);
+        put(w, arg, what & 128);
         break;
     case 2: /* the upper half, so that histories found before mean the same */
         if (what & 128)
             delete_range(w, arg);
         else
-            put(w, arg);
+            put(w, arg, false);
         break;
     case 3:
         if (what & 128)
@@ -562,7 +691,7 @@ static void step(struct world *w)
         break;
     case 4:
     case 5:
-        batch(w, arg);
+        batch(w, arg, what & 128);
         break;
     case 6:
         look(w, arg);
@@ -577,7 +706,10 @@ static void step(struct world *w)
         settle(w, quern_sync(w->db, &err));
         break;
     case 10:
-        snapshot(w);
+        if (what & 128)
+            update(w, arg);
+        else
+            snapshot(w);
         break;
     case 11:
         reopen(w, arg);
@@ -592,7 +724,10 @@ static void step(struct world *w)
         space(w, arg);
         break;
     default:
-        heal(w);
+        if (what & 128)
+            pass_time(w, arg);
+        else
+            heal(w);
     }
 }
 
@@ -608,6 +743,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     w.end = data + size;
     how = take(&w);
     w.sim = sim_new(1);
+    pass_time(&w, BEGAN_MS);
     sim_set_mapping(w.sim, !(how & 1));
     sim_set_direct(w.sim, !(how & 2));
     w.options = (struct quern_options){
