@@ -30,4 +30,6 @@ bool living_pass(struct living *l, uint64_t now_ms);
 /* Add what `more` has, of the same time and reach: one as of a moment, the other what came since. */
 void living_join(struct living *l, const struct living *more);
 
+uint64_t living_bytes(const struct living *l); /* that it may take */
+
 #endif
