@@ -34,7 +34,11 @@ static void note(struct living *l, uint64_t expires_ms, int32_t by)
 {
     int32_t *due = &l->due[expires_ms % l->reach_ms];
 
-    if (by != 0 && __builtin_add_overflow(*due, by, due) && expires_ms <= l->until_ms)
+    if (by == 0)
+        return;
+    if (expires_ms > l->last_ms)
+        l->last_ms = expires_ms;
+    if (__builtin_add_overflow(*due, by, due) && expires_ms <= l->until_ms)
         l->until_ms = expires_ms - 1;
 }
 
@@ -61,8 +65,8 @@ bool living_pass(struct living *l, uint64_t now_ms)
         return false;
     if (now_ms <= l->now_ms)
         return true;
-    last = now_ms - l->now_ms < l->reach_ms ? now_ms : l->now_ms + l->reach_ms;
-    for (uint64_t t = l->now_ms; l->due != NULL && t < last;) {
+    last = now_ms < l->last_ms ? now_ms : l->last_ms;
+    for (uint64_t t = l->now_ms; t < last;) {
         int32_t *due = &l->due[++t % l->reach_ms];
 
         if (*due == 0) /* its page may be nobody's yet */
@@ -85,8 +89,8 @@ void living_join(struct living *l, const struct living *more)
         l->due = alloc_array(l->reach_ms, sizeof(*l->due));
     if (l->due == NULL)
         l->until_ms = l->now_ms;
-    for (uint32_t i = 1; l->due != NULL && i <= l->reach_ms; i++)
-        note(l, l->now_ms + i, more->due[(l->now_ms + i) % l->reach_ms]);
+    for (uint64_t t = l->now_ms + 1; l->due != NULL && t <= more->last_ms; t++)
+        note(l, t, more->due[t % l->reach_ms]);
 }
 
 uint64_t living_bytes(const struct living *l)

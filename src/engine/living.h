@@ -16,6 +16,7 @@ struct living {
     int64_t keys;
     uint64_t now_ms;   /* what expires up to here is not among them */
     uint64_t until_ms; /* of what expires up to here it is noted when */
+    uint64_t last_ms;  /* nothing is noted beyond, so a leap passes over no empty places */
     uint32_t reach_ms; /* a power of two */
     int32_t *due;      /* what expires at t has its place at t modulo reach_ms; NULL: nothing yet */
 };
