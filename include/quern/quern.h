@@ -462,7 +462,20 @@ QUERN_API QUERN_CHECK enum quern_code quern_count(struct quern *db, const struct
                                                   const struct quern_read_opts *opts,
                                                   uint64_t *count, struct quern_error *err);
 
-/* The same of all databases at once, as far as it takes no walk; QUERN_KEYS_UNKNOWN where it would.
+/* The same of a whole database, and how many of its keys expire. Kept in memory alone: the first to ask
+ * after an open walks, where any key expires.
+ *   errors   as quern_count()
+ *   source   src/engine/count.c */
+struct quern_living {
+    uint64_t keys;
+    uint64_t expiring; /* those that will at some time */
+    uint64_t ttl_ms;   /* how long these live on, on average; 0: there are none */
+};
+QUERN_API QUERN_CHECK enum quern_code quern_count_living(struct quern *db, uint8_t database,
+                                                         bool cached, struct quern_living *out,
+                                                         struct quern_error *err);
+
+/* How many keys live in all databases, as far as it takes no walk; QUERN_KEYS_UNKNOWN where it would.
  *   errors   CORRUPT, IO, NO_MEMORY; BUSY with `cached` alone: more was written since somebody asked
  *            than is counted in a millisecond or two, or something would have to be read
  *   source   src/engine/live_ask.c */

@@ -19,6 +19,8 @@ enum entry_kind {
  * the number of its database (engine/inner.h). */
 #define ENTRY_KEY_BYTES_MAX (65536u + 64u)
 #define ENTRY_VALUE_BYTES_MAX (UINT32_C(1) << 30)
+/* Numbers of writes stop here, so that "one more" never wraps, whatever a file says. */
+#define ENTRY_SEQ_MAX (UINT64_MAX / 2)
 
 struct entry {
     struct quern_slice key;

@@ -12,7 +12,6 @@
 #include "base/entry.h"
 #include "base/error.h"
 #include "base/prefix.h"
-#include "base/when.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -148,7 +147,7 @@ static enum cli_exit local_set(struct local *l)
     struct quern_write_opts synced = {.sync = true, .database = l->args->database};
 
     if (l->args->ttl_ms != 0)
-        synced.expires_ms = when_now() + l->args->ttl_ms;
+        synced.expires_ms = quern_time_ms(l->db) + l->args->ttl_ms;
     if (quern_put(l->db, l->args->key, l->value, &synced, &l->err))
         return fail(l);
     if (l->args->json)

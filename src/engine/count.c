@@ -208,6 +208,31 @@ static enum quern_code count_database(struct quern *db, const struct quern_read_
     return code;
 }
 
+enum quern_code quern_count_living(struct quern *db, uint8_t database, bool cached,
+                                   struct quern_living *out, struct quern_error *err)
+{
+    struct quern_error local;
+    struct live_look look;
+    enum quern_code code = QUERN_OK;
+
+    err = ERR_OR(err, local);
+    if (engine_check(db, err) || check_database(database, err) ||
+        live_look(db, database, cached ? LIVE_CACHED : LIVE_BY_CLOCK, &look, err))
+        return err->code;
+    *out = (struct quern_living){look.living, look.expiring, look.ttl_ms};
+    if (look.walks) {
+        code = count_walk(db, &look, &out->keys, err);
+        out->expiring = (uint64_t)look.walked.expiring;
+        out->ttl_ms = living_ttl_ms(&look.walked);
+    } else if (!look.by_clock) {
+        code = err_set(err, QUERN_BUSY, "the number of keys is not known without a walk");
+    }
+    if (code == QUERN_OK && look.walks)
+        (void)live_learn(db, &look, out->keys);
+    live_end(db, &look);
+    return code;
+}
+
 enum quern_code quern_count(struct quern *db, const struct quern_range *range,
                             const struct quern_read_opts *opts, uint64_t *count,
                             struct quern_error *err)

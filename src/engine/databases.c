@@ -21,6 +21,8 @@
  * comparison. Else each batch is copied by the leader, since what a user handed over stays as it is. */
 #include "engine/engine_priv.h"
 
+#include <inttypes.h>
+
 /* ---- from a user's numbers to inside ones ---- */
 
 /* The bytes are a copy of the leader's. */
@@ -73,6 +75,24 @@ enum quern_code databases_settle(struct quern *db, struct waiter *first, struct 
     return QUERN_OK;
 }
 
+/* ---- from a log ---- */
+
+enum quern_code inner_check_batch(const struct batch_ref *batch, quern_seq seq, uint64_t segment_no,
+                                  struct quern_error *err)
+{
+    struct op_cursor c = op_cursor_of(batch);
+    struct entry e;
+
+    while (op_next(&c, &e))
+        if (e.kind != ENTRY_DATABASES &&
+            (e.key.len == 0 || inner_database(e.key) >= QUERN_DATABASES))
+            return err_set(err, QUERN_CORRUPT,
+                           "log segment %06" PRIu64 ": write %" PRIu64
+                           " is to a database that there is not",
+                           segment_no, seq);
+    return QUERN_OK;
+}
+
 /* ---- and back ---- */
 
 struct inner_span inner_span_of(db_map map, struct quern_slice first, struct quern_slice last)
@@ -87,6 +107,8 @@ struct inner_span inner_span_of(db_map map, struct quern_slice first, struct que
         high = inner_database(last);
     else if (last.len == 1 && inner_database(last) != 0)
         high = inner_database(last) - 1;
+    low = low < QUERN_DATABASES ? low : QUERN_DATABASES - 1; /* of damage nothing is sure */
+    high = high < QUERN_DATABASES ? high : QUERN_DATABASES - 1;
     for (uint8_t n = low; n <= high; n++) {
         uint8_t user = db_map_get(back, n);
 

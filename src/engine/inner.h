@@ -13,6 +13,7 @@
 #define ENGINE_INNER_H
 
 #include "base/alloc.h"
+#include "base/batch.h"
 #include "base/buf.h"
 #include "base/db_map.h"
 #include "base/entry.h"
@@ -74,6 +75,11 @@ struct inner_span {
 /* The same of inside keys. An end may be a bare number: all before that database. Of several that
  * have changed places it is what lies between the lowest and the highest: more than there is. */
 struct inner_span inner_span_of(db_map map, struct quern_slice first, struct quern_slice last);
+
+/* Is all that a batch of a log has in databases that there are? Who reads logs, below, knows of none.
+ * Errors: CORRUPT. */
+MUST_USE enum quern_code inner_check_batch(const struct batch_ref *batch, quern_seq seq,
+                                           uint64_t segment_no, struct quern_error *err);
 
 /* A key inside, in memory of its own only if it is long. `key` borrows. */
 #define INNER_SHORT_BYTES 64u

@@ -77,7 +77,8 @@ struct live_look {
     uint64_t epoch;
     bool told; /* `living` do, by now_ms */
     uint64_t living;
-    bool by_clock;        /* since the clock says so */
+    bool by_clock; /* since the clock says so; then too: */
+    uint64_t expiring, ttl_ms;
     uint64_t clock_epoch; /* of a walk that is to tell it: `leads` */
     bool leads;
     bool walks; /* a walk is to follow: what is written meanwhile is counted on */
@@ -87,7 +88,8 @@ struct live_look {
 enum live_how {
     LIVE_CACHED, /* no reads, and no more work than a few ms: else BUSY */
     LIVE_WHOLLY,
-    LIVE_ALL, /* the same, and nothing is taken for expired */
+    LIVE_BY_CLOCK, /* the same, and a walk follows where the clock does not say it */
+    LIVE_ALL,      /* the same, and nothing is taken for expired */
 };
 /* Bring the number up to date. *look is live_end()'s if OK. Errors: BUSY (LIVE_CACHED alone), IO,
  * CORRUPT, NO_MEMORY. */

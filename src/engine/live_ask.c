@@ -169,8 +169,11 @@ static void look_closer(struct live *l, const struct moment *m, enum live_how ho
     look->by_clock = clock->state == CLOCK_KNOWN;
     look->told = look->by_clock || (live_is_known(n) && look->expires_ms > look->now_ms);
     look->living = (uint64_t)(look->by_clock ? clock->at.keys : n->keys);
+    look->expiring = (uint64_t)clock->at.expiring;
+    look->ttl_ms = look->by_clock ? living_ttl_ms(&clock->at) : 0;
     look->whole = how == LIVE_ALL || look->expires_ms > look->now_ms;
-    look->walks = how == LIVE_ALL || (how == LIVE_WHOLLY && !look->told);
+    look->walks = how == LIVE_ALL || (how == LIVE_WHOLLY && !look->told) ||
+                  (how == LIVE_BY_CLOCK && !look->by_clock);
     look->leads = look->walks && how != LIVE_ALL && clock->state == CLOCK_UNKNOWN;
     if (look->walks)
         begin_walk(l, n, look);

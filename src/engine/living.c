@@ -47,6 +47,8 @@ void living_add(struct living *l, uint64_t expires_ms, int by)
     if (expires_ms != 0 && expires_ms <= l->now_ms)
         return;
     l->keys += by;
+    l->expiring += by * (expires_ms != 0);
+    l->expires_sum += (uint64_t)by * expires_ms;
     if (expires_ms == 0 || expires_ms > l->until_ms)
         return;
     if (l->due == NULL)
@@ -72,15 +74,26 @@ bool living_pass(struct living *l, uint64_t now_ms)
         if (*due == 0) /* its page may be nobody's yet */
             continue;
         l->keys -= *due;
+        l->expiring -= *due;
+        l->expires_sum -= (uint64_t)*due * t;
         *due = 0;
     }
     l->now_ms = now_ms;
     return true;
 }
 
+uint64_t living_ttl_ms(const struct living *l)
+{
+    uint64_t n = (uint64_t)l->expiring;
+
+    return n != 0 ? (l->expires_sum - n * l->now_ms) / n : 0;
+}
+
 void living_join(struct living *l, const struct living *more)
 {
     l->keys += more->keys;
+    l->expiring += more->expiring;
+    l->expires_sum += more->expires_sum;
     if (more->until_ms < l->until_ms)
         l->until_ms = more->until_ms;
     if (more->due == NULL)

@@ -13,7 +13,9 @@
 #include <stdint.h>
 
 struct living {
-    int64_t keys;
+    int64_t keys, expiring; /* of them, those that expire at some time */
+    uint64_t
+        expires_sum;   /* of their times, modulo 2^64: less so many times now, it is right again */
     uint64_t now_ms;   /* what expires up to here is not among them */
     uint64_t until_ms; /* of what expires up to here it is noted when */
     uint64_t last_ms;  /* nothing is noted beyond, so a leap passes over no empty places */
@@ -28,6 +30,8 @@ void living_done(struct living *l); /* zeros are fine */
 void living_add(struct living *l, uint64_t expires_ms, int by);
 /* It is as late as that now. False: something has come due of which it is not known when. */
 bool living_pass(struct living *l, uint64_t now_ms);
+/* How long those that expire live on, on average; 0: none does. */
+uint64_t living_ttl_ms(const struct living *l);
 /* Add what `more` has, of the same time and reach: one as of a moment, the other what came since. */
 void living_join(struct living *l, const struct living *more);
 

@@ -104,8 +104,8 @@ static enum quern_code recover_batch(void *arg, const struct batch_ref *batch, q
     struct cuts *own OWNED(cuts_unref) = NULL;
     struct memdb *memdb = NULL;
 
-    (void)segment_no;
-    if (recover_mem(r, mem_bytes_needed(batch), &memdb, err) ||
+    if (inner_check_batch(batch, seq, segment_no, err) ||
+        recover_mem(r, mem_bytes_needed(batch), &memdb, err) ||
         recover_cuts(memdb, batch, seq, &own, err))
         return err->code;
     mem_apply_cut(memdb->mem, batch, seq, own);

@@ -371,15 +371,11 @@ enum quern_code verify_segments(struct os_dir *dir, const struct log_row *row, s
     return QUERN_OK;
 }
 
-static enum quern_code pass_over(void *arg, const struct batch_ref *batch, quern_seq seq,
-                                 uint64_t segment_no, struct quern_error *err)
+static enum quern_code look_at(void *arg, const struct batch_ref *batch, quern_seq seq,
+                               uint64_t segment_no, struct quern_error *err)
 {
     (void)arg;
-    (void)batch;
-    (void)seq;
-    (void)segment_no;
-    (void)err;
-    return QUERN_OK;
+    return inner_check_batch(batch, seq, segment_no, err);
 }
 
 /* Replay is the judge: what it calls torn was never promised. */
@@ -396,7 +392,7 @@ static enum quern_code check_log(struct remains *r, struct findings *f,
 
     if (first == 0 || first > last)
         return QUERN_OK;
-    if (wal_replay(r->dir, state->store_id, first, last, state->flushed_seq, WAL_TAIL, pass_over,
+    if (wal_replay(r->dir, state->store_id, first, last, state->flushed_seq, WAL_TAIL, look_at,
                    NULL, &replay, err) == QUERN_OK) {
         report->bytes += replay.bytes;
         return QUERN_OK;

@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "engine/inner.h"
 #include "mem/mem.h"
 
 #include <inttypes.h>
@@ -295,13 +296,17 @@ static enum quern_code see_batch(void *arg, const struct batch_ref *batch, quern
 {
     struct log *log = arg;
     struct buf ops OWNED_BUF = {0};
+    struct quern_slice none = {0};
     struct batch_ref part;
     uint32_t count;
 
-    (void)segment_no;
     if (seq <= log->last_seq)
         return QUERN_OK; /* numbers rise over all segments of a log */
     log->last_seq = seq;
+    if (inner_check_batch(batch, seq, segment_no, err)) {
+        findings_add(&log->repair->findings, log->name, 0, none, none, err->text, true);
+        return QUERN_OK;
+    }
     if (seq > log->flushed_seq)
         return apply(log, batch, seq, err);
     if (keep_holes(log->repair, batch, &ops, &count, err))

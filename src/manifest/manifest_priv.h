@@ -19,9 +19,11 @@
 /* The largest payload of one edit, hence of the snapshot: about ten million tables with keys of a
  * common size. */
 #define MANIFEST_PAYLOAD_BYTES_MAX (UINT32_C(1) << 31)
-/* Numbers of tables, runs and manifests stop here, so that "one more" never wraps, whatever a
+/* Numbers of tables, runs, manifests and segments stop here, so that "one more" never wraps, whatever a
  * damaged or hostile file says. */
 #define MANIFEST_NO_MAX (UINT64_MAX / 2)
+/* Segments that a log has at a time: each is looked for, so a row that cannot be true ends here. */
+#define LOG_SEGMENTS_MAX (UINT64_C(1) << 24)
 
 struct manifest_header {
     uint64_t features; /* MANIFEST_FEATURES_KNOWN or a newer quern's */

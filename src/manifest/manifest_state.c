@@ -320,6 +320,13 @@ static enum quern_code numbers_check(const struct manifest_state *now,
                        "log segments %" PRIu64 "..%" PRIu64 " after %" PRIu64 "..%" PRIu64
                        ": their numbers never fall",
                        c->log_first, c->log_last, now->log_first, now->log_last);
+    if (c->log_first > MANIFEST_NO_MAX || c->log_last > MANIFEST_NO_MAX ||
+        (c->log_last > c->log_first && c->log_last - c->log_first >= LOG_SEGMENTS_MAX))
+        return err_set(err, QUERN_INVALID, "log segments %" PRIu64 "..%" PRIu64 " are out of range",
+                       c->log_first, c->log_last);
+    if (c->flushed_seq > ENTRY_SEQ_MAX)
+        return err_set(err, QUERN_INVALID, "flushed up to %" PRIu64 " is out of range",
+                       c->flushed_seq);
     if (c->flushed_seq < now->flushed_seq)
         return err_set(err, QUERN_INVALID,
                        "flushed up to %" PRIu64 " after %" PRIu64 ": it never falls",

@@ -33,7 +33,7 @@
 #include "server/redis/redis.h"
 #include "server/rest/serve.h"
 #include "server/rest/shutdown.h"
-#include "server/tls.h"
+#include "server/net/tls.h"
 
 #include "base/error.h"
 

@@ -6,7 +6,7 @@
 #define SERVER_CONN_H
 
 #include "server/loop.h"
-#include "server/measure.h"
+#include "server/observe/measure.h"
 #include "server/rest/params.h"
 
 /* How a reply is to be given: what the request said of it, kept until a write completes. */

@@ -2,7 +2,7 @@
 #include "server/guard.h"
 
 #include "server/rest/route.h"
-#include "server/say.h"
+#include "server/observe/say.h"
 
 #include "base/error.h"
 

@@ -23,11 +23,11 @@
 
 #include "server/compress.h"
 #include "server/conn.h"
-#include "server/observe.h"
+#include "server/observe/observe.h"
 #include "server/pool.h"
 #include "server/reads.h"
 #include "server/redis/redis.h"
-#include "server/say.h"
+#include "server/observe/say.h"
 
 #include "base/alloc.h"
 #include "base/error.h"

@@ -6,7 +6,7 @@
 #ifndef SERVER_LOOP_H
 #define SERVER_LOOP_H
 
-#include "server/measure.h"
+#include "server/observe/measure.h"
 #include "server/server.h"
 
 #include "http/http.h"

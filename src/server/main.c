@@ -5,14 +5,14 @@
  *
  * Binding comes before opening, so that a second server on the same port never touches a store; the
  * store's own lock covers two ports on one directory. */
-#include "server/listen.h"
+#include "server/net/listen.h"
 #include "server/loop.h"
 #include "server/redis/redis.h"
-#include "server/say.h"
+#include "server/observe/say.h"
 #include "server/server.h"
-#include "server/sink.h"
+#include "server/observe/sink.h"
 #include "server/syncer.h"
-#include "server/tls.h"
+#include "server/net/tls.h"
 
 #include "base/alloc.h"
 #include "base/error.h"

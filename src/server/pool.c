@@ -6,7 +6,7 @@
 #include "server/pool.h"
 
 #include "server/redis/redis.h"
-#include "server/tls.h"
+#include "server/net/tls.h"
 #include "server/rest/verb.h"
 
 #include "base/alloc.h"

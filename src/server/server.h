@@ -13,13 +13,13 @@
 #define SERVER_SERVER_H
 
 #include "server/aside.h"
-#include "server/config.h"
+#include "server/options/config.h"
 #include "server/rest/events.h"
 #include "server/guard.h"
-#include "server/hosts.h"
+#include "server/net/hosts.h"
 #include "server/rest/jobs.h"
-#include "server/options.h"
-#include "server/slowlog.h"
+#include "server/options/options.h"
+#include "server/observe/slowlog.h"
 #include "server/rest/snapshots.h"
 #include "server/stop.h"
 

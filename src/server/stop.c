@@ -9,7 +9,7 @@
 #include "server/stop.h"
 
 #include "server/loop.h"
-#include "server/say.h"
+#include "server/observe/say.h"
 #include "server/server.h"
 
 #include "base/error.h"

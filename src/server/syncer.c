@@ -5,7 +5,7 @@
  * thread; every writer hears of it. */
 #include "server/syncer.h"
 
-#include "server/say.h"
+#include "server/observe/say.h"
 
 /* True when there is nothing more to do, ever. */
 static bool sync_once(struct syncer *s, bool *failing)

@@ -16,6 +16,7 @@
 #include "sst/index_priv.h"
 
 #include "base/error.h"
+#include "sst/format_priv.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -138,7 +139,7 @@ enum quern_code index_check(const uint8_t *raw, size_t len, uint64_t blocks, uin
 
         at = index_row_get(at, end, &row);
         if (at == NULL || row.separator.len == 0 || row.separator.len > ENTRY_KEY_BYTES_MAX ||
-            row.entries == 0)
+            row.entries == 0 || row.bytes <= TRAILER_BYTES)
             return err_set(err, QUERN_CORRUPT, "index row %" PRIu64 " out of shape", rows);
         head = separator_head(row.separator, 0, end);
         if (head < last_head || (head == last_head && key_compare(last, row.separator) > 0))

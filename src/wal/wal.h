@@ -201,6 +201,8 @@ MUST_USE enum quern_code wal_salvage(struct os_dir *dir, uint64_t store_id, uint
 MUST_USE enum quern_code wal_sync_left(struct os_dir *dir, uint64_t first_segment,
                                        uint64_t last_segment, struct quern_error *err);
 
+/* Counting up does not reach it, and one more can still be named. */
+#define WAL_NO_MAX (UINT64_MAX / 2)
 #define WAL_NAME_BYTES 32
 void wal_name(char name[WAL_NAME_BYTES], uint64_t segment_no);
 /* The number in a name like "000012.wal"; false for any other name. */

@@ -45,7 +45,7 @@ bool wal_name_parse(const char *name, uint64_t *segment_no)
             return false;
     }
     wal_name(again, no);
-    if (no == 0 || strcmp(again, name) != 0)
+    if (no == 0 || no > WAL_NO_MAX || strcmp(again, name) != 0)
         return false; /* "12.wal" and "000012.wal.tmp" are not ours */
     *segment_no = no;
     return true;

@@ -288,7 +288,7 @@ const char *wal_group_flaw(const struct record *r, quern_seq last_seq)
     struct wal_batches left = wal_batches_of(r);
     struct batch_ref batch;
 
-    if (r->first_seq <= last_seq || r->count == 0 || r->first_seq > UINT64_MAX - r->count)
+    if (r->first_seq <= last_seq || r->count == 0 || r->first_seq > ENTRY_SEQ_MAX - r->count)
         return "its numbers do not follow";
     if (r->durable_seq >= r->first_seq)
         return "it calls itself durable";

@@ -190,6 +190,29 @@ def a_transaction_computes_long_behind_its_commit_on_what_it_has_read():
             equal(r.answer(), b"y")
 
 
+def cpu_ticks(server):
+    with open(f"/proc/{server.process.pid}/stat", encoding="ascii") as f:
+        return sum(map(int, f.read().rsplit(") ", 1)[1].split()[11:13]))
+
+
+@test
+def of_a_transaction_that_computes_long_no_writer_waits_for_that():
+    with ColdDisk() as disk, disk.server.resp() as r, disk.server.resp() as other:
+        equal(r.call("MSET", "one", "ab" * 750, "two", "ba" * 750), "OK")
+        with no_thread_is_free(disk):
+            for arguments in (("MULTI",), *[("LCS", "one", "two", "LEN")] * 100, ("SET", "one", "last"), ("EXEC",)):
+                r.write(*arguments)
+            for want in ["OK", *["QUEUED"] * 101]:
+                equal(r.answer(), want)
+            begun = cpu_ticks(disk.server)
+            until(lambda: other.call("GET", "one") == b"last", "written")
+            written = cpu_ticks(disk.server)
+            disk.revoke("hold-reads")
+            equal(r.answer(), [1499] * 100 + ["OK"])
+            done = cpu_ticks(disk.server)
+            assert 4 * (written - begun) < done - written, (begun, written, done)
+
+
 @test
 def a_request_that_waits_for_the_disk_holds_up_nobody_else():
     batch = json.dumps({"ops": [{"op": "get", "key": "k001"}, {"op": "put", "key": "b", "value": "c"}]})

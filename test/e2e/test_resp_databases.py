@@ -48,6 +48,22 @@ def random_commands_over_databases_have_the_same_bytes_as_in_redis():
 
 
 @test
+def what_is_pipelined_behind_a_transaction_that_selects_a_database_is_carried_out_there():
+    words = [("SET", "k", "0"), ("MULTI",), ("SELECT", "2"), ("SET", "k", "2"), ("EXEC",), ("APPEND", "k", "2"), ("SET", "l", "2"),
+             ("MULTI",), ("SET", "m", "2"), ("SELECT", "1"), ("EXEC",), ("DEL", "k"), ("MSET", "k", "1", "l", "1"),
+             ("WATCH", "k"), ("MULTI",), ("SELECT", "0"), ("EXEC",), ("APPEND", "k", "0"), ("GET", "k")]
+    with RealRedis() as real, Server() as s:
+        for port in (real.port, s.resp_port):
+            with Resp(port) as r, Resp(port) as other:
+                r.send(b"".join(command(*w) for w in words))
+                equal([r.answer() for _ in words],
+                      ["OK", "OK", "QUEUED", "QUEUED", ["OK", "OK"], 2, "OK", "OK", "QUEUED", "QUEUED", ["OK", "OK"], 0, "OK",
+                       "OK", "OK", "QUEUED", ["OK"], 2, b"00"], port)
+                found = [other.call(*w) for db in "012" for w in (("SELECT", db), ("MGET", "k", "l", "m"))]
+                equal(found[1::2], [[b"00", None, None], [b"1", b"1", None], [b"22", b"2", b"2"]], port)
+
+
+@test
 def each_database_has_its_own_keys_scans_and_counts():
     with Server("--durability", "os") as s, s.resp() as r, s.connect() as w:
         for db in (0, 3, 15):

@@ -5,7 +5,7 @@
 #include "fuzz.h"
 
 #include "base/attr.h"
-#include "server/hosts.h"
+#include "server/net/hosts.h"
 #include "server/rest/params.h"
 
 #include <stdio.h>

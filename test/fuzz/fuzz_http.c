@@ -6,7 +6,7 @@
 #include "fuzz.h"
 
 #include "http/http.h"
-#include "server/hosts.h"
+#include "server/net/hosts.h"
 
 #ifdef SECOND_HTTP
 #include "second_http.h"

@@ -4,8 +4,8 @@
  *     words of argv, one a line | 0 | NAME=VALUE of the environment, one a line | 0 | the file */
 #include "fuzz.h"
 
-#include "server/options.h"
-#include "server/say.h"
+#include "server/options/options.h"
+#include "server/observe/say.h"
 
 #include <errno.h>
 #include <getopt.h>

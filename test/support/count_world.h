@@ -44,6 +44,26 @@ static inline uint64_t walked(struct quern *db, unsigned database)
     return n;
 }
 
+/* Of those that a walk finds, so many expire, in so long on average. */
+static inline bool expiring_fit(struct quern *db, unsigned database)
+{
+    struct quern_iter_opts how = {.database = (uint8_t)database};
+    struct quern_living living = {0};
+    struct quern_iter *it = NULL;
+    uint64_t now = engine_time_ms(db), n = 0, ttl = 0;
+
+    if (quern_count_living(db, (uint8_t)database, false, &living, &err) != QUERN_OK ||
+        quern_iter_new(db, &how, &it, &err) != QUERN_OK)
+        return false;
+    for (bool on = quern_iter_first(it); on; on = quern_iter_next(it))
+        if (quern_iter_expires_ms(it) != 0) {
+            n++;
+            ttl += quern_iter_expires_ms(it) - now;
+        }
+    quern_iter_free(it);
+    return living.expiring == n && living.ttl_ms == (n != 0 ? ttl / n : 0);
+}
+
 /* By every way; what is kept last, since all is counted by then. */
 static inline bool is(struct quern *db, unsigned database, uint64_t n)
 {

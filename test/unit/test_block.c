@@ -2,6 +2,7 @@
 #include "sst/block_priv.h"
 
 #include "sst/filter_priv.h"
+#include "sst/format_priv.h"
 #include "sst/index_priv.h"
 #include "sst_model.h"
 
@@ -203,7 +204,8 @@ TEST(block_index_search_agrees_with_a_walk)
     }
 }
 
-static enum quern_code check_three(struct quern_slice a, struct quern_slice b, struct quern_slice c)
+static enum quern_code check_three_of(uint32_t bytes, struct quern_slice a, struct quern_slice b,
+                                      struct quern_slice c)
 {
     struct quern_slice separators[] = {a, b, c};
     uint8_t head[INDEX_HEAD_BYTES] = {3};
@@ -214,12 +216,24 @@ static enum quern_code check_three(struct quern_slice a, struct quern_slice b, s
     if (buf_append(&raw, head, sizeof(head), &err))
         return err.code;
     for (size_t i = 0; i < 3; i++) {
-        struct index_row row = {100, 3, 1, 0, separators[i]};
+        struct index_row row = {bytes, 3, 1, 0, separators[i]};
 
         if (index_row_put(&raw, &row, &err))
             return err.code;
     }
-    return index_check(raw.data, raw.len, 3, 300, 9, &size, &err);
+    return index_check(raw.data, raw.len, 3, 3 * (uint64_t)bytes, 9, &size, &err);
+}
+
+static enum quern_code check_three(struct quern_slice a, struct quern_slice b, struct quern_slice c)
+{
+    return check_three_of(100, a, b, c);
+}
+
+TEST(block_index_that_leaves_a_block_no_more_than_its_trailer_is_corrupt)
+{
+    for (uint32_t bytes = 0; bytes <= 2 * TRAILER_BYTES; bytes++)
+        CHECK_EQ(check_three_of(bytes, QUERN_STR("a"), QUERN_STR("b"), QUERN_STR("c")),
+                 bytes > TRAILER_BYTES ? QUERN_OK : QUERN_CORRUPT);
 }
 
 /* Whether heads tell it, or bytes behind them, or the lengths. */

@@ -244,6 +244,8 @@ TEST(no_walk_is_needed_however_much_expires)
         for (unsigned i = 0; i < 40; i++)
             there += expires[i] > now;
         CHECK_EQ(told(db), there);
+        if (n % 10 == 0)
+            CHECK(expiring_fit(db, 0));
     }
     CHECK_EQ(walked(db, 0), kept(db, 0));
     CHECK_OK(quern_verify(db, NULL, NULL, &err), &err);
@@ -266,6 +268,7 @@ TEST(after_one_walk_none_is_needed)
     sim_set_wall_ms(sim, 2010);
     CHECK_EQ(kept(db, 0), NOT_KEPT);
     CHECK_EQ(asked(db, 0), 90);
+    CHECK(expiring_fit(db, 0));
     for (unsigned n = 11; n < 99; n++) {
         sim_set_wall_ms(sim, 2000 + n);
         CHECK_EQ(kept(db, 0), 100 - n);
@@ -276,7 +279,37 @@ TEST(after_one_walk_none_is_needed)
     CHECK_EQ(kept(db, 0),
              NOT_KEPT); /* it was not noted when 100 expires, nor that it does not any more */
     CHECK(is(db, 0, 2));
+    CHECK(expiring_fit(db, 0));
     CHECK(is(db, 0, 2));
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+/* The number of keys is known from the disk, how many of them expire is not. */
+TEST(who_asks_how_many_expire_walks_once)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_living living;
+    struct quern *db;
+
+    sim_set_wall_ms(sim, 1000);
+    db = asked_store(sim);
+    CHECK_OK(world_fill(db, 0, 10, 1, &err), &err);
+    CHECK_OK(put_until(db, 0, 20, 2000), &err);
+    CHECK_OK(put_until(db, 0, 21, 3000), &err);
+    CHECK_OK(quern_count_living(db, 0, true, &living, &err), &err);
+    CHECK(living.keys == 12 && living.expiring == 2 && living.ttl_ms == 1500);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    CHECK_EQ(kept(db, 0), 12);
+    CHECK_CODE(quern_count_living(db, 0, true, &living, &err), QUERN_BUSY);
+    CHECK_OK(quern_count_living(db, 0, false, &living, &err), &err);
+    CHECK(living.keys == 12 && living.expiring == 2 && living.ttl_ms == 1500);
+    sim_set_wall_ms(sim, 2000);
+    CHECK_OK(quern_count_living(db, 0, true, &living, &err), &err);
+    CHECK(living.keys == 11 && living.expiring == 1 && living.ttl_ms == 1000);
+    CHECK_OK(quern_count_living(db, 5, true, &living, &err), &err);
+    CHECK(living.keys == 0 && living.expiring == 0 && living.ttl_ms == 0);
+    CHECK_CODE(quern_count_living(db, QUERN_DATABASES, true, &living, &err), QUERN_INVALID);
     CHECK_OK(quern_close(db, &err), &err);
 }
 

@@ -305,7 +305,61 @@ TEST(damage_is_told_with_users_keys_and_their_databases)
     findings_add(&f, "file", 0, slice_of("\2", 1), slice_of("\5", 1), "bounds alone", true);
     CHECK(told.damage.first_database == 2 && told.damage.first_key.len == 0);
     CHECK(told.damage.last_database == 4 && told.damage.last_key.len == 0);
-    CHECK_EQ(f.damages, 3);
+    findings_add(&f, "file", 0,
+                 slice_of("\x10"
+                          "a",
+                          2),
+                 slice_of("\xffz", 2), "no database", true);
+    CHECK(told.damage.first_database == LAST && told.damage.last_database == LAST);
+    CHECK_EQ(f.damages, 4);
+}
+
+/* ---- a log that says what nobody wrote ---- */
+
+/* A write to `database`, numbered behind all others, past the door that knows databases. */
+static void log_write(struct quern *db, uint8_t database)
+{
+    struct quern_error err = {0};
+    struct buf ops OWNED_BUF = {0};
+    struct batch_ref batch = {.op_count = 1};
+    const uint8_t key[] = {database, 'k'};
+
+    CHECK_OK(op_append(&ops, ENTRY_PUT, slice_of(key, sizeof(key)), QUERN_STR("v"), 0, &err), &err);
+    batch.ops = buf_slice(&ops);
+    CHECK_OK(wal_append(engine_wal(db), &batch, 1, db->last_seq + 1, false, &err), &err);
+}
+
+TEST(a_log_that_writes_to_a_database_that_there_is_not_is_damaged)
+{
+    static const uint8_t databases[] = {LAST, LAST + 1, UINT8_MAX};
+
+    for (size_t i = 0; i < ARRAY_LEN(databases); i++) {
+        struct quern_error err = {0};
+        struct quern_verify_report report;
+        struct quern_repair_report repaired;
+        struct sim *sim OWNED(sim_free) = sim_new(1), *left OWNED(sim_free) = NULL;
+        bool there = databases[i] == LAST;
+        struct quern *db;
+
+        CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+        CHECK_OK(world_put(db, 1, 1, false, &err), &err);
+        log_write(db, databases[i]);
+        left = sim_crash(sim, 1, SIM_KEEP_ALL);
+        CHECK_OK(quern_close(db, &err), &err);
+        CHECK_CODE(engine_check_files(sim_os(left), WORLD_PATH, NULL, &report, &err),
+                   there ? QUERN_OK : QUERN_CORRUPT);
+        CHECK_CODE(engine_repair(sim_os(left), WORLD_PATH, "/new", NULL, &repaired, &err),
+                   there ? QUERN_OK : QUERN_CORRUPT); /* of what was lost */
+        CHECK_EQ(repaired.losses, !there);
+        CHECK_CODE(world_open(left, NULL, &db, &err), there ? QUERN_OK : QUERN_CORRUPT);
+        if (there)
+            CHECK_OK(quern_close(db, &err), &err);
+        else
+            CHECK(strstr(err.text, "write 2 is to a database that there is not") != NULL);
+        CHECK_OK(engine_open(sim_os(left), "/new", NULL, &db, &err), &err);
+        CHECK_OK(world_check(db, 1, 2, 1, &err), &err);
+        CHECK_OK(quern_close(db, &err), &err);
+    }
 }
 
 /* ---- the format before ---- */

@@ -1,5 +1,5 @@
 /* test_logline.c - a line of a log is one line, and well formed, whatever is put into it. */
-#include "server/logline.h"
+#include "server/observe/logline.h"
 
 #include "tap.h"
 

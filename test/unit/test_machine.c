@@ -1,5 +1,5 @@
-/* Promises of server/machine.h: how much memory there is, as the system's files say it. */
-#include "server/machine.h"
+/* Promises of server/observe/machine.h: how much memory there is, as the system's files say it. */
+#include "server/observe/machine.h"
 
 #include "tap.h"
 

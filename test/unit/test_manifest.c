@@ -1010,6 +1010,15 @@ TEST(manifest_skips_unknown_fields_that_may_be_skipped_and_refuses_the_others)
     craft(&c, "\x03\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
           12); /* a number that would wrap */
     CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
+    craft(&c, "\x07\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+          12); /* a last log segment that leaves no number for the next */
+    CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
+    craft(&c, "\x05\x01\x01\x07\x08\xff\xff\xff\xff\xff\xff\xff\x01",
+          13); /* more segments than can be */
+    CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
+    craft(&c, "\x09\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+          12); /* flushed up to the last number that there is */
+    CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
     craft(&c, "\x0d\x03\x01\x01\x05", 5); /* a table that says nothing but its number */
     CHECK_CODE(craft_read(&c, &err), QUERN_CORRUPT);
     craft(&c, "\x0b\x01\x05", 3); /* removes what is not there */

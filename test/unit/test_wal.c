@@ -499,9 +499,17 @@ TEST(wal_adopts_the_segments_of_the_log_before)
 
 TEST(wal_names_are_six_digits_or_more_and_nothing_else)
 {
-    static const char *const others[] = {"",           "12.wal",      "000012.wal.tmp",
-                                         "000000.wal", "000012.sst",  "0000012.wal",
-                                         "-00012.wal", "000012.wal ", "99999999999999999999.wal"};
+    static const char *const others[] = {"",
+                                         "12.wal",
+                                         "000012.wal.tmp",
+                                         "000000.wal",
+                                         "000012.sst",
+                                         "0000012.wal",
+                                         "-00012.wal",
+                                         "000012.wal ",
+                                         "99999999999999999999.wal",
+                                         "18446744073709551615.wal",
+                                         "9223372036854775808.wal"};
     char name[WAL_NAME_BYTES];
     uint64_t no;
 
@@ -862,6 +870,26 @@ TEST(wal_group_that_does_not_parse_is_corruption_though_its_checksum_is_right)
         CHECK_OK(replay(dir, WAL_POINT_IN_TIME, &out, &err), &err);
         CHECK_EQ(model.read_last, 0);
     }
+}
+
+TEST(wal_group_whose_number_leaves_none_for_the_next_is_corruption)
+{
+    struct record r = {RECORD_BRIEF, ENTRY_SEQ_MAX, 1, 0, {"\1\1\1kv", 5}};
+    struct os_dir *dir OWNED(os_dir_close) = real_dir();
+    struct quern_error err = {0};
+    uint8_t page[PAGE], bytes[64];
+    struct wal_replay out;
+    struct wal *w;
+
+    CHECK_OK(start(dir, SMALL, &w, &err), &err);
+    CHECK_OK(append(w, 1, 1, false, &err), &err);
+    wal_drop(w);
+    peek(dir, 1, 0, page, PAGE);
+    memcpy(bytes + RECORD_BRIEF_HEAD_BYTES, r.payload.data, r.payload.len);
+    record_seal(bytes, &r, get_u64le(page + 56), 2 * PAGE);
+    scribble(dir, 1, 2 * PAGE, bytes, record_total(&r));
+    CHECK_CODE(replay(dir, WAL_TAIL, &out, &err), QUERN_CORRUPT);
+    CHECK(strstr(err.text, "its numbers do not follow") != NULL);
 }
 
 TEST(wal_open_refuses_a_number_that_is_taken)

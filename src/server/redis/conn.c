@@ -18,8 +18,8 @@
 #include "server/conn.h"
 #include "server/reads.h"
 #include "server/redis/reads.h"
-#include "server/observe.h"
-#include "server/say.h"
+#include "server/observe/observe.h"
+#include "server/observe/say.h"
 #include "server/intake.h"
 
 #include "base/alloc.h"
@@ -350,7 +350,7 @@ static void end_request(struct conn *c, size_t mark, bool later)
 
 /* While others are under way: writes follow writes, and reads that wait for the disk follow such
  * reads. Anything else would overtake, or see too little; behind WATCH, and a transaction that walks,
- * it would see too much. */
+ * it would see too much; behind one that selects a database it would be in the one before. */
 static bool may_join(const struct conn *c, const struct call *k, bool is_write, bool is_aside)
 {
     bool with_reads = c->ops->is_read;

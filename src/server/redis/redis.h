@@ -12,7 +12,7 @@
 #ifndef SERVER_RESP_H
 #define SERVER_RESP_H
 
-#include "server/measure.h"
+#include "server/observe/measure.h"
 #include "server/redis/call.h"
 
 #include "base/thread.h"

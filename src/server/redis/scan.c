@@ -203,45 +203,21 @@ static int64_t now_us(void)
     return (int64_t)(uv_hrtime() / 1000);
 }
 
-/* One walk over all keys. */
-static enum quern_code walk_all(struct server *server, uint8_t database, struct key_count *out,
-                                struct quern_error *err)
-{
-    struct quern_iter_opts opts = {.bulk = true, .database = database};
-    struct quern_iter *it = NULL;
-    uint64_t now = quern_time_ms(server->db);
-    double ttl = 0;
-    enum quern_code code = quern_iter_new(server->db, &opts, &it, err);
-
-    if (code != QUERN_OK)
-        return code;
-    for (bool on = quern_iter_first(it); on; on = quern_iter_next(it)) {
-        uint64_t expires_ms = quern_iter_expires_ms(it);
-
-        out->keys++;
-        if (expires_ms == 0)
-            continue;
-        out->expires++;
-        ttl += expires_ms > now ? (double)(expires_ms - now) : 0;
-    }
-    out->ttl_ms = out->expires > 0 ? (uint64_t)(ttl / (double)out->expires) : 0;
-    code = quern_iter_error(it, err);
-    quern_iter_free(it);
-    return code;
-}
-
-/* The store knows numbers of keys, and not how many of them expire. */
 static enum quern_code count_all(struct server *server, uint8_t database, bool expiries,
                                  struct key_count *out, struct quern_error *err)
 {
     struct quern_read_opts opts = {.database = database};
-    struct quern_stats stats;
+    struct quern_living living = {0};
+    enum quern_code code;
 
     *out = (struct key_count){0};
-    quern_stats(server->db, &stats);
-    if (!expiries || (stats.memdb_expiring == 0 && stats.table_expiring == 0))
+    if (!expiries)
         return quern_count(server->db, NULL, &opts, &out->keys, err);
-    return walk_all(server, database, out, err);
+    code = quern_count_living(server->db, database, false, &living, err);
+    out->keys = living.keys;
+    out->expires = living.expiring;
+    out->ttl_ms = living.ttl_ms;
+    return code;
 }
 
 /* Counted now unless counting takes long and was done lately. */

@@ -320,10 +320,10 @@ bool resp_begin_exec(struct call *k)
     if (t->first == NULL)
         t->last = &t->first;
     c->resp->transaction = (struct transaction){.last = &c->resp->transaction.first};
-    if (transaction_has(t, WALK) || transaction_has_labour(t)) {
-        op->alone = true;
+    if (transaction_has(t, WALK) || transaction_has_labour(t))
         op->after = walk_aside;
-    }
+    /* What runs on the loop may change what a command behind EXEC means: SELECT, HELLO, AUTH. */
+    op->alone = op->after != NULL || transaction_has(t, HERE);
     if (t->watched == NULL && !transaction_has(t, READ) && !transaction_has(t, UPDATE)) {
         op->synced = false;
         walk_aside(op);

@@ -3,7 +3,7 @@
 #include "server/rest/live.h"
 #include "server/rest/reply.h"
 #include "server/rest/route.h"
-#include "server/tls.h"
+#include "server/net/tls.h"
 
 #include "base/error.h"
 

@@ -10,9 +10,9 @@
 #include "server/rest/reply.h"
 #include "server/redis/redis.h"
 #include "server/rest/route.h"
-#include "server/say.h"
-#include "server/sink.h"
-#include "server/tls.h"
+#include "server/observe/say.h"
+#include "server/observe/sink.h"
+#include "server/net/tls.h"
 
 #include "base/error.h"
 

@@ -4,7 +4,7 @@
 #include "server/compress.h"
 #include "server/rest/conditions.h"
 #include "server/rest/lifetime.h"
-#include "server/observe.h"
+#include "server/observe/observe.h"
 #include "server/rest/route.h"
 #include "server/writes.h"
 

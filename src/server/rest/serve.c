@@ -155,8 +155,9 @@ bool serve_may_join(const struct conn *c)
  * if this page's origin is listed and method and fields are among those named here. */
 static void reply_options(struct conn *c, struct manner manner)
 {
-    const char *allow =
-        c->route != NULL ? c->route->allow : "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n";
+    const char *allow = c->route != NULL
+                            ? c->route->allow
+                            : "Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS\r\n";
     char extra[512];
 
     if (manner.reader == NULL || !http_has(&c->request, HTTP_ACCESS_CONTROL_REQUEST_METHOD)) {
