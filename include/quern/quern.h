@@ -452,7 +452,7 @@ QUERN_API enum quern_code quern_iter_error(const struct quern_iter *it, struct q
 /* How many keys of a database live in `range` (NULL: all), exactly. Of a whole database the number is
  * kept once somebody has asked: then what was written since is counted, and what has expired since taken
  * away, and nothing else. It is not known after a range delete; where something expires that lay too far ahead
- * (the memory for it, a 64th of memory_bytes, is 17 minutes at 256 MiB); and where something has
+ * (the memory for it, a 64th of memory_bytes taken off the cache, is 17 minutes at 256 MiB); and where something has
  * expired in a store that was just opened. Then, and of ranges, it uses the tables' running counts where
  * it can, and walks where it cannot.
  *   errors   CORRUPT, IO, NO_MEMORY, INVALID (database); BUSY with opts->cached alone: it is not at hand,

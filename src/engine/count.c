@@ -178,6 +178,8 @@ enum quern_code count_walk(struct quern *db, struct live_look *look, uint64_t *c
 
     living_done(&look->walked);
     living_begin(&look->walked, 0, look->now_ms, db->live.reach_ms);
+    if (!look->leads) /* the number is all that is asked of it */
+        look->walked.until_ms = look->now_ms;
     if (look->expires_ms != UINT64_MAX)
         return walk_by_clock(db, &how, &look->walked, count, err);
     if (count_between(db, &how, count, err))

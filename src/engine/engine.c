@@ -259,7 +259,7 @@ void engine_share_memory(struct quern *db)
     for (size_t i = 0; i < db->recovered_count; i++)
         mems += db->recovered[i].capacity;
     mutex_unlock(&db->mu);
-    taken += mems + mem_spare_bytes(&db->spare, mems);
+    taken += mems + mem_spare_bytes(&db->spare, mems) + atomic_load(&db->live.clock_bytes);
     /* A huge value may take more than the budget for a while; the cache keeps a working minimum. */
     sst_cache_set_capacity(db->cache, taken + floor < budget ? budget - taken : floor);
 }

@@ -95,6 +95,15 @@ void live_clock_pass(struct live_clock *clock, uint64_t now_ms)
         live_clock_forget(clock);
 }
 
+void live_weigh_clocks(struct live *l)
+{
+    uint64_t bytes = 0;
+
+    for (size_t d = 0; d < QUERN_DATABASES; d++)
+        bytes += living_bytes(&l->clock[d].at);
+    atomic_store(&l->clock_bytes, bytes);
+}
+
 /* Does it matter what an entry of the database does to it? */
 static bool is_wanted(const struct live *l, const struct live_count *n, size_t database)
 {
@@ -114,6 +123,26 @@ struct live_part *live_find_part(struct live *l, const struct mem *mem)
     return NULL;
 }
 
+/* Of a MemDB that could not be counted nothing is known, and it may hold anything. */
+static void give_up(struct live *l, struct live_part *p)
+{
+    p->at = mem_written_bytes(p->mem);
+    p->cuts_seq = UINT64_MAX;
+    for (size_t d = 0; d < QUERN_DATABASES; d++) {
+        live_forget(l, &p->count[d]);
+        live_clock_forget(&l->clock[d]);
+        p->seen[d] = true;
+        p->expires[d] = 0;
+    }
+}
+
+/* It has left the list, or is about to: what is not counted yet nobody will count. */
+static void give_up_rest(struct live *l, struct live_part *p)
+{
+    if (p->at < mem_written_bytes(p->mem))
+        give_up(l, p);
+}
+
 struct live_part *live_add_part(struct live *l, const struct mem *mem, struct quern_error *err)
 {
     struct live_part *more = alloc_resize(l->parts, (l->count + 1) * sizeof(*more)), *p;
@@ -124,6 +153,8 @@ struct live_part *live_add_part(struct live *l, const struct mem *mem, struct qu
         return NULL;
     }
     l->parts = more;
+    if (l->count != 0)
+        give_up_rest(l, &l->parts[l->count - 1]);
     memcpy(before, live_last_counts(l), sizeof(before));
     p = &l->parts[l->count++];
     *p = (struct live_part){.mem = mem};
@@ -312,17 +343,22 @@ enum quern_code live_count_part(struct counting *c, struct live_part *p, struct 
 
 /* ---- the worker ---- */
 
-/* Of a MemDB that could not be counted nothing is known, and it may hold anything. */
-static void give_up(struct live *l, struct live_part *p)
+static void forget_locked(struct live *l, uint32_t databases)
 {
-    p->at = mem_written_bytes(p->mem);
-    p->cuts_seq = UINT64_MAX;
     for (size_t d = 0; d < QUERN_DATABASES; d++) {
-        live_forget(l, &p->count[d]);
-        live_clock_forget(&l->clock[d]);
-        p->seen[d] = true;
-        p->expires[d] = 0;
+        if ((databases >> d & 1) == 0)
+            continue;
+        live_forget(l, &l->flushed[d]);
+        for (size_t i = 0; i < l->count; i++)
+            live_forget(l, &l->parts[i].count[d]);
     }
+}
+
+static void forget_all_locked(struct live *l)
+{
+    forget_locked(l, UINT32_MAX);
+    for (size_t d = 0; d < QUERN_DATABASES; d++)
+        live_clock_forget(&l->clock[d]);
 }
 
 static bool any_wanted(const struct live *l)
@@ -346,8 +382,11 @@ void live_flush(struct quern *db, const struct memdb *memdb)
     mutex_lock(&l->mu);
     for (size_t d = 0; d < QUERN_DATABASES; d++) /* nobody may have asked for long */
         live_clock_pass(&l->clock[d], engine_time_ms(db));
-    if (any_wanted(l) && (p = live_find_part(l, memdb->mem)) == NULL)
-        p = live_add_part(l, memdb->mem, &err); /* without memory there is none, and that says it */
+    if (any_wanted(l) && (p = live_find_part(l, memdb->mem)) == NULL) {
+        p = live_add_part(l, memdb->mem, &err);
+        if (p == NULL) /* who asks once it has left the list would go on from what is without it */
+            forget_all_locked(l);
+    }
     if (p != NULL) {
         struct counting c = {.live = l,
                              .version = work_version(db),
@@ -363,20 +402,10 @@ void live_flush(struct quern *db, const struct memdb *memdb)
         if (code != QUERN_OK)
             give_up(l, p);
     }
+    live_weigh_clocks(l);
     mutex_unlock(&l->mu);
     if (code != QUERN_OK)
         engine_note_damage(db, &err);
-}
-
-static void forget_locked(struct live *l, uint32_t databases)
-{
-    for (size_t d = 0; d < QUERN_DATABASES; d++) {
-        if ((databases >> d & 1) == 0)
-            continue;
-        live_forget(l, &l->flushed[d]);
-        for (size_t i = 0; i < l->count; i++)
-            live_forget(l, &l->parts[i].count[d]);
-    }
 }
 
 static bool put_counts(const struct live_count *counts, uint64_t live[QUERN_DATABASES])
@@ -411,12 +440,11 @@ void live_flushed(struct quern *db, const struct mem *mem)
 
     mutex_lock(&l->mu);
     if (l->count != 0 && l->parts[0].mem == mem) {
+        give_up_rest(l, &l->parts[0]); /* somebody began it since live_flush(), and had to stop */
         memcpy(l->flushed, l->parts[0].count, sizeof(l->flushed));
         memmove(l->parts, l->parts + 1, --l->count * sizeof(*l->parts));
     } else { /* it has no part; one that somebody began since it left the list lacks its entries */
-        forget_locked(l, UINT32_MAX);
-        for (size_t d = 0; d < QUERN_DATABASES; d++)
-            live_clock_forget(&l->clock[d]);
+        forget_all_locked(l);
     }
     mutex_unlock(&l->mu);
 }

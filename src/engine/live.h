@@ -57,7 +57,8 @@ struct live {
     uint64_t epochs; /* the last one given */
     unsigned walkers[QUERN_DATABASES];
     struct live_clock clock[QUERN_DATABASES];
-    uint64_t reach_ms; /* of each clock */
+    uint64_t reach_ms;            /* of each clock */
+    _Atomic uint64_t clock_bytes; /* of all of them, as of the last flush or walk */
 };
 
 void live_init(struct live *l);

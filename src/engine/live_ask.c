@@ -281,7 +281,9 @@ bool live_learn(struct quern *db, const struct live_look *look, uint64_t keys)
         for (size_t i = 0; i < l->count; i++)
             learnt |= learn(&l->parts[i].count[look->inside], look, keys);
     }
+    live_weigh_clocks(l);
     mutex_unlock(&l->mu);
+    engine_share_memory(db);
     return learnt;
 }
 

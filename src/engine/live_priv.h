@@ -23,6 +23,8 @@ void live_clock_pass(struct live_clock *clock, uint64_t now_ms);
 /* So many live now, and none of them expires. */
 void live_clock_begin(const struct live *l, struct live_clock *clock, int64_t keys,
                       uint64_t now_ms);
+/* Note what memory they take, of which engine_share_memory() knows. */
+void live_weigh_clocks(struct live *l);
 struct live_count *live_last_counts(struct live *l);
 struct live_part *live_find_part(struct live *l, const struct mem *mem); /* NULL: there is none */
 /* After all there are. NULL: no memory. */

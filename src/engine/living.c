@@ -29,6 +29,19 @@ void living_done(struct living *l)
     *l = (struct living){.keys = 0};
 }
 
+/* More than a place can hold is as if it lay beyond. */
+static void note(struct living *l, uint64_t expires_ms, int32_t by)
+{
+    int32_t *due = &l->due[expires_ms % l->reach_ms];
+
+    if (by == 0)
+        return;
+    if (expires_ms > l->last_ms)
+        l->last_ms = expires_ms;
+    if (__builtin_add_overflow(*due, by, due) && expires_ms <= l->until_ms)
+        l->until_ms = expires_ms - 1;
+}
+
 void living_add(struct living *l, uint64_t expires_ms, int by)
 {
     if (expires_ms != 0 && expires_ms <= l->now_ms)
@@ -43,7 +56,7 @@ void living_add(struct living *l, uint64_t expires_ms, int by)
     if (l->due == NULL || expires_ms - l->now_ms > l->reach_ms)
         l->until_ms = expires_ms - 1;
     else
-        l->due[expires_ms % l->reach_ms] += by;
+        note(l, expires_ms, by);
 }
 
 bool living_pass(struct living *l, uint64_t now_ms)
@@ -54,10 +67,12 @@ bool living_pass(struct living *l, uint64_t now_ms)
         return false;
     if (now_ms <= l->now_ms)
         return true;
-    last = now_ms - l->now_ms < l->reach_ms ? now_ms : l->now_ms + l->reach_ms;
-    for (uint64_t t = l->now_ms; l->due != NULL && t < last;) {
+    last = now_ms < l->last_ms ? now_ms : l->last_ms;
+    for (uint64_t t = l->now_ms; t < last;) {
         int32_t *due = &l->due[++t % l->reach_ms];
 
+        if (*due == 0) /* its page may be nobody's yet */
+            continue;
         l->keys -= *due;
         l->expiring -= *due;
         l->expires_sum -= (uint64_t)*due * t;
@@ -87,6 +102,11 @@ void living_join(struct living *l, const struct living *more)
         l->due = alloc_array(l->reach_ms, sizeof(*l->due));
     if (l->due == NULL)
         l->until_ms = l->now_ms;
-    for (uint32_t i = 0; l->due != NULL && i < l->reach_ms; i++)
-        l->due[i] += more->due[i];
+    for (uint64_t t = l->now_ms + 1; l->due != NULL && t <= more->last_ms; t++)
+        note(l, t, more->due[t % l->reach_ms]);
+}
+
+uint64_t living_bytes(const struct living *l)
+{
+    return l->due != NULL ? l->reach_ms * sizeof(*l->due) : 0;
 }

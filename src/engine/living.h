@@ -18,6 +18,7 @@ struct living {
         expires_sum;   /* of their times, modulo 2^64: less so many times now, it is right again */
     uint64_t now_ms;   /* what expires up to here is not among them */
     uint64_t until_ms; /* of what expires up to here it is noted when */
+    uint64_t last_ms;  /* nothing is noted beyond, so a leap passes over no empty places */
     uint32_t reach_ms; /* a power of two */
     int32_t *due;      /* what expires at t has its place at t modulo reach_ms; NULL: nothing yet */
 };
@@ -33,5 +34,7 @@ bool living_pass(struct living *l, uint64_t now_ms);
 uint64_t living_ttl_ms(const struct living *l);
 /* Add what `more` has, of the same time and reach: one as of a moment, the other what came since. */
 void living_join(struct living *l, const struct living *more);
+
+uint64_t living_bytes(const struct living *l); /* that it may take */
 
 #endif

@@ -2,7 +2,8 @@
  * as what expires lies within the clock's reach; and after one walk, where it did not. */
 #include "count_world.h"
 
-#include "engine/living.h"
+#include "base/alloc.h"
+#include "engine/live_priv.h"
 #include "engine/remains_priv.h"
 #include "engine/scan_priv.h"
 
@@ -97,6 +98,26 @@ TEST(what_a_walk_found_and_what_came_meanwhile_are_one_number)
         CHECK(now > REACH / 2 || spread > REACH);
         living_done(&since);
     }
+}
+
+TEST(more_than_a_place_can_hold_is_as_if_it_lay_beyond_reach)
+{
+    struct living l, more;
+
+    living_begin(&l, 0, 1000, REACH);
+    living_begin(&more, 0, 1000, REACH);
+    living_add(&l, 2000, INT32_MAX);
+    living_add(&more, 2000, 1);
+    living_add(&more, 3000, 1);
+    living_join(&l, &more);
+    CHECK(living_pass(&l, 1999));
+    CHECK_EQ(l.keys, INT64_C(1) + INT32_MAX + 1);
+    CHECK(!living_pass(&l, 2000));
+    living_done(&l);
+    living_add(&more, 2000, INT32_MAX);
+    CHECK(living_pass(&more, 1999));
+    CHECK(!living_pass(&more, 2000));
+    living_done(&more);
 }
 
 /* ---- the number of a database ---- */
@@ -371,6 +392,106 @@ TEST(a_walk_that_fails_leaves_nothing_to_go_on_from)
     live_end(db, &look);
     CHECK_EQ(kept(db, 0), NOT_KEPT);
     CHECK(is(db, 0, 2));
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+static struct memdb active_of(struct quern *db)
+{
+    struct memdb active;
+
+    mutex_lock(&db->mu);
+    active = db->active;
+    mutex_unlock(&db->mu);
+    return active;
+}
+
+static bool is_known(struct quern *db, unsigned inside)
+{
+    bool known;
+
+    mutex_lock(&db->live.mu);
+    known = live_is_known(&db->live.flushed[inside]) || db->live.clock[inside].state == CLOCK_KNOWN;
+    mutex_unlock(&db->live.mu);
+    return known;
+}
+
+/* The cut makes the number known, of which nobody had asked when the flush began. */
+TEST(what_somebody_began_to_count_during_a_flush_and_did_not_finish_is_not_known)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct quern_options options = world_options();
+    struct memdb active;
+    struct quern *db;
+
+    sim_set_wall_ms(sim, 1000);
+    options.memdb_bytes = 1 << 20;
+    CHECK_OK(world_open(sim, &options, &db, &err), &err);
+    CHECK_OK(drop_all(db, 0), &err);
+    CHECK_OK(world_fill(db, 0, 5000, 1, &err), &err); /* more than who must not wait counts */
+    active = active_of(db);
+    live_flush(db, &active);
+    CHECK_EQ(kept(db, 0), NOT_KEPT);
+    live_flushed(db, active.mem);
+    CHECK(!is_known(db, 0));
+    CHECK(is(db, 0, 5000));
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+TEST(a_flush_that_has_no_memory_to_count_leaves_nothing_to_go_on_from)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    struct memdb active;
+    struct quern *db;
+
+    sim_set_wall_ms(sim, 1000);
+    db = asked_store(sim);
+    CHECK(is_known(db, 0));
+    CHECK_OK(put_until(db, 0, 1, 2000), &err);
+    active = active_of(db);
+    alloc_fail_once_after(0);
+    live_flush(db, &active);
+    alloc_fail_never();
+    CHECK(!is_known(db, 0));
+    CHECK(is(db, 0, 1));
+    CHECK_OK(quern_close(db, &err), &err);
+}
+
+static uint64_t cache_capacity(struct quern *db)
+{
+    struct sst_cache_stats cache;
+
+    sst_cache_stats(db->cache, &cache);
+    return cache.capacity_bytes;
+}
+
+TEST(what_the_clocks_take_is_taken_off_the_cache)
+{
+    struct sim *sim OWNED(sim_free) = sim_new(1);
+    uint64_t capacity, of_one;
+    struct quern *db;
+
+    sim_set_wall_ms(sim, 1000);
+    db = asked_store(sim);
+    of_one = db->options.memory_bytes / 64;
+    CHECK_OK(put_until(db, 0, 1, 2000), &err);
+    CHECK_OK(quern_flush(db, &err), &err);
+    capacity = cache_capacity(db);
+    CHECK_OK(put_until(db, 1, 1, 2000), &err);
+    CHECK(is(db, 1, 1));
+    CHECK_OK(quern_flush(db, &err), &err);
+    CHECK_EQ(cache_capacity(db), capacity - of_one);
+    CHECK_OK(drop_all(db, 0), &err);
+    CHECK(is(db, 0, 0));
+    CHECK_OK(quern_flush(db, &err), &err);
+    CHECK_EQ(cache_capacity(db), capacity);
+    CHECK_OK(quern_close(db, &err), &err);
+    CHECK_OK(world_open(sim, NULL, &db, &err), &err);
+    sim_set_wall_ms(sim, 1500);
+    CHECK_OK(put_until(db, 2, 1, 1400), &err);
+    capacity = cache_capacity(db);
+    CHECK_OK(put_until(db, 2, 2, 2000), &err);
+    CHECK_EQ(asked(db, 2), 1); /* a walk, in a store at rest */
+    CHECK_EQ(cache_capacity(db), capacity - of_one);
     CHECK_OK(quern_close(db, &err), &err);
 }
 
