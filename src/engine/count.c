@@ -1,8 +1,9 @@
 /* count.c - how many keys live in a range, exactly.
  *
- * Of a whole database the number is kept (live.c). Where it is not known and in ranges, where a single run holds all there is in the range, and its tables have one living version of
- * each key, none of which has expired, the difference of two ranks is the answer: the index knows
- * running counts. That goes for what lies between cuts too, and for what came after them. Otherwise
+ * Of a whole database the number is kept (live.c). Of a range, and where that number is not known: if a
+ * single run holds all there is in the range, and its tables have one living version of each key, none
+ * of which has expired, the difference of two ranks is the answer, for the index knows running counts.
+ * That goes for what lies between cuts too, and for what came after them. Otherwise
  * the range is walked, without looking at values. */
 #include "engine/scan_priv.h"
 

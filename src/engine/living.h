@@ -14,13 +14,12 @@
 
 struct living {
     int64_t keys, expiring; /* of them, those that expire at some time */
-    uint64_t
-        expires_sum;   /* of their times, modulo 2^64: less so many times now, it is right again */
-    uint64_t now_ms;   /* what expires up to here is not among them */
-    uint64_t until_ms; /* of what expires up to here it is noted when */
-    uint64_t last_ms;  /* nothing is noted beyond, so a leap passes over no empty places */
-    uint32_t reach_ms; /* a power of two */
-    int32_t *due;      /* what expires at t has its place at t modulo reach_ms; NULL: nothing yet */
+    uint64_t expires_sum;   /* of their times, modulo 2^64; living_ttl_ms() takes the present off */
+    uint64_t now_ms;        /* what expires up to here is not among them */
+    uint64_t until_ms;      /* of what expires up to here it is noted when */
+    uint64_t last_ms;       /* nothing is noted beyond, so a leap passes over no empty places */
+    uint32_t reach_ms;      /* a power of two */
+    int32_t *due; /* what expires at t has its place at t modulo reach_ms; NULL: nothing yet */
 };
 
 /* So many, and none of them expires. `reach_ms` becomes a power of two: four bytes each. */
